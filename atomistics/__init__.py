@@ -1,0 +1,1 @@
+"""What the jobs compute with: references, MD, labels, data sets, observables."""

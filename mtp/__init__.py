@@ -1,0 +1,1 @@
+"""Moment tensor potentials: kernel, formats, training and the `mlp` command."""
