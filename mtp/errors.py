@@ -1,0 +1,5 @@
+"""The one exception of this package; its message is one line that names file, key, value and remedy."""
+
+
+class MTPError(Exception):
+    """Anything the user can mend: shown without a traceback, exit status 1."""
