@@ -1,0 +1,137 @@
+"""One atomic configuration with its labels, and its conversion to and from ase.Atoms."""
+
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtp.errors import MTPError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ase import Atoms
+
+
+PER_ATOM = ("charge", "magmom_x", "magmom_y", "magmom_z", "ghost")
+
+
+@dataclass(eq=False)
+class Configuration:
+    """N atoms in a cell that is periodic along the rows where `pbc` is true.
+
+    cell (3, 3) vectors in rows, angstrom (rows that are not periodic may be zero); types (N,)
+    index into the species of the potential; positions (N, 3) angstrom; energy eV; forces (N, 3)
+    eV/angstrom; stress (6,) MLIP's PlusStress = -volume * (ASE stress), eV, xx yy zz yz xz xy;
+    site_energies (N,) eV; grades (N,) extrapolation grades; columns: other per-atom columns of a
+    .cfg file (charge, magmom_x, ghost...); features: MLIP's `Feature` lines. None: no label.
+    """
+
+    cell: NDArray[np.float64]
+    types: NDArray[np.int64]
+    positions: NDArray[np.float64]
+    energy: float | None = None
+    forces: NDArray[np.float64] | None = None
+    stress: NDArray[np.float64] | None = None
+    pbc: NDArray[np.bool_] = field(default_factory=lambda: np.ones(3, bool))
+    site_energies: NDArray[np.float64] | None = None
+    grades: NDArray[np.float64] | None = None
+    features: dict[str, str] = field(default_factory=dict)
+    columns: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.types)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Configuration) and all(
+            _same(getattr(self, f.name), getattr(other, f.name)) for f in fields(self)
+        )
+
+    __hash__ = None
+
+    @property
+    def volume(self) -> float:
+        """Volume in cubic angstrom; 0 unless all three directions are periodic."""
+        return float(abs(np.linalg.det(self.cell))) if np.all(self.pbc) else 0.0
+
+    def to_atoms(self, species: "Sequence[str]") -> "Atoms":
+        """ASE atoms; `species[t]` is the symbol of type t. Labels go to a single-point calculator.
+
+        ASE's stress is -PlusStress / volume (eV/angstrom^3) and exists only for three periodic
+        directions. Raises MTPError where a type has no symbol.
+        """
+        from ase import Atoms
+        from ase.calculators.singlepoint import SinglePointCalculator
+
+        if len(self.types) and int(np.max(self.types)) >= len(species):
+            raise MTPError(
+                f"atom type {int(np.max(self.types))} has no element: the species are "
+                f"{', '.join(species)}; list one element per type"
+            )
+        symbols = [species[kind] for kind in self.types]
+        atoms = Atoms(symbols, self.positions, cell=self.cell, pbc=self.pbc)
+        atoms.info.update(self.features)
+        arrays = {**self.columns, **({} if self.grades is None else {"nbh_grades": self.grades})}
+        for name, values in arrays.items():
+            atoms.set_array(name, np.asarray(values))
+        labels = {"energy": self.energy, "forces": self.forces, "energies": self.site_energies}
+        if self.stress is not None and self.volume > 0:
+            labels["stress"] = -np.asarray(self.stress) / self.volume
+        if labels := {name: value for name, value in labels.items() if value is not None}:
+            atoms.calc = SinglePointCalculator(atoms, **labels)
+        return atoms
+
+
+def from_atoms(atoms: "Atoms", species: "Sequence[str]") -> Configuration:
+    """Configuration of ASE atoms; the type of an atom is the index of its element in `species`.
+
+    Labels come from the results attached to the atoms, when those belong to this very state;
+    PlusStress = -volume * stress (eV). Raises MTPError for an element that is not in `species`.
+    """
+    results = {}
+    if atoms.calc is not None and not atoms.calc.check_state(atoms):
+        results = atoms.calc.results
+    stress = results.get("stress")
+    return Configuration(
+        cell=np.array(atoms.cell.array),
+        pbc=np.array(atoms.pbc),
+        types=types_of(atoms, species),
+        positions=np.array(atoms.positions),
+        energy=None if results.get("energy") is None else float(results["energy"]),
+        forces=_copy(results.get("forces")),
+        stress=None if stress is None else -atoms.get_volume() * np.asarray(stress, float),
+        site_energies=_copy(results.get("energies")),
+        grades=_copy(atoms.arrays.get("nbh_grades")),
+        features=_features(atoms.info),
+        columns={name: _copy(atoms.arrays[name]) for name in PER_ATOM if name in atoms.arrays},
+    )
+
+
+def types_of(atoms: "Atoms", species: "Sequence[str]") -> NDArray[np.int64]:
+    """(N,) index of every atom's element in `species`; MTPError for an element that is missing."""
+    index = {symbol: kind for kind, symbol in enumerate(species)}
+    symbols = atoms.get_chemical_symbols()
+    if missing := sorted(set(symbols) - set(index)):
+        raise MTPError(
+            f"element {', '.join(missing)} is not among the species of the potential "
+            f"({', '.join(species)}); use a potential trained for it"
+        )
+    return np.array([index[symbol] for symbol in symbols], dtype=np.int64)
+
+
+def _features(info: dict) -> dict[str, str]:
+    scalars = (str, int, float, np.generic)
+    return {"_".join(key.split()): str(v) for key, v in info.items() if isinstance(v, scalars)}
+
+
+def _copy(values: NDArray | None) -> NDArray | None:
+    return None if values is None else np.array(values, float)
+
+
+def _same(a: object, b: object) -> bool:
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+    if a is None or b is None:
+        return a is b
+    return bool(np.array_equal(a, b))
