@@ -69,7 +69,7 @@ class _Lines:
         try:
             value = float(word.replace("_", "?"))
         except ValueError:
-            raise self.error(f"{what}: {_shown(word)} is not a number", line)
+            raise self.error(f"{what}: {_shown(word)} is not a number", line) from None
         if not np.isfinite(value):
             raise self.error(
                 f"{what}: {word} is not finite; remove or recompute this configuration", line
