@@ -1,5 +1,9 @@
-"""The one exception the user sees; its message is one line that names file, key, value and remedy."""
+"""The errors a user meets: one line that names file, key, value and remedy."""
 
 
 class UserError(Exception):
-    """Anything the user can mend: shown without a traceback, exit status 1."""
+    """Anything the user can mend; commands print it without a traceback and exit 1."""
+
+
+class GateError(UserError):
+    """A plan that may not run: bad ids, missing preconditions, a limit reached; exit 3."""

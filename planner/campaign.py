@@ -1,0 +1,112 @@
+"""Where a campaign keeps its files, and how they are read; the one place that knows paths."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from planner import TOOLKIT
+from planner.config import Config, Task
+from planner.errors import UserError
+from planner.files import parse, read, read_yaml, sha256
+from planner.plan import Plan
+from planner.state import State, start
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """A folder the user owns: task, config, structures, numbered iterations."""
+
+    folder: Path
+
+    @classmethod
+    def at(cls, folder: Path) -> "Campaign":
+        """The campaign in `folder`; UserError when it is none."""
+        if not (folder / "task.yaml").is_file():
+            raise UserError(f"{folder}/task.yaml: no such file; run inside a campaign folder")
+        return cls(folder.resolve())
+
+    @cached_property
+    def task(self) -> Task:
+        """What the potential is for."""
+        return read(Task, self.folder / "task.yaml")
+
+    @cached_property
+    def config(self) -> Config:
+        """The toolkit's defaults with the campaign's config.yaml laid over them."""
+        defaults = read_yaml(TOOLKIT / "config" / "default.yaml")
+        path = self.folder / "config.yaml"
+        overlay = read_yaml(path) if path.exists() else None
+        if overlay is not None and not isinstance(overlay, dict):
+            raise UserError(f"{path}: must be a mapping of config keys")
+        return parse(Config, _overlaid(defaults, overlay or {}), str(path))
+
+    def iteration(self, number: int) -> Path:
+        """Folder of one iteration."""
+        return self.folder / "iterations" / f"{number:03d}"
+
+    @cached_property
+    def last(self) -> int:
+        """Number of the last iteration that has a plan, 0 before the first."""
+        root = self.folder / "iterations"
+        found = [
+            int(p.name)
+            for p in (root.iterdir() if root.is_dir() else ())
+            if p.name.isdigit() and (p / "plan.yaml").is_file()
+        ]
+        return max(found, default=0)
+
+    @property
+    def pending(self) -> Plan | None:
+        """The plan that has not been carried out, if there is one."""
+        if not self.last or self.state_file(self.last).is_file():
+            return None
+        return self.plan(self.last)
+
+    @property
+    def sealed(self) -> int:
+        """Number of the last sealed iteration, 0 before the first."""
+        return (
+            self.last - 1 if self.last and not self.state_file(self.last).is_file() else self.last
+        )
+
+    def plan(self, number: int) -> Plan:
+        """The plan of one iteration, checked against its place."""
+        path = self.iteration(number) / "plan.yaml"
+        plan = read(Plan, path)
+        if plan.iteration != number:
+            raise UserError(f"{path}: iteration: {plan.iteration} stands in folder {number:03d}")
+        return plan
+
+    def state_file(self, number: int) -> Path:
+        """The seal of one iteration."""
+        return self.iteration(number) / "state.yaml"
+
+    def state(self, number: int | None = None) -> State:
+        """The state after one iteration (default: the last sealed one)."""
+        number = self.sealed if number is None else number
+        return read(State, self.state_file(number)) if number else start(self.task)
+
+    def state_sha256(self, number: int | None = None) -> str:
+        """Hash of the state file; 'start' before the first iteration."""
+        number = self.sealed if number is None else number
+        if not number:
+            return "start"
+        return sha256(self.state_file(number).read_text(encoding="utf-8"))
+
+    def core_seconds(self, number: int | None = None) -> float:
+        """Core-seconds of all sealed iterations, from the last line of the last ledger."""
+        number = self.sealed if number is None else number
+        path = self.iteration(number) / "ledger.jsonl"
+        if not number or not path.is_file():
+            return 0.0
+        return float(json.loads(path.read_text().splitlines()[-1])["total"]["core_seconds"])
+
+
+def _overlaid(base: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in overlay.items():
+        both = isinstance(value, dict) and isinstance(base.get(key), dict)
+        merged[key] = _overlaid(base[key], value) if both and key != "options" else value
+    return merged

@@ -1,0 +1,184 @@
+"""What a person decides before the campaign: the task, and an overlay on config/default.yaml."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, model_validator
+
+from planner.files import Strict
+from planner.plan import Ensemble, Name, Temperature
+
+Element = Annotated[str, StringConstraints(pattern=r"^[A-Z][a-z]?$")]
+Positive = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Subsystem(Strict):
+    """One part of the curriculum; equal stages are learnt together, lower stages first."""
+
+    name: Name
+    stage: int = Field(ge=1, le=20)
+    role: Literal["component", "interface", "target"]
+    max_temperature: Temperature = Field(description="highest sampling temperature, K")
+
+
+class Targets(Strict):
+    """What 'converged' means, written down before the campaign; held to target subsystems."""
+
+    force_mae: Positive = Field(description="eV/Å per component, held-out and fresh frames")
+    energy_mae: Positive = Field(description="eV/atom, held-out frames")
+    density_deviation: Positive = Field(description="fraction of the reference density")
+    rdf_overlap: Fraction = Field(description="least overlap of model and reference RDF, any pair")
+    stable_ps: Positive = Field(description="MD without an early stop, ps")
+    component_factor: Annotated[float, Field(ge=1)] = Field(
+        default=2.0, description="how much looser the errors may be outside target subsystems"
+    )
+
+
+class Task(Strict):
+    """task.yaml: what the potential is for."""
+
+    name: Name
+    description: str = Field(max_length=4000)
+    species: list[Element] = Field(min_length=1, max_length=50, description="order of MTP types")
+    temperature: Temperature = Field(description="of the intended use, K")
+    subsystems: list[Subsystem] = Field(min_length=1)
+    targets: Targets
+
+    @model_validator(mode="after")
+    def _coherent(self) -> "Task":
+        names = [s.name for s in self.subsystems]
+        if len(set(names)) < len(names) or len(set(self.species)) < len(self.species):
+            raise ValueError("subsystems, species: every name once")
+        if not any(s.role == "target" for s in self.subsystems):
+            raise ValueError("subsystems: give at least one the role 'target'")
+        return self
+
+
+class Reference(Strict):
+    """The method every label comes from."""
+
+    method: Literal[
+        "gfn1-xtb", "gfn2-xtb", "chgnet", "emt", "lj", "vasp", "cp2k", "espresso", "orca"
+    ]
+    options: dict[str, str | bool | int | float | list[int | float]] = Field(
+        description="handed to the ASE calculator of the method"
+    )
+    max_force: Positive = Field(description="a label with a larger force is quarantined, eV/Å")
+    timeout: Positive = Field(description="wall time of one call, s")
+    seconds_per_call: Positive = Field(description="first guess for the audit, until measured")
+
+
+class Mlp(Strict):
+    """The `mlp` command and the shape of the potential."""
+
+    command: str = Field(max_length=500, description="name or path of the binary")
+    flavour: Literal["embedded", "mlip-2", "mlip-3"]
+    level: int = Field(ge=2, le=28, multiple_of=2)
+    cutoff: Positive = Field(le=20, description="Å")
+    radial_basis: int = Field(ge=4, le=30)
+    quick_iterations: int = Field(ge=1)
+    accurate_iterations: int = Field(ge=1)
+    energy_weight: Positive
+    force_weight: Positive
+    stress_weight: Annotated[float, Field(ge=0)]
+
+
+class Md(Strict):
+    """Molecular dynamics shared by all actions."""
+
+    timestep: Positive = Field(le=10, description="fs")
+    pressure: float = Field(description="GPa")
+
+
+class Watchdog(Strict):
+    """When a running MD is stopped; the bands widen what the reference MD saw."""
+
+    temperature_factor: Positive = Field(description="instantaneous T over target T")
+    energy_margin: Positive = Field(description="eV/atom beyond the reference range at that T")
+    density_margin: Positive = Field(description="fraction beyond the reference range")
+    min_distance_factor: Positive = Field(description="of the shortest distance in the reference")
+    grade: Positive = Field(description="extrapolation grade that stops a run")
+
+
+class ReferenceMd(Strict):
+    """reference_calc."""
+
+    ensemble: Ensemble
+    steps: int = Field(ge=2)
+    interval: int = Field(ge=1)
+
+
+class ReferenceSample(Strict):
+    """The first data set."""
+
+    temperatures: list[Temperature]
+    ensembles: list[Ensemble]
+    steps: int = Field(ge=0)
+    interval: int = Field(ge=1)
+    compression: list[float]
+    rattle: int = Field(ge=0)
+
+
+class ModelSample(Strict):
+    """MD with the model, per run."""
+
+    steps: int = Field(ge=10)
+    interval: int = Field(ge=1)
+    temperature_step: Temperature = Field(description="rise once a stage is stable, K")
+
+
+class Evaluation(Strict):
+    """model_eval."""
+
+    interval: int = Field(ge=1)
+    fresh_frames: int = Field(ge=0)
+
+
+class Selection(Strict):
+    """How the rules label."""
+
+    method: Literal["error", "grade"]
+    stable: Fraction = Field(description="fraction labelled of a stable subsystem")
+    unstable: Fraction
+    severe: Fraction = Field(description="when most runs stopped early")
+    grade: Positive = Field(description="least grade worth a label")
+
+
+class Rules(Strict):
+    """Thresholds of the rules planner."""
+
+    unstable_above: Fraction = Field(description="early-stop fraction that counts as unstable")
+    severe_above: Fraction
+    regression: Fraction = Field(description="rise of the early-stop fraction that calls for prune")
+    scratch_ratio: Annotated[float, Field(ge=1)] = Field(
+        description="force MAE over the best so far that calls for a fit from scratch"
+    )
+    max_rounds: int = Field(ge=1, description="model samplings of one stage before giving up")
+
+
+class Limits(Strict):
+    """Hard limits, checked by code before a plan may run."""
+
+    labels: int = Field(ge=1)
+    reference_calls: int = Field(ge=1)
+    core_hours: Positive
+    decisions: int = Field(ge=1)
+
+
+class Config(Strict):
+    """config/default.yaml with the campaign's config.yaml laid over it."""
+
+    reference: Reference
+    mlp: Mlp
+    md: Md
+    watchdog: Watchdog
+    reference_calc: ReferenceMd
+    reference_sample: ReferenceSample
+    model_sample: ModelSample
+    select_data: Selection
+    model_eval: Evaluation
+    rules: Rules
+    limits: Limits
+    seed: int = Field(ge=0, lt=2**31)
+    label_chunk: int = Field(ge=1, description="labels of one job")
+    planner: Literal["rules"]

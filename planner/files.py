@@ -1,0 +1,106 @@
+"""Plain files with one writer each: read strictly, write to a temporary name, rename."""
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from planner.errors import UserError
+
+
+class Strict(BaseModel):
+    """Immutable record that refuses keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+Record = TypeVar("Record", bound=BaseModel)
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+    """YAML 1.2 scalars: the element NO is not False, 1e-3 is a number, 12:30:00 is text."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [pair for pair in pairs if pair[0].rpartition(":")[2] in ("null", "merge")]
+    for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+for _tag, _pattern, _first in (
+    ("bool", r"^(?:true|false|True|False)$", "tfTF"),
+    ("int", r"^[-+]?[0-9]+$", "-+0123456789"),
+    ("float", r"^[-+]?(?:[0-9]+\.[0-9]*|\.?[0-9]+)(?:[eE][-+]?[0-9]+)?$", "-+.0123456789"),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
+
+
+def read_yaml(path: Path) -> Any:
+    """Return the document in `path`; UserError names the line of a syntax error."""
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else f"{path}"
+        raise UserError(f"{where}: not valid YAML ({getattr(error, 'problem', error)})") from None
+
+
+def parse(model: type[Record], data: Any, source: str) -> Record:
+    """Validate `data`; UserError lists every offending key of `source` in one line."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'document'}: {e['msg']}" for e in error.errors()
+        )
+        raise UserError(f"{source}: {faults}") from None
+
+
+def read(model: type[Record], path: Path) -> Record:
+    """Read and validate a YAML file as `model`."""
+    return parse(model, read_yaml(path), str(path))
+
+
+def dump_yaml(record: BaseModel) -> str:
+    """Canonical YAML of a record: field order, no line folding, absent sections left out."""
+    data = record.model_dump(mode="json", exclude_none=True)
+    return yaml.safe_dump(data, sort_keys=False, width=10**6, allow_unicode=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` atomically: readers see the old text or the new, never half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except OSError as error:
+        Path(name).unlink(missing_ok=True)
+        raise UserError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def write_record(path: Path, record: BaseModel) -> None:
+    """Write a record as canonical YAML."""
+    write_text(path, dump_yaml(record))
+
+
+def sha256(text: str) -> str:
+    """Hash of a text as it stands on disk."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def canonical_json(data: Any) -> str:
+    """One byte string per value: sorted keys, no spaces."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
