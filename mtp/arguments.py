@@ -1,0 +1,136 @@
+"""Verbs of the `mlp` command and their arguments: MLIP-3's `--key=value`, MLIP-2's hyphens too."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any, NoReturn
+
+from mtp.errors import MTPError
+
+TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
+
+
+@dataclass(frozen=True)
+class Option:
+    """One `--name=value`; `kind` is str, int, float or bool, `aliases` are MLIP-2's names."""
+
+    name: str
+    meaning: str
+    kind: type = str
+    default: Any = None
+    choices: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    minimum: float = -math.inf
+
+    def convert(self, text: str | None) -> str | int | float | bool:
+        """The value in `text`; None is a bare `--name`, which only a bool may be."""
+        if text is None or text == "":
+            if self.kind is bool and text is None:
+                return True
+            raise MTPError(f"--{self.name} needs a value: write --{self.name}=VALUE")
+        if self.kind is bool:
+            return self._bool(text)
+        try:
+            value = self.kind(text)
+        except ValueError:
+            raise self._error(text, {int: "an integer", float: "a number"}[self.kind]) from None
+        if self.kind is not str and not (math.isfinite(value) and value >= self.minimum):
+            raise self._error(text, f"a finite number not below {self.minimum:g}")
+        if self.choices and value not in self.choices:
+            raise self._error(text, f"one of {', '.join(self.choices)}")
+        return value
+
+    def _bool(self, text: str) -> bool:
+        if text.lower() not in TRUE + FALSE:
+            raise self._error(text, "true or false")
+        return text.lower() in TRUE
+
+    def _error(self, text: str, wanted: str) -> MTPError:
+        return MTPError(f"--{self.name}={text!r:.60}: the value must be {wanted}")
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One subcommand: its files in order, its options, and the function that does the work.
+
+    `positional` may hold several forms, tried by length: the first is MLIP-3's.
+    """
+
+    name: str
+    summary: str
+    run: Callable[["Arguments"], int]
+    positional: tuple[tuple[str, ...], ...]
+    options: tuple[Option, ...] = ()
+    aliases: tuple[str, ...] = ()
+
+    def usage(self) -> str:
+        """Help text of this verb."""
+        lines = [f"mlp {self.name} {' '.join(form)} [options]" for form in self.positional]
+        lines += [f"  {self.summary}"] + (
+            [f"  also: {' '.join(self.aliases)}"] * bool(self.aliases)
+        )
+        for option in self.options:
+            value = "" if option.kind is bool else f"=<{option.kind.__name__}>"
+            default = "" if option.default in (None, False) else f" Default: {option.default}."
+            also = f" (also --{', --'.join(option.aliases)})" if option.aliases else ""
+            lines.append(f"    --{option.name}{value}  {option.meaning}{default}{also}")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What the user gave: files by the names of the verb's form, options by their MLIP-3 names."""
+
+    verb: str
+    files: dict[str, str]
+    options: dict[str, Any]
+    given: frozenset[str] = field(default_factory=frozenset)
+
+    def __getitem__(self, name: str) -> Any:
+        return self.files[name] if name in self.files else self.options[name]
+
+
+def parse(verb: Verb, words: Sequence[str]) -> Arguments:
+    """Arguments of a verb; an unknown, repeated or malformed option is an error, never ignored."""
+    known = {_plain(name): o for o in verb.options for name in (o.name, *o.aliases)}
+    options, files = {}, []
+    for word in words:
+        if not word.startswith("-") or word == "-":
+            files.append(word)
+            continue
+        if not word.startswith("--"):
+            raise MTPError(f"mlp {verb.name}: {word!r:.60}: options are written --key=value")
+        key, equals, value = word[2:].partition("=")
+        option = known.get(_plain(key))
+        if option is None:
+            raise unknown(
+                f"mlp {verb.name}: option", f"--{key}", [f"--{o.name}" for o in verb.options]
+            )
+        if option.name in options:
+            raise MTPError(f"mlp {verb.name}: --{option.name} is given twice")
+        options[option.name] = option.convert(value if equals else None)
+    form = next((form for form in verb.positional if len(form) == len(files)), None)
+    if form is None:
+        _wrong_files(verb, files)
+    values = {option.name: option.default for option in verb.options} | options
+    return Arguments(verb.name, dict(zip(form, files, strict=True)), values, frozenset(options))
+
+
+def _plain(name: str) -> str:
+    return name.replace("-", "_")
+
+
+def _wrong_files(verb: Verb, files: list[str]) -> NoReturn:
+    forms = " or ".join(" ".join(form) or "nothing" for form in verb.positional)
+    raise MTPError(
+        f"mlp {verb.name} takes {forms}, found {len(files)} names ({' '.join(files)!r:.80}); "
+        "options are written --key=value"
+    )
+
+
+def unknown(what: str, name: str, valid: Sequence[str]) -> MTPError:
+    """An error for a name that does not exist, with the nearest one that does."""
+    near = get_close_matches(name, valid, n=1, cutoff=0.5)
+    remedy = f"did you mean {near[0]}?" if near else f"valid are {', '.join(valid) or 'none'}"
+    return MTPError(f"{what} {name!r:.60} is unknown; {remedy}")
