@@ -8,7 +8,7 @@ from importlib import import_module
 from mtp.arguments import Verb, parse, unknown
 from mtp.errors import MTPError
 
-MODULES = ("train", "evaluation", "grades", "conversion", "relaxation")
+MODULES = ("evaluation", "grades", "conversion", "relaxation")
 RANK_VARIABLES = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
 
 
@@ -19,7 +19,7 @@ def verbs() -> dict[str, Verb]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line; 0 when it did what was asked, 1 after an error, 130 when interrupted."""
+    """Run one command line; 0: it did what was asked, 1: an error, 130: interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         status = _dispatch(words)
