@@ -1,0 +1,174 @@
+"""MLIP's error report: text as `mlp check_errors` prints it, read back by the site adapter."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtp.configuration import Configuration
+
+GPA = 160.21766208  # eV/angstrom^3 in GPa, CODATA 2018
+HEAD = "_________________Errors report_________________"
+RULE = "_" * 47
+TITLES = {
+    "energy": ("Energy:", "configurations"),
+    "energy_per_atom": ("Energy per atom:", "configurations"),
+    "forces": ("Forces:", "atoms"),
+    "stress": ("Stresses (in energy units):", "configurations"),
+    "virial": ("Virial stresses (in pressure units):", "configurations"),
+}
+READ_TITLES = {title: name for name, (title, _) in TITLES.items()} | {
+    "Stresses (in eV):": "stress",
+    "Stresses (in GPa):": "virial",
+}
+READ_LINES = {
+    "count": r"Errors checked for (\S+)",
+    "maximum": r"Maximal absolute difference = (\S+)",
+    "average": r"Average absolute difference = (\S+)",
+    "rms": r"RMS +absolute difference = (\S+)",
+    "relative_maximum": r"Max\(\w+\) / Max\(\w+\) = (\S+)",
+    "relative_rms": r"RMS\(\w+\) / RMS\(\w+\) = (\S+)",
+}
+RELATIVE = {"forces": "Force", "stress": "Stres", "virial": "Stres"}
+
+
+class Prediction(Protocol):
+    """What a potential says of one configuration, see mtp.engine.Evaluation."""
+
+    energy: float
+    forces: NDArray[np.float64]
+    stress: NDArray[np.float64]
+
+
+@dataclass
+class Errors:
+    """Count, maximum, mean and RMS of |difference|, and the same of |reference| where printed.
+
+    Energies eV; forces eV/angstrom, Euclidean norm of each atom's vector; stresses Frobenius norm
+    of the 3x3 tensor, eV or GPa.
+    """
+
+    count: int = 0
+    maximum: float = 0.0
+    average: float = 0.0
+    rms: float = 0.0
+    relative_maximum: float | None = None
+    relative_rms: float | None = None
+
+
+@dataclass
+class _Sums:
+    count: int = 0
+    maximum: float = 0.0
+    total: float = 0.0
+    squares: float = 0.0
+    reference_maximum: float = 0.0
+    reference_squares: float = 0.0
+
+    def add(self, difference: NDArray[np.float64], reference: NDArray[np.float64]) -> None:
+        self.count += len(difference)
+        self.maximum = max(self.maximum, float(difference.max()))
+        self.total += float(difference.sum())
+        self.squares += float(difference @ difference)
+        self.reference_maximum = max(self.reference_maximum, float(reference.max()))
+        self.reference_squares += float(reference @ reference)
+
+    def errors(self, relative: bool) -> Errors:
+        count, tiny = max(self.count, 1), 1e-300
+        result = Errors(self.count, self.maximum, self.total / count, (self.squares / count) ** 0.5)
+        if relative:
+            result.relative_maximum = self.maximum / (self.reference_maximum + tiny)
+            result.relative_rms = (self.squares / (self.reference_squares + tiny)) ** 0.5
+        return result
+
+
+@dataclass
+class ErrorReport:
+    """Sums differences between labels and predictions; configurations without a label count not."""
+
+    sums: dict[str, _Sums] = field(default_factory=lambda: {name: _Sums() for name in TITLES})
+
+    def add(self, labelled: Configuration, predicted: Prediction) -> dict[str, float]:
+        """Take one configuration in; returns its largest difference for each label it has."""
+        found = differences(labelled, predicted)
+        for name, (difference, reference) in found.items():
+            self.sums[name].add(difference, reference)
+        return {name: float(difference.max()) for name, (difference, _) in found.items()}
+
+    def errors(self) -> dict[str, Errors]:
+        """Errors by quantity: energy, energy_per_atom, forces, stress, virial."""
+        return {name: sums.errors(name in RELATIVE) for name, sums in self.sums.items()}
+
+    def text(self) -> str:
+        """The report, byte for byte in MLIP-3's layout."""
+        blocks = "\n".join(_block(name, errors) for name, errors in self.errors().items())
+        return f"{HEAD}\n{blocks}{RULE}\n\n"
+
+
+def differences(
+    labelled: Configuration, predicted: Prediction
+) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """For each label that exists: norms of the differences and of the labels (see Errors)."""
+    found = {}
+    if labelled.energy is not None:
+        difference = np.array([abs(labelled.energy - predicted.energy)])
+        reference = np.array([abs(labelled.energy)])
+        found["energy"] = (difference, reference)
+        found["energy_per_atom"] = (difference / len(labelled), reference / len(labelled))
+    if labelled.forces is not None:
+        difference = np.linalg.norm(labelled.forces - predicted.forces, axis=1)
+        found["forces"] = (difference, np.linalg.norm(labelled.forces, axis=1))
+    if labelled.stress is not None:
+        norms = [_norm(labelled.stress - predicted.stress), _norm(labelled.stress)]
+        found["stress"] = (np.array(norms[:1]), np.array(norms[1:]))
+        if labelled.volume > 0:
+            scale = GPA / labelled.volume
+            found["virial"] = (scale * found["stress"][0], scale * found["stress"][1])
+    return found
+
+
+def _norm(stress: NDArray[np.float64]) -> float:
+    weights = np.array([1.0, 1.0, 1.0, 2.0, 2.0, 2.0])
+    return float(np.sqrt(weights @ np.square(stress)))
+
+
+def _block(name: str, errors: Errors) -> str:
+    title, unit = TITLES[name]
+    lines = [
+        title,
+        f"\tErrors checked for {errors.count} {unit}",
+        f"\tMaximal absolute difference = {errors.maximum:g}",
+        f"\tAverage absolute difference = {errors.average:g}",
+        f"\tRMS     absolute difference = {errors.rms:g}",
+    ]
+    if name in RELATIVE:
+        word = RELATIVE[name]
+        lines.append(f"\tMax({word}Diff) / Max({word}) = {errors.relative_maximum:g}")
+        lines.append(f"\tRMS({word}Diff) / RMS({word}) = {errors.relative_rms:g}")
+    return "\n".join(lines) + "\n"
+
+
+def parse_report(text: str) -> dict[str, Errors]:
+    """The last error report in a log of MLIP-3, MLIP-2 or this package; empty when it has none.
+
+    Numbers are taken as they stand, NaN included; a word that is no number becomes NaN.
+    """
+    found: dict[str, Errors] = {}
+    current = None
+    for line in map(str.strip, text.splitlines()):
+        if line in READ_TITLES:
+            current = found[READ_TITLES[line]] = Errors()
+        elif current is not None:
+            for name, pattern in READ_LINES.items():
+                if match := re.match(pattern, line):
+                    _set(current, name, match.group(1))
+    return found
+
+
+def _set(errors: Errors, name: str, word: str) -> None:
+    try:
+        setattr(errors, name, int(word) if name == "count" else float(word))
+    except ValueError:
+        setattr(errors, name, 0 if name == "count" else float("nan"))
