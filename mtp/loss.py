@@ -1,0 +1,148 @@
+"""MLIP-3's training loss: its weights and scalings, and the penalty that fixes the gauge freedom.
+
+f = (1/N) sum_configurations [ w_e (dE)^2 + sum_atoms w_f |dF|^2 + w_s sum_9 (dS)^2 ] + penalty
+(Novikov et al., Mach. Learn.: Sci. Technol. 2, 025002, 2021, eq. 9; MLIP-3 manual, `mlp train`).
+N is the number of configurations, so f does not depend on how they are spread over ranks.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtp.cfg import Configuration
+from mtp.errors import MTPError
+
+REGULARISATION = 1e-10
+WEIGHT_FEATURE = "weight"
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights of `mlp train` with MLIP-3's names and defaults.
+
+    With N atoms an energy counts energy_weight / N^weight_scaling, a stress stress_weight / N, a
+    force force_weight / N^weight_scaling_forces (times scale_by_force / (|F|^2 + scale_by_force)
+    if that is positive). `Feature weight X` of a configuration multiplies all of them.
+    """
+
+    energy_weight: float = 1.0
+    force_weight: float = 0.01
+    stress_weight: float = 0.001
+    weight_scaling: int = 1
+    weight_scaling_forces: int = 0
+    scale_by_force: float = 0.0
+    penalty_weight: float = 1e-6
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Targets and weights of C configurations with A atoms in all; no label has weight zero.
+
+    energies (C,) eV, forces (A, 3) eV/angstrom, stresses (C, 6) PlusStress in eV; energy_weights
+    (C,), force_weights (A,), stress_weights (C, 6): the off-diagonal components count twice.
+    """
+
+    energies: NDArray[np.float64]
+    forces: NDArray[np.float64]
+    stresses: NDArray[np.float64]
+    energy_weights: NDArray[np.float64]
+    force_weights: NDArray[np.float64]
+    stress_weights: NDArray[np.float64]
+
+
+def labels_of(configurations: Sequence[Configuration], weights: LossWeights) -> Labels:
+    """Targets and loss weights of `configurations`, in their order."""
+    sizes = np.array([len(c) for c in configurations], float)
+    own = np.array([configuration_weight(c) for c in configurations])
+    present = np.array([[c.energy is not None, c.stress is not None] for c in configurations])
+    six = np.array([1.0, 1.0, 1.0, 2.0, 2.0, 2.0])
+    stress = own * present[:, 1] * weights.stress_weight / sizes
+    return Labels(
+        energies=np.array([c.energy or 0.0 for c in configurations]),
+        forces=np.concatenate([_forces(c) for c in configurations]),
+        stresses=np.array([np.zeros(6) if c.stress is None else c.stress for c in configurations]),
+        energy_weights=own
+        * present[:, 0]
+        * (weights.energy_weight / sizes**weights.weight_scaling),
+        force_weights=np.concatenate([_force_weights(c, weights) for c in configurations]),
+        stress_weights=stress[:, None] * six,
+    )
+
+
+def configuration_weight(configuration: Configuration) -> float:
+    """The value of `Feature weight`, 1 without one; MTPError unless it is a number >= 0."""
+    text = configuration.features.get(WEIGHT_FEATURE, "1")
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < np.inf:
+        raise MTPError(f"Feature weight {text[:40]!r} must be a number of at least 0")
+    return value
+
+
+def _forces(configuration: Configuration) -> NDArray[np.float64]:
+    return (
+        np.zeros((len(configuration), 3)) if configuration.forces is None else configuration.forces
+    )
+
+
+def _force_weights(configuration: Configuration, weights: LossWeights) -> NDArray[np.float64]:
+    size = len(configuration)
+    if configuration.forces is None:
+        return np.zeros(size)
+    weight = configuration_weight(configuration) * weights.force_weight
+    weight /= size**weights.weight_scaling_forces
+    if weights.scale_by_force <= 0:
+        return np.full(size, weight)
+    squares = np.sum(np.square(configuration.forces), axis=1)
+    return weight * weights.scale_by_force / (squares + weights.scale_by_force)
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """MLIP-3's soft constraints on the coefficients, counted once and not per configuration.
+
+    weight [ sum_m (|c_m|^2 - 1)^2 + sum_{m<n} (c_m . c_n)^2 ] over the radial functions m, where
+    c_m runs over all pairs of species and basis functions: it fixes the freedom to scale and mix
+    radial functions. Plus 1e-10 |x|^2 over the linear coefficients.
+    radial_shape (S, S, M, R).
+    """
+
+    radial_shape: tuple[int, int, int, int]
+    weight: float
+
+    def value_and_gradient(self, x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        """The penalty and its gradient (n,) at the coefficients x (n,)."""
+        c, linear = self._functions(x), x[int(np.prod(self.radial_shape)) :]
+        excess = c @ c.T - np.eye(len(c))
+        diagonal = np.diag(excess)
+        value = self.weight * np.sum(np.triu(excess) ** 2) + REGULARISATION * (linear @ linear)
+        gradient = 2.0 * self.weight * ((excess + np.diag(diagonal)) @ c)
+        return float(value), np.concatenate([self._flat(gradient), 2.0 * REGULARISATION * linear])
+
+    def curvature(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Gauss-Newton matrix (n, n) of the penalty at x."""
+        c, radial = self._functions(x), int(np.prod(self.radial_shape))
+        rows = []
+        for m, n in zip(*np.triu_indices(len(c)), strict=True):
+            row = np.zeros_like(c)
+            row[m] += c[n]
+            row[n] += c[m]
+            rows.append(self._flat(row))
+        matrix = np.diag(np.where(np.arange(len(x)) < radial, 0.0, 2.0 * REGULARISATION))
+        jacobian = np.array(rows)
+        matrix[:radial, :radial] += 2.0 * self.weight * (jacobian.T @ jacobian)
+        return matrix
+
+    def _functions(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(M, S * S * R): the coefficients of each radial function."""
+        species, _, functions, size = self.radial_shape
+        radial = x[: species * species * functions * size].reshape(-1, functions, size)
+        return radial.transpose(1, 0, 2).reshape(functions, -1)
+
+    def _flat(self, functions: NDArray[np.float64]) -> NDArray[np.float64]:
+        species, _, count, size = self.radial_shape
+        return functions.reshape(count, species * species, size).transpose(1, 0, 2).ravel()

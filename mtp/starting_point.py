@@ -1,0 +1,131 @@
+"""Where a training starts: species, innermost distance and first radial functions.
+
+Old coefficients are kept exactly; only what the training set adds gets new ones, from the seed.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.polynomial import chebyshev
+from numpy.typing import NDArray
+
+from mtp.errors import MTPError
+from mtp.potential import Potential
+
+MINDIST_MARGIN = 0.99
+
+
+def with_species(potential: Potential, present: set[int], rng: np.random.Generator) -> Potential:
+    """The potential for the species of the training set, numbered 0, 1, ... as in its file.
+
+    An untrained template takes the number of species from the training set, as MLIP-3 does. A
+    species that is new to a trained potential starts from the mean radial functions of the others
+    with its partner, scattered by a tenth, and with the mean energy of a lone atom.
+    """
+    count = max(present) + 1
+    missing = sorted(set(range(count)) - present)
+    if potential.trained:
+        missing = sorted(set(range(potential.species_count)) - present) + [
+            species for species in missing if species >= potential.species_count
+        ]
+    if missing:
+        raise MTPError(
+            f"species {', '.join(map(str, missing))} of the potential do not occur in the training "
+            "set; add configurations with them or renumber the types"
+        )
+    if not potential.trained:
+        return replace(potential, species_count=count)
+    return potential if count == potential.species_count else _extended(potential, count, rng)
+
+
+def _extended(potential: Potential, count: int, rng: np.random.Generator) -> Potential:
+    old = potential.species_count
+    radial = np.empty((count, count, *potential.radial_shape[2:]))
+    radial[:old, :old] = potential.radial_coeffs
+    radial[old:, :old] = radial[:old, :old].mean(axis=0)
+    radial[:old, old:] = radial[:old, :old].mean(axis=1)[:, None]
+    radial[old:, old:] = radial[:old, :old].mean(axis=(0, 1))
+    scatter = 1.0 + 0.1 * rng.normal(size=radial.shape)
+    scatter[:old, :old] = 1.0
+    constants = np.full(count, potential.species_coeffs.mean())
+    constants[:old] = potential.species_coeffs
+    return replace(
+        potential,
+        species_count=count,
+        radial_coeffs=radial * scatter,
+        species_coeffs=constants,
+        active_set=None,
+    )
+
+
+def with_min_dist(potential: Potential, shortest: float) -> Potential:
+    """The same function with min_dist (angstrom) set to 0.99 of the shortest distance.
+
+    A radial function is a polynomial in r times (max_dist - r)^2, so coefficients on the new
+    interval represent it exactly: they are the old ones times the matrix between the two
+    Chebyshev bases, and energies change by rounding only.
+    """
+    shorter = MINDIST_MARGIN * shortest
+    if shorter >= potential.max_dist:
+        raise MTPError(
+            f"no two atoms of the training set are closer than the cutoff {potential.max_dist} A"
+        )
+    moved = replace(potential, min_dist=shorter, active_set=None)
+    if not potential.trained or abs(shorter - potential.min_dist) < 1e-6 * shorter:
+        return moved if not potential.trained else potential
+    change = _chebyshev_change(potential, moved)
+    return replace(moved, radial_coeffs=potential.radial_coeffs @ change.T)
+
+
+def _chebyshev_change(old: Potential, new: Potential) -> NDArray[np.float64]:
+    """(R, R) matrix from coefficients on the old interval of distances to those on the new."""
+    size = old.radial_basis_size
+    distances = np.linspace(new.min_dist, new.max_dist, 4 * size)
+
+    def values(potential: Potential) -> NDArray[np.float64]:
+        low, high = potential.min_dist, potential.max_dist
+        return chebyshev.chebvander((2 * distances - low - high) / (high - low), size - 1)
+
+    return np.linalg.lstsq(values(new), values(old), rcond=None)[0]
+
+
+def with_random_functions(potential: Potential, rng: np.random.Generator) -> Potential:
+    """Random smooth radial functions of norm 1 for an untrained potential; the rest zero.
+
+    A function is the sum of one shared by all pairs of species and one of its own; amplitudes
+    fall with the order of the polynomial. Norm 1 over all pairs is what the penalty asks for.
+    """
+    species, _, functions, size = potential.radial_shape
+    shared = rng.normal(size=(1, 1, functions, size))
+    own = rng.normal(size=potential.radial_shape)
+    radial = (shared + own) / (1.0 + np.arange(size))
+    radial /= np.sqrt(np.sum(radial**2, axis=(0, 1, 3), keepdims=True))
+    return replace(
+        potential,
+        radial_coeffs=radial,
+        species_coeffs=np.zeros(species),
+        moment_coeffs=np.zeros(len(potential.alpha_moment_mapping)),
+    )
+
+
+def moment_degrees(potential: Potential) -> NDArray[np.int64]:
+    """(K,) number of radial functions each basis function multiplies."""
+    basic = len(potential.alpha_index_basic)
+    degrees = np.zeros(potential.alpha_moments_count, int)
+    degrees[:basic] = 1
+    for first, second, _, target in potential.alpha_index_times:
+        degrees[target] = degrees[first] + degrees[second]
+    return degrees[potential.alpha_moment_mapping]
+
+
+def balanced_scaling(potential: Potential, diagonal: NDArray[np.float64]) -> float:
+    """Scaling at which basis functions of every degree weigh alike in the linear fit.
+
+    A basis function of degree d grows as scaling^d. `diagonal` (K,) of the normal matrix holds
+    their summed squares at the present scaling; the slope of their logarithm in d is made zero
+    (MLIP-3 searches for this value by repeated fits).
+    """
+    degrees, size = moment_degrees(potential), 0.5 * np.log(np.maximum(diagonal, 1e-300))
+    spread = np.var(degrees)
+    slope = np.mean((degrees - degrees.mean()) * (size - size.mean())) / spread if spread else 0.0
+    return float(potential.scaling * np.exp(-slope))

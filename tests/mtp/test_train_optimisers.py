@@ -1,0 +1,139 @@
+"""The minimisers on separable least-squares problems without atoms."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from mtp.errors import MTPError
+from mtp.line_search import CURVATURE, DECREASE, Point, wolfe_point
+from mtp.optimisers import State, bfgs, first_state, gauss_newton
+
+
+class Exponentials:
+    """y(t) = sum_k c_k exp(-theta_k t), the classic separable least-squares problem."""
+
+    def __init__(self, seed=0, terms=3, noise=1e-4):
+        rng = np.random.default_rng(seed)
+        self.t = np.linspace(0, 4, 60)
+        rates = np.array([0.3, 1.1, 3.5])[:terms]
+        self.y = np.exp(-np.outer(self.t, rates)) @ np.array([1.0, -2.0, 3.0])[:terms]
+        self.y += noise * rng.normal(size=60)
+        self.linear_start, self.terms = terms, terms
+
+    def parts(self, x):
+        basis = np.exp(-np.outer(self.t, x[: self.terms]))
+        c = x[self.terms :]
+        return basis @ c - self.y, np.hstack([-self.t[:, None] * basis * c, basis]), basis
+
+    def value_and_gradient(self, x):
+        r, jacobian, _ = self.parts(x)
+        return float(r @ r), 2 * jacobian.T @ r
+
+    def curvature(self, x):
+        _, jacobian, _ = self.parts(x)
+        return 2 * jacobian.T @ jacobian
+
+    def solve_linear(self, x):
+        _, _, basis = self.parts(x)
+        return np.concatenate([x[: self.terms], np.linalg.lstsq(basis, self.y, rcond=None)[0]])
+
+
+class Rosenbrock:
+    linear_start = 2
+
+    def solve_linear(self, x):
+        return x
+
+    def value_and_gradient(self, x):
+        a, b = 1 - x[0], x[1] - x[0] ** 2
+        return a * a + 100 * b * b, np.array([-2 * a - 400 * x[0] * b, 200 * b])
+
+
+def last(steps, most):
+    state = None
+    for state in itertools.islice(steps, most):  # noqa: B007
+        pass
+    return state
+
+
+START = np.array([0.1, 0.7, 5.0, 0.0, 0.0, 0.0])
+
+
+@pytest.mark.parametrize("optimiser", [bfgs, gauss_newton])
+def test_reaches_the_noise_of_a_separable_problem(optimiser):
+    problem = Exponentials()
+    start = first_state(problem, problem.solve_linear(START))
+    end = last(optimiser(problem, start), 300)
+    assert end.value < 1e-6 < start.value
+    assert np.sort(end.x[:3]) == pytest.approx([0.3, 1.1, 3.5], rel=0.1)
+
+
+def test_gauss_newton_needs_few_evaluations():
+    problem = Exponentials()
+    start = first_state(problem, problem.solve_linear(START))
+    evaluations = {}
+    for optimiser in (bfgs, gauss_newton):
+        for state in optimiser(problem, start):
+            if state.value < 1e-6:
+                break
+        evaluations[optimiser] = state.evaluations
+    assert evaluations[gauss_newton] * 2 < evaluations[bfgs]
+
+
+@pytest.mark.parametrize("optimiser", [bfgs, gauss_newton])
+def test_values_never_rise_and_the_end_is_stationary(optimiser):
+    problem = Exponentials(seed=1, terms=2)
+    start = first_state(problem, np.array([0.2, 1.5, 0.5, -1.0]))
+    states = list(itertools.islice(optimiser(problem, start), 500))
+    values = [start.value, *(s.value for s in states)]
+    assert all(b <= a for a, b in itertools.pairwise(values))
+    assert np.linalg.norm(states[-1].gradient) < 1e-4
+
+
+@pytest.mark.parametrize("optimiser", [bfgs, gauss_newton])
+def test_a_run_resumed_at_any_state_repeats_bit_for_bit(optimiser):
+    problem = Exponentials()
+    states = list(itertools.islice(optimiser(problem, first_state(problem, START)), 12))
+    for middle in (0, 3, 7):
+        resumed = list(itertools.islice(optimiser(problem, states[middle]), 11 - middle))
+        for one, other in zip(states[middle + 1 :], resumed, strict=True):
+            assert one.x.tobytes() == other.x.tobytes()
+            assert one.value == other.value
+
+
+def test_bfgs_solves_rosenbrock():
+    problem = Rosenbrock()
+    end = last(bfgs(problem, first_state(problem, np.array([-1.2, 1.0]))), 40)
+    assert end.value < 1e-6
+    assert end.evaluations < 60
+
+
+def test_a_start_that_is_not_finite_is_an_error():
+    with pytest.raises(MTPError, match="loss at the start is nan"):
+        first_state(Exponentials(), np.full(6, np.nan))
+
+
+@pytest.mark.parametrize("first_step", [1e-4, 0.1, 1.0, 50.0, 1e6])
+def test_line_search_satisfies_the_strong_wolfe_conditions(first_step):
+    function = Rosenbrock().value_and_gradient
+    x = np.array([-1.2, 1.0])
+    value, gradient = function(x)
+    start = Point(0.0, value, -float(gradient @ gradient), x, gradient)
+    point = wolfe_point(function, start, -gradient, first_step)
+    assert point.value <= value + DECREASE * point.step * start.slope
+    assert abs(point.slope) <= CURVATURE * abs(start.slope)
+
+
+def test_line_search_steps_back_from_infinity():
+    def up(x):
+        return (float(x[0] ** 2), 2 * x) if x[0] < 1 else (np.nan, np.full(1, np.nan))
+
+    start = Point(0.0, 4.0, -4.0, np.array([-2.0]), np.array([-4.0]))
+    point = wolfe_point(up, start, np.array([1.0]), 100.0)
+    assert point.value <= 1.0
+
+
+def test_state_is_immutable():
+    with pytest.raises(AttributeError):
+        State(np.zeros(1), 0.0, np.zeros(1)).value = 1.0
