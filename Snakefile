@@ -1,0 +1,66 @@
+"""One iteration of a campaign: the pending plan, materialized.
+
+A campaign's own Snakefile includes this one. The iteration's folder is the working directory, so
+every path below is literal, and no rule can reach a sealed iteration: nothing writes to `../`.
+"""
+
+import sys
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+from planner import TOOLKIT
+from planner.workflow import jobs
+
+min_version("9.27")
+
+JOBS = jobs(Path(workflow.main_snakefile).resolve().parent)
+ACTION = JOBS.plan.get("action", "none")
+
+
+workdir: JOBS.folder
+
+
+shell.prefix(
+    f"set -euo pipefail; export OMP_NUM_THREADS=1 SCRIPTS='{TOOLKIT}/scripts' "
+    f"PATH='{Path(sys.executable).parent}':$PATH; "
+)
+
+
+wildcard_constraints:
+    pack="[0-9]+",
+
+
+localrules:
+    all,
+    prune,
+    seal,
+
+
+rule all:
+    input:
+        JOBS.targets,
+
+
+include: "rules/reference_calc.smk"
+include: "rules/sample.smk"
+include: "rules/select_data.smk"
+include: "rules/train.smk"
+include: "rules/model_eval.smk"
+include: "rules/prune.smk"
+include: "rules/end.smk"
+
+
+rule seal:
+    """Fold the result into the next state; with state.yaml the iteration is closed for good."""
+    input:
+        previous=JOBS.previous,
+        result=f"{ACTION}/result.yaml",
+    output:
+        ledger="ledger.jsonl",
+        state="state.yaml",
+    log:
+        "logs/seal.log",
+    shell:
+        "python -m planner.seal --result {input.result:q} --ledger {output.ledger:q}"
+        " --state {output.state:q} 2> {log:q}"

@@ -1,0 +1,127 @@
+"""The `planner` command: argument parsing only."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from planner import __version__
+from planner.errors import GateError, UserError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one subcommand; exit status 1 for a user's error, 3 for a denied plan."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return _COMMANDS[arguments.command](arguments)
+    except GateError as error:
+        sys.stderr.write(f"planner: {error}\n")
+        return 3
+    except UserError as error:
+        sys.stderr.write(f"planner: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("planner: interrupted; the same command goes on from here\n")
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="planner", description="From a campaign's state to its next plan, audited and run."
+    )
+    parser.add_argument("--version", action="version", version=f"mtpilot {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.add_argument(
+            "--campaign", type=Path, default=Path(), help="campaign folder (default: this one)"
+        )
+        return sub
+
+    init = commands.add_parser("init", help="make a campaign folder")
+    init.add_argument("source", help="name of a shipped example, or a folder with task.yaml")
+    init.add_argument("folder", type=Path, help="where the campaign shall live")
+    command("next", "decide and write the next iteration's plan")
+    for name, text in (
+        ("audit", "show what the waiting plan would do and cost"),
+        ("status", "show where the campaign stands"),
+    ):
+        command(name, text).add_argument("--json", action="store_true", help="for machines")
+    run = command("run", "next, audit and snakemake until the campaign ends")
+    run.add_argument("--profile", help="Snakemake profile, e.g. slurm")
+    schema = commands.add_parser("schema", help="write the JSON schemas of plan, state, ...")
+    schema.add_argument("folder", type=Path)
+    return parser
+
+
+def _init(arguments: argparse.Namespace) -> int:
+    from planner.create import create
+
+    campaign = create(arguments.source, arguments.folder)
+    sys.stdout.write(f"{campaign.folder}: campaign '{campaign.task.name}' is ready; planner run\n")
+    return 0
+
+
+def _next(arguments: argparse.Namespace) -> int:
+    from planner.campaign import Campaign
+    from planner.decide import next_plan
+    from planner.lock import locked
+
+    campaign = Campaign.at(arguments.campaign)
+    with locked(campaign.folder, "planner next"):
+        plan = next_plan(campaign)
+    path = campaign.iteration(plan.iteration) / "plan.yaml"
+    sys.stdout.write(f"{path}: {plan.action}: {plan.reason}\n")
+    return 0
+
+
+def _audit(arguments: argparse.Namespace) -> int:
+    from planner.audit import audit, render
+    from planner.campaign import Campaign
+
+    campaign = Campaign.at(arguments.campaign)
+    seen = audit(campaign)
+    text = seen.as_json() if arguments.json else render(seen, campaign.config.limits)
+    sys.stdout.write(text + "\n")
+    if seen.denied:
+        raise GateError("; ".join(seen.denied))
+    return 0
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from planner.campaign import Campaign
+    from planner.status import as_json, render, status
+
+    seen = status(Campaign.at(arguments.campaign))
+    sys.stdout.write((as_json(seen) if arguments.json else render(seen)) + "\n")
+    return 0
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from planner.campaign import Campaign
+    from planner.loop import run, to_terminal
+    from planner.status import closing
+
+    campaign = run(Campaign.at(arguments.campaign).folder, arguments.profile, to_terminal)
+    sys.stdout.write(closing(campaign) + "\n")
+    return 0
+
+
+def _schema(arguments: argparse.Namespace) -> int:
+    from planner.schema import write_schemas
+
+    write_schemas(arguments.folder)
+    return 0
+
+
+_COMMANDS = {
+    "init": _init,
+    "next": _next,
+    "audit": _audit,
+    "status": _status,
+    "run": _run,
+    "schema": _schema,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""`planner init`: a campaign folder from a shipped example or from one's own task folder."""
+
+import shutil
+from pathlib import Path
+
+from planner import TOOLKIT
+from planner.campaign import Campaign
+from planner.errors import UserError
+from planner.files import write_text
+
+SNAKEFILE = """\
+# Written by `planner init`. The rules live in the toolkit; this folder holds the campaign.
+from planner import TOOLKIT
+
+
+include: TOOLKIT / "Snakefile"
+
+
+rule campaign:
+    input:
+        rules.all.input,
+"""
+
+
+def examples() -> dict[str, Path]:
+    """The shipped examples by name."""
+    return {p.parent.name: p.parent for p in (TOOLKIT / "config/examples").glob("*/task.yaml")}
+
+
+def create(source: str, folder: Path) -> Campaign:
+    """Make the campaign `folder` from an example's name or a folder with task.yaml.
+
+    Everything is copied into a neighbour and renamed, so a folder is a whole campaign or none.
+    """
+    origin = examples().get(source, Path(source))
+    if not (origin / "task.yaml").is_file():
+        names = ", ".join(sorted(examples()))
+        raise UserError(f"{source}: neither an example ({names}) nor a folder with task.yaml")
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(f"{folder}: exists and is not empty; choose another name")
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        shutil.copy(origin / "task.yaml", partial)
+        if (origin / "config.yaml").exists():
+            shutil.copy(origin / "config.yaml", partial)
+        if not (origin / "structures").is_dir():
+            raise UserError(
+                f"{origin}/structures: no such folder; put structures and index.yaml there"
+            )
+        shutil.copytree(origin / "structures", partial / "structures")
+        shutil.copytree(TOOLKIT / "profiles/default", partial / "profiles/default")
+        shutil.copytree(TOOLKIT / "profiles/slurm", partial / "slurm")
+        write_text(partial / "Snakefile", SNAKEFILE)
+        campaign = Campaign.at(partial)
+        campaign.validate()
+        if folder.exists():
+            folder.rmdir()
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return Campaign.at(folder)

@@ -1,0 +1,23 @@
+"""JSON schemas of the files people and models write, generated from the contracts."""
+
+import json
+from pathlib import Path
+
+from planner.config import Config, Task
+from planner.files import Strict, write_text
+from planner.plan import Plan
+from planner.state import State
+
+SCHEMAS: dict[str, type[Strict]] = {"plan": Plan, "state": State, "config": Config, "task": Task}
+
+
+def schema(model: type[Strict]) -> str:
+    """The schema of one contract, with the dialect that validators look for."""
+    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return json.dumps({**dialect, **model.model_json_schema()}, indent=1) + "\n"
+
+
+def write_schemas(folder: Path) -> None:
+    """Write `<name>.json` for every contract."""
+    for name, model in SCHEMAS.items():
+        write_text(folder / f"{name}.json", schema(model))

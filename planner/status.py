@@ -1,0 +1,94 @@
+"""`planner status`: where the campaign stands, from files only."""
+
+import json
+from typing import Any
+
+from planner.campaign import Campaign
+from planner.errors import UserError
+
+
+def status(campaign: Campaign) -> dict[str, Any]:
+    """Counts, spending, the curriculum and the pending plan, ready for JSON."""
+    state, limits = campaign.state(), campaign.config.limits
+    plan = campaign.pending
+    folder = campaign.iteration(plan.iteration) if plan else None
+    return {
+        "campaign": campaign.task.name,
+        "iteration": state.iteration,
+        "verdict": state.verdict.outcome if state.verdict else None,
+        "pending": None
+        if plan is None or folder is None
+        else {
+            "iteration": plan.iteration,
+            "action": plan.action,
+            "reason": plan.reason,
+            "packs_done": len(list(folder.glob(f"{plan.action}/packs/*.json"))),
+        },
+        "spent": {**state.spent.model_dump(), "core_hours": campaign.core_seconds() / 3600},
+        "limits": limits.model_dump(),
+        "subsystems": [s.model_dump() for s in state.subsystems],
+        "history": [entry.model_dump() for entry in state.history],
+    }
+
+
+def render(seen: dict[str, Any]) -> str:
+    """For people."""
+    spent, limits = seen["spent"], seen["limits"]
+    head = seen["verdict"] or "running"
+    lines = [
+        f"{seen['campaign']}: {head} after {seen['iteration']} iterations",
+        (
+            f"  labels {spent['labels']}/{limits['labels']}, reference calls"
+            f" {spent['reference_calls']}/{limits['reference_calls']}, core-hours"
+            f" {spent['core_hours']:.2f}/{limits['core_hours']:g}"
+        ),
+        "",
+        (
+            f"  {'subsystem':<18}{'stage':>6}{'labels':>8}{'rounds':>8}{'early stops':>13}"
+            f"{'K':>6}{'held-out F MAE':>16}  evaluation"
+        ),
+    ]
+    for s in seen["subsystems"]:
+        stops, mae = s["early_stop_fraction"], s["held_out_force_mae"]
+        lines.append(
+            f"  {s['name']:<18}{s['stage']:>6}{s['labels']:>8}{s['rounds']:>8}"
+            f"{'-' if stops is None else f'{stops:.0%}':>13}{s['sampled_temperature'] or '-':>6}"
+            f"{'-' if mae is None else f'{mae:.4f} eV/Å':>16}  {s['evaluation'] or '-'}"
+        )
+    lines.append("")
+    lines += [
+        f"  {e['iteration']:>3} {e['action']:<15}{e['outcome']:<9}{e['note']}"
+        for e in seen["history"]
+    ]
+    if seen["pending"]:
+        plan = seen["pending"]
+        lines.append(f"  {plan['iteration']:>3} {plan['action']:<15}waiting  {plan['reason']}")
+    return "\n".join(lines)
+
+
+def closing(campaign: Campaign) -> str:
+    """The last lines of a campaign: verdict, potential, report, bill."""
+    state = campaign.state()
+    if state.verdict is None:
+        raise UserError(f"{campaign.folder}: the campaign has no verdict yet")
+    spent, result = state.spent, campaign.folder / "result"
+    lines = [
+        f"verdict    {state.verdict.outcome}",
+        *(f"           {r}" for r in state.verdict.reasons),
+    ]
+    if state.verdict.model:
+        lines.append(f"potential  {result / 'potential.almtp'}  ({state.verdict.model})")
+    lines += [
+        f"report     {result / 'report.html'}",
+        (
+            f"bill       {spent.labels} labels, {spent.reference_calls} reference calls,"
+            f" {spent.reference_md_steps + spent.model_md_steps} MD steps,"
+            f" {campaign.core_seconds() / 60:.1f} core-minutes in {state.iteration} iterations"
+        ),
+    ]
+    return "\n".join(lines)
+
+
+def as_json(seen: dict[str, Any]) -> str:
+    """For machines."""
+    return json.dumps(seen, indent=1)

@@ -1,0 +1,129 @@
+"""What the Snakefile reads: the pending plan of a campaign as tables of leaves for the rules."""
+
+import hashlib
+import json
+import math
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from planner.campaign import Campaign
+from planner.config import Config
+from planner.errors import UserError
+from planner.files import read
+from planner.gates import require
+from planner.plan import ACTIONS, Plan, SelectGroup
+from planner.state import State
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """One iteration for Snakemake: its folder, the plan's leaves, and the packs of each rule.
+
+    A pack is the share of one job: a JSON object of items by name, handed over as params, so that
+    an edit of the plan reruns only what it changes and the job's log shows what it did.
+    """
+
+    folder: Path
+    previous: list[str] = field(default_factory=list)
+    plan: dict[str, object] = field(default_factory=dict)
+    leaves: dict[str, str] = field(default_factory=lambda: dict.fromkeys(ACTIONS, "{}"))
+    packs: dict[str, dict[str, str]] = field(default_factory=lambda: {a: {} for a in ACTIONS})
+    model: list[str] = field(default_factory=list)
+    targets: list[str] = field(default_factory=list)
+
+    def files(self, action: str) -> list[str]:
+        """Outputs of the packs of one action."""
+        return [f"{action}/packs/{name}.json" for name in self.packs[action]]
+
+
+def jobs(folder: Path) -> Jobs:
+    """The pending iteration of the campaign in `folder`; nothing to do where there is none."""
+    if not (folder / "task.yaml").is_file():
+        return Jobs(folder)
+    try:
+        return _pending_jobs(Campaign.at(folder))
+    except UserError as error:
+        sys.exit(f"mtpilot: {error}")
+
+
+def _pending_jobs(campaign: Campaign) -> Jobs:
+    plan = campaign.pending
+    if plan is None:
+        return Jobs(campaign.iteration(campaign.last) if campaign.last else campaign.folder)
+    state = campaign.state()
+    require(plan, state, campaign)
+    config = read(Config, campaign.iteration(plan.iteration) / "config.yaml")
+    none = Jobs(campaign.iteration(plan.iteration))
+    return replace(
+        none,
+        previous=[f"../{campaign.sealed:03d}/state.yaml"] if campaign.sealed else [],
+        plan=plan.model_dump(mode="json", exclude_none=True),
+        leaves={**none.leaves, plan.action: plan.parameters.model_dump_json()},
+        packs={**none.packs, plan.action: _packed(items(plan, state, config), config.runs_per_job)},
+        model=_model(plan),
+        targets=["state.yaml"],
+    )
+
+
+def items(plan: Plan, state: State, config: Config) -> dict[str, dict[str, object]]:
+    """The independent pieces of work of a plan by name, each with its leaves and its seed."""
+    if plan.reference_calc:
+        section = plan.reference_calc
+        table = {name: {"structure": name} for name in section.structures}
+    elif plan.sample:
+        section, table = plan.sample, plan.sample.runs()
+    elif plan.select_data:
+        section = plan.select_data
+        chunks = math.ceil(labels_at_most(plan, state) / config.label_chunk)
+        return {f"chunk-{i:04d}": {"chunk": i, "chunks": chunks} for i in range(chunks)}
+    elif plan.model_eval:
+        section = plan.model_eval
+        table = {name: {"structure": name} for name in section.structures}
+    else:
+        return {}
+    return {name: {**leaf, "seed": _seed(section.seed, name)} for name, leaf in table.items()}
+
+
+def labels_at_most(plan: Plan, state: State) -> int:
+    """Upper bound of the reference calls of a selection: every candidate when ranked by error."""
+    section = plan.select_data
+    if section is None:
+        return 0
+    snapshots: dict[str, int] = {}
+    for record in state.samples:
+        if record.id in section.samples:
+            for group in record.groups:
+                snapshots[group.subsystem] = snapshots.get(group.subsystem, 0) + group.snapshots
+    if section.method == "error":
+        return sum(snapshots.get(g.subsystem, 0) for g in section.groups)
+    return min(
+        section.max_labels, sum(quota(g, snapshots.get(g.subsystem, 0)) for g in section.groups)
+    )
+
+
+def quota(group: SelectGroup, candidates: int) -> int:
+    """Labels a group may have of so many candidates (at least one if there is any)."""
+    count, fraction = group.count, group.fraction
+    wanted = count if count is not None else max(1, round(fraction * candidates))
+    return min(wanted, candidates)
+
+
+def _model(plan: Plan) -> list[str]:
+    model = getattr(plan.parameters, "model", None)
+    return [f"../{int(model[1:]):03d}/train/model.almtp"] if model else []
+
+
+def _seed(seed: int, name: str) -> int:
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+def _packed(table: dict[str, dict[str, object]], size: int) -> dict[str, str]:
+    names = list(table)
+    count = math.ceil(len(names) / size)
+    shares = [names[i::count] for i in range(count)]
+    return {
+        f"{i + 1:04d}": json.dumps({name: table[name] for name in share}, sort_keys=True)
+        for i, share in enumerate(shares)
+    }
