@@ -1,0 +1,229 @@
+"""Energies, forces, stresses, loss gradients and design matrices of moment tensor potentials."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+
+from mtp import _kernel
+from mtp.errors import MTPError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from mtp.potential import Potential
+
+
+class Structure(Protocol):
+    """What the engine needs of a configuration: lengths in Å; a row of `cell` counts if periodic."""
+
+    cell: np.ndarray
+    pbc: np.ndarray
+    positions: np.ndarray
+    types: np.ndarray
+
+
+class Evaluation(NamedTuple):
+    """energy (eV), forces (N, 3) (eV/Å), stress (6,) = -dE/dstrain (eV), site_energies (N,) (eV).
+
+    The stress is MLIP's PlusStress = -V sigma (tension positive sigma as in ASE), xx yy zz yz xz xy.
+    """
+
+    energy: float
+    forces: np.ndarray
+    stress: np.ndarray
+    site_energies: np.ndarray
+
+
+class Neighbours:
+    """Neighbour lists of many configurations, kept between evaluations: 28 bytes per pair."""
+
+    def __init__(self, cutoff: float) -> None:
+        self.kernel = _kernel.Neighbours()
+        self.cutoff = cutoff
+
+    def __len__(self) -> int:
+        return len(self.kernel.atom_begin) - 1
+
+    @property
+    def atom_begin(self) -> np.ndarray:
+        """(C + 1,): atoms of configuration c are [atom_begin[c], atom_begin[c + 1])."""
+        return self.kernel.atom_begin
+
+    @property
+    def atom_count(self) -> int:
+        """Atoms of all configurations."""
+        return int(self.kernel.atom_begin[-1])
+
+    @property
+    def pair_counts(self) -> np.ndarray:
+        """(C,): pairs of each configuration, the measure of work when balancing."""
+        return np.diff(self.kernel.first[self.kernel.atom_begin])
+
+    def add(self, configuration: Structure) -> None:
+        """Append one configuration; MTPError if it has no meaning (NaN, flat cell, atoms on top)."""
+        types = np.asarray(configuration.types)
+        positions = np.asarray(configuration.positions, float).reshape(-1, 3)
+        if types.shape != positions.shape[:1] or (types < 0).any():
+            raise MTPError(f"configuration {len(self) + 1}: types do not fit the positions")
+        periodic = [bool(flag) for flag in np.broadcast_to(configuration.pbc, 3)]
+        cell = _full_cell(configuration.cell, periodic)
+        try:
+            self.kernel.add(cell, periodic, positions, types.astype(np.int32), self.cutoff)
+        except ValueError as error:
+            raise MTPError(f"configuration {len(self) + 1}: {error}") from None
+
+
+def _full_cell(cell: np.ndarray, periodic: Sequence[bool]) -> np.ndarray:
+    """(3, 3) rows; a cell of k < 3 rows is that of the k periodic directions."""
+    rows = np.asarray(cell, float).reshape(-1, 3)
+    full = np.zeros((3, 3))
+    full[: len(rows)] = rows[:3]
+    if not np.isfinite(full).all():
+        raise MTPError("the cell holds NaN or infinity; mend the Supercell lines")
+    if any(flag and not row.any() for flag, row in zip(periodic, full, strict=True)):
+        raise MTPError("a periodic direction has no cell vector; set pbc or the cell")
+    return full
+
+
+def neighbours(configurations: Iterable[Structure], cutoff: float) -> Neighbours:
+    """Neighbour lists of all configurations within `cutoff` (Å), by linked cells."""
+    result = Neighbours(cutoff)
+    for configuration in configurations:
+        result.add(configuration)
+    return result
+
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """Labels: energy (C,) eV, forces (N, 3) eV/Å, stress (C, 6) eV; anything where the weight is 0."""
+
+    energy: np.ndarray
+    forces: np.ndarray
+    stress: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """Weights of squared residuals, every scaling included; 0 where a label is missing.
+
+    energy (C,), forces (C,) or (N,), stress (C,).
+    """
+
+    energy: np.ndarray
+    forces: np.ndarray
+    stress: np.ndarray
+
+
+class Loss(NamedTuple):
+    """Sum over a share of data: value, its gradient by the parameters, and the predictions."""
+
+    value: float
+    gradient: np.ndarray
+    energy: np.ndarray
+    forces: np.ndarray
+    stress: np.ndarray
+
+
+class Engine:
+    """One potential with its coefficients, ready to be evaluated; `threads` share configurations."""
+
+    def __init__(self, potential: Potential, threads: int = 1) -> None:
+        self.threads = max(1, threads)
+        self._model = _kernel.Model(
+            potential.alpha_index_basic,
+            potential.alpha_index_times,
+            potential.alpha_moment_mapping,
+            potential.alpha_moments_count,
+            potential.species_count,
+            potential.radial_funcs_count,
+            potential.radial_basis_size,
+            potential.min_dist,
+            potential.max_dist,
+        )
+        self.potential = potential
+        self.update(potential.parameters)
+
+    def update(self, parameters: np.ndarray) -> None:
+        """Take other coefficients (order of `Potential.parameters`), keeping everything prepared."""
+        if not np.isfinite(parameters).all():
+            raise MTPError("a coefficient of the potential is NaN or infinite")
+        radial, species, moment = (parameters[part] for part in self.potential.slices)
+        self.parameters = parameters.copy()
+        self._model.set(self.potential.scaling, radial, species, moment)
+
+    def evaluate(self, data: Neighbours | Sequence[Structure]) -> list[Evaluation]:
+        """Energy, forces, stress and site energies of each configuration.
+
+        Raises MTPError where a type is not in the potential or a result is not finite.
+        """
+        found = self.neighbours(data)
+        energy, forces, stress, sites = self._call(_kernel.evaluate, found, self.threads)
+        begin = found.atom_begin
+        results = [
+            Evaluation(float(energy[c]), forces[a:b], stress[c], sites[a:b])
+            for c, (a, b) in enumerate(zip(begin[:-1], begin[1:], strict=True))
+        ]
+        for number, result in enumerate(results, 1):
+            if not np.isfinite(result.forces).all() or not np.isfinite(result.energy):
+                raise MTPError(f"configuration {number}: energy or forces are not finite")
+        return results
+
+    def neighbours(self, data: Neighbours | Sequence[Structure]) -> Neighbours:
+        """Neighbour lists fit for this potential."""
+        if not isinstance(data, Neighbours):
+            return neighbours(data, self.potential.max_dist)
+        if data.cutoff < self.potential.max_dist:
+            raise MTPError(
+                f"neighbours within {data.cutoff} Å do not reach max_dist = "
+                f"{self.potential.max_dist} Å; build them anew"
+            )
+        return data
+
+    def loss_and_gradient(self, found: Neighbours, targets: Targets, weights: Weights) -> Loss:
+        """Sum over configurations of w_E (E-E0)^2 + sum_i w_F |F-F0|^2 + w_S |S-S0|^2 and its gradient.
+
+        |S|^2 runs over all nine components. Tangent and adjoint passes: no Jacobian is stored.
+        """
+        return self._loss(found, targets, weights, gradient=True)
+
+    def loss(self, found: Neighbours, targets: Targets, weights: Weights) -> Loss:
+        """The loss alone, with an empty gradient, at the cost of an evaluation."""
+        return self._loss(found, targets, weights, gradient=False)
+
+    def _loss(
+        self, found: Neighbours, targets: Targets, weights: Weights, *, gradient: bool
+    ) -> Loss:
+        arrays = [*_shaped(found, targets), *_expanded(found, weights)]
+        found = self.neighbours(found)
+        return Loss(*self._call(_kernel.loss, found, arrays, gradient, self.threads))
+
+    def _call(self, function: object, found: Neighbours, *arguments: object) -> tuple:
+        try:
+            return function(self._model, found.kernel, *arguments)
+        except ValueError as error:
+            raise MTPError(str(error)) from None
+
+
+def _shaped(found: Neighbours, targets: Targets) -> list[np.ndarray]:
+    shapes = [(len(found),), (found.atom_count, 3), (len(found), 6)]
+    arrays = [
+        np.ascontiguousarray(a, float) for a in (targets.energy, targets.forces, targets.stress)
+    ]
+    for array, shape in zip(arrays, shapes, strict=True):
+        if array.shape != shape:
+            raise MTPError(f"labels have shape {array.shape}, the configurations need {shape}")
+    return arrays
+
+
+def _expanded(found: Neighbours, weights: Weights) -> list[np.ndarray]:
+    forces = np.asarray(weights.forces, float)
+    if forces.shape == (len(found),):
+        forces = np.repeat(forces, np.diff(found.atom_begin))
+    arrays = [np.asarray(weights.energy, float), forces, np.asarray(weights.stress, float)]
+    for array, size in zip(arrays, (len(found), found.atom_count, len(found)), strict=True):
+        if array.shape != (size,) or not np.isfinite(array).all():
+            raise MTPError(f"weights need {size} finite values, got shape {array.shape}")
+    return arrays

@@ -1,0 +1,158 @@
+// Python's view of the kernel: Model, Neighbours and the passes over them, one call per data set.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <new>
+#include <thread>
+
+#include "model.hpp"
+#include "neighbours.hpp"
+
+namespace py = pybind11;
+using namespace mtp;
+using Doubles = py::array_t<double, py::array::c_style | py::array::forcecast>;
+using Integers = py::array_t<int, py::array::c_style | py::array::forcecast>;
+
+void mtp::out_of_memory() { throw std::bad_alloc(); }
+
+namespace {
+
+bool use_avx2() {
+#if defined(__x86_64__)
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#else
+    return false;
+#endif
+}
+
+bool fast = use_avx2();
+const Kernel &kernel() { return fast ? avx2_kernel() : baseline_kernel(); }
+
+// Consecutive configurations per thread with nearly equal numbers of pairs.
+std::vector<int64_t> shares(const Neighbours &n, int threads) {
+    const int64_t configurations = int64_t(n.atom_begin.size()) - 1;
+    std::vector<int64_t> bounds{0};
+    for (int k = 1; k < threads; ++k) {
+        const int64_t goal = n.first.back() * k / threads;
+        int64_t c = bounds.back();
+        while (c < configurations && n.first[n.atom_begin[c + 1]] <= goal) ++c;
+        bounds.push_back(c);
+    }
+    bounds.push_back(configurations);
+    return bounds;
+}
+
+template <class Work>
+void on_threads(const Neighbours &n, int threads, const Work &work) {
+    const std::vector<int64_t> bounds = shares(n, std::max(1, threads));
+    std::vector<std::thread> pool;
+    std::vector<std::exception_ptr> errors(bounds.size());
+    const auto guarded = [&](size_t k) {
+        try {
+            work(int(k), bounds[k], bounds[k + 1]);
+        } catch (...) {
+            errors[k] = std::current_exception();
+        }
+    };
+    for (size_t k = 1; k + 1 < bounds.size(); ++k) pool.emplace_back(guarded, k);
+    guarded(0);
+    for (auto &thread : pool) thread.join();
+    for (auto &error : errors)
+        if (error) std::rethrow_exception(error);
+}
+
+void check_types(const Model &model, const Neighbours &n) {
+    for (const int type : n.types)
+        if (type >= model.tables().species)
+            throw std::invalid_argument("atom type " + std::to_string(type) + " is not in the potential, which has " +
+                                        std::to_string(model.tables().species) + " species");
+}
+
+struct Results {
+    Doubles energy, forces, stress, sites;
+    explicit Results(const Neighbours &n)
+        : energy(py::ssize_t(n.atom_begin.size() - 1)), forces({py::ssize_t(n.types.size()), py::ssize_t(3)}),
+          stress({py::ssize_t(n.atom_begin.size() - 1), py::ssize_t(6)}), sites(py::ssize_t(n.types.size())) {
+        for (auto *a : {&energy, &forces, &stress, &sites})
+            std::fill(a->mutable_data(), a->mutable_data() + a->size(), 0.0);
+    }
+    Outputs view() {
+        return {energy.mutable_data(), forces.mutable_data(), stress.mutable_data(), sites.mutable_data()};
+    }
+};
+
+py::tuple evaluate(const Model &model, const Neighbours &n, int threads) {
+    check_types(model, n);
+    Results results(n);
+    const Outputs out = results.view();
+    {
+        py::gil_scoped_release release;
+        on_threads(n, threads, [&](int, int64_t begin, int64_t end) {
+            kernel().evaluate(model.tables(), n.pairs(), begin, end, out);
+        });
+    }
+    return py::make_tuple(results.energy, results.forces, results.stress, results.sites);
+}
+
+py::tuple loss(const Model &model, const Neighbours &n, const std::vector<Doubles> &a, bool gradient,
+               int threads) {
+    check_types(model, n);
+    Results results(n);
+    const Outputs out = results.view();
+    const Targets targets{a[0].data(), a[1].data(), a[2].data(), a[3].data(), a[4].data(), a[5].data()};
+    const int64_t size = model.parameters();
+    std::vector<std::vector<double>> part(threads, std::vector<double>(gradient ? size : 0));
+    std::vector<double> losses(threads);
+    {
+        py::gil_scoped_release release;
+        on_threads(n, threads, [&](int k, int64_t begin, int64_t end) {
+            losses[k] = kernel().loss_gradient(model.tables(), n.pairs(), begin, end, targets, out,
+                                               gradient ? part[k].data() : nullptr);
+        });
+    }
+    Doubles total(py::ssize_t(gradient ? size : 0));
+    for (int64_t i = 0; i < total.size(); ++i) {
+        double s = 0;
+        for (const auto &p : part) s += p[i];
+        total.mutable_data()[i] = s;
+    }
+    return py::make_tuple(std::accumulate(losses.begin(), losses.end(), 0.0), total, results.energy,
+                          results.forces, results.stress);
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_kernel, m) {
+    m.doc() = "Compiled kernel of moment tensor potentials";
+    py::class_<Model>(m, "Model")
+        .def(py::init([](const Integers &basic, const Integers &times, const Integers &mapping, int nodes,
+                         int species, int radial_count, int radial_size, double min_dist, double max_dist) {
+            return new Model(basic.data(), int(basic.shape(0)), times.data(), int(times.shape(0)),
+                             mapping.data(), int(mapping.size()), nodes, species, radial_count, radial_size,
+                             min_dist, max_dist);
+        }))
+        .def("set", [](Model &model, double scaling, const Doubles &radial, const Doubles &species,
+                       const Doubles &moment) {
+            if (radial.size() + species.size() + moment.size() != model.parameters())
+                throw std::invalid_argument("wrong number of coefficients");
+            model.set(scaling, radial.data(), species.data(), moment.data());
+        });
+    py::class_<Neighbours>(m, "Neighbours")
+        .def(py::init<>())
+        .def("add", [](Neighbours &n, const Doubles &cell, const std::array<bool, 3> &periodic,
+                       const Doubles &positions, const Integers &types, double cutoff) {
+            n.add(cell.data(), periodic.data(), positions.data(), types.data(), int(types.size()), cutoff);
+        })
+        .def_property_readonly("pair_count", [](const Neighbours &n) { return n.first.back(); })
+        .def_property_readonly("atom_begin", [](const Neighbours &n) {
+            return py::array_t<int64_t>(py::ssize_t(n.atom_begin.size()), n.atom_begin.data());
+        })
+        .def_property_readonly("first", [](const Neighbours &n) {
+            return py::array_t<int64_t>(py::ssize_t(n.first.size()), n.first.data());
+        });
+    m.def("evaluate", &evaluate);
+    m.def("loss", &loss);
+    m.def("instruction_set", [] { return fast ? "avx2" : "baseline"; });
+    m.def("use_baseline", [](bool baseline) { fast = !baseline && use_avx2(); });
+}

@@ -1,0 +1,243 @@
+// Neighbour lists by linked cells for any cell: triclinic, smaller than the cutoff, any mixture of
+// periodic and open directions. All configurations of a data set in one list, 28 bytes per pair.
+#pragma once
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <numeric>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "tables.hpp"
+
+namespace mtp {
+
+using Vector = std::array<double, 3>;
+
+inline double dot(const Vector &a, const Vector &b) { return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]; }
+inline Vector cross(const Vector &a, const Vector &b) {
+    return {a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]};
+}
+inline Vector scaled(const Vector &a, double s) { return {a[0] * s, a[1] * s, a[2] * s}; }
+
+// Cell vectors with the open directions replaced by unit vectors across the periodic ones.
+struct Frame {
+    Vector row[3], inverse[3];  // inverse[d] . r is the fractional coordinate along d
+    double height[3];
+
+    Frame(const double *cell, const bool *periodic) {
+        int open = 0;
+        for (int d = 0; d < 3; ++d) {
+            open += !periodic[d];
+            if (periodic[d]) row[d] = {cell[3 * d], cell[3 * d + 1], cell[3 * d + 2]};
+        }
+        if (open == 3)
+            for (int d = 0; d < 3; ++d) row[d] = {double(d == 0), double(d == 1), double(d == 2)};
+        else if (open == 2)
+            span_from_one(periodic[0] ? 0 : periodic[1] ? 1 : 2);
+        else if (open == 1) {
+            const int d = !periodic[0] ? 0 : !periodic[1] ? 1 : 2;
+            row[d] = unit(cross(row[(d + 1) % 3], row[(d + 2) % 3]));
+        }
+        const double volume = dot(row[0], cross(row[1], row[2]));
+        for (int d = 0; d < 3; ++d) {
+            inverse[d] = scaled(cross(row[(d + 1) % 3], row[(d + 2) % 3]), 1 / volume);
+            height[d] = 1 / std::sqrt(dot(inverse[d], inverse[d]));
+            if (!std::isfinite(height[d]) || !(height[d] > 1e-3))
+                throw std::invalid_argument("the cell is flat: periodic vectors must be independent");
+        }
+    }
+
+private:
+    static Vector unit(const Vector &a) { return scaled(a, 1 / std::sqrt(dot(a, a))); }
+    void span_from_one(int d) {
+        const Vector a = row[d];
+        int small = 0;
+        for (int k = 1; k < 3; ++k)
+            if (std::abs(a[k]) < std::abs(a[small])) small = k;
+        Vector axis{};
+        axis[small] = 1;
+        row[(d + 1) % 3] = unit(cross(a, axis));
+        row[(d + 2) % 3] = unit(cross(a, row[(d + 1) % 3]));
+    }
+};
+
+class Neighbours {
+public:
+    std::vector<double> x, y, z;
+    std::vector<int> index, types;
+    std::vector<int64_t> first{0}, atom_begin{0};
+
+    Pairs pairs() const {
+        return {x.data(), y.data(), z.data(), index.data(), first.data(), types.data(), atom_begin.data()};
+    }
+
+    // Throws std::invalid_argument on a configuration that has no meaning.
+    void add(const double *cell, const bool *periodic, const double *positions, const int *type, int atoms,
+             double cutoff) {
+        for (int i = 0; i < 3 * atoms; ++i)
+            if (!std::isfinite(positions[i]))
+                throw std::invalid_argument("position of atom " + std::to_string(i / 3 + 1) +
+                                            " is not finite");
+        Bins bins(cell, periodic, positions, atoms, cutoff);
+        unpad();
+        for (int i = 0; i < atoms; ++i) {
+            bins.around(i, found_);
+            append_sorted(type);
+        }
+        types.insert(types.end(), type, type + atoms);
+        atom_begin.push_back(int64_t(types.size()));
+        pad();
+    }
+
+private:
+    struct Pair {
+        double x, y, z;
+        int index;
+    };
+
+    class Bins {
+    public:
+        Bins(const double *cell, const bool *periodic, const double *positions, int atoms, double cutoff)
+            : frame_(cell, periodic), cutoff_(cutoff) {
+            wrap(periodic, positions, atoms);
+            for (int d = 0; d < 3; ++d) {
+                const double length = frame_.height[d] * extent_[d];
+                const double most = 2 * std::cbrt(double(atoms)) + 1;
+                number_[d] = int(std::max(1.0, std::min(std::floor(2 * length / cutoff), most)));
+                width_[d] = extent_[d] / number_[d];
+                reach_[d] = int(std::ceil(cutoff / (frame_.height[d] * width_[d])));
+                periodic_[d] = periodic[d];
+                if (!periodic[d]) reach_[d] = std::min(reach_[d], number_[d] - 1);
+            }
+            if ((2.0 * reach_[0] + 1) * (2.0 * reach_[1] + 1) * (2.0 * reach_[2] + 1) > 1e6)
+                throw std::invalid_argument("the cell is too small or too flat for the cutoff");
+            sort(atoms);
+        }
+
+        void around(int i, std::vector<Pair> &found) const {
+            found.clear();
+            const Vector &center = wrapped_[i];
+            int at[3];
+            for (int d = 0; d < 3; ++d) at[d] = bin_of(i, d);
+            for (int a = at[0] - reach_[0]; a <= at[0] + reach_[0]; ++a)
+                for (int b = at[1] - reach_[1]; b <= at[1] + reach_[1]; ++b)
+                    for (int c = at[2] - reach_[2]; c <= at[2] + reach_[2]; ++c)
+                        scan({a, b, c}, i, center, found);
+        }
+
+    private:
+        void wrap(const bool *periodic, const double *positions, int atoms) {
+            fraction_.resize(atoms);
+            wrapped_.resize(atoms);
+            for (int d = 0; d < 3; ++d) {
+                double low = 0, high = 1;
+                for (int i = 0; i < atoms; ++i) {
+                    const double *r = positions + 3 * i;
+                    const double s = dot(frame_.inverse[d], {r[0], r[1], r[2]});
+                    fraction_[i][d] = s;
+                    low = i ? std::min(low, s) : s;
+                    high = i ? std::max(high, s) : s;
+                }
+                origin_[d] = periodic[d] ? 0 : low;
+                extent_[d] = periodic[d] ? 1 : std::max(high - low, 1e-3);
+            }
+            for (int i = 0; i < atoms; ++i) {
+                const double *r = positions + 3 * i;
+                wrapped_[i] = {r[0], r[1], r[2]};
+                for (int d = 0; d < 3; ++d) {
+                    if (!periodic[d]) continue;
+                    const double cells = std::floor(fraction_[i][d]);
+                    if (std::abs(cells) > 1e9) throw std::invalid_argument("an atom is too far away");
+                    fraction_[i][d] -= cells;
+                    for (int k = 0; k < 3; ++k) wrapped_[i][k] -= cells * frame_.row[d][k];
+                }
+            }
+        }
+
+        int bin_of(int i, int d) const {
+            const int bin = int((fraction_[i][d] - origin_[d]) / width_[d]);
+            return std::max(0, std::min(bin, number_[d] - 1));
+        }
+
+        void sort(int atoms) {
+            std::vector<int> bin(atoms);
+            start_.assign(size_t(number_[0]) * number_[1] * number_[2] + 1, 0);
+            for (int i = 0; i < atoms; ++i) {
+                bin[i] = (bin_of(i, 0) * number_[1] + bin_of(i, 1)) * number_[2] + bin_of(i, 2);
+                ++start_[bin[i] + 1];
+            }
+            std::partial_sum(start_.begin(), start_.end(), start_.begin());
+            std::vector<int> next(start_.begin(), start_.end() - 1);
+            members_.resize(atoms);
+            for (int i = 0; i < atoms; ++i)
+                members_[next[bin[i]]++] = {wrapped_[i][0], wrapped_[i][1], wrapped_[i][2], i};
+        }
+
+        void scan(std::array<int, 3> at, int i, const Vector &center, std::vector<Pair> &found) const {
+            double shift[3] = {-center[0], -center[1], -center[2]};
+            bool home = true;
+            for (int d = 0; d < 3; ++d) {
+                const int image = at[d] >= 0 ? at[d] / number_[d] : -((number_[d] - 1 - at[d]) / number_[d]);
+                if (image == 0) continue;
+                if (!periodic_[d]) return;
+                home = false;
+                at[d] -= image * number_[d];
+                for (int k = 0; k < 3; ++k) shift[k] += image * frame_.row[d][k];
+            }
+            const int bin = (at[0] * number_[1] + at[1]) * number_[2] + at[2];
+            for (int m = start_[bin]; m < start_[bin + 1]; ++m) {
+                const Pair &member = members_[m];
+                const double x = member.x + shift[0], y = member.y + shift[1], z = member.z + shift[2];
+                const double square = x * x + y * y + z * z;
+                if (!(square < cutoff_ * cutoff_) || (home && member.index == i)) continue;
+                if (square < 1e-8)
+                    throw std::invalid_argument("atoms " + std::to_string(i + 1) + " and " +
+                                                std::to_string(member.index + 1) + " coincide");
+                found.push_back({x, y, z, member.index});
+            }
+        }
+
+        Frame frame_;
+        double cutoff_, extent_[3], origin_[3], width_[3];
+        int number_[3], reach_[3];
+        bool periodic_[3];
+        std::vector<Vector> fraction_, wrapped_;
+        std::vector<int> start_;
+        std::vector<Pair> members_;
+    };
+
+    void append_sorted(const int *type) {
+        count_.clear();
+        for (const Pair &pair : found_) {
+            if (size_t(type[pair.index]) + 2 > count_.size()) count_.resize(type[pair.index] + 2, 0);
+            ++count_[type[pair.index] + 1];
+        }
+        std::partial_sum(count_.begin(), count_.end(), count_.begin());
+        const size_t base = index.size(), size = base + found_.size();
+        for (auto *v : {&x, &y, &z}) v->resize(size);
+        index.resize(size);
+        for (const Pair &pair : found_) {
+            const size_t at = base + count_[type[pair.index]]++;
+            x[at] = pair.x;
+            y[at] = pair.y;
+            z[at] = pair.z;
+            index[at] = pair.index;
+        }
+        first.push_back(int64_t(size));
+    }
+
+    // The kernel reads whole vectors: harmless values behind the last pair.
+    void pad() {
+        for (auto *v : {&x, &y, &z}) v->resize(index.size() + 8, 1.0);
+    }
+    void unpad() {
+        for (auto *v : {&x, &y, &z}) v->resize(index.size());
+    }
+
+    std::vector<Pair> found_;
+    std::vector<int> count_;
+};
+
+}  // namespace mtp

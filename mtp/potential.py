@@ -1,0 +1,155 @@
+"""Moment tensor potentials and their text files (`.mtp`, `.almtp`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from mtp.active_set import ActiveSet, parse_active_set
+from mtp.atomic import atomic_open
+from mtp.basis import Basis, level_basis
+from mtp.errors import MTPError
+from mtp.potential_text import lines, parse
+
+SECTION = b"#MVS_v1.1"
+
+
+class Slices(NamedTuple):
+    """Where each kind of coefficient lies in the flat parameter vector."""
+
+    radial: slice
+    species: slice
+    moment: slice
+
+
+@dataclass(frozen=True, eq=False)
+class Potential:
+    """One moment tensor potential, MTP format 1.1.0 of MLIP-3.
+
+    radial_coeffs (S, S, M, R) in eV^(1/body), species_coeffs (S,) eV, moment_coeffs (K,) eV; all three
+    are None in an untrained template. Distances in Å. The energy of an atom of species s is
+    species_coeffs[s] + sum_k moment_coeffs[k] B_k (Shapeev, Multiscale Model. Simul. 14, 1153, 2016)
+    with radial functions scaling * sum_r c[s, t, mu, r] T_r(x) (max_dist - r)^2.
+    """
+
+    species_count: int
+    min_dist: float
+    max_dist: float
+    radial_basis_size: int
+    basis: Basis
+    radial_coeffs: np.ndarray | None = None
+    species_coeffs: np.ndarray | None = None
+    moment_coeffs: np.ndarray | None = None
+    scaling: float = 1.0
+    version: str = "1.1.0"
+    name: str = "MTP1m"
+    potential_tag: str = ""
+    radial_basis_type: str = "RBChebyshev"
+    active_set: ActiveSet | None = None
+
+    @property
+    def radial_funcs_count(self) -> int:
+        """M, the number of radial functions per pair of species."""
+        return self.basis.radial_funcs_count
+
+    @property
+    def alpha_moments_count(self) -> int:
+        """Number of nodes of the contraction graph, basic moments included."""
+        return self.basis.alpha_moments_count
+
+    @property
+    def alpha_index_basic(self) -> np.ndarray:
+        """(n, 4): radial index and the powers of x, y, z of each basic moment."""
+        return self.basis.alpha_index_basic
+
+    @property
+    def alpha_index_times(self) -> np.ndarray:
+        """(m, 4): moment[d] += c * moment[a] * moment[b] for each row (a, b, c, d), in order."""
+        return self.basis.alpha_index_times
+
+    @property
+    def alpha_moment_mapping(self) -> np.ndarray:
+        """(K,): the moments that are basis functions."""
+        return self.basis.alpha_moment_mapping
+
+    @property
+    def trained(self) -> bool:
+        """Whether the coefficients exist."""
+        return self.radial_coeffs is not None
+
+    @property
+    def radial_shape(self) -> tuple[int, int, int, int]:
+        """(S, S, M, R)."""
+        species = self.species_count
+        return (species, species, self.radial_funcs_count, self.radial_basis_size)
+
+    @property
+    def slices(self) -> Slices:
+        """MLIP-3's order of coefficients: radial, then species, then moment."""
+        radial = int(np.prod(self.radial_shape))
+        species = radial + self.species_count
+        end = species + len(self.alpha_moment_mapping)
+        return Slices(slice(0, radial), slice(radial, species), slice(species, end))
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of coefficients."""
+        return self.slices.moment.stop
+
+    @property
+    def parameters(self) -> np.ndarray:
+        """All coefficients as one vector, see `slices`."""
+        if self.radial_coeffs is None:
+            raise MTPError("potential is untrained: it has no coefficients; train it first")
+        return np.concatenate([self.radial_coeffs.ravel(), self.species_coeffs, self.moment_coeffs])
+
+    def with_parameters(self, parameters: np.ndarray) -> Potential:
+        """The same potential with other coefficients; its active set no longer applies."""
+        radial, species, moment = (np.array(parameters[part], float) for part in self.slices)
+        return replace(
+            self,
+            radial_coeffs=radial.reshape(self.radial_shape),
+            species_coeffs=species,
+            moment_coeffs=moment,
+            active_set=None,
+        )
+
+
+def untrained(
+    level: int,
+    species_count: int,
+    min_dist: float = 1.9,
+    max_dist: float = 5.0,
+    radial_basis_size: int = 8,
+) -> Potential:
+    """Template of a level without coefficients; distances in Å."""
+    return Potential(species_count, min_dist, max_dist, radial_basis_size, level_basis(level))
+
+
+def read_potential(path: str | Path) -> Potential:
+    """Read a `.mtp` or `.almtp` file; MTPError in one line on anything malformed."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise MTPError(f"{path}: cannot read the potential: {error.strerror}") from error
+    text, mark, section = data.partition(SECTION)
+    try:
+        potential = Potential(**parse(text.decode("utf-8")))
+        if mark:
+            active = parse_active_set(section, potential.parameter_count)
+            potential = replace(potential, active_set=active)
+    except (MTPError, UnicodeDecodeError) as error:
+        raise MTPError(f"{path}: {error}") from error
+    return potential
+
+
+def write_potential(path: str | Path, potential: Potential) -> None:
+    """Write atomically; every number is written so that reading gives the same double."""
+    content = "\n".join(lines(potential)).encode() + b"\n"
+    if potential.active_set is not None:
+        content += SECTION + b"\n" + potential.active_set.to_bytes()
+    with atomic_open(path, "wb") as file:
+        file.write(content)
