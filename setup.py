@@ -12,7 +12,16 @@ setup(
             cxx_std=17,
             depends=[
                 f"mtp/kernel/{name}.hpp"
-                for name in ("tables", "model", "neighbours", "vectors", "site", "graph", "passes")
+                for name in (
+                    "tables",
+                    "model",
+                    "neighbours",
+                    "motion",
+                    "vectors",
+                    "site",
+                    "graph",
+                    "passes",
+                )
             ],
             extra_compile_args=[
                 "-O3",

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "model.hpp"
+#include "motion.hpp"
 #include "neighbours.hpp"
 
 namespace py = pybind11;
@@ -143,6 +144,21 @@ PYBIND11_MODULE(_kernel, m) {
         .def("add", [](Neighbours &n, const Doubles &cell, const std::array<bool, 3> &periodic,
                        const Doubles &positions, const Integers &types, double cutoff) {
             n.add(cell.data(), periodic.data(), positions.data(), types.data(), int(types.size()), cutoff);
+        })
+        .def("move", [](Neighbours &n, const Doubles &strain, const Doubles &displacement) {
+            if (strain.size() != 9 || displacement.size() != py::ssize_t(3 * n.types.size()) ||
+                n.atom_begin.size() != 2)
+                throw std::invalid_argument("move needs one configuration and its atoms");
+            move(n, strain.data(), displacement.data());
+        })
+        .def("pairs", [](const Neighbours &n) {
+            const py::ssize_t size = py::ssize_t(n.index.size());
+            Doubles vectors({size, py::ssize_t(3)});
+            for (py::ssize_t p = 0; p < size; ++p) {
+                const double v[3] = {n.x[p], n.y[p], n.z[p]};
+                std::copy(v, v + 3, vectors.mutable_data() + 3 * p);
+            }
+            return py::make_tuple(vectors, py::array_t<int>(size, n.index.data()));
         })
         .def_property_readonly("pair_count", [](const Neighbours &n) { return n.first.back(); })
         .def_property_readonly("atom_begin", [](const Neighbours &n) {
