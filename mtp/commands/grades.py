@@ -1,0 +1,206 @@
+"""Verbs of active learning: calculate_grade, select_add, cut_extrapolative_nbh."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import chain
+from typing import IO
+
+import numpy as np
+
+from mtp.arguments import Arguments, Option, Verb
+from mtp.cfg import iterate_cfg, write_cfg
+from mtp.commands.evaluation import log_stream
+from mtp.configuration import Configuration
+from mtp.errors import MTPError
+from mtp.geometry import cut_sphere
+from mtp.maxvol import INITIAL, THRESHOLD
+from mtp.potential import Potential, read_potential, write_potential
+from mtp.selection import MODES, Graded, Selection, Weights
+
+CUT_THRESHOLD = 1.1
+
+
+def calculate_grade(arguments: Arguments) -> int:
+    """Write configurations with their grades (and those of their atoms in neighbourhood mode)."""
+    potential = read_potential(arguments["potential"])
+    if "train_set" in arguments.files:
+        selection = Selection(potential, Weights.of_mode("cfg"))
+        selection.add(iterate_cfg(arguments["train_set"]))
+        if arguments["als_filename"]:
+            write_potential(arguments["als_filename"], selection.with_active_set())
+    else:
+        selection = Selection.stored(potential, arguments["potential"])
+    graded = selection.grade(iterate_cfg(arguments["structures"]))
+    broken: list[str] = []
+    with log_stream(arguments["log"]) as log:
+        written = write_cfg(arguments["output"], _logged(graded, arguments, log, broken))
+    print(f"Grade evaluation complete: {written} configurations in {arguments['output']}")
+    if broken:
+        raise MTPError(broken[0])
+    return 0
+
+
+def _logged(
+    graded: Iterator[Graded], arguments: Arguments, log: IO[str] | None, broken: list[str]
+) -> Iterator[Configuration]:
+    number = -1
+    for number, item in enumerate(graded):
+        if log:
+            print(f"Sampling: cfg# {number}\tgrade: {item.grade:g}", file=log)
+        features = item.configuration.features
+        if arguments["add_grade_feature"]:
+            features = features | {"MV_grade": f"{item.grade:.6f}"}
+        if item.grade >= arguments["threshold_save"]:
+            yield replace(item.configuration, grades=item.grades, features=features)
+        if 0 < arguments["threshold_break"] < item.grade:
+            broken.append(
+                f"Breaking threshold exceeded (cfg# {number}, grade: {item.grade:g}); "
+                f"{arguments['output']} holds the configurations up to it"
+            )
+            return
+    if number < 0:
+        raise MTPError(f"{arguments['structures']}: holds no configuration")
+
+
+def select_add(arguments: Arguments) -> int:
+    """Choose the candidates that enlarge the active set, and write them; as MLIP-3, see there."""
+    selection = _start(arguments)
+    train = arguments["train_set"]
+    selection.add(iterate_cfg(train))
+    print(f"{len(selection.sources)} configurations selected from training set")
+    first = selection.next_key
+    limit = arguments["swap_limit"] or None
+    selection.add(iterate_cfg(arguments["candidates"]), arguments["threshold"], limit)
+    keys = range(first, selection.next_key)
+    if not keys:
+        raise MTPError(f"{arguments['candidates']}: holds no configuration")
+    selection.add(iterate_cfg(train), arguments["threshold"])
+    with log_stream(arguments["log"]) as log:
+        _log_swaps(selection, log)
+    chosen = selection.taken(keys)
+    write_cfg(arguments["output"], chosen)
+    if arguments["save_to"]:
+        write_potential(arguments["save_to"], selection.with_active_set())
+    if arguments["save_selected_to"]:
+        write_cfg(arguments["save_selected_to"], selection.taken(range(selection.next_key)))
+    print(f"Training set was increased by {len(chosen)} configurations")
+    return 0
+
+
+def _start(arguments: Arguments) -> Selection:
+    """The stored active set, or an empty one where there is none or another mode is asked for."""
+    potential: Potential = read_potential(arguments["potential"])
+    weighted = {"energy_weight", "site_en_weight", "weight_scaling"} & arguments.given
+    if potential.active_set is not None and not weighted and not arguments["al_mode"]:
+        return Selection.stored(potential, arguments["potential"])
+    weights = Weights.of_mode(arguments["al_mode"] or "cfg")
+    if weighted:
+        weights = Weights(
+            arguments["energy_weight"], arguments["site_en_weight"], arguments["weight_scaling"]
+        )
+        if not (weights.energy or weights.site):
+            raise MTPError("mlp select_add: energy_weight or site_en_weight must be above zero")
+    return Selection(potential, weights, arguments["init_value"])
+
+
+def _log_swaps(selection: Selection, log: IO[str] | None) -> None:
+    for number, swap in enumerate(selection.maxvol.swaps, 1):
+        left = "a dummy row" if swap.left is None else "cfg# {} eqn# {}".format(*swap.left)
+        entered = "a dummy row" if swap.entered is None else "cfg# {} eqn# {}".format(*swap.entered)
+        if log:
+            print(
+                f"MaxVol: swap {number}\t{entered} replaces {left}\tgrade: {swap.grade:g}", file=log
+            )
+
+
+def cut_extrapolative_nbh(arguments: Arguments) -> int:
+    """Cut the sphere around the atom of largest grade out of every configuration."""
+    spheres = []
+    for number, configuration in enumerate(iterate_cfg(arguments["structures"])):
+        if configuration.grades is None:
+            raise MTPError(
+                f"{arguments['structures']}: configuration {number} has no nbh_grades; "
+                "write them by mlp calculate_grade with an active set of al_mode=nbh"
+            )
+        centre = int(np.argmax(configuration.grades))
+        grade = float(configuration.grades[centre])
+        if grade < CUT_THRESHOLD:
+            continue
+        sphere = cut_sphere(configuration, centre, arguments["cutoff"])
+        marks = {"cfg#": number, "nbh#": centre, "extrapolation_grade": f"{grade:.6f}"}
+        spheres.append(replace(sphere, features={key: str(v) for key, v in marks.items()}))
+        print(
+            f"from cfg#{number + 1} cut nbh#{centre} with grade={grade:g} "
+            f"(atoms count is {len(sphere)})"
+        )
+    write_cfg(arguments["output"], chain(spheres))
+    print(f"{len(spheres)} neighbourhoods in {arguments['output']}")
+    return 0
+
+
+VERBS = (
+    Verb(
+        "calculate_grade",
+        "calculate extrapolation grades with a stored active set",
+        calculate_grade,
+        (
+            ("potential", "structures", "output"),
+            ("potential", "train_set", "structures", "output"),
+        ),
+        (
+            Option("log", "grade of each configuration: stdout, none or a file.", default="stdout"),
+            Option("threshold_save", "write configurations from this grade on.", float, 0.0),
+            Option("threshold_break", "stop with an error above this grade; 0: never.", float, 0.0),
+            Option("add_grade_feature", "write Feature MV_grade.", bool, True),
+            Option("als_filename", "with a training set: write the active set here (.almtp)."),
+        ),
+        ("calc_grade",),
+    ),
+    Verb(
+        "select_add",
+        "select candidates that enlarge the active set of a training set",
+        select_add,
+        (("potential", "train_set", "candidates", "output"),),
+        (
+            Option(
+                "swap_limit",
+                "most swaps among candidates; 0: no limit.",
+                int,
+                0,
+                minimum=0,
+                aliases=("selection_limit",),
+            ),
+            Option(
+                "threshold",
+                "grade above which a candidate enters.",
+                float,
+                THRESHOLD,
+                minimum=1.0001,
+                aliases=("select_threshold",),
+            ),
+            Option("al_mode", "start anew in this mode.", choices=MODES),
+            Option("energy_weight", "weight of a configuration's energy.", float, 1.0, minimum=0),
+            Option("site_en_weight", "weight of site energies.", float, 0.0, minimum=0),
+            Option("weight_scaling", "power of N^(1/2) dividing the energy.", int, 2, minimum=0),
+            Option("init_value", "size of the dummy rows.", float, INITIAL, minimum=1e-12),
+            Option(
+                "save_to",
+                "write the potential with the new active set here.",
+                aliases=("als_filename",),
+            ),
+            Option(
+                "save_selected_to",
+                "write all configurations of the active set here.",
+                aliases=("selected_filename",),
+            ),
+            Option("log", "swaps: stdout, none or a file."),
+        ),
+    ),
+    Verb(
+        "cut_extrapolative_nbh",
+        "cut the most extrapolative neighbourhood out of each configuration",
+        cut_extrapolative_nbh,
+        (("structures", "output"),),
+        (Option("cutoff", "radius of the sphere, angstrom.", float, 7.0, minimum=0.1),),
+    ),
+)
