@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
+from scipy.linalg.blas import dsyrk
 
 from mtp import _kernel
 from mtp.errors import MTPError
@@ -127,6 +128,14 @@ class Loss(NamedTuple):
     stress: np.ndarray
 
 
+class NormalEquations(NamedTuple):
+    """matrix (n, n), vector (n,), constant: see the method that returns it."""
+
+    matrix: np.ndarray
+    vector: np.ndarray
+    constant: float
+
+
 class Engine:
     """One potential with its coefficients, ready to be evaluated; `threads` share configurations."""
 
@@ -193,6 +202,61 @@ class Engine:
         """The loss alone, with an empty gradient, at the cost of an evaluation."""
         return self._loss(found, targets, weights, gradient=False)
 
+    def site_rows(self, found: Neighbours, begin: int = 0, end: int | None = None) -> np.ndarray:
+        """(atoms, parameters): derivatives of the site energies of configurations [begin, end)."""
+        end = len(found) if end is None else end
+        return self._call(_kernel.site_rows, self.neighbours(found), begin, end)
+
+    def configuration_rows(
+        self, found: Neighbours, configuration: int, *, linear: bool = False
+    ) -> np.ndarray:
+        """(1 + 3 N + 6, parameters): derivatives of energy, forces and stress of one configuration.
+
+        Rows: energy, then x y z of each force, then xx yy zz yz xz xy of the stress. With `linear`
+        only the columns of the species and moment coefficients, in which the model is linear.
+        """
+        found = self.neighbours(found)
+        return self._call(_kernel.configuration_rows, found, configuration, linear)
+
+    def linear_system(
+        self, found: Neighbours, targets: Targets, weights: Weights
+    ) -> NormalEquations:
+        """Normal equations of the species and moment coefficients with the radial ones fixed.
+
+        The loss is x^T matrix x - 2 vector^T x + constant at coefficients x.
+        """
+        return self._normal_equations(found, targets, weights, linear=True)
+
+    def gauss_newton(
+        self, found: Neighbours, targets: Targets, weights: Weights
+    ) -> NormalEquations:
+        """J^T W J, J^T W r and the loss r^T W r, r = prediction - label, at the present coefficients.
+
+        The gradient of the loss is 2 vector. A configuration's Jacobian at a time is in memory.
+        """
+        return self._normal_equations(found, targets, weights, linear=False)
+
+    def _normal_equations(
+        self, found: Neighbours, targets: Targets, weights: Weights, *, linear: bool
+    ) -> NormalEquations:
+        labels = _shaped(found, targets)
+        scales = _expanded(found, weights)
+        predicted = [-0.0, -0.0, -0.0] if linear else self.loss(found, targets, weights)[2:]
+        sign = -1 if linear else 1
+        size = len(self.parameters) - (self.potential.slices.species.start if linear else 0)
+        matrix, vector, constant = np.zeros((size, size), order="F"), np.zeros(size), 0.0
+        residual = [sign * (p - label) for p, label in zip(predicted, labels, strict=True)]
+        for c in range(len(found)):
+            weight = np.sqrt(_rows_of(found, c, scales, (1, 3, 1)))
+            kept = weight > 0
+            rows = self.configuration_rows(found, c, linear=linear)[kept]
+            rows *= weight[kept, None]
+            r = weight[kept] * _rows_of(found, c, residual, (1, 1, 1))[kept]
+            matrix = dsyrk(1.0, rows.T, beta=1.0, c=matrix, overwrite_c=True, lower=True)
+            vector += rows.T @ r
+            constant += r @ r
+        return NormalEquations(np.tril(matrix) + np.tril(matrix, -1).T, vector, float(constant))
+
     def _loss(
         self, found: Neighbours, targets: Targets, weights: Weights, *, gradient: bool
     ) -> Loss:
@@ -227,3 +291,18 @@ def _expanded(found: Neighbours, weights: Weights) -> list[np.ndarray]:
         if array.shape != (size,) or not np.isfinite(array).all():
             raise MTPError(f"weights need {size} finite values, got shape {array.shape}")
     return arrays
+
+
+def _rows_of(
+    found: Neighbours, c: int, arrays: Sequence[np.ndarray], repeats: tuple[int, int, int]
+) -> np.ndarray:
+    """Values of (C, ..), (N, ..), (C, ..) arrays in the row order of configuration c.
+
+    Weights repeat over components; the three shear components count twice in the squared norm.
+    """
+    begin, end = found.atom_begin[c : c + 2]
+    energy, forces, stress = arrays
+    if repeats == (1, 3, 1):
+        shear = np.array([1, 1, 1, 2, 2, 2]) * stress[c]
+        return np.concatenate([energy[c : c + 1], np.repeat(forces[begin:end], 3), shear])
+    return np.concatenate([energy[c : c + 1], forces[begin:end].ravel(), stress[c]])

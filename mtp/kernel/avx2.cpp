@@ -17,6 +17,7 @@ namespace avx2 {
 #include "site.hpp"
 #include "graph.hpp"
 #include "passes.hpp"
+#include "jacobian.hpp"
 }  // namespace avx2
 }  // namespace mtp
 
@@ -27,7 +28,8 @@ namespace avx2 {
 #endif
 
 const mtp::Kernel &mtp::avx2_kernel() {
-    static const Kernel kernel{avx2::evaluate, avx2::loss_gradient};
+    static const Kernel kernel{avx2::evaluate, avx2::loss_gradient, avx2::site_rows,
+                               avx2::configuration_rows};
     return kernel;
 }
 #else

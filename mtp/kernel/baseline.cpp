@@ -9,10 +9,12 @@ namespace baseline {
 #include "site.hpp"
 #include "graph.hpp"
 #include "passes.hpp"
+#include "jacobian.hpp"
 }  // namespace baseline
 
 const Kernel &baseline_kernel() {
-    static const Kernel kernel{baseline::evaluate, baseline::loss_gradient};
+    static const Kernel kernel{baseline::evaluate, baseline::loss_gradient, baseline::site_rows,
+                               baseline::configuration_rows};
     return kernel;
 }
 }  // namespace mtp

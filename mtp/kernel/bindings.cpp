@@ -122,6 +122,31 @@ py::tuple loss(const Model &model, const Neighbours &n, const std::vector<Double
                           results.forces, results.stress);
 }
 
+py::ssize_t count(int64_t n) { return py::ssize_t(n); }
+
+Doubles site_rows(const Model &model, const Neighbours &n, int64_t begin, int64_t end) {
+    check_types(model, n);
+    if (begin < 0 || end < begin || end >= int64_t(n.atom_begin.size())) throw py::index_error("configurations");
+    Doubles rows({count(n.atom_begin[end] - n.atom_begin[begin]), count(model.parameters())});
+    double *data = rows.mutable_data();
+    py::gil_scoped_release release;
+    kernel().site_rows(model.tables(), n.pairs(), begin, end, data);
+    return rows;
+}
+
+Doubles configuration_rows(const Model &model, const Neighbours &n, int64_t c, bool linear) {
+    check_types(model, n);
+    if (c < 0 || c + 1 >= int64_t(n.atom_begin.size())) throw py::index_error("configuration");
+    const Tables &t = model.tables();
+    const int64_t columns = linear ? t.species + t.scalars : model.parameters();
+    Doubles rows({count(7 + 3 * (n.atom_begin[c + 1] - n.atom_begin[c])), count(columns)});
+    double *data = rows.mutable_data();
+    std::fill(data, data + rows.size(), 0.0);
+    py::gil_scoped_release release;
+    kernel().configuration_rows(t, n.pairs(), c, linear, data);
+    return rows;
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_kernel, m) {
@@ -169,6 +194,8 @@ PYBIND11_MODULE(_kernel, m) {
         });
     m.def("evaluate", &evaluate);
     m.def("loss", &loss);
+    m.def("site_rows", &site_rows);
+    m.def("configuration_rows", &configuration_rows);
     m.def("instruction_set", [] { return fast ? "avx2" : "baseline"; });
     m.def("use_baseline", [](bool baseline) { fast = !baseline && use_avx2(); });
 }

@@ -13,10 +13,8 @@ MTP_INLINE void forward(const Tables &t, v4 *m) {
     }
 }
 
-// g = dE/dmoment for all nodes.
-MTP_INLINE void reverse(const Tables &t, const v4 *m, v4 *g) {
-    for (int n = 0; n < t.nodes; ++n) g[n] = splat(0);
-    for (int k = 0; k < t.scalars; ++k) g[t.mapping[k]] += t.moment_coeff[k];
+// Adjoints of all nodes from those given for the scalars.
+MTP_INLINE void reverse_seeded(const Tables &t, const v4 *m, v4 *g) {
     for (const Run *run = t.run + t.runs; run-- > t.run;) {
         const v4 from = g[run->target];
         for (int k = run->end; k-- > run->begin;) {
@@ -26,6 +24,13 @@ MTP_INLINE void reverse(const Tables &t, const v4 *m, v4 *g) {
             g[p.b] += c * m[p.a];
         }
     }
+}
+
+// g = dE/dmoment for all nodes.
+MTP_INLINE void reverse(const Tables &t, const v4 *m, v4 *g) {
+    for (int n = 0; n < t.nodes; ++n) g[n] = splat(0);
+    for (int k = 0; k < t.scalars; ++k) g[t.mapping[k]] += t.moment_coeff[k];
+    reverse_seeded(t, m, g);
 }
 
 // A moment with its change along the direction of the pass, and likewise their adjoints.

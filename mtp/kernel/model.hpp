@@ -86,6 +86,11 @@ private:
                     throw std::invalid_argument("alpha_index_basic holds a moment twice");
                 basic_index_.push_back(n);
                 basic_monomial_.push_back(monomial_[powers[n]]);
+                for (int axis = 0; axis < 3; ++axis) {
+                    const int power = powers[n][axis];
+                    basic_powers_.push_back(power);
+                    basic_lower_.push_back(power ? monomial_[lower(powers[n], axis)] : 0);
+                }
             }
             for (const bool gradient : {true, false}) {
                 term_begin_.push_back(int(terms_.size()));
@@ -136,6 +141,8 @@ private:
         tables_.basic_begin = basic_begin_.data();
         tables_.basic_index = basic_index_.data();
         tables_.basic_monomial = basic_monomial_.data();
+        tables_.basic_powers = basic_powers_.data();
+        tables_.basic_lower = basic_lower_.data();
         tables_.term_begin = term_begin_.data();
         tables_.terms = terms_.data();
         tables_.run = runs_.data();
@@ -148,7 +155,8 @@ private:
 
     Tables tables_;
     std::map<Powers, int> monomial_;
-    std::vector<int> parent_, axis_, basic_begin_, basic_index_, basic_monomial_, term_begin_, mapping_;
+    std::vector<int> parent_, axis_, basic_begin_, basic_index_, basic_monomial_, basic_powers_;
+    std::vector<int> basic_lower_, term_begin_, mapping_;
     std::vector<Term> terms_;
     std::vector<Run> runs_;
     std::vector<Product> products_;

@@ -204,8 +204,7 @@ struct Worker {
         return out;
     }
 
-    // dT/dc_k += sum_j phi_k Y + phi'_k Z with Y = sum_b g_b P_b + du . grad Q, Z = Q dr
-    // (Q of the kept polynomials; motion null: the energy alone, Z = 0).
+    // dT/dc_k += sum_j phi_k Y + phi'_k Z with Y = sum_b g_b P_b + du . grad Q, Z = Q dr.
     void radial_gradient(Site &s, const double *g, const double *kept, const double *motion, int central) {
         double *y = rows.need(t.radial_count * int64_t(2 * s.stride + 4)), *z = y + t.radial_count * s.stride;
         s.values(t, g, y);
@@ -217,22 +216,27 @@ struct Worker {
                 store(y + mu * s.stride + i, a);
                 store(z + mu * s.stride + i, load(motion + i) * load(q));
             }
-        const int size = t.radial_size;
+        project(s, y, z, (v4 *)radial_sums.need(0) +
+                             int64_t(central) * t.species * t.radial_count * t.radial_size);
+    }
+
+    // total[species, mu, k] += sum_j phi_k y + phi'_k z over the neighbours of each species; rows of
+    // y and z by radial index. z may be null.
+    void project(Site &s, const double *y, const double *z, v4 *total) const {
         for (int other = 0; other < t.species; ++other) {
-            v4 *total = (v4 *)radial_sums.need(0) +
-                        (int64_t(central) * t.species + other) * t.radial_count * size;
             const int end = s.begin[other + 1];
             for (int i = s.begin[other]; i < end; i += 4) {
                 s.chebyshev.evaluate(t, load(s.r + i));
                 v4 mask;
                 for (int l = 0; l < 4; ++l) mask[l] = i + l < end;
-                for (int mu = 0; mu < t.radial_count; ++mu) {
-                    const v4 zz = mask * load(z + mu * s.stride + i);
-                    const v4 b = zz * s.chebyshev.factor;
+                v4 *sums_of = total + int64_t(other) * t.radial_count * t.radial_size;
+                for (int mu = 0; mu < t.radial_count; ++mu, sums_of += t.radial_size) {
+                    const v4 slope = z ? mask * load(z + mu * s.stride + i) : splat(0);
+                    const v4 b = slope * s.chebyshev.factor;
                     const v4 a = mask * load(y + mu * s.stride + i) * s.chebyshev.factor +
-                                 zz * s.chebyshev.factor_slope;
-                    for (int k = 0; k < size; ++k)
-                        total[mu * size + k] += a * s.chebyshev.value[k] + b * s.chebyshev.slope[k];
+                                 slope * s.chebyshev.factor_slope;
+                    for (int k = 0; k < t.radial_size; ++k)
+                        sums_of[k] += a * s.chebyshev.value[k] + b * s.chebyshev.slope[k];
                 }
             }
         }

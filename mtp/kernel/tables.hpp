@@ -31,6 +31,7 @@ struct Tables {
     const int *parent, *axis;              // monomial = parent monomial times u[axis]
     const int *basic_begin;                // by radial index: range in basic_index and basic_monomial
     const int *basic_index, *basic_monomial;
+    const int *basic_powers, *basic_lower; // by position in basic_index: powers, monomials one lower
     const int *term_begin;                 // by radial index: [2 mu] terms with a gradient, then value only
     const Term *terms;
     const Run *run;
@@ -64,6 +65,12 @@ struct Kernel {
     void (*evaluate)(const Tables &, const Pairs &, int64_t begin, int64_t end, const Outputs &);
     double (*loss_gradient)(const Tables &, const Pairs &, int64_t begin, int64_t end,
                             const Targets &, const Outputs &, double *gradient);
+    // (atoms, parameters): derivatives of the site energies.
+    void (*site_rows)(const Tables &, const Pairs &, int64_t begin, int64_t end, double *rows);
+    // (1 + 3 atoms + 6, parameters): derivatives of energy, forces, stress of one configuration;
+    // `linear`: only the columns of species and moment coefficients.
+    void (*configuration_rows)(const Tables &, const Pairs &, int64_t configuration, bool linear,
+                               double *rows);
 };
 
 [[noreturn]] void out_of_memory();

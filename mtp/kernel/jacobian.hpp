@@ -1,0 +1,275 @@
+// Derivatives by all coefficients: of site energies, and of energy, forces and stress of a whole
+// configuration for second-order training. Included inside the namespace of each variant.
+
+static int64_t radial_block(const Tables &t) { return int64_t(t.species) * t.radial_count * t.radial_size; }
+
+void site_rows(const Tables &t, const Pairs &pairs, int64_t begin, int64_t end, double *rows) {
+    Worker w(t, pairs);
+    const int64_t block = radial_block(t), radial = block * t.species;
+    const int64_t width = radial + t.species + t.scalars, origin = pairs.atom_begin[begin];
+    for (int64_t c = begin; c < end; ++c)
+        for (int64_t i = pairs.atom_begin[c]; i < pairs.atom_begin[c + 1]; i += 4) {
+            const int64_t left = pairs.atom_begin[c + 1] - i;
+            const int lanes = left < 4 ? int(left) : 4;
+            v4 *m = (v4 *)w.moments.need(4 * (t.nodes + 1)), *g = (v4 *)w.adjoints.need(4 * (t.nodes + 1));
+            for (int n = 0; n < t.basics; ++n) m[n] = splat(0);
+            for (int l = 0; l < lanes; ++l) {
+                w.site[l].build(t, pairs, i + l, w.types(c));
+                w.site[l].moments(t, (double *)m + l);
+            }
+            forward(t, m);
+            reverse(t, m, g);
+            for (int l = 0; l < lanes; ++l) {
+                double *row = rows + (i + l - origin) * width;
+                const int central = pairs.types[i + l];
+                Site &s = w.site[l];
+                double *flat = w.gathered.need(t.basics + 1);
+                for (int n = 0; n < t.basics; ++n) flat[n] = g[n][l];
+                double *y = w.rows.need(int64_t(t.radial_count) * s.stride);
+                s.values(t, flat, y);
+                v4 *total = (v4 *)w.radial_sums.need(4 * block);
+                for (int64_t k = 0; k < block; ++k) total[k] = splat(0);
+                w.project(s, y, nullptr, total);
+                for (int64_t k = 0; k < width; ++k) row[k] = 0;
+                for (int64_t k = 0; k < block; ++k) row[central * block + k] = t.scaling * sum(total[k]);
+                row[radial + central] = 1;
+                for (int k = 0; k < t.scalars; ++k) row[radial + t.species + k] = m[t.mapping[k]][l];
+            }
+        }
+}
+
+// Every row of a configuration is the sum over its sites i of dm_b/dx (n x basics) times
+// [d2V/dm_b dc | dB_k/dm_b] (basics x columns), plus the part where c enters dm_b/dx directly.
+struct Jacobian {
+    Worker w;
+    const Tables &t;
+    const Pairs &pairs;
+    Buffer right_memory, left_memory, phi_memory, total_memory, dual_memory, dual_adjoint_memory;
+    double **target;  // row of the result for every row of the left matrix
+    Buffer target_memory;
+    double *phi = nullptr, *rows;
+    int64_t block, width, linear_begin;
+    bool linear;
+
+    Jacobian(const Tables &tables, const Pairs &p, bool linear_only, double *out)
+        : w(tables, p), t(tables), pairs(p), rows(out), block(radial_block(tables)), linear(linear_only) {
+        linear_begin = linear ? 0 : block * t.species;
+        width = linear_begin + t.species + t.scalars;
+    }
+
+    void site(int64_t c, int64_t atom) {
+        Site &s = w.site[0];
+        s.build(t, pairs, atom, w.types(c));
+        v4 *m = (v4 *)w.moments.need(4 * (t.nodes + 1));
+        s.moments(t, (double *)m);
+        for (int n = 0; n < t.basics; ++n) m[n] = splat(m[n][0]);
+        forward(t, m);
+        const int central = pairs.types[atom];
+        for (int k = 0; k < t.scalars; ++k) rows[linear_begin + t.species + k] += m[t.mapping[k]][0];
+        rows[linear_begin + central] += 1;
+        const int64_t height = left(c, atom, s);
+        add_product(height, scalar_gradients(m), t.scalars, linear_begin + t.species);
+        if (linear) return;
+        v4 *g = (v4 *)w.adjoints.need(4 * (t.nodes + 1));
+        reverse(t, m, g);
+        basis_functions(s);
+        add_product(height, mixed_derivatives(s, m), block, central * block);
+        direct(atom, s, (const double *)g, central * block);
+    }
+
+    // dm_b/dr of every neighbour: rows by axis and neighbour, then minus their sum (the atom itself)
+    // and the six of the stress. Stored by moment: left[b * height + row]. Returns the height.
+    int64_t left(int64_t c, int64_t atom, const Site &s) {
+        const int64_t height = 3 * int64_t(4 * s.vectors) + 12, n = 4 * s.vectors;
+        double *a = left_memory.need(height * t.basics);
+        for (int mu = 0; mu < t.radial_count; ++mu)
+            for (int k = t.basic_begin[mu]; k < t.basic_begin[mu + 1]; ++k)
+                left_column(s, mu, k, pairs.first[atom], a + t.basic_index[k] * height);
+        target = (double **)target_memory.need(height);
+        const int *index = pairs.index + pairs.first[atom];
+        const int64_t own = atom - pairs.atom_begin[c], atoms = pairs.atom_begin[c + 1] - pairs.atom_begin[c];
+        for (int axis = 0; axis < 3; ++axis) {
+            for (int i = 0; i < n; ++i)
+                target[axis * n + i] =
+                    i < s.count ? rows + (1 + 3 * int64_t(index[i]) + axis) * width : nullptr;
+            target[3 * n + axis] = rows + (1 + 3 * own + axis) * width;
+        }
+        for (int k = 0; k < 6; ++k) target[3 * n + 3 + k] = rows + (1 + 3 * atoms + k) * width;
+        for (int k = 9; k < 12; ++k) target[3 * n + k] = nullptr;
+        return height;
+    }
+
+    void left_column(const Site &s, int mu, int k, int64_t first, double *out) const {
+        const int *power = t.basic_powers + 3 * k, *lower = t.basic_lower + 3 * k;
+        const double degree = power[0] + power[1] + power[2];
+        const int n = 4 * s.vectors;
+        v4 total[9] = {};
+        for (int i = 0; i < n; i += 4) {
+            const v4 f = load(s.f + mu * s.stride + i) * load(s.inverse + i);
+            const v4 along = (load(s.d + mu * s.stride + i) - degree * f) *
+                             load(s.p + int64_t(t.basic_monomial[k]) * s.stride + i);
+            v4 a[3];
+            for (int axis = 0; axis < 3; ++axis) {
+                a[axis] = load(s.u[axis] + i) * along +
+                          power[axis] * f * load(s.p + int64_t(lower[axis]) * s.stride + i);
+                store(out + axis * n + i, -a[axis]);
+                total[axis] += a[axis];
+            }
+            const v4 x = load(pairs.x + first + i), y = load(pairs.y + first + i);
+            const v4 z = load(pairs.z + first + i);
+            total[3] -= x * a[0];
+            total[4] -= y * a[1];
+            total[5] -= z * a[2];
+            total[6] -= y * a[2];
+            total[7] -= x * a[2];
+            total[8] -= x * a[1];
+        }
+        for (int row = 0; row < 9; ++row) out[3 * n + row] = sum(total[row]);
+        for (int row = 9; row < 12; ++row) out[3 * n + row] = 0;
+    }
+
+    // right[b, k] = dB_k/dm_b, four scalars at a time.
+    const double *scalar_gradients(const v4 *m) {
+        const int64_t ld = (t.scalars + 3) / 4 * 4;
+        double *right = right_memory.need(ld * t.basics);
+        v4 *g = (v4 *)w.adjoints.need(4 * (t.nodes + 1));
+        for (int k = 0; k < t.scalars; k += 4) {
+            for (int n = 0; n < t.nodes; ++n) g[n] = splat(0);
+            for (int l = 0; l < 4 && k + l < t.scalars; ++l) g[t.mapping[k + l]][l] += 1;
+            reverse_seeded(t, m, g);
+            for (int n = 0; n < t.basics; ++n) store(right + n * ld + k, g[n]);
+        }
+        return right;
+    }
+
+    // phi_k(r_j) and its slope for every neighbour, rows by k.
+    void basis_functions(Site &s) {
+        phi = phi_memory.need(2 * int64_t(t.radial_size) * s.stride);
+        for (int i = 0; i < 4 * s.vectors; i += 4) {
+            s.chebyshev.evaluate(t, load(s.r + i));
+            for (int k = 0; k < t.radial_size; ++k) {
+                const v4 value = t.scaling * s.chebyshev.value[k], slope = t.scaling * s.chebyshev.slope[k];
+                store(phi + k * s.stride + i, value * s.chebyshev.factor);
+                store(phi + (t.radial_size + k) * s.stride + i,
+                      slope * s.chebyshev.factor + value * s.chebyshev.factor_slope);
+            }
+        }
+    }
+
+    // right[b, column] = sum_b' d2V/dm_b dm_b' dm_b'/dc_column, four columns at a time.
+    const double *mixed_derivatives(const Site &s, const v4 *m) {
+        const int64_t ld = (block + 3) / 4 * 4;
+        double *right = right_memory.need(ld * t.basics);
+        Dual *dual = (Dual *)dual_memory.need(8 * (t.nodes + 1));
+        Dual *g = (Dual *)dual_adjoint_memory.need(8 * (t.nodes + 1));
+        for (int64_t column = 0; column < block; column += 4) {
+            for (int n = 0; n < t.basics; ++n) dual[n] = {m[n], splat(0)};
+            bool any = false;
+            for (int l = 0; l < 4 && column + l < block; ++l) any |= seed(s, column + l, l, dual);
+            if (any) {
+                forward(t, dual);
+                reverse(t, dual, splat(0), g);
+            }
+            for (int n = 0; n < t.basics; ++n) store(right + n * ld + column, any ? g[n].value : splat(0));
+        }
+        return right;
+    }
+
+    bool seed(const Site &s, int64_t column, int lane, Dual *dual) const {
+        const int k = int(column % t.radial_size), mu = int(column / t.radial_size % t.radial_count);
+        const int other = int(column / t.radial_size / t.radial_count);
+        const double *value = phi + k * s.stride;
+        for (int n = t.basic_begin[mu]; n < t.basic_begin[mu + 1]; ++n) {
+            const double *p = s.p + int64_t(t.basic_monomial[n]) * s.stride;
+            double total = 0;
+            for (int i = s.begin[other]; i < s.begin[other + 1]; ++i) total += value[i] * p[i];
+            dual[t.basic_index[n]].change[lane] = total;
+        }
+        return s.begin[other] < s.begin[other + 1];
+    }
+
+    // rows[target, offset + column] += left^T right, in tiles of 4 rows by 12 columns.
+    void add_product(int64_t height, const double *right, int64_t columns, int64_t offset) {
+        const int64_t ld = (columns + 3) / 4 * 4;
+        const double *left = left_memory.need(0);
+        for (int64_t column = 0; column < ld; column += 12)
+            for (int64_t row = 0; row < height; row += 4) {
+                const int64_t vectors = (ld - column) / 4;
+                if (vectors >= 3)
+                    tile<3>(height, left + row, right + column, ld, row, columns - column, offset + column);
+                else if (vectors == 2)
+                    tile<2>(height, left + row, right + column, ld, row, columns - column, offset + column);
+                else
+                    tile<1>(height, left + row, right + column, ld, row, columns - column, offset + column);
+            }
+    }
+
+    template <int N>
+    void tile(int64_t height, const double *a, const double *b, int64_t ld, int64_t row, int64_t columns,
+              int64_t offset) {
+        v4 total[4][N];
+        for (int r = 0; r < 4; ++r)
+            for (int n = 0; n < N; ++n) total[r][n] = splat(0);
+        for (int m = 0; m < t.basics; ++m, a += height, b += ld) {
+            v4 value[N];
+            for (int n = 0; n < N; ++n) value[n] = load(b + 4 * n);
+            for (int r = 0; r < 4; ++r)
+                for (int n = 0; n < N; ++n) total[r][n] += a[r] * value[n];
+        }
+        for (int r = 0; r < 4; ++r) {
+            double *out = target[row + r];
+            if (!out) continue;
+            for (int n = 0; n < N; ++n)
+                if (columns >= 4 * n + 4)
+                    add(out + offset + 4 * n, total[r][n]);
+                else
+                    for (int64_t l = 0; l < columns - 4 * n; ++l) out[offset + 4 * n + l] += total[r][n][l];
+        }
+    }
+
+    // The coefficients inside dm_b/dr: sum_b g_b d2m_b/dr dc = d(phi_k Q_mu)/dr, and the energy's row.
+    void direct(int64_t atom, Site &s, const double *g, int64_t offset) {
+        double *q = w.rows.need(4 * int64_t(t.radial_count) * s.stride);
+        s.polynomials(t, w.adjoint_coefficients(g), q);
+        double *total = total_memory.need(10 * block);
+        for (int64_t k = 0; k < 10 * block; ++k) total[k] = 0;
+        const int n = 4 * s.vectors;
+        const int64_t first = pairs.first[atom];
+        for (int other = 0; other < t.species; ++other)
+            for (int i = s.begin[other]; i < s.begin[other + 1]; ++i)
+                for (int mu = 0; mu < t.radial_count; ++mu) {
+                    const int64_t column = (int64_t(other) * t.radial_count + mu) * t.radial_size;
+                    double *const row[3] = {target[i] + offset + column, target[n + i] + offset + column,
+                                            target[2 * n + i] + offset + column};
+                    neighbour(s, q + 4 * int64_t(mu) * s.stride + i, i, first + i, row, total + column);
+                }
+        for (int row = 0; row < 10; ++row) {
+            double *out = (row < 9 ? target[3 * n + row] : rows) + offset;
+            for (int64_t k = 0; k < block; ++k) out[k] += total[row * block + k];
+        }
+    }
+
+    void neighbour(const Site &s, const double *q, int i, int64_t pair, double *const *row, double *total) {
+        const double u[3] = {s.u[0][i], s.u[1][i], s.u[2][i]}, value = q[0];
+        const double h[3] = {q[s.stride], q[2 * s.stride], q[3 * s.stride]};
+        const double along = u[0] * h[0] + u[1] * h[1] + u[2] * h[2];
+        const double r[3] = {pairs.x[pair], pairs.y[pair], pairs.z[pair]};
+        double across[3];
+        for (int k = 0; k < 3; ++k) across[k] = (h[k] - u[k] * along) * s.inverse[i];
+        for (int k = 0; k < t.radial_size; ++k) {
+            const double f = phi[k * s.stride + i], d = phi[(t.radial_size + k) * s.stride + i] * value;
+            const double a[3] = {d * u[0] + f * across[0], d * u[1] + f * across[1], d * u[2] + f * across[2]};
+            const double part[10] = {a[0],         a[1],         a[2],         -r[0] * a[0], -r[1] * a[1],
+                                     -r[2] * a[2], -r[1] * a[2], -r[0] * a[2], -r[0] * a[1], f * value};
+            for (int axis = 0; axis < 3; ++axis) row[axis][k] -= a[axis];
+            for (int n = 0; n < 10; ++n) total[n * block + k] += part[n];
+        }
+    }
+};
+
+void configuration_rows(const Tables &t, const Pairs &pairs, int64_t configuration, bool linear,
+                        double *rows) {
+    Jacobian jacobian(t, pairs, linear, rows);
+    for (int64_t i = pairs.atom_begin[configuration]; i < pairs.atom_begin[configuration + 1]; ++i)
+        jacobian.site(configuration, i);
+}
