@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mtp.active_set import ActiveSet
 from mtp.cfg import append_cfg, parse_cfg
 from mtp.configuration import Configuration
-from mtp.engine import Engine, neighbours
+from mtp.engine import Engine, Neighbours, neighbours
 from mtp.errors import MTPError
 from mtp.maxvol import INITIAL, THRESHOLD, Label, MaxVol
 from mtp.potential import Potential
@@ -102,7 +102,7 @@ class Selection:
         for batch in _batches(configurations, self._rows_per_batch()):
             keys = range(self.next_key, self.next_key + len(batch))
             self.next_key += len(batch)
-            rows, labels = self._rows(batch, keys)
+            rows, labels = self._rows(batch, keys, neighbours(batch, self.potential.max_dist))
             left = None if limit is None else limit - (len(self.maxvol.swaps) - before)
             self.maxvol.add(rows, labels, threshold, left)
             known = self.sources | dict(zip(keys, batch, strict=True))
@@ -113,14 +113,22 @@ class Selection:
     def grade(self, configurations: Iterable[Configuration]) -> Iterator[Graded]:
         """Grades of configurations, one after the other; memory does not grow with their number."""
         for batch in _batches(configurations, self._rows_per_batch()):
-            rows, labels = self._rows(batch, range(len(batch)))
-            values = self.maxvol.grades(rows)
-            owner = np.array([key for key, _ in labels])
-            site = np.array([equation > 0 for _, equation in labels])
-            for key, configuration in enumerate(batch):
-                mine = values[owner == key]
-                sites = values[(owner == key) & site] if self.weights.site else None
-                yield Graded(configuration, float(mine.max()), sites)
+            yield from self.grade_neighbours(batch, neighbours(batch, self.potential.max_dist))
+
+    def grade_neighbours(self, batch: list[Configuration], near: Neighbours) -> list[Graded]:
+        """Grades of configurations whose neighbour lists exist already."""
+        rows, labels = self._rows(batch, range(len(batch)), near)
+        values = self.maxvol.grades(rows)
+        owner = np.array([key for key, _ in labels])
+        site = np.array([equation > 0 for _, equation in labels])
+        return [
+            Graded(
+                configuration,
+                float(values[owner == key].max()),
+                values[(owner == key) & site] if self.weights.site else None,
+            )
+            for key, configuration in enumerate(batch)
+        ]
 
     def active_set(self) -> ActiveSet:
         """The active set as an `.almtp` file keeps it."""
@@ -163,10 +171,9 @@ class Selection:
         return max(1, ROW_BYTES // (8 * self.potential.parameter_count))
 
     def _rows(
-        self, batch: list[Configuration], keys: range
+        self, batch: list[Configuration], keys: range, near: Neighbours
     ) -> tuple[NDArray[np.float64], list[Label]]:
         """Rows of the equations of a batch, with the numbers MLIP-3 gives these equations."""
-        near = neighbours(batch, self.potential.max_dist)
         parts, labels = [], []
         if self.weights.energy:
             sizes = np.array([len(c) for c in batch]) ** (self.weights.scaling / 2)
