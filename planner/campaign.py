@@ -11,6 +11,7 @@ from planner.config import Config, Task
 from planner.errors import UserError
 from planner.files import parse, read, read_yaml, sha256
 from planner.plan import Plan
+from planner.situation import Situation, StructureInfo
 from planner.state import State, start
 
 
@@ -41,6 +42,19 @@ class Campaign:
         if overlay is not None and not isinstance(overlay, dict):
             raise UserError(f"{path}: must be a mapping of config keys")
         return parse(Config, _overlaid(defaults, overlay or {}), str(path))
+
+    @cached_property
+    def structures(self) -> list[StructureInfo]:
+        """What the index says of every structure; the jobs read and check the files."""
+        path = self.folder / "structures" / "index.yaml"
+        entries = read_yaml(path)
+        if not isinstance(entries, dict) or not isinstance(entries.get("structures"), list):
+            raise UserError(f"{path}: structures: a list of structures is missing")
+        keys = StructureInfo.model_fields
+        return [
+            parse(StructureInfo, {k: v for k, v in entry.items() if k in keys}, str(path))
+            for entry in entries["structures"]
+        ]
 
     def iteration(self, number: int) -> Path:
         """Folder of one iteration."""
@@ -102,6 +116,17 @@ class Campaign:
         if not number or not path.is_file():
             return 0.0
         return float(json.loads(path.read_text().splitlines()[-1])["total"]["core_seconds"])
+
+    def situation(self) -> Situation:
+        """What the next decision is taken from."""
+        return Situation(
+            state=self.state(),
+            task=self.task,
+            config=self.config,
+            structures=self.structures,
+            core_seconds=self.core_seconds(),
+            state_sha256=self.state_sha256(),
+        )
 
 
 def _overlaid(base: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:

@@ -72,7 +72,7 @@ class Mlp(Strict):
     """The `mlp` command and the shape of the potential."""
 
     command: str = Field(max_length=500, description="name or path of the binary")
-    flavour: Literal["embedded", "mlip-2", "mlip-3"]
+    flavour: Literal["embedded", "mlip2", "mlip3"]
     level: int = Field(ge=2, le=28, multiple_of=2)
     cutoff: Positive = Field(le=20, description="Å")
     radial_basis: int = Field(ge=4, le=30)
@@ -125,6 +125,8 @@ class ModelSample(Strict):
     steps: int = Field(ge=10)
     interval: int = Field(ge=1)
     temperature_step: Temperature = Field(description="rise once a stage is stable, K")
+    ensembles: list[Ensemble] = Field(default=["npt", "nvt"], min_length=1, max_length=2)
+    rungs: int = Field(default=3, ge=1, le=20, description="temperatures from lowest to highest")
 
 
 class Evaluation(Strict):

@@ -24,9 +24,9 @@ def next_plan(campaign: Campaign) -> Plan:
     state = campaign.state()
     if state.verdict:
         raise UserError(f"{campaign.folder}: the campaign has ended: {state.verdict.outcome}")
-    seconds, digest = campaign.core_seconds(), campaign.state_sha256()
-    plan = rules.decide(state, campaign.task, campaign.config, campaign.structures, seconds, digest)
-    require(plan, state, campaign)
+    situation = campaign.situation()
+    plan = rules.decide(situation)
+    require(plan, situation)
     folder = campaign.iteration(plan.iteration)
     write_record(folder / "config.yaml", campaign.config)
     write_text(folder / "decision.json", json.dumps(record(plan, campaign), indent=1) + "\n")
@@ -37,8 +37,7 @@ def next_plan(campaign: Campaign) -> Plan:
 
 def record(plan: Plan, campaign: Campaign) -> dict[str, Any]:
     """What was decided from what: enough to rebuild the plan byte for byte."""
-    state = campaign.state()
-    gates = [verdict.model_dump() for verdict in check(plan, state, campaign)]
+    gates = [verdict.model_dump() for verdict in check(plan, campaign.situation())]
     return {
         "backend": campaign.config.planner,
         "planner": planner.__version__,

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from planner.campaign import Campaign
 from planner.config import Config
+from planner.cost import price
 from planner.errors import UserError
 from planner.files import read
 from planner.gates import require
-from planner.plan import ACTIONS, Plan, SelectGroup
+from planner.plan import ACTIONS, Plan
 from planner.state import State
 
 
@@ -52,7 +53,7 @@ def _pending_jobs(campaign: Campaign) -> Jobs:
     if plan is None:
         return Jobs(campaign.iteration(campaign.last) if campaign.last else campaign.folder)
     state = campaign.state()
-    require(plan, state, campaign)
+    require(plan, campaign.situation())
     config = read(Config, campaign.iteration(plan.iteration) / "config.yaml")
     none = Jobs(campaign.iteration(plan.iteration))
     return replace(
@@ -75,7 +76,7 @@ def items(plan: Plan, state: State, config: Config) -> dict[str, dict[str, objec
         section, table = plan.sample, plan.sample.runs()
     elif plan.select_data:
         section = plan.select_data
-        chunks = math.ceil(labels_at_most(plan, state) / config.label_chunk)
+        chunks = math.ceil(price(section, state).reference_calls / config.label_chunk)
         return {f"chunk-{i:04d}": {"chunk": i, "chunks": chunks} for i in range(chunks)}
     elif plan.model_eval:
         section = plan.model_eval
@@ -83,30 +84,6 @@ def items(plan: Plan, state: State, config: Config) -> dict[str, dict[str, objec
     else:
         return {}
     return {name: {**leaf, "seed": _seed(section.seed, name)} for name, leaf in table.items()}
-
-
-def labels_at_most(plan: Plan, state: State) -> int:
-    """Upper bound of the reference calls of a selection: every candidate when ranked by error."""
-    section = plan.select_data
-    if section is None:
-        return 0
-    snapshots: dict[str, int] = {}
-    for record in state.samples:
-        if record.id in section.samples:
-            for group in record.groups:
-                snapshots[group.subsystem] = snapshots.get(group.subsystem, 0) + group.snapshots
-    if section.method == "error":
-        return sum(snapshots.get(g.subsystem, 0) for g in section.groups)
-    return min(
-        section.max_labels, sum(quota(g, snapshots.get(g.subsystem, 0)) for g in section.groups)
-    )
-
-
-def quota(group: SelectGroup, candidates: int) -> int:
-    """Labels a group may have of so many candidates (at least one if there is any)."""
-    count, fraction = group.count, group.fraction
-    wanted = count if count is not None else max(1, round(fraction * candidates))
-    return min(wanted, candidates)
 
 
 def _model(plan: Plan) -> list[str]:

@@ -1,0 +1,114 @@
+"""What a job finds in its iteration's folder: configuration, campaign, state, calculators."""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms, units
+from ase.calculators.calculator import Calculator
+
+from atomistics.observables import density
+from atomistics.reference import reference_calculator
+from atomistics.structures import load, read_index
+from atomistics.watchdog import Limits
+from mtp.calculator import MTP
+from mtp.errors import MTPError
+from planner.campaign import Campaign
+from planner.config import Config
+from planner.errors import UserError
+from planner.files import read
+from planner.state import State
+
+
+@dataclass(frozen=True)
+class Job:
+    """The view of a job that runs in `iterations/NNN`."""
+
+    folder: Path = Path()
+
+    @cached_property
+    def campaign(self) -> Campaign:
+        """The campaign this iteration belongs to."""
+        return Campaign.at(self.folder.resolve().parent.parent)
+
+    @cached_property
+    def config(self) -> Config:
+        """The configuration frozen with the plan."""
+        return read(Config, self.folder / "config.yaml")
+
+    @cached_property
+    def species(self) -> list[str]:
+        """Elements in the order of MTP types."""
+        return list(self.campaign.task.species)
+
+    @cached_property
+    def structures(self) -> dict[str, Any]:
+        """The campaign's structures by id."""
+        return {s.id: s for s in read_index(self.campaign.folder / "structures")}
+
+    def atoms(self, structure: str) -> Atoms:
+        """One structure, with its provenance in `info`."""
+        record = self.structures[structure]
+        atoms = load(record)
+        atoms.info = {"structure": structure, "subsystem": record.subsystem}
+        return atoms
+
+    def reference(self) -> Calculator:
+        """The reference method as ASE calculator."""
+        return reference_calculator(self.config.reference)
+
+    def model(self, path: str) -> Calculator:
+        """A fitted potential as ASE calculator, with extrapolation grades."""
+        return MTP(path, species=self.species, grades=True)
+
+    def limits(self, atoms: Atoms, temperature: float, state: State) -> Limits:
+        """When an MD of `atoms` (calculator attached) at `temperature` (K) is stopped.
+
+        Bands are relative to the start of the run, because a subsystem's structures differ in
+        composition: potential energy may rise by 3/2 kT for each of kinetic and potential energy
+        (equipartition) plus `energy_margin` (eV/atom), density may differ by `density_margin`.
+        The shortest distance is that of the reference MD of the subsystem times
+        `min_distance_factor` (Å), where there was one.
+        """
+        watch = self.config.watchdog
+        start = atoms.get_potential_energy() / len(atoms)
+        rho = density(atoms)
+        seen = [
+            r.min_distance
+            for r in state.reference
+            if r.subsystem == atoms.info["subsystem"] and r.min_distance is not None
+        ]
+        return Limits(
+            temperature=watch.temperature_factor * temperature,
+            energy=(
+                start - watch.energy_margin,
+                start + watch.energy_margin + 3 * units.kB * temperature,
+            ),
+            density=(rho * (1 - watch.density_margin), rho * (1 + watch.density_margin)),
+            min_distance=watch.min_distance_factor * min(seen) if seen else None,
+            grade=watch.grade,
+        )
+
+
+def previous_state(job: Job, path: str) -> State:
+    """The state the plan was decided from; `path` is empty in the first iteration."""
+    return read(State, Path(path)) if path else job.campaign.state(0)
+
+
+def items_of(packs: list[Path]) -> list[str]:
+    """Names of all items of all packs, sorted."""
+    return sorted(name for pack in packs for name in json.loads(pack.read_text())["items"])
+
+
+def entry(main: Callable[[], None]) -> None:
+    """Run a script: a user's error is one line on stderr and exit status 1."""
+    try:
+        main()
+    except (UserError, MTPError) as error:
+        sys.exit(f"{Path(sys.argv[0]).stem}: {error}")
+    except OSError as error:
+        sys.exit(f"{Path(sys.argv[0]).stem}: {error.filename or 'file'}: {error.strerror}")

@@ -1,0 +1,48 @@
+"""The verdict, the potential and its papers; rules/end.smk says what is read and written."""
+
+import argparse
+import shutil
+from pathlib import Path
+
+from atomistics.job import Job, entry, previous_state
+from planner import report
+from planner.files import write_record
+from planner.plan import End
+from planner.results import EndResult
+from planner.verdict import conclude
+
+
+def hand_over(plan: End, state: str, output: Path) -> EndResult:
+    """Hold the evaluations against the targets; copy the model out; write report and model card.
+
+    The result folder is made whole under another name and renamed, so that it holds one campaign's
+    papers or none.
+    """
+    job = Job()
+    known = previous_state(job, state)
+    verdict = conclude(known, plan)
+    folder = job.campaign.folder / "result"
+    partial = folder.with_name(".result.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    if verdict.model:
+        model = Path(f"../{int(verdict.model[1:]):03d}/train/model.almtp")
+        shutil.copy(model, partial / "potential.almtp")
+    report.write(job.campaign, known, verdict, partial)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+    write_record(output, verdict)
+    return verdict
+
+
+def main() -> None:
+    """Parse the rule's command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--plan", type=End.model_validate_json, required=True)
+    parser.add_argument("--state", required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    hand_over(**vars(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    entry(main)

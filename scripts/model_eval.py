@@ -1,0 +1,172 @@
+"""MD with a model against the reference; rules/model_eval.smk says what is read and written."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from atomistics import dataset, md
+from atomistics.comparison import Comparison, compare
+from atomistics.job import Job, entry, items_of, previous_state
+from atomistics.prediction import residuals
+from atomistics.reference import label
+from atomistics.spread import Cost, spread
+from atomistics.watchdog import Watchdog
+from planner.files import write_record, write_text
+from planner.results import EvaluatedStructure, ModelEvalResult
+from planner.state import State
+
+WORK = Path("model_eval")
+RUNS = WORK / "runs"
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Every item of the pack: the model's MD, fresh reference calls on it, the comparison."""
+    job, items = Job(), json.loads(arguments.items)
+    state = previous_state(job, arguments.state)
+    calculator = job.model(arguments.model)
+
+    def one(name: str, target: Path) -> Cost:
+        reference = dataset.read(trajectory(state, name))
+        atoms = job.atoms(name)
+        atoms.info |= {"source": name, "temperature": arguments.temperature}
+        atoms.calc = calculator
+        protocol = md.Protocol(
+            ensemble=job.config.reference_calc.ensemble,
+            temperature=arguments.temperature,
+            steps=arguments.steps,
+            timestep=job.config.md.timestep,
+            interval=arguments.interval,
+            pressure=job.config.md.pressure,
+            seed=int(reference[0].info["seed"]),
+        )
+        watchdog = Watchdog(job.limits(atoms, arguments.temperature, state))
+        outcome = md.run(atoms, calculator, protocol, watchdog)
+        fresh = _fresh(outcome.frames, arguments.fresh_frames, job)
+        seen = compare(outcome.frames, reference, protocol)
+        write_text(WORK / name / "observables.json", json.dumps(seen.curves) + "\n")
+        report = _report(job, name, outcome, protocol, seen)
+        report |= _errors(job, arguments.model, reference, fresh, seen)
+        dataset.write(RUNS / f"{name}.fresh.h5", fresh)
+        write_text(RUNS / f"{name}.report.json", json.dumps(report) + "\n")
+        dataset.write(target, outcome.frames)
+        return Cost(reference_calls=len(fresh), md_steps=outcome.steps)
+
+    spread(items, one, RUNS, ".h5", arguments.output)
+
+
+def trajectory(state: State, structure: str) -> Path:
+    """The reference trajectory of a held-out structure: the last one made."""
+    for entry_ in reversed(state.history):
+        path = Path(f"../{entry_.iteration:03d}/reference_calc/runs/{structure}.h5")
+        if entry_.action == "reference_calc" and path.is_file():
+            return path
+    raise md.StoppedError("reference", f"{structure}: no reference trajectory")
+
+
+def _fresh(frames: list[Atoms], count: int, job: Job) -> list[Atoms]:
+    """Evenly spaced snapshots of the model's own MD after its first fifth, labelled anew."""
+    late = frames[len(frames) // 5 :]
+    if not count or not late:
+        return []
+    spots = np.linspace(0, len(late) - 1, min(count, len(late))).round().astype(int)
+    reference = job.reference()
+    return [label(late[i], reference) for i in dict.fromkeys(spots.tolist())]
+
+
+def _report(
+    job: Job, name: str, outcome: md.Outcome, protocol: md.Protocol, seen: Comparison
+) -> dict[str, Any]:
+    return {
+        "structure": name,
+        "subsystem": job.structures[name].subsystem,
+        "status": "early_stop" if outcome.stop else "ok",
+        "stop": outcome.stop,
+        "picoseconds": outcome.steps * protocol.timestep / 1000,
+        "temperature": protocol.temperature,
+        "density": seen.density,
+        "density_deviation": seen.density_deviation,
+        "rdf_overlap": seen.rdf_overlap,
+        "diffusion": seen.diffusion,
+    }
+
+
+def _errors(
+    job: Job, model: str, reference: list[Atoms], fresh: list[Atoms], seen: Comparison
+) -> dict[str, Any]:
+    """MAE of energy (eV/atom) and force components (eV/Å) on reference MD and fresh frames."""
+    found = residuals(Path(model), job.species, reference)
+    labels = np.concatenate([a.get_forces().ravel() for a in reference])
+    predicted = np.concatenate([r.predicted_forces.ravel() for r in found])
+    thin = max(1, len(labels) // 2000)
+    seen.curves["force_parity"] = {
+        "reference": labels[::thin].round(5).tolist(),
+        "model": predicted[::thin].round(5).tolist(),
+    }
+    report: dict[str, Any] = {**_mae("", found), "fresh_frames": len(fresh)}
+    return report | (_mae("fresh_", residuals(Path(model), job.species, fresh)) if fresh else {})
+
+
+def _mae(prefix: str, found: list) -> dict[str, float]:
+    forces = np.concatenate([r.forces.ravel() for r in found])
+    return {
+        f"{prefix}energy_mae": float(np.mean([abs(r.energy) for r in found])),
+        f"{prefix}force_mae": float(np.abs(forces).mean()),
+    }
+
+
+def collect(arguments: argparse.Namespace) -> None:
+    """Numbers per structure; one whose job gave nothing is `failed` with its class."""
+    job, rows = Job(), []
+    for name in items_of(arguments.packs):
+        if (RUNS / f"{name}.h5").is_file():
+            report = json.loads((RUNS / f"{name}.report.json").read_text())
+            rows.append(EvaluatedStructure.model_validate(report))
+            continue
+        failed = RUNS / f"{name}.failed.json"
+        rows.append(
+            EvaluatedStructure(
+                structure=name,
+                subsystem=job.structures[name].subsystem,
+                status="failed",
+                stop=json.loads(failed.read_text())["class"] if failed.is_file() else "lost",
+                picoseconds=0.0,
+                temperature=arguments.temperature,
+            )
+        )
+    costs = [json.loads(p.read_text()) for p in sorted(RUNS.glob("*.cost.json"))]
+    result = ModelEvalResult(
+        model=arguments.model,
+        structures=rows,
+        reference_calls=sum(c["reference_calls"] for c in costs),
+        md_steps=sum(c["md_steps"] for c in costs),
+    )
+    write_record(arguments.output, result)
+
+
+def main() -> None:
+    """Parse the rule's command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    one = commands.add_parser("run")
+    one.set_defaults(call=run)
+    for name in ("items", "state", "model"):
+        one.add_argument(f"--{name}", required=True)
+    for name in ("steps", "interval", "fresh-frames"):
+        one.add_argument(f"--{name}", type=int, required=True)
+    two = commands.add_parser("collect")
+    two.set_defaults(call=collect)
+    two.add_argument("--model", required=True)
+    two.add_argument("packs", type=Path, nargs="+")
+    for command in (one, two):
+        command.add_argument("--temperature", type=int, required=True)
+        command.add_argument("--output", type=Path, required=True)
+    arguments = parser.parse_args()
+    arguments.call(arguments)
+
+
+if __name__ == "__main__":
+    entry(main)

@@ -1,0 +1,29 @@
+"""What later trainings leave out; rules/prune.smk says what is read and written."""
+
+import argparse
+from pathlib import Path
+
+from atomistics.job import entry
+from planner.files import write_record
+from planner.plan import Prune
+from planner.results import PruneResult
+
+
+def prune(plan: Prune, output: Path) -> None:
+    """Report what the plan leaves out or takes back in: data and models stay where they are."""
+    result = PruneResult(
+        models=plan.models, datasets=plan.datasets, frames=plan.frames, restored=plan.restore
+    )
+    write_record(output, result)
+
+
+def main() -> None:
+    """Parse the rule's command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--plan", type=Prune.model_validate_json, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    prune(**vars(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    entry(main)

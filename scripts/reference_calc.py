@@ -1,0 +1,109 @@
+"""Reference MD on held-out structures; rules/reference_calc.smk says what is read and written."""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+from atomistics import dataset, md
+from atomistics.job import Job, entry, items_of
+from atomistics.observables import density, min_distance
+from atomistics.spread import Cost, spread
+from planner.files import write_record
+from planner.results import Range, ReferenceCalcResult, ReferenceRange
+
+RUNS = Path("reference_calc/runs")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """One reference trajectory for every item of the pack."""
+    job = Job()
+    items = json.loads(arguments.items)
+
+    def trajectory(name: str, target: Path) -> Cost:
+        atoms = job.atoms(name)
+        atoms.info |= {"source": name, "temperature": arguments.temperature}
+        protocol = md.Protocol(
+            ensemble=arguments.ensemble,
+            temperature=arguments.temperature,
+            steps=arguments.steps,
+            timestep=job.config.md.timestep,
+            interval=arguments.interval,
+            pressure=job.config.md.pressure,
+            seed=items[name]["seed"],
+        )
+        outcome = md.run(atoms, job.reference(), protocol, watchdog=None)
+        if outcome.stop:
+            raise md.StoppedError(outcome.stop, outcome.detail)
+        dataset.write(target, outcome.frames)
+        return Cost(reference_calls=outcome.reference_calls, md_steps=arguments.steps)
+
+    spread(items, trajectory, RUNS, ".h5", arguments.output)
+
+
+def ranges(name: str, temperature: int, job: Job) -> ReferenceRange:
+    """Density (g/cm3), energy (eV/atom) and shortest distance (Å) over one trajectory.
+
+    The first third is taken as equilibration and left out of the ranges.
+    """
+    subsystem = job.structures[name].subsystem
+    path = RUNS / f"{name}.h5"
+    if not path.is_file():
+        failed = RUNS / f"{name}.failed.json"
+        kind = json.loads(failed.read_text())["class"] if failed.is_file() else "lost"
+        return ReferenceRange(
+            structure=name, subsystem=subsystem, status="failed", failure=kind,
+            temperature=temperature, frames=0,
+        )  # fmt: skip
+    frames = dataset.read(path)
+    sound = frames[len(frames) // 3 :]
+    densities = [density(atoms) for atoms in sound]
+    energies = [atoms.get_potential_energy() / len(atoms) for atoms in sound]
+    return ReferenceRange(
+        structure=name,
+        subsystem=subsystem,
+        status="ok",
+        temperature=temperature,
+        frames=len(frames),
+        density=Range(low=min(densities), high=max(densities)),
+        energy=Range(low=min(energies), high=max(energies)),
+        min_distance=float(np.min([min_distance(atoms) for atoms in frames])),
+    )
+
+
+def collect(arguments: argparse.Namespace) -> None:
+    """Ranges of every structure, and what they cost."""
+    job = Job()
+    names = items_of(arguments.packs)
+    costs = [json.loads(p.read_text()) for p in sorted(RUNS.glob("*.cost.json"))]
+    result = ReferenceCalcResult(
+        structures=[ranges(name, arguments.temperature, job) for name in names],
+        reference_calls=sum(c["reference_calls"] for c in costs),
+        md_steps=sum(c["md_steps"] for c in costs),
+    )
+    write_record(arguments.output, result)
+
+
+def main() -> None:
+    """Parse the rule's command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    one = commands.add_parser("run")
+    one.set_defaults(call=run)
+    one.add_argument("--items", required=True)
+    one.add_argument("--ensemble", required=True)
+    for name in ("temperature", "steps", "interval"):
+        one.add_argument(f"--{name}", type=int, required=True)
+    one.add_argument("--output", type=Path, required=True)
+    two = commands.add_parser("collect")
+    two.set_defaults(call=collect)
+    two.add_argument("--temperature", type=int, required=True)
+    two.add_argument("--output", type=Path, required=True)
+    two.add_argument("packs", type=Path, nargs="+")
+    arguments = parser.parse_args()
+    arguments.call(arguments)
+
+
+if __name__ == "__main__":
+    entry(main)

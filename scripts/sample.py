@@ -1,0 +1,149 @@
+"""New configurations by MD, compression or rattle; rules/sample.smk says what is read and written."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+
+from atomistics import dataset, md, series
+from atomistics.job import Job, entry, items_of, previous_state
+from atomistics.spread import Cost, spread
+from atomistics.watchdog import Watchdog
+from planner.files import write_record, write_text
+from planner.results import Count, SampleGroupResult, SampleResult
+
+RUNS = Path("sample/runs")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Every item of the pack: frames in `<run>.h5`, how it went in `<run>.report.json`."""
+    job, items = Job(), json.loads(arguments.items)
+    state = previous_state(job, arguments.state)
+    model = arguments.method == "model"
+    calculator = job.model(arguments.model) if model else job.reference()
+
+    def one(name: str, target: Path) -> Cost:
+        item = items[name]
+        atoms = job.atoms(item["structure"])
+        atoms.info |= {"source": name, "temperature": item["temperature"]}
+        atoms.calc = calculator
+        outcome = _made(job, item, atoms, calculator, arguments, state)
+        report = {
+            **{key: item[key] for key in ("subsystem", "kind", "temperature")},
+            "stop": outcome.stop,
+            "detail": outcome.detail,
+            "snapshots": len(outcome.frames),
+            "atoms": len(outcome.frames) * len(atoms),
+            "max_grade": outcome.max_grade if model else None,
+        }
+        dataset.write(target, outcome.frames)
+        write_text(target.with_suffix(".report.json"), json.dumps(report) + "\n")
+        calls = 0 if model else outcome.reference_calls
+        return Cost(reference_calls=calls, md_steps=outcome.steps)
+
+    spread(items, one, RUNS, ".h5", arguments.output)
+
+
+def _made(
+    job: Job,
+    item: dict[str, Any],
+    atoms: Atoms,
+    calculator: Calculator,
+    arguments: argparse.Namespace,
+    state: Any,
+) -> md.Outcome:
+    if item["kind"] == "compression":
+        factors = json.loads(arguments.compression)
+        return series.labelled(series.compression(atoms, factors), calculator)
+    if item["kind"] == "rattle":
+        return series.rattle_and_relax(atoms, calculator, arguments.rattle, seed=item["seed"])
+    protocol = md.Protocol(
+        ensemble=item["kind"],
+        temperature=item["temperature"],
+        steps=arguments.steps,
+        timestep=job.config.md.timestep,
+        interval=arguments.interval,
+        pressure=job.config.md.pressure,
+        seed=item["seed"],
+    )
+    watchdog = Watchdog(job.limits(atoms, item["temperature"], state))
+    return md.run(atoms, calculator, protocol, watchdog)
+
+
+def group(subsystem: str, reports: list[dict[str, Any]], failed: int) -> SampleGroupResult:
+    """The runs of one subsystem added up; `failed` gave no trajectory at all."""
+    stops = [r["stop"] for r in reports if r["stop"]]
+    grades = [r["max_grade"] for r in reports if r["max_grade"] is not None]
+    kelvins = [r["temperature"] for r in reports if r["temperature"]] or [0]
+    return SampleGroupResult(
+        subsystem=subsystem,
+        temperature_low=min(kelvins),
+        temperature_high=max(kelvins),
+        runs=len(reports) + failed,
+        early_stops=len(stops),
+        stops=[Count(kind=k, count=stops.count(k)) for k in sorted(set(stops))],
+        failed_runs=failed,
+        snapshots=sum(r["snapshots"] for r in reports),
+        atoms=sum(r["atoms"] for r in reports),
+        max_grade=max(grades, default=None),
+    )
+
+
+def collect(arguments: argparse.Namespace) -> None:
+    """Counts per subsystem; the reference's snapshots become the iteration's data set."""
+    job = Job()
+    table = job.campaign.plan(arguments.iteration).sample.runs()
+    names = [name for name in table if name in set(items_of(arguments.packs))]
+    reports: dict[str, list[dict[str, Any]]] = {}
+    failed: dict[str, int] = {}
+    frames: list[Atoms] = []
+    for name in names:
+        path, subsystem = RUNS / f"{name}.report.json", str(table[name]["subsystem"])
+        reports.setdefault(subsystem, [])
+        if not (RUNS / f"{name}.h5").is_file():
+            failed[subsystem] = failed.get(subsystem, 0) + 1
+            continue
+        reports[subsystem].append(json.loads(path.read_text()))
+        if arguments.method == "reference":
+            frames += dataset.read(RUNS / f"{name}.h5")
+    if frames:
+        dataset.write(Path("sample/dataset.h5"), frames)
+    costs = [json.loads(p.read_text()) for p in sorted(RUNS.glob("*.cost.json"))]
+    result = SampleResult(
+        method=arguments.method,
+        model=None if arguments.method == "reference" else arguments.model,
+        groups=[group(name, rows, failed.get(name, 0)) for name, rows in reports.items()],
+        dataset=f"d{arguments.iteration:03d}" if frames else None,
+        reference_calls=sum(c["reference_calls"] for c in costs),
+        md_steps=sum(c["md_steps"] for c in costs),
+    )
+    write_record(arguments.output, result)
+
+
+def main() -> None:
+    """Parse the rule's command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    one = commands.add_parser("run")
+    one.set_defaults(call=run)
+    for name in ("items", "method", "compression", "state", "model"):
+        one.add_argument(f"--{name}", required=True)
+    for name in ("steps", "interval", "rattle"):
+        one.add_argument(f"--{name}", type=int, required=True)
+    two = commands.add_parser("collect")
+    two.set_defaults(call=collect)
+    two.add_argument("--method", required=True)
+    two.add_argument("--model", required=True)
+    two.add_argument("--iteration", type=int, required=True)
+    two.add_argument("packs", type=Path, nargs="+")
+    for command in (one, two):
+        command.add_argument("--output", type=Path, required=True)
+    arguments = parser.parse_args()
+    arguments.call(arguments)
+
+
+if __name__ == "__main__":
+    entry(main)

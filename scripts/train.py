@@ -1,0 +1,199 @@
+"""The fit and its errors; rules/train.smk says what is read and written."""
+
+import argparse
+import json
+import shlex
+import time
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+
+from atomistics import dataset
+from atomistics.job import Job, entry, previous_state
+from atomistics.observables import outliers
+from atomistics.prediction import Residuals, errors, residuals
+from atomistics.spread import measured
+from mtp.cfg import write_cfg
+from mtp.configuration import from_atoms
+from mtp.errors import MTPError
+from mtp.potential import untrained, write_potential
+from mtp.site import Site
+from planner.errors import UserError
+from planner.files import write_record, write_text
+from planner.plan import FrameSet, Train
+from planner.results import Errors, TrainResult
+from planner.state import State
+
+WORK = Path("train")
+
+
+def active(plan: Train, state: State) -> list[tuple[str, int, Atoms]]:
+    """(data set, frame, atoms) of every frame the plan trains on, without the pruned ones."""
+    excluded = {d.id: set(d.excluded) for d in state.datasets}
+    rows = []
+    for name in plan.datasets:
+        folder = Path(f"../{int(name[1:]):03d}")
+        paths = [folder / "sample/dataset.h5", folder / "select_data/dataset.h5"]
+        path = next((p for p in paths if p.is_file()), None)
+        if path is None:
+            raise UserError(f"{folder}: data set {name}: no dataset.h5; restore it or prune {name}")
+        frames = dataset.read(path)
+        rows += [(name, i, a) for i, a in enumerate(frames) if i not in excluded[name]]
+    return rows
+
+
+def inputs(arguments: argparse.Namespace) -> None:
+    """Training set for `mlp`, and which frame each configuration is."""
+    job, plan = Job(), Train.model_validate_json(arguments.plan)
+    rows = active(plan, previous_state(job, arguments.state))
+    if not rows:
+        raise UserError(f"plan.yaml: train.datasets: {plan.datasets} hold no active frame")
+    write_cfg(arguments.data, [from_atoms(atoms, job.species) for _, _, atoms in rows])
+    frames = [[name, index, atoms.info["subsystem"]] for name, index, atoms in rows]
+    write_text(arguments.frames, json.dumps(frames) + "\n")
+
+
+def fit(arguments: argparse.Namespace) -> None:
+    """Run `mlp train`; whatever goes wrong in it refuses the model and is named in fit.json."""
+    job = Job()
+    mlp = job.config.mlp
+    site = Site(
+        flavour=mlp.flavour,
+        command=tuple(shlex.split(mlp.command)),
+        launcher=tuple(shlex.split(arguments.launcher)),
+    )
+    start = Path(arguments.parent) if arguments.start == "continue" else WORK / "start.almtp"
+    if arguments.start == "scratch":
+        shape = (mlp.level, len(job.species), 0.9 * mlp.cutoff / 5, mlp.cutoff, mlp.radial_basis)
+        write_potential(start, untrained(*shape))
+    limit = getattr(mlp, f"{arguments.effort}_iterations")
+    options = {
+        "iteration_limit": limit,
+        "energy_weight": mlp.energy_weight,
+        "force_weight": mlp.force_weight,
+        "stress_weight": mlp.stress_weight,
+        "al_mode": "nbh",
+    }
+    if mlp.flavour == "embedded":
+        options |= {"seed": arguments.seed, "checkpoint": str((WORK / "checkpoint").resolve())}
+    began = time.monotonic()
+    report = {"status": "ok", "failure": None, "iterations": 0, "loss": None}
+    with measured(WORK / "fit.cost.json"):
+        try:
+            files = (start, arguments.data, WORK / "model.almtp")
+            log = site.train(files, options, WORK / "train.log")
+            report |= {"iterations": log.iterations, "loss": log.losses[-1] if log.losses else None}
+        except MTPError as error:
+            kind = getattr(error, "kind", "failed")
+            if kind in ("missing", "killed"):
+                raise
+            report |= {"status": "refused", "failure": kind}
+            write_text(WORK / "refusal.txt", f"{error}\n")
+    write_text(WORK / "time.json", json.dumps({"seconds": time.monotonic() - began}) + "\n")
+    write_text(arguments.output, json.dumps(report) + "\n")
+
+
+def outlier_sets(rows: list[list], found: list[Residuals]) -> list[FrameSet]:
+    """Frames whose force error stands out of its subsystem's spread, by data set."""
+    worst = np.array([np.abs(r.forces).max() for r in found])
+    groups = np.array([subsystem for _, _, subsystem in rows])
+    sets: dict[str, list[int]] = {}
+    for subsystem in dict.fromkeys(groups.tolist()):
+        members = np.flatnonzero(groups == subsystem)
+        for member in members[outliers(worst[members])]:
+            name, index, _ = rows[member]
+            sets.setdefault(name, []).append(index)
+    return [FrameSet(dataset=name, frames=sorted(frames)) for name, frames in sets.items()]
+
+
+def held_out_errors(job: Job, state: State, model: Path) -> list[Errors]:
+    """Errors on the reference trajectories of the held-out structures."""
+    table: dict[str, list[Atoms]] = {}
+    for record in state.reference:
+        if record.status == "ok":
+            number = reference_iteration(state, record.structure)
+            path = Path(f"../{number:03d}/reference_calc/runs/{record.structure}.h5")
+            table.setdefault(record.subsystem, []).extend(dataset.read(path))
+    return [
+        errors(name, "held_out", residuals(model, job.species, frames))
+        for name, frames in table.items()
+    ]
+
+
+def reference_iteration(state: State, structure: str) -> int:
+    """The last iteration whose reference_calc left a trajectory of this structure."""
+    numbers = [h.iteration for h in state.history if h.action == "reference_calc"]
+    for number in reversed(numbers):
+        if Path(f"../{number:03d}/reference_calc/runs/{structure}.h5").is_file():
+            return number
+    raise UserError(f"reference_calc/runs/{structure}.h5: no iteration has this trajectory")
+
+
+def collect(arguments: argparse.Namespace) -> None:
+    """Errors on train and held-out frames; a model with NaN in them is refused."""
+    job, plan = Job(), Train.model_validate_json(arguments.plan)
+    state = previous_state(job, arguments.state)
+    report = json.loads(arguments.fit.read_text())
+    rows = json.loads(arguments.frames.read_text())
+    frames = [atoms for _, _, atoms in active(plan, state)]
+    table: list[Errors] = []
+    odd: list[FrameSet] = []
+    model = WORK / "model.almtp"
+    if report["status"] == "ok":
+        found = residuals(model, job.species, frames)
+        if not all(np.isfinite(r.forces).all() and np.isfinite(r.energy) for r in found):
+            report |= {"status": "refused", "failure": "nan"}
+        else:
+            names = [subsystem for _, _, subsystem in rows]
+            for name in dict.fromkeys(names):
+                own = [r for r, subsystem in zip(found, names, strict=True) if subsystem == name]
+                table.append(errors(name, "train", own))
+            table += held_out_errors(job, state, model)
+            odd = outlier_sets(rows, found)
+    result = TrainResult(
+        model=f"m{arguments.iteration:03d}",
+        parent=plan.model,
+        effort=plan.effort,
+        status=report["status"],
+        failure=report["failure"],
+        datasets=plan.datasets,
+        frames=len(frames),
+        atoms=sum(map(len, frames)),
+        iterations=report["iterations"],
+        loss=report["loss"],
+        errors=table,
+        outliers=odd,
+    )
+    write_record(arguments.output, result)
+
+
+def main() -> None:
+    """Parse the rule's command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    one = commands.add_parser("inputs")
+    one.set_defaults(call=inputs)
+    two = commands.add_parser("fit")
+    two.set_defaults(call=fit)
+    for name in ("launcher", "parent", "start", "effort"):
+        two.add_argument(f"--{name}", required=True)
+    two.add_argument("--seed", type=int, required=True)
+    three = commands.add_parser("collect")
+    three.set_defaults(call=collect)
+    three.add_argument("--iteration", type=int, required=True)
+    three.add_argument("--fit", type=Path, required=True)
+    for command in (one, three):
+        command.add_argument("--plan", required=True)
+        command.add_argument("--state", required=True)
+        command.add_argument("--frames", type=Path, required=True)
+    for command in (one, two, three):
+        command.add_argument("--data", type=Path, required=True)
+    for command in (two, three):
+        command.add_argument("--output", type=Path, required=True)
+    arguments = parser.parse_args()
+    arguments.call(arguments)
+
+
+if __name__ == "__main__":
+    entry(main)
