@@ -31,7 +31,12 @@ def after(state: State, plan: Plan, result: Result, hashes: tuple[str, str]) -> 
     """The state once `plan` has given `result`; hashes are those of the plan and of `state`."""
     changed, outcome, note = _FOLDS[plan.action](state, plan, result)
     entry = HistoryEntry(
-        iteration=plan.iteration, action=plan.action, rule=plan.rule, outcome=outcome, note=note
+        iteration=plan.iteration,
+        action=plan.action,
+        rule=plan.rule,
+        outcome=outcome,
+        note=note,
+        fingerprint=plan.fingerprint,
     )
     return changed.model_copy(
         update={
@@ -81,12 +86,17 @@ def _reference_calc(state: State, _: Plan, result: ReferenceCalcResult) -> tuple
 
 
 def _sampled(subsystem: SubsystemState, group: Any) -> dict[str, Any]:
-    bad = group.early_stops + group.failed_runs
+    finished = group.runs - group.failed_runs
+    before = subsystem.early_stop_fraction
     return {
         "rounds": subsystem.rounds + 1,
-        "previous_early_stop_fraction": subsystem.early_stop_fraction,
-        "early_stop_fraction": bad / group.runs if group.runs else None,
+        "previous_early_stop_fraction": (
+            subsystem.previous_early_stop_fraction if before is None else before
+        ),
+        # a job that gave no trajectory says nothing about the model
+        "early_stop_fraction": group.early_stops / finished if finished > 0 else None,
         "sampled_temperature": group.temperature_high,
+        "selection": None,
     }
 
 
@@ -150,9 +160,12 @@ def _select_data(state: State, plan: Plan, result: SelectDataResult) -> tuple[St
         s.model_copy(update={"selected_by": plan.iteration}) if s.id in result.samples else s
         for s in state.samples
     ]
+    changes = _labelled(state, result.groups)
+    for group in result.groups:
+        changes[group.subsystem]["selection"] = group
     update: dict[str, Any] = {
         "samples": samples,
-        **_subsystems(state, _labelled(state, result.groups)),
+        **_subsystems(state, changes),
         **_spend(state, labels=labels, reference_calls=calls),
     }
     if result.dataset:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from planner.files import Strict
+from planner.files import Strict, canonical_json, sha256
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 SampleId = Annotated[str, StringConstraints(pattern=r"^s\d{3,4}$")]
@@ -223,3 +223,9 @@ class Plan(Strict):
     def parameters(self) -> Strict:
         """The section of the action."""
         return getattr(self, self.action)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of action and parameters without the seed: equal for a repetition."""
+        section = self.parameters.model_dump(mode="json", exclude={"seed"})
+        return sha256(canonical_json({self.action: section}))[:16]

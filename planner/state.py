@@ -91,6 +91,9 @@ class SubsystemState(Strict):
     held_out_force_mae: float | None = None
     evaluation: Literal["passed", "failed"] | None = None
     evaluated_model: ModelId | None = None
+    selection: SelectGroupResult | None = Field(
+        default=None, description="what was bought from the last sampling, absent until selected"
+    )
 
 
 class Spent(Strict):
@@ -110,6 +113,7 @@ class HistoryEntry(Strict):
     rule: str | None = None
     outcome: Literal["ok", "partial", "failed"]
     note: str
+    fingerprint: str | None = Field(default=None, description="of the plan without its seed")
 
 
 class State(Strict):

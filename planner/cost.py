@@ -1,0 +1,115 @@
+"""What a plan costs at most, before it runs."""
+
+import math
+
+from planner.files import Strict
+from planner.plan import ModelEval, Plan, ReferenceCalc, Sample, SelectData, SelectGroup
+from planner.situation import Situation
+from planner.state import State
+
+RELAX_STEPS = 20
+
+
+class Cost(Strict):
+    """Upper bounds; `core_seconds` is that of the reference calls and an estimate."""
+
+    reference_calls: int = 0
+    labels: int = 0
+    md_steps: int = 0
+    runs: int = 0
+    core_seconds: float = 0.0
+
+
+def cost(plan: Plan, situation: Situation) -> Cost:
+    """Upper bounds of a plan, with the price of a reference call as it has been so far."""
+    bare = price(plan.parameters, situation.state)
+    seconds = bare.reference_calls * seconds_per_call(situation)
+    return bare.model_copy(update={"core_seconds": seconds})
+
+
+def price(section: Strict, state: State) -> Cost:
+    """Upper bounds of an action's parameters."""
+    if isinstance(section, ReferenceCalc):
+        runs = len(section.structures)
+        calls = runs * (section.steps + 1)
+        return Cost(reference_calls=calls, md_steps=runs * section.steps, runs=runs)
+    if isinstance(section, Sample):
+        return _sample(section)
+    if isinstance(section, SelectData):
+        labels = labels_at_most(section, state)
+        calls = candidates(section, state) if section.method == "error" else labels
+        return Cost(reference_calls=calls, labels=labels)
+    if isinstance(section, ModelEval):
+        runs = len(section.structures)
+        return Cost(
+            reference_calls=runs * section.fresh_frames,
+            md_steps=runs * section.steps,
+            runs=runs,
+        )
+    return Cost()
+
+
+def seconds_per_call(situation: Situation) -> float:
+    """Core-seconds of a reference call: the configured guess, or less once the bill shows it."""
+    guess, calls = (
+        situation.config.reference.seconds_per_call,
+        situation.state.spent.reference_calls,
+    )
+    return min(guess, situation.core_seconds / calls) if calls else guess
+
+
+def _sample(section: Sample) -> Cost:
+    runs = section.runs()
+    kinds = [leaf["kind"] for leaf in runs.values()]
+    md = sum(kind in ("nvt", "npt") for kind in kinds)
+    if section.method == "model":
+        return Cost(md_steps=md * section.steps, runs=len(runs))
+    frames = section.steps // section.interval + 1
+    scaled = kinds.count("compression") * len(section.compression)
+    rattled = kinds.count("rattle") * section.rattle
+    return Cost(
+        reference_calls=md * (section.steps + 1) + scaled + rattled * (RELAX_STEPS + 1),
+        labels=md * frames + scaled + rattled,
+        md_steps=md * section.steps,
+        runs=len(runs),
+    )
+
+
+def snapshots(section: SelectData, state: State) -> dict[str, int]:
+    """Snapshots on offer by subsystem."""
+    found: dict[str, int] = {}
+    for record in state.samples:
+        if record.id in section.samples:
+            for group in record.groups:
+                found[group.subsystem] = found.get(group.subsystem, 0) + group.snapshots
+    return found
+
+
+def candidates(section: SelectData, state: State) -> int:
+    """Snapshots of the chosen subsystems: what ranking by error has to label."""
+    offered = snapshots(section, state)
+    return sum(offered.get(g.subsystem, 0) for g in section.groups)
+
+
+def labels_at_most(section: SelectData, state: State) -> int:
+    """Labels a selection keeps at most."""
+    offered = snapshots(section, state)
+    wanted = sum(
+        offered.get(g.subsystem, 0)
+        if section.method == "all"
+        else quota(g, offered.get(g.subsystem, 0))
+        for g in section.groups
+    )
+    return min(section.max_labels, wanted)
+
+
+def quota(group: SelectGroup, candidates: int) -> int:
+    """Labels a group may have of so many candidates (at least one if there is any)."""
+    if group.count is not None:
+        return min(group.count, candidates)
+    return min(max(1, round((group.fraction or 0) * candidates)), candidates)
+
+
+def steps_for(picoseconds: float, timestep: float) -> int:
+    """MD steps that make so many ps at a time step in fs."""
+    return max(2, math.ceil(picoseconds * 1000 / timestep - 1e-9))

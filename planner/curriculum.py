@@ -1,0 +1,201 @@
+"""The curriculum: which stage is being learnt, what it needs next, at which temperatures.
+
+Stages go from components to the target. A stage is learnt when MD with the model is stable on all
+its subsystems at their highest temperature (or the labels on offer have run dry before), and, if
+it was ever unstable or holds a target, when an evaluation has passed. Source: guidance and trace
+of the paper (appendices E and G).
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from planner.cost import quota
+from planner.plan import SelectGroup
+from planner.results import SampleGroupResult
+from planner.situation import Situation, iteration_of
+from planner.state import SubsystemState
+
+Need = Literal["sample", "evaluate", "improve", "finish"]
+
+
+@dataclass(frozen=True)
+class Focus:
+    """The first stage with something left to do, and what; 0 stands for the final verdict."""
+
+    stage: int
+    need: Need
+    subsystems: list[SubsystemState]
+
+
+def focus(sit: Situation, model: str | None) -> Focus:
+    """What the campaign needs next if `model` is (or were) its newest."""
+    for stage in sorted({s.stage for s in sit.state.subsystems}):
+        of_it = [s for s in sit.state.subsystems if s.stage == stage]
+        open_ = [s for s in of_it if not settled(sit, s)]
+        if open_:
+            return Focus(stage, "sample", open_)
+        if any(s.role == "target" or ever_unstable(sit, s) for s in of_it):
+            judged = [s for s in of_it if sit.yardsticks(s.name)]
+            if found := _judge(sit, judged, model, stage):
+                return found
+    last_word = [s for s in sit.targets if s.evaluated_model != model]
+    if last_word:
+        return Focus(0, "evaluate", last_word)
+    return Focus(0, "finish", sit.targets)
+
+
+def _judge(
+    sit: Situation, judged: list[SubsystemState], model: str | None, stage: int
+) -> Focus | None:
+    known = {m.id for m in sit.state.usable_models}
+    due = [
+        s
+        for s in judged
+        if s.evaluation is None
+        or s.evaluated_model not in known
+        or (s.evaluation == "failed" and s.evaluated_model != model and not excused(sit, s))
+    ]
+    if due:
+        return Focus(stage, "evaluate", due)
+    bad = [s for s in judged if s.evaluation == "failed" and not excused(sit, s)]
+    return Focus(stage, "improve", bad) if bad else None
+
+
+def settled(sit: Situation, s: SubsystemState) -> bool:
+    """Whether sampling this subsystem further would teach little."""
+    if not sit.training(s.name):
+        return True
+    if not s.rounds or s.early_stop_fraction is None:
+        return False
+    spent = s.rounds >= sit.config.rules.max_rounds
+    if unstable(sit, s):
+        return spent and stable_once(sit, s)
+    return spent or (s.sampled_temperature or 0) >= ceiling(sit, s) or run_dry(sit, s)
+
+
+def unstable(sit: Situation, s: SubsystemState) -> bool:
+    """Whether too many runs of the last sampling stopped early."""
+    fraction = s.early_stop_fraction
+    return fraction is not None and fraction > sit.config.rules.unstable_above
+
+
+def severe(sit: Situation, s: SubsystemState) -> bool:
+    """Whether most runs of the last sampling stopped early."""
+    return (s.early_stop_fraction or 0.0) > sit.config.rules.severe_above
+
+
+def run_dry(sit: Situation, s: SubsystemState) -> bool:
+    """Whether the last selection found less than half of what it was allowed to label."""
+    bought = s.selection
+    if bought is None or sum(c.count for c in bought.failed) > bought.labels:
+        return False
+    allowed = SelectGroup(subsystem=s.name, fraction=sit.config.select_data.stable)
+    return 2 * bought.labels < quota(allowed, bought.candidates) or bought.candidates == 0
+
+
+def stopped(group: SampleGroupResult) -> float | None:
+    """Fraction of the runs with a trajectory that stopped early."""
+    kept = group.runs - group.failed_runs
+    return group.early_stops / kept if kept > 0 else None
+
+
+def ever_unstable(sit: Situation, s: SubsystemState) -> bool:
+    """Whether any sampling of this subsystem was unstable."""
+    limit = sit.config.rules.unstable_above
+    past = [stopped(group) for _, group in sit.samplings(s.name)]
+    return unstable(sit, s) or any(f is not None and f > limit for f in past)
+
+
+def stable_once(sit: Situation, s: SubsystemState) -> bool:
+    """Whether some sampling at or above the temperature of use was stable."""
+    limit = sit.config.rules.unstable_above
+    return any(
+        (f := stopped(group)) is not None
+        and f <= limit
+        and group.temperature_high >= min(sit.task.temperature, s.max_temperature)
+        for _, group in sit.samplings(s.name)
+    )
+
+
+def excused(sit: Situation, s: SubsystemState) -> bool:
+    """A failed evaluation off the target holds the campaign up for one improvement only."""
+    if s.role == "target":
+        return False
+    failures = sum(s.name in e.failed for e in sit.state.evaluations)
+    tried = s.rounds >= sit.config.rules.max_rounds or not sit.training(s.name)
+    return failures >= 2 or tried or sampled_since_evaluation(sit, s)
+
+
+def sampled_since_evaluation(sit: Situation, s: SubsystemState) -> bool:
+    """Whether the newest sampling came after the newest evaluation, with the evaluated model."""
+    evaluations = [e.iteration for e in sit.state.evaluations if s.name in e.failed + e.passed]
+    samplings = sit.samplings(s.name)
+    if not samplings or not evaluations:
+        return False
+    record = samplings[-1][0]
+    return iteration_of(record.id) > evaluations[-1] and record.model == s.evaluated_model
+
+
+def jobs_failed(sit: Situation, s: SubsystemState) -> int:
+    """Samplings in a row that gave no trajectory at all of this subsystem."""
+    lost = [stopped(group) is None for _, group in reversed(sit.samplings(s.name))]
+    return ([*lost, False]).index(False)
+
+
+def stuck(sit: Situation, s: SubsystemState) -> bool:
+    """Unstable, and the newest model is the very one that was unstable: nothing was learnt."""
+    samplings = sit.samplings(s.name)
+    if not unstable(sit, s) or not samplings or sit.model is None:
+        return False
+    return samplings[-1][0].model == sit.model.id
+
+
+def hopeless(sit: Situation, s: SubsystemState) -> bool:
+    """Unstable after the last round allowed, and never stable where it will be used."""
+    spent = s.rounds >= sit.config.rules.max_rounds
+    return spent and (unstable(sit, s) or s.early_stop_fraction is None) and not stable_once(sit, s)
+
+
+def ceiling(sit: Situation, s: SubsystemState) -> int:
+    """Temperature a subsystem is taken to; components need basic accuracy only (appendix E)."""
+    return first_high(sit, s) if s.role == "component" else s.max_temperature
+
+
+def first_high(sit: Situation, s: SubsystemState) -> int:
+    """Where a stage starts: what the reference covered, then what every earlier stage reached."""
+    earlier = [o for o in sit.state.subsystems if o.stage < s.stage and o.sampled_temperature]
+    if earlier:
+        return min(s.max_temperature, *(o.sampled_temperature or 0 for o in earlier))
+    return min([s.max_temperature, *sorted(sit.config.reference_sample.temperatures)[-1:]])
+
+
+def window(sit: Situation, s: SubsystemState) -> tuple[int, int]:
+    """Lowest and highest temperature of the next sampling with a model, K.
+
+    Once stable the window climbs by a step; where a part of the runs stopped early only its hot
+    end is run again, on a model that has learnt from the stops; where most did, it cools.
+    """
+    step = sit.config.model_sample.temperature_step
+    low = min(sit.task.temperature, s.max_temperature)
+    high = s.sampled_temperature
+    if high is None:
+        return low, max(low, first_high(sit, s))
+    high = min(high, s.max_temperature)
+    if s.early_stop_fraction is None:
+        return low, max(low, high)
+    if severe(sit, s):
+        return low, max(low, high - step)
+    before = s.previous_early_stop_fraction
+    if not unstable(sit, s):
+        return low, max(low, min(ceiling(sit, s), high + step))
+    if before is None or s.early_stop_fraction < before:
+        return max(low, high - step // 2), max(low, min(ceiling(sit, s), high + step))
+    return low, max(low, high)
+
+
+def ladder(low: int, high: int, rungs: int) -> list[int]:
+    """Temperatures from low to high, evenly spaced, in whole 10 K between the ends."""
+    if rungs == 1 or high <= low:
+        return [high]
+    between = [round((low + (high - low) * i / (rungs - 1)) / 10) * 10 for i in range(1, rungs - 1)]
+    return sorted({low, *(t for t in between if low < t < high), high})

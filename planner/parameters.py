@@ -1,0 +1,178 @@
+"""Parameters of each action from configuration, curriculum and what is left of the budget."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from planner.cost import Cost, candidates, price, steps_for
+from planner.curriculum import ladder, severe, unstable
+from planner.plan import (
+    ModelEval,
+    ReferenceCalc,
+    Sample,
+    SampleGroup,
+    SelectData,
+    SelectGroup,
+    Train,
+)
+from planner.situation import Situation
+from planner.state import SubsystemState
+
+SHARE_OF_FIRST_DATA = 0.75
+
+
+def seed(sit: Situation) -> int:
+    """Seed of the iteration's action."""
+    return (sit.config.seed + 1000 * sit.iteration) % 2**31
+
+
+def left(sit: Situation) -> Cost:
+    """What the limits leave, the reference calls of the final evaluation set aside."""
+    limits, spent = sit.config.limits, sit.state.spent
+    return Cost(
+        reference_calls=max(0, limits.reference_calls - spent.reference_calls - reserve(sit)),
+        labels=max(0, limits.labels - spent.labels),
+        core_seconds=max(0.0, limits.core_hours * 3600 - sit.core_seconds),
+    )
+
+
+def reserve(sit: Situation) -> int:
+    """Reference calls the evaluation of the targets will need."""
+    held_out = sum(len(sit.held_out(s.name)) for s in sit.targets)
+    return min(held_out * sit.config.model_eval.fresh_frames, sit.config.limits.reference_calls)
+
+
+def reference_calc(sit: Situation, structures: Sequence[str]) -> ReferenceCalc | None:
+    """Reference MD, shortened to a quarter of the reference calls there are."""
+    settings = sit.config.reference_calc
+    room = left(sit).reference_calls // (4 * len(structures)) - 1
+    steps = min(settings.steps, room)
+    if steps < 2 * settings.interval:
+        return None
+    return ReferenceCalc(
+        structures=list(structures),
+        temperature=sit.task.temperature,
+        ensemble=settings.ensemble,
+        steps=steps,
+        interval=settings.interval,
+        seed=seed(sit),
+    )
+
+
+def reference_sample(
+    sit: Situation, subsystems: Sequence[SubsystemState], share: float
+) -> Sample | None:
+    """MD, compression and rattle with the reference, shortened until it fits its share."""
+    settings, room = sit.config.reference_sample, left(sit)
+    groups = [
+        SampleGroup(
+            subsystem=s.name,
+            structures=sit.training(s.name),
+            temperatures=[t for t in settings.temperatures if t <= s.max_temperature]
+            or [s.max_temperature],
+            ensembles=settings.ensembles,
+        )
+        for s in subsystems
+        if sit.training(s.name)
+    ]
+    if not groups:
+        return None
+    for shorter in (1, 2, 4, 8, 16, math.inf):
+        plan = Sample(
+            method="reference",
+            groups=groups,
+            steps=int(settings.steps / shorter),
+            interval=settings.interval,
+            compression=settings.compression,
+            rattle=settings.rattle,
+            seed=seed(sit),
+        )
+        bound = price(plan, sit.state)
+        if (
+            bound.labels <= share * room.labels
+            and bound.reference_calls <= share * room.reference_calls
+        ):
+            return plan if bound.labels else None
+    return None
+
+
+def model_sample(sit: Situation, windows: Mapping[str, tuple[int, int]]) -> Sample:
+    """MD with the newest model: every structure x ensemble x temperature of each window, K."""
+    settings = sit.config.model_sample
+    return Sample(
+        method="model",
+        model=sit.model.id if sit.model else None,
+        groups=[
+            SampleGroup(
+                subsystem=name,
+                structures=sit.training(name),
+                temperatures=ladder(*window, settings.rungs),
+                ensembles=settings.ensembles,
+            )
+            for name, window in windows.items()
+        ],
+        steps=settings.steps,
+        interval=min(settings.interval, settings.steps),
+        seed=seed(sit),
+    )
+
+
+def fraction(sit: Situation, s: SubsystemState) -> float:
+    """How much is labelled: little of a stable subsystem, more of one that stopped or failed."""
+    settings = sit.config.select_data
+    if severe(sit, s):
+        return settings.severe
+    if unstable(sit, s) or s.evaluation == "failed":
+        return settings.unstable
+    return settings.stable
+
+
+def select_data(sit: Situation) -> SelectData | None:
+    """Labels from all trajectories nothing was bought from; by grade where errors cost too much."""
+    on_offer = {g.subsystem: 0 for s in sit.pending for g in s.groups if g.snapshots}
+    groups = [
+        SelectGroup(subsystem=s.name, fraction=max(0.001, fraction(sit, s)))
+        for s in sit.state.subsystems
+        if s.name in on_offer
+    ]
+    plan = SelectData(
+        method=sit.config.select_data.method,
+        model=sit.model.id if sit.model else None,
+        samples=[s.id for s in sit.pending],
+        groups=groups,
+        max_labels=1_000_000,
+    )
+    room = left(sit)
+    if plan.method == "error" and candidates(plan, sit.state) > room.reference_calls:
+        plan = plan.model_copy(update={"method": "grade"})
+    labels = min(price(plan, sit.state).labels, room.labels)
+    if plan.method == "grade":
+        labels = min(labels, room.reference_calls)
+    return plan.model_copy(update={"max_labels": labels}) if labels else None
+
+
+def train(sit: Situation, start: str, effort: str) -> Train:
+    """A fit to all active data, from the newest model or from scratch."""
+    parent = sit.model.id if start == "continue" and sit.model else None
+    return Train(
+        start="continue" if parent else "scratch",
+        model=parent,
+        effort=effort,
+        datasets=[d.id for d in sit.active],
+        seed=seed(sit),
+    )
+
+
+def model_eval(sit: Situation, model: str, structures: Sequence[str]) -> ModelEval:
+    """MD as long as the targets ask for, at the temperature of use."""
+    limits, spent = sit.config.limits, sit.state.spent
+    calls = max(0, limits.reference_calls - spent.reference_calls)
+    steps = steps_for(sit.state.targets.stable_ps, sit.config.md.timestep)
+    return ModelEval(
+        model=model,
+        structures=list(structures),
+        temperature=sit.task.temperature,
+        steps=steps,
+        interval=min(sit.config.model_eval.interval, steps),
+        fresh_frames=min(sit.config.model_eval.fresh_frames, calls // len(structures)),
+        seed=seed(sit),
+    )

@@ -1,0 +1,300 @@
+"""The rules planner: the first rule that fires decides.
+
+Guidance and trace of the paper (appendices E and G) as a table of small functions; a rule returns
+a draft or None, nothing else happens in it. Rules before exploration (R0-R8) settle what is
+broken or owed, rules of the curriculum (R9-R16) say what is learnt next. Every way through them
+is bounded: samplings by `rules.max_rounds`, retries by a count of one or two, and all of it by
+`limits.decisions`.
+"""
+
+from collections.abc import Callable
+
+from planner import ending, parameters
+from planner.curriculum import (
+    Focus,
+    focus,
+    hopeless,
+    jobs_failed,
+    sampled_since_evaluation,
+    stuck,
+    unstable,
+    window,
+)
+from planner.draft import Draft, keys_of
+from planner.errors import UserError
+from planner.evidence import seen
+from planner.gates import limit_faults
+from planner.mending import MENDING, blown_up
+from planner.plan import Plan
+from planner.situation import Situation
+from planner.verdict import open_targets
+
+Rule = Callable[[Situation], Draft | None]
+
+
+def decide(situation: Situation) -> Plan:
+    """The next plan; UserError once the campaign has ended."""
+    if situation.state.verdict:
+        raise UserError(
+            f"{situation.state.campaign}: has ended ({situation.state.verdict.outcome}); "
+            "nothing is left to decide"
+        )
+    for name, rule in RULES:
+        draft = rule(situation)
+        if draft is None:
+            continue
+        plan = _plan(situation, name, draft)
+        if limit_faults(plan, situation):
+            return _plan(
+                situation, "R0-budget", ending.wind_up(situation, "the next step would not fit")
+            )
+        return plan
+    raise AssertionError("R16 always fires")
+
+
+def _plan(sit: Situation, rule: str, draft: Draft) -> Plan:
+    return Plan.model_validate(
+        {
+            "iteration": sit.iteration,
+            "action": draft.action,
+            "reason": draft.reason[:600],
+            "rule": rule,
+            "evidence": seen(sit.state, draft.keys),
+            "state_sha256": sit.state_sha256,
+            draft.action: draft.parameters,
+        }
+    )
+
+
+def _here(sit: Situation) -> Focus:
+    return focus(sit, sit.model.id if sit.model else None)
+
+
+def budget(sit: Situation) -> Draft | None:
+    """Close to a limit: evaluate what there is and end."""
+    limit = ending.near(sit)
+    return ending.wind_up(sit, limit) if limit else None
+
+
+def first_reference(sit: Situation) -> Draft | None:
+    """Reference MD of every held-out structure, once; what failed, once more."""
+    known = {r.structure for r in sit.state.reference}
+    everyone = [s.id for s in sit.structures if s.held_out]
+    missing = [name for name in everyone if name not in known]
+    failed = [r.structure for r in sit.state.reference if r.status == "failed"]
+    wanted = missing or [name for name in failed if name in everyone]
+    tries = len(sit.outcomes("reference_calc"))
+    if not wanted or tries >= 2:
+        return None
+    section = parameters.reference_calc(sit, wanted)
+    if section is None:
+        return ending.wind_up(sit, "limits.reference_calls leaves no reference MD")
+    why = "have no reference trajectory yet" if missing else "gave none at the first attempt"
+    keys = ("reference.count", *(f"reference.{name}.status" for name in wanted))
+    return Draft(section, f"{len(wanted)} held-out structures {why}.", keys)
+
+
+def no_yardstick(sit: Situation) -> Draft | None:
+    """A target without a reference trajectory cannot be judged."""
+    bare = [s.name for s in sit.targets if not sit.yardsticks(s.name)]
+    if not bare:
+        return None
+    keys = [f"reference.{r.structure}.status" for r in sit.state.reference]
+    reason = f"No reference trajectory of target {', '.join(bare)}: nothing can be validated."
+    return ending.end(sit, "blocked", reason, ("reference.count", *keys))
+
+
+def first_data(sit: Situation) -> Draft | None:
+    """The first data set comes from the reference."""
+    if sit.active:
+        return None
+    tries = sum(s.method == "reference" for s in sit.state.samples)
+    keys = ("datasets.count", "spent.labels")
+    if tries >= 2:
+        reason = f"{tries} samplings with the reference left no usable label."
+        return ending.end(sit, "blocked", reason, keys)
+    section = parameters.reference_sample(sit, sit.state.subsystems, parameters.SHARE_OF_FIRST_DATA)
+    if section is None:
+        reason = "No training structure or too few labels allowed for a first data set."
+        return ending.end(sit, "blocked", reason, keys)
+    return Draft(section, "There are no labels yet: sample every subsystem by reference.", keys)
+
+
+def select(sit: Situation) -> Draft | None:
+    """Label from fresh trajectories: more where runs stopped early."""
+    if not sit.pending or sit.model is None:
+        return None
+    section = parameters.select_data(sit)
+    if section is None:
+        return ending.wind_up(sit, "no label is left for the sampled snapshots")
+    keys = [f"subsystems.{g.subsystem}.early_stop_fraction" for g in section.groups]
+    shares = ", ".join(f"{100 * (g.fraction or 0):g} % of {g.subsystem}" for g in section.groups)
+    reason = f"Fresh trajectories by {sit.pending[-1].model}: label up to {shares}."
+    return Draft(section, reason, (*keys, "samples.count", "spent.labels"))
+
+
+def train(sit: Situation) -> Draft | None:
+    """Take new labels in, continuing unless there is no model or its errors have blown up."""
+    unused = [d.id for d in sit.unused]
+    if not unused and sit.model and sit.last("prune") <= sit.last("train"):
+        return None
+    effort = "accurate" if focus(sit, None).need == "evaluate" else "quick"
+    keys = ("models.count", *(f"datasets.{name}.active" for name in unused))
+    if sit.model is None:
+        reason = f"No usable model: first fit to {', '.join(unused)}."
+        return Draft(parameters.train(sit, "scratch", effort), reason, keys)
+    what = ", ".join(unused) or "pruned data"
+    rolled_back = bool(sit.state.models) and sit.state.models[-1].status == "rolled_back"
+    if rolled_back and sit.last("prune") == sit.state.iteration:
+        reason = f"{sit.state.models[-1].id} was rolled back: fit {what} from scratch."
+        return Draft(parameters.train(sit, "scratch", effort), reason, keys)
+    if blown := blown_up(sit):
+        reason = f"Take in {what}, from scratch: {blown.reason}"
+        return Draft(parameters.train(sit, "scratch", effort), reason, (*keys, *blown.keys))
+    reason = f"{what} not yet in {sit.model.id}: continue from it."
+    return Draft(parameters.train(sit, "continue", effort), reason, keys)
+
+
+def give_up(sit: Situation) -> Draft | None:
+    """A subsystem that did not become stable in all its rounds ends the campaign."""
+    lost = [s for s in sit.state.subsystems if hopeless(sit, s)]
+    if not lost:
+        return None
+    told = ", ".join(
+        f"{s.name} (early stops in {100 * (s.early_stop_fraction or 0):.0f} % of runs)"
+        for s in lost
+    )
+    reason = f"Not stable after {sit.config.rules.max_rounds} rounds: {told}."
+    return ending.end(sit, "failed", reason, keys_of(lost, "rounds", "early_stop_fraction"))
+
+
+def lost_jobs(sit: Situation) -> Draft | None:
+    """Twice no trajectory at all: the machine is at fault, not the model."""
+    lost = [s for s in sit.state.subsystems if jobs_failed(sit, s) >= 2]
+    if not lost:
+        return None
+    reason = f"No run of {', '.join(s.name for s in lost)} gave a trajectory, twice: see the logs."
+    return ending.end(sit, "blocked", reason, keys_of(lost, "rounds"))
+
+
+def rescue(sit: Situation) -> Draft | None:
+    """Unstable and nothing could be learnt from it: sample by reference, once."""
+    here = _here(sit)
+    lost = [s for s in here.subsystems if here.need == "sample" and stuck(sit, s)]
+    if not lost:
+        return None
+    keys = keys_of(lost, "rounds", "early_stop_fraction", "selection.labels")
+    names = ", ".join(s.name for s in lost)
+    used = [
+        s.name
+        for s in lost
+        if sum(
+            r.method == "reference" and any(g.subsystem == s.name for g in r.groups)
+            for r in sit.state.samples
+        )
+        >= 2
+    ]
+    section = None if used else parameters.reference_sample(sit, lost, 0.5)
+    if section is None:
+        reason = f"{names}: unstable, and its trajectories gave no label to learn from."
+        return ending.end(sit, "failed", reason, keys)
+    reason = f"{names}: unstable, and no label came of it; sample by reference instead."
+    return Draft(section, reason, keys)
+
+
+def sample(sit: Situation) -> Draft | None:
+    """What the stage has not learnt yet: first round, hotter once stable, again where unstable."""
+    here = _here(sit)
+    if here.need != "sample":
+        return None
+    windows = {s.name: window(sit, s) for s in here.subsystems}
+    told = ", ".join(
+        f"{s.name} {_stability(sit, s)}: {windows[s.name][0]}-{windows[s.name][1]} K"
+        for s in here.subsystems
+    )
+    keys = keys_of(here.subsystems, "rounds", "early_stop_fraction", "sampled_temperature")
+    return Draft(parameters.model_sample(sit, windows), f"Stage {here.stage}: {told}.", keys)
+
+
+def _stability(sit: Situation, s: object) -> str:
+    if not s.rounds:
+        return "never sampled"
+    if s.early_stop_fraction is None:
+        return "without a trajectory"
+    return f"{'unstable' if unstable(sit, s) else 'stable'} ({100 * s.early_stop_fraction:.0f} %)"
+
+
+def sharpen(sit: Situation) -> Draft | None:
+    """An evaluation is made of an accurate fit."""
+    if _here(sit).need != "evaluate" or sit.model is None or sit.model.effort == "accurate":
+        return None
+    reason = f"An evaluation is due and {sit.model.id} is a quick fit: fit accurately first."
+    return Draft(
+        parameters.train(sit, "continue", "accurate"), reason, (f"models.{sit.model.id}.effort",)
+    )
+
+
+def evaluate(sit: Situation) -> Draft | None:
+    """Held-out structures of a stage that is stable now, before the next stage or the verdict."""
+    here = _here(sit)
+    if here.need != "evaluate" or sit.model is None:
+        return None
+    names = [name for s in here.subsystems for name in sit.yardsticks(s.name)]
+    reason = (
+        f"{', '.join(s.name for s in here.subsystems)}: stable; hold {sit.model.id} against the "
+        f"reference{'' if here.stage else ' for the verdict'}."
+    )
+    keys = keys_of(here.subsystems, "early_stop_fraction", "evaluated_model", "evaluation")
+    return Draft(parameters.model_eval(sit, sit.model.id, names), reason, keys)
+
+
+def improve(sit: Situation) -> Draft | None:
+    """A failed evaluation: sample what failed; a fit from scratch if that taught nothing."""
+    here = _here(sit)
+    if here.need != "improve" or sit.model is None:
+        return None
+    fresh = [s for s in here.subsystems if not sampled_since_evaluation(sit, s)]
+    names = ", ".join(s.name for s in here.subsystems)
+    keys = keys_of(here.subsystems, "evaluation", "evaluated_model", "rounds", "selection.labels")
+    rounds = sit.config.rules.max_rounds
+    able = [s for s in fresh if sit.training(s.name) and s.rounds < rounds]
+    if able:
+        windows = {s.name: window(sit, s) for s in able}
+        reason = f"{names}: evaluation of {sit.model.id} failed; sample where it failed."
+        return Draft(parameters.model_sample(sit, windows), reason, keys)
+    if not fresh and sit.model.parent:
+        reason = f"{names}: evaluation failed and sampling bought nothing; fit from scratch."
+        return Draft(parameters.train(sit, "scratch", "accurate"), reason, keys)
+    missed = "; ".join(open_targets(sit.state, sit.model.id)[:3])
+    reason = f"{names}: evaluation failed and nothing is left to learn it from: {missed}."
+    return ending.end(sit, "failed", reason, keys)
+
+
+def finish(sit: Situation) -> Draft:
+    """Every stage learnt: converged if no target is open."""
+    model = ending.best(sit)
+    missed = open_targets(sit.state, model) if model else ["no usable model"]
+    keys = keys_of(sit.targets, "evaluation", "evaluated_model", "early_stop_fraction")
+    if missed:
+        return ending.end(sit, "failed", f"Every stage done, yet: {'; '.join(missed[:3])}.", keys)
+    reason = f"Every stage is stable and {model} meets every target."
+    return ending.end(sit, "converged", reason, keys)
+
+
+RULES: tuple[tuple[str, Rule], ...] = (
+    ("R0-budget", budget),
+    ("R1-reference", first_reference),
+    ("R2-no-yardstick", no_yardstick),
+    ("R3-first-data", first_data),
+    *MENDING,
+    ("R7-select", select),
+    ("R8-train", train),
+    ("R9-give-up", give_up),
+    ("R10-lost-jobs", lost_jobs),
+    ("R11-rescue", rescue),
+    ("R12-sample", sample),
+    ("R13-sharpen", sharpen),
+    ("R14-evaluate", evaluate),
+    ("R15-improve", improve),
+    ("R16-finish", finish),
+)
