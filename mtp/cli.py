@@ -8,14 +8,14 @@ from importlib import import_module
 from mtp.arguments import Verb, parse, unknown
 from mtp.errors import MTPError
 
-MODULES = ("evaluation", "grades")
+MODULES = ("evaluation", "grades", "conversion", "relaxation")
 RANK_VARIABLES = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
 
 
-def verbs() -> dict[str, Verb]:
+def verbs(modules: Sequence[str] = MODULES) -> dict[str, Verb]:
     """All verbs by their MLIP-3 names; each module of mtp.commands lists its own as VERBS."""
-    modules = (import_module(f"mtp.commands.{name}") for name in MODULES)
-    return {verb.name: verb for module in modules for verb in module.VERBS}
+    loaded = (import_module(f"mtp.commands.{name}") for name in modules)
+    return {verb.name: verb for module in loaded for verb in module.VERBS}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,13 +45,14 @@ def _fail(message: str) -> int:
 
 
 def _dispatch(words: list[str]) -> int:
-    if not words or words[0] in {"help", "--help", "-h"}:
+    if not words:
+        raise MTPError("no command was given; mlp help lists them")
+    if words[0] in {"help", "--help", "-h"}:
         return _help(words[1:])
-    known = verbs()
     if words[0] == "list":
-        print("\n".join(f"{verb.name:24}{verb.summary}" for verb in known.values()))
+        print("\n".join(f"{verb.name:24}{verb.summary}" for verb in verbs().values()))
         return 0
-    verb = _find(known, words[0])
+    verb = _find(words[0])
     if "--help" in words[1:]:
         print(verb.usage())
         return 0
@@ -61,21 +62,22 @@ def _dispatch(words: list[str]) -> int:
     return verb.run(arguments)
 
 
-def _find(known: dict[str, Verb], word: str) -> Verb:
-    by_name = {name: verb for verb in known.values() for name in (verb.name, *verb.aliases)}
-    verb = by_name.get(word.replace("-", "_"))
-    if verb is None:
-        raise unknown("command", word, [*known, "list", "help"])
-    return verb
+def _find(word: str) -> Verb:
+    """The verb of this name in either dialect; only modules up to its own are loaded."""
+    plain = word.replace("-", "_")
+    for module in MODULES:
+        for verb in verbs((module,)).values():
+            if plain in {verb.name, *verb.aliases}:
+                return verb
+    raise unknown("command", word, [*verbs(), "list", "help"])
 
 
 def _help(words: list[str]) -> int:
-    known = verbs()
     if words:
-        print(_find(known, words[0]).usage())
+        print(_find(words[0]).usage())
         return 0
     print("mlp COMMAND FILES [--key=value ...]   (mlp help COMMAND shows its options)\n")
-    print("\n".join(f"  {verb.name:24}{verb.summary}" for verb in known.values()))
+    print("\n".join(f"  {verb.name:24}{verb.summary}" for verb in verbs().values()))
     return 0
 
 
