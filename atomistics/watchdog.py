@@ -1,0 +1,178 @@
+"""What stops a running MD: limits on temperature, energy, density, distances and grade."""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms, units
+from ase.data import covalent_radii
+from scipy.spatial import cKDTree
+
+CLASSES = ("nan", "grade", "distance", "lost_atoms", "temperature", "energy", "density")
+GRAMS_PER_CM3 = 1e24 / units.mol  # of 1 u/Å^3
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of a sound MD; None switches a check off.
+
+    `temperature` is the ceiling of the instantaneous temperature, K; `energy` the band of the
+    potential energy, eV/atom; `density` in g/cm3; `volume` in Å^3/atom. Without `min_distance`
+    (Å) a pair may not come closer than `covalent_factor` times the sum of its covalent radii
+    (Cordero et al., Dalton Trans. 2008, 2832, as in ase.data). An atom without another one
+    within `lost_distance` (Å) is lost. `grade` is the extrapolation grade that stops
+    (Podryabinkin and Shapeev, Comput. Mater. Sci. 140, 171 (2017): gamma_break).
+    """
+
+    temperature: float | None = None
+    energy: tuple[float, float] | None = None
+    density: tuple[float, float] | None = None
+    volume: tuple[float, float] | None = None
+    min_distance: float | None = None
+    covalent_factor: float | None = 0.5
+    lost_distance: float | None = 6.0
+    grade: float | None = None
+
+
+class Watchdog:
+    """Compares a moving structure with its limits."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+
+    def check(self, atoms: Atoms) -> tuple[str, str] | None:
+        """Return None, or the class of the breach and one line with the values.
+
+        `atoms` (N atoms) carries a calculator with energy (eV) and forces (eV/Å) at hand and,
+        with a fitted potential, `results["grades"]`.
+        """
+        return (
+            _not_finite(atoms)
+            or self._grade(atoms)
+            or self._distances(atoms)
+            or self._temperature(atoms)
+            or self._bands(atoms)
+        )
+
+    def _grade(self, atoms: Atoms) -> tuple[str, str] | None:
+        grades = atoms.calc.results.get("grades")
+        if self.limits.grade is None or grades is None:
+            return None
+        grades = np.atleast_1d(grades)
+        worst = int(np.argmax(grades))
+        if grades[worst] < self.limits.grade:
+            return None
+        detail = f"grade {grades[worst]:.4g} of atom {worst} reaches {self.limits.grade:g}"
+        return "grade", detail
+
+    def _temperature(self, atoms: Atoms) -> tuple[str, str] | None:
+        found, limit = temperature(atoms), self.limits.temperature
+        if limit is None or found <= limit:
+            return None
+        return "temperature", f"{found:.0f} K is above {limit:.0f} K"
+
+    def _bands(self, atoms: Atoms) -> tuple[str, str] | None:
+        found = [
+            ("energy", atoms.get_potential_energy() / len(atoms), "eV/atom", self.limits.energy)
+        ]
+        if atoms.cell.rank == 3:
+            volume = atoms.get_volume()
+            density = atoms.get_masses().sum() / volume * GRAMS_PER_CM3
+            found.append(("density", density, "g/cm3", self.limits.density))
+            found.append(("density", volume / len(atoms), "Å^3/atom", self.limits.volume))
+        for kind, value, unit, band in found:
+            if band is not None and not band[0] <= value <= band[1]:
+                low, high = band
+                return kind, f"{value:.6g} {unit} is outside [{low:.6g}, {high:.6g}]"
+        return None
+
+    def _distances(self, atoms: Atoms) -> tuple[str, str] | None:
+        limits = self.limits
+        factor = 0.0 if limits.covalent_factor is None else limits.covalent_factor
+        radii = covalent_radii[atoms.numbers] * factor
+        fixed = limits.min_distance
+        closest = 2 * radii.max() if fixed is None else fixed
+        lost = limits.lost_distance
+        if len(atoms) == 1 or max(closest, lost or 0.0) == 0.0:
+            return None
+        near = nearest_distances(atoms, max(closest, (lost or 0.0) / 2))
+        if near.min() < closest:
+            for i, j, distance in close_pairs(atoms, closest):
+                bound = radii[i] + radii[j] if fixed is None else fixed
+                if distance < bound:
+                    pair = f"{atoms.symbols[i]}-{atoms.symbols[j]} (atoms {i} and {j})"
+                    return "distance", f"{pair} at {distance:.3f} Å, below {bound:.3f} Å"
+        if lost is not None and np.isinf(near).any():
+            alone = np.flatnonzero(np.isinf(nearest_distances(atoms, lost)))
+            if len(alone):
+                return "lost_atoms", f"atom {alone[0]} has no other within {lost:g} Å"
+        return None
+
+
+def _not_finite(atoms: Atoms) -> tuple[str, str] | None:
+    values = {
+        "energy": atoms.get_potential_energy(),
+        "forces": atoms.get_forces(),
+        "positions": atoms.positions,
+        "momenta": atoms.get_momenta(),
+        "cell": atoms.cell.array,
+    }
+    for name, value in values.items():
+        if not np.isfinite(value).all():
+            return "nan", f"{name} is not finite"
+    return None
+
+
+def temperature(atoms: Atoms) -> float:
+    """Instantaneous temperature in K: 2 E_kin / (3N - 3) k_B, the centre of mass at rest."""
+    momenta = atoms.get_momenta()
+    masses = atoms.get_masses()[:, None]
+    relative = momenta - masses * (momenta.sum(axis=0) / masses.sum())
+    twice_kinetic = float((relative**2 / masses).sum())
+    return twice_kinetic / (max(3 * len(atoms) - 3, 3) * units.kB)
+
+
+def nearest_distances(atoms: Atoms, reach: float) -> np.ndarray:
+    """Distance of every atom (N,) to its nearest other atom or image, Å; inf beyond `reach`."""
+    tree, _, home = _with_images(atoms, reach)
+    distances, _ = tree.query(home, k=2, distance_upper_bound=reach)
+    return distances[:, 1]
+
+
+def close_pairs(atoms: Atoms, reach: float) -> list[tuple[int, int, float]]:
+    """Pairs of atoms closer than `reach`, periodic images included: (i, j, distance in Å)."""
+    tree, owner, home = _with_images(atoms, reach)
+    found = []
+    for i, hits in enumerate(tree.query_ball_point(home, reach)):
+        for k in hits:
+            if k != i:
+                distance = float(np.linalg.norm(tree.data[k] - home[i]))
+                found.append((i, int(owner[k]), distance))
+    return sorted(found, key=lambda pair: pair[2])
+
+
+def _with_images(atoms: Atoms, reach: float) -> tuple[cKDTree, np.ndarray, np.ndarray]:
+    """Tree over the wrapped atoms, then every image within `reach` of the cell; owners; atoms.
+
+    Exact for any cell: a point within `reach` of the cell has fractional coordinates within
+    `reach` over the height of the cell along that axis.
+    """
+    complete = atoms.cell.complete().array
+    inverse = np.linalg.inv(complete)
+    fractional = atoms.positions @ inverse
+    fractional[:, atoms.pbc] %= 1.0
+    owner = np.arange(len(atoms))
+    margins = reach * np.linalg.norm(inverse, axis=0)
+    for axis in np.flatnonzero(atoms.pbc):
+        blocks, owners = [fractional], [owner]
+        count = int(np.ceil(margins[axis]))
+        for shift in itertools.chain(range(-count, 0), range(1, count + 1)):
+            moved = fractional[:, axis] + shift
+            inside = (moved > -margins[axis]) & (moved < 1 + margins[axis])
+            block = fractional[inside].copy()
+            block[:, axis] += shift
+            blocks.append(block)
+            owners.append(owner[inside])
+        fractional, owner = np.concatenate(blocks), np.concatenate(owners)
+    points = fractional @ complete
+    return cKDTree(points, balanced_tree=False, compact_nodes=False), owner, points[: len(atoms)]
