@@ -117,6 +117,8 @@ class ReferenceSample(Strict):
     interval: int = Field(ge=1)
     compression: list[float]
     rattle: int = Field(ge=0)
+    amplitude: Positive = Field(le=1, description="of the rattle, Å")
+    relax_steps: int = Field(ge=0, le=100)
 
 
 class ModelSample(Strict):

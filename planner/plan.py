@@ -63,6 +63,8 @@ class Sample(Strict):
         le=1000,
         description="rattled and relaxed copies a structure, reference only",
     )
+    amplitude: float = Field(default=0.1, gt=0, le=1, description="of the rattle, Å")
+    relax_steps: int = Field(default=2, ge=0, le=100, description="after a rattle")
     seed: Seed
 
     @model_validator(mode="after")

@@ -26,10 +26,13 @@ rule sample_md:
         interval=lookup(dpath="sample/interval", within=JOBS.plan, default=None),
         compression=lookup(dpath="sample/compression", within=JOBS.plan, default=[]),
         rattle=lookup(dpath="sample/rattle", within=JOBS.plan, default=None),
+        amplitude=lookup(dpath="sample/amplitude", within=JOBS.plan, default=None),
+        relax_steps=lookup(dpath="sample/relax_steps", within=JOBS.plan, default=None),
     shell:
         "{resources.mpi} python $SCRIPTS/sample.py run --items {params.items:q}"
         " --method {params.method} --steps {params.steps} --interval {params.interval}"
         " --compression '{params.compression}' --rattle {params.rattle}"
+        " --amplitude {params.amplitude} --relax-steps {params.relax_steps}"
         " --state '{input.state}' --model '{input.model}' --output {output:q} 2> {log:q}"
 
 

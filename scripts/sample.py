@@ -10,10 +10,13 @@ from ase.calculators.calculator import Calculator
 
 from atomistics import dataset, md, series
 from atomistics.job import Job, entry, items_of, previous_state
+from atomistics.metered import LabelFailedError, Metered
+from atomistics.reference import label
 from atomistics.spread import Cost, spread
 from atomistics.watchdog import Watchdog
 from planner.files import write_record, write_text
 from planner.results import Count, SampleGroupResult, SampleResult
+from planner.state import State
 
 RUNS = Path("sample/runs")
 
@@ -37,7 +40,9 @@ def run(arguments: argparse.Namespace) -> None:
             "detail": outcome.detail,
             "snapshots": len(outcome.frames),
             "atoms": len(outcome.frames) * len(atoms),
-            "max_grade": outcome.max_grade if model else None,
+            "max_grade": max((f.info["grade"] for f in outcome.frames), default=None)
+            if model
+            else None,
         }
         dataset.write(target, outcome.frames)
         write_text(target.with_suffix(".report.json"), json.dumps(report) + "\n")
@@ -53,13 +58,12 @@ def _made(
     atoms: Atoms,
     calculator: Calculator,
     arguments: argparse.Namespace,
-    state: Any,
+    state: State,
 ) -> md.Outcome:
     if item["kind"] == "compression":
-        factors = json.loads(arguments.compression)
-        return series.labelled(series.compression(atoms, factors), calculator)
+        return _compressed(atoms, calculator, json.loads(arguments.compression))
     if item["kind"] == "rattle":
-        return series.rattle_and_relax(atoms, calculator, arguments.rattle, seed=item["seed"])
+        return _rattled(atoms, calculator, arguments, item["seed"])
     protocol = md.Protocol(
         ensemble=item["kind"],
         temperature=item["temperature"],
@@ -71,6 +75,39 @@ def _made(
     )
     watchdog = Watchdog(job.limits(atoms, item["temperature"], state))
     return md.run(atoms, calculator, protocol, watchdog)
+
+
+def _compressed(atoms: Atoms, calculator: Calculator, factors: list[float]) -> md.Outcome:
+    """Labels of the scaled copies; one that fails is left out, all failing fails the run."""
+    metered = Metered.of(calculator)
+    frames, failure = [], None
+    for copy in series.compression(atoms, factors):
+        try:
+            frames.append(label(copy, metered))
+        except LabelFailedError as error:
+            failure = error
+    if failure and not frames:
+        raise failure
+    return md.Outcome(frames, 0, None, str(failure or ""), metered.calls)
+
+
+def _rattled(
+    atoms: Atoms, calculator: Calculator, arguments: argparse.Namespace, seed: int
+) -> md.Outcome:
+    metered = Metered.of(calculator)
+    failures: list[tuple[int, str, str]] = []
+    frames = series.rattle_and_relax(
+        atoms,
+        metered,
+        arguments.rattle,
+        arguments.amplitude,
+        arguments.relax_steps,
+        seed,
+        failures,
+    )
+    if failures and not frames:
+        raise LabelFailedError(failures[0][1], failures[0][2])
+    return md.Outcome(frames, 0, None, "", metered.calls)
 
 
 def group(subsystem: str, reports: list[dict[str, Any]], failed: int) -> SampleGroupResult:
@@ -131,8 +168,9 @@ def main() -> None:
     one.set_defaults(call=run)
     for name in ("items", "method", "compression", "state", "model"):
         one.add_argument(f"--{name}", required=True)
-    for name in ("steps", "interval", "rattle"):
+    for name in ("steps", "interval", "rattle", "relax-steps"):
         one.add_argument(f"--{name}", type=int, required=True)
+    one.add_argument("--amplitude", type=float, required=True)
     two = commands.add_parser("collect")
     two.set_defaults(call=collect)
     two.add_argument("--method", required=True)

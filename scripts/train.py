@@ -13,7 +13,7 @@ from atomistics import dataset
 from atomistics.job import Job, entry, previous_state
 from atomistics.observables import outliers
 from atomistics.prediction import Residuals, errors, residuals
-from atomistics.spread import measured
+from atomistics.spread import core_seconds
 from mtp.cfg import write_cfg
 from mtp.configuration import from_atoms
 from mtp.errors import MTPError
@@ -26,6 +26,7 @@ from planner.results import Errors, TrainResult
 from planner.state import State
 
 WORK = Path("train")
+REFUSALS = ("diverged", "silent", "truncated")  # anything else is for the user to mend
 
 
 def active(plan: Train, state: State) -> list[tuple[str, int, Atoms]]:
@@ -79,17 +80,17 @@ def fit(arguments: argparse.Namespace) -> None:
         options |= {"seed": arguments.seed, "checkpoint": str((WORK / "checkpoint").resolve())}
     began = time.monotonic()
     report = {"status": "ok", "failure": None, "iterations": 0, "loss": None}
-    with measured(WORK / "fit.cost.json"):
-        try:
-            files = (start, arguments.data, WORK / "model.almtp")
-            log = site.train(files, options, WORK / "train.log")
-            report |= {"iterations": log.iterations, "loss": log.losses[-1] if log.losses else None}
-        except MTPError as error:
-            kind = getattr(error, "kind", "failed")
-            if kind in ("missing", "killed"):
-                raise
-            report |= {"status": "refused", "failure": kind}
-            write_text(WORK / "refusal.txt", f"{error}\n")
+    try:
+        files = (start, arguments.data, WORK / "model.almtp")
+        log = site.train(files, options, WORK / "train.log")
+        report |= {"iterations": len(log.losses), "loss": log.losses[-1][1] if log.losses else None}
+    except MTPError as error:
+        kind = getattr(error, "kind", "failed")
+        if kind not in REFUSALS:
+            raise
+        report |= {"status": "refused", "failure": kind}
+        write_text(WORK / "refusal.txt", f"{error}\n")
+    write_text(WORK / "fit.cost.json", json.dumps({"core_seconds": round(core_seconds(), 3)}) + "\n")
     write_text(WORK / "time.json", json.dumps({"seconds": time.monotonic() - began}) + "\n")
     write_text(arguments.output, json.dumps(report) + "\n")
 
