@@ -1,0 +1,324 @@
+"""The report holds what the campaign holds, whatever is missing, and nothing a user wrote runs."""
+
+import re
+import shutil
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import story_campaign
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mtp.potential import untrained, write_potential
+from planner import figures
+from planner.bill import settle
+from planner.campaign import Campaign
+from planner.config import Targets
+from planner.domain import domain
+from planner.errors import UserError
+from planner.plan import End
+from planner.report import gather, write
+from planner.results import EvaluatedStructure
+from planner.story import checks, failures, target_rows, tell
+from planner.verdict import conclude, shortfalls
+
+VOID = {"meta", "br", "img", "hr", "input", "link"}
+
+
+class Page(HTMLParser):
+    """Tags, ids, attributes and text of a page; fails where tags do not nest."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.open, self.tags, self.ids, self.links, self.styles = [], [], [], [], []
+        self.text = ""
+        self.feed(html)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.ids += [v for k, v in attributes if k == "id"]
+        self.links += [v for k, v in attributes if k in ("href", "src", "xlink:href")]
+        assert not [k for k, _ in attributes if k.startswith("on")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        self.handle_endtag(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data + " "
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return story_campaign.build(tmp_path_factory.mktemp("campaign"))
+
+
+@pytest.fixture(scope="module")
+def page(whole):
+    start = time.perf_counter()
+    write(*whole)
+    assert time.perf_counter() - start < 15
+    return (whole[3] / "report.html").read_text()
+
+
+@pytest.fixture
+def copy(whole, tmp_path):
+    """A campaign to break: same content, another place."""
+    folder = tmp_path / "elsewhere"
+    shutil.copytree(whole[0].folder, folder)
+    return Campaign.at(folder), whole[1], whole[2], folder / "result"
+
+
+def row(page: str, *cells: str) -> str:
+    """The words of the one table row that holds all of `cells`."""
+    rows = [
+        " ".join(re.sub(r"<[^>]+>", " ", r).split()) for r in re.findall(r"<tr.*?</tr>", page, re.S)
+    ]
+    (found,) = [r for r in rows if all(cell in r for cell in cells)]
+    return found
+
+
+def test_page_is_self_contained_and_well_formed(page):
+    seen = Page(page)
+    assert not {"script", "link", "img", "iframe", "object"} & set(seen.tags)
+    assert all(link.startswith(("#", "data:image/png")) for link in seen.links)
+    assert "@import" not in page
+    assert not re.search(r"url\((?!#)", page)
+    assert len(seen.ids) == len(set(seen.ids))
+    assert seen.tags.count("svg") == 5
+    targets = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', page))
+    assert targets <= set(seen.ids)
+
+
+def test_text_of_users_and_models_is_only_text(page, whole):
+    assert page.count("&lt;script&gt;") == 1 + 15 + 1  # task, reasons, recommendation
+    card = (whole[3] / "model_card.md").read_text()
+    assert "<" not in card
+    assert "&lt;script&gt;alert\\('task'\\)" in card
+
+
+def test_same_campaign_elsewhere_gives_the_same_bytes(page, copy):
+    write(*copy)
+    for name in ("report.html", "model_card.md"):
+        original = copy[3] / name
+        assert str(copy[0].folder.parent) not in original.read_text()
+    assert (copy[3] / "report.html").read_text() == page
+
+
+def test_targets_are_shown_with_value_bound_and_mark(page):
+    reached = row(page, "graphite-h-bn (target)")
+    assert "0.094 ✓ ≤ 0.12 0.101 ✓ ≤ 0.12 3.1 ✓ ≤ 6 0.8 ✓ ≤ 3 0.962 ✓ ≥ 0.9 10 ✓ ≥ 10" in reached
+    loose = row(page, "h-bn (component)")
+    assert "0.094 ✓ ≤ 0.24" in loose
+    assert "0.71 ✗ ≥ 0.8 4.2 ✗" in loose
+    assert "never evaluated with m012; passed with m006" in row(page, "graphite (component)")
+
+
+value = st.none() | st.floats(0, 1, allow_nan=False)
+evaluations = st.builds(
+    EvaluatedStructure,
+    structure=st.just("a"),
+    subsystem=st.just("b"),
+    temperature=st.just(300),
+    status=st.sampled_from(["ok", "early_stop", "failed"]),
+    picoseconds=st.floats(0, 20),
+    fresh_frames=st.integers(0, 2),
+    energy_mae=value,
+    force_mae=value,
+    fresh_force_mae=value,
+    density_deviation=value,
+    rdf_overlap=value,
+)
+
+
+@given(evaluations, st.sampled_from(["component", "interface", "target"]), st.floats(1, 3))
+def test_marks_agree_with_the_verdict(seen, role, factor):
+    targets = Targets(
+        force_mae=0.3, energy_mae=0.3, density_deviation=0.3, rdf_overlap=0.7, stable_ps=10,
+        component_factor=factor,
+    )  # fmt: skip
+    missed = [check for check in checks(seen, role, targets) if check.met is False]
+    assert len(missed) == len(shortfalls(seen, role, targets))
+
+
+def test_every_decision_stands_with_rule_evidence_and_outcome(page):
+    decided = page[page.index('id="decisions"') : page.index('id="bill"')]
+    assert decided.count("graphite.early_stop_fraction = 0.375") == 15
+    assert "failed : m010 refused: diverged" in row(decided, "T1", "m010")
+    assert "partial : 18 labels of 60 candidates by grade" in row(decided, "D1", "18 labels")
+    assert "converged: m012: every target met" in row(decided, "15 end X1")
+
+
+def test_bill_adds_up_and_says_so_when_it_does_not(whole, copy, page):
+    bill = settle(tell(*whole[:3]))
+    assert bill.remarks == []
+    assert (bill.total.labels, bill.total.reference_calls) == (180 + 20 + 18, 1500 + 4860 + 42 + 40)
+    assert bill.total.core_seconds == 100 * sum(range(1, 15))
+    assert sum(c.core_seconds for c in bill.actions.values()) == bill.total.core_seconds
+    assert bill.actions["select_data"].calls_per_label == pytest.approx(42 / 38)
+    assert "2.92 core-hours" in row(page, "core-hours", "all")
+    forged = copy[1].spent.model_copy(update={"labels": 999})
+    remarks = settle(tell(copy[0], copy[1].model_copy(update={"spent": forged}), copy[2])).remarks
+    assert remarks == ["labels: 218 by results and ledger, 999 by the state"]
+
+
+def test_failures_by_class(whole):
+    table = {f[:3]: (f.count, f.iterations) for f in failures(tell(*whole[:3]))}
+    assert table["early stop", "graphite-h-bn", "temperature"] == (5, [8])
+    assert table["label quarantined", "graphite-h-bn", "forces_too_large"] == (2, [9])
+    assert table["rejected before labelling", "graphite-h-bn", "distance"] == (4, [9])
+    assert table["fit refused", "all", "diverged"] == (1, [10])
+    assert table["evaluation: early stop", "h-bn", "density"] == (1, [14])
+
+
+def test_domain_counts_only_what_trained_the_potential(whole):
+    campaign, state, verdict, _ = whole
+    final = domain(tell(campaign, state, verdict))
+    by_name = {part.subsystem.name: part for part in final.parts}
+    assert by_name["graphite-h-bn"].sampled.temperatures == {300, 600, 800}
+    assert by_name["graphite"].sampled.structures == {"graphite-a", "graphite-b"}
+    assert "h-bn-held-out: its evaluation did not last (density, 4.2 ps)." in final.never
+    assert "graphite: this potential was never evaluated on it." in final.never
+    assert "Temperatures below 300 K or above 800 K: no training data." in final.never
+    assert final.leaked == []
+    first = domain(tell(campaign, state, verdict.model_copy(update={"model": "m003"})))
+    assert first.all.temperatures == {300, 600}
+    assert "Diffusion: not measured for this potential." in first.never
+
+
+def test_structure_used_for_training_is_called_out(copy):
+    plan = copy[0].folder / "iterations/002/plan.yaml"
+    plan.write_text(plan.read_text().replace("- graphite-h-bn-a", "- graphite-h-bn-held-out"))
+    write(*copy)
+    assert "Not held out" in (copy[3] / "report.html").read_text()
+    assert "Not held out" in (copy[3] / "model_card.md").read_text()
+
+
+def test_page_holds_when_files_are_missing_or_broken(copy):
+    campaign, _, _, folder = copy
+    root = campaign.folder / "iterations"
+    evaluation = root / "014/model_eval"
+    (evaluation / "graphite-h-bn-held-out/observables.json").unlink()
+    (evaluation / "h-bn-held-out/observables.json").write_text('{"time_ps": [0, 1], "density": 3}')
+    shutil.rmtree(evaluation / "runs")
+    (root / "005/plan.yaml").write_text("action: dance")
+    (root / "009/select_data/result.yaml").unlink()
+    (root / "014/ledger.jsonl").write_text("torn {")
+    (folder / "potential.almtp").unlink()
+    write(*copy)
+    text = (folder / "report.html").read_text()
+    Page(text)
+    assert "no observables.json was left by the evaluation" in text
+    assert "observables.json: density" in text
+    assert "the force error cannot be recomputed" in text
+    assert "Not readable, and therefore missing below: iterations/005/plan.yaml" in text
+    assert "iterations/009/select_data/result.yaml: no such file" in text
+    assert "014/ledger.jsonl: cannot be read; costs are missing" in text
+    assert "No potential file was handed over." in text
+    assert str(campaign.folder) not in text
+
+
+@pytest.mark.parametrize("outcome", ["blocked", "failed", "budget_exhausted"])
+def test_campaign_that_ends_before_its_first_label(tmp_path, outcome):
+    campaign, _, _, folder = story_campaign.build(tmp_path)
+    shutil.rmtree(campaign.folder / "iterations")
+    (folder / "potential.almtp").unlink()
+    campaign = Campaign.at(campaign.folder)
+    verdict = conclude(campaign.state(), End(outcome=outcome, recommendation=""))
+    write(campaign, campaign.state(), verdict, folder)
+    text = (folder / "report.html").read_text()
+    Page(text)
+    assert "No potential came out of this campaign" in text
+    assert outcome.replace("_", " ").capitalize() in text
+    assert "There is no potential to use." in (folder / "model_card.md").read_text()
+
+
+def test_refused_convergence_names_the_missed_target(copy):
+    campaign, state, _, folder = copy
+    strict = state.targets.model_copy(update={"force_mae": 0.09})
+    state = state.model_copy(update={"targets": strict})
+    verdict = conclude(state, End(outcome="converged", model="m012", recommendation=""))
+    write(campaign, state, verdict, folder)
+    text = (folder / "report.html").read_text()
+    assert "asked for <em>converged</em>" in text
+    assert "graphite-h-bn-held-out: force_mae 0.094 &gt; 0.09 eV/Å" in text
+    (missed,) = [
+        r for r in target_rows(tell(campaign, state, verdict)) if r.subsystem.role == "target"
+    ]
+    assert [c.measure.key for c in missed.checks if not c.met] == ["force_mae", "fresh_force_mae"]
+
+
+def test_files_of_the_potential_are_hashed_and_its_coefficients_counted(copy):
+    potential = untrained(8, 3, 1.2, 5.0, 8)
+    write_potential(copy[3] / "potential.almtp", potential)
+    facts = gather(tell(*copy[:3]), copy[3])
+    radial = 3 * 3 * potential.radial_funcs_count * 8
+    expected = radial + 3 + len(potential.alpha_moment_mapping)
+    assert facts["header"]["coefficients"] == expected
+    assert facts["header"]["max_dist"] == 5.0
+    stored = facts["potentials"][0]
+    digest = subprocess.run(
+        ["sha256sum", copy[3] / "potential.almtp"], capture_output=True, text=True, check=True
+    )
+    assert (stored.path, stored.sha256) == ("result/potential.almtp", digest.stdout.split()[0])
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ("[", "not valid JSON"),
+        (
+            '{"time_ps": [0], "density": {"model": [1, 2], "reference": []}}',
+            "series of 1, 2 points",
+        ),
+        ('{"msd": {"<b>": {}}}', "msd"),
+        ('{"rdf": {"r": [1], "pairs": {"$x$": {"model": [1], "reference": [1]}}}}', "rdf.pairs"),
+    ],
+)
+def test_malformed_observables_are_named(tmp_path, content, fault):
+    path = tmp_path / "observables.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match=re.escape(fault)):
+        figures.read_observables(path)
+
+
+def test_short_and_empty_series_are_drawn():
+    seen = figures.Observables.model_validate({
+        "time_ps": [0.0], "density": {"model": [2.0], "reference": []},
+        "energy_per_atom": {"model": [float("nan")], "reference": []},
+        "force_parity": {"model": [], "reference": []},
+    })  # fmt: skip
+    assert "density" in figures.time_figure("one", seen)
+    assert figures.rdf_figure("one", seen) == ("", 0)
+    assert figures.time_figure("none", figures.Observables()) == ""
+
+
+def test_worst_pairs_are_the_ones_shown():
+    pairs = {
+        f"{a}-{b}": {"model": [1.0 + ("H" in (a, b)), 1.0], "reference": [1.0, 1.0]}
+        for a in ("O", "F", "P", "H") for b in ("H", "O", "F")
+    }  # fmt: skip
+    seen = figures.Observables.model_validate({"rdf": {"r": [1.0, 2.0], "pairs": pairs}})
+    svg, hidden = figures.rdf_figure("x", seen)
+    assert hidden == len(pairs) - figures.PAIRS_SHOWN
+    assert all(f"g(r) {pair}" in svg for pair in pairs if "H" in pair)
+
+
+def test_heavy_libraries_wait_until_a_report_is_written():
+    heavy = "{'jinja2', 'matplotlib', 'numpy'}"
+    code = f"import sys, planner.report; print(*sorted({heavy} & set(sys.modules)))"
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root
+    )
+    assert done.stdout.strip() == ""
