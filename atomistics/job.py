@@ -13,7 +13,7 @@ from ase.calculators.calculator import Calculator
 
 from atomistics.observables import density
 from atomistics.reference import reference_calculator
-from atomistics.structures import load, read_index
+from atomistics.structures import check, load, read_index
 from atomistics.watchdog import Limits
 from mtp.calculator import MTP
 from mtp.errors import MTPError
@@ -54,7 +54,7 @@ class Job:
         """One structure, with its provenance in `info`."""
         record = self.structures[structure]
         atoms = load(record)
-        atoms.info = {"structure": structure, "subsystem": record.subsystem}
+        check(atoms, self.species, self.config.mlp.cutoff)
         return atoms
 
     def reference(self) -> Calculator:

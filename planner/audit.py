@@ -70,7 +70,7 @@ def dry_run(folder: Path) -> dict[str, int]:
         [*snakemake(), "-n", "--nolock"], cwd=folder, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise UserError(last_line(done.stderr or done.stdout))
+        raise UserError(last_line(done.stdout + done.stderr))
     table = re.search(r"Job stats:\n.*\n-+.*\n((?:.+\n)+)", done.stdout + done.stderr)
     rows = [line.split() for line in table.group(1).splitlines()] if table else []
     skipped = ("total", "all", "campaign")

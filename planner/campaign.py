@@ -48,13 +48,21 @@ class Campaign:
         """What the index says of every structure; the jobs read and check the files."""
         path = self.folder / "structures" / "index.yaml"
         entries = read_yaml(path)
-        if not isinstance(entries, dict) or not isinstance(entries.get("structures"), list):
-            raise UserError(f"{path}: structures: a list of structures is missing")
+        if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
+            raise UserError(f"{path}: must be a list of structures (id, file, subsystem, ...)")
         keys = StructureInfo.model_fields
-        return [
+        found = [
             parse(StructureInfo, {k: v for k, v in entry.items() if k in keys}, str(path))
-            for entry in entries["structures"]
+            for entry in entries
         ]
+        known = {s.name for s in self.task.subsystems}
+        for structure in found:
+            if structure.subsystem not in known:
+                raise UserError(
+                    f"{path}: {structure.id}: subsystem {structure.subsystem!r} is not in task.yaml"
+                    f" ({', '.join(sorted(known))})"
+                )
+        return found
 
     def iteration(self, number: int) -> Path:
         """Folder of one iteration."""

@@ -54,10 +54,26 @@ def create(source: str, folder: Path) -> Campaign:
         shutil.copytree(TOOLKIT / "profiles/slurm", partial / "slurm")
         write_text(partial / "Snakefile", SNAKEFILE)
         campaign = Campaign.at(partial)
-        campaign.validate()
+        check(campaign)
         if folder.exists():
             folder.rmdir()
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return Campaign.at(folder)
+
+
+def check(campaign: Campaign) -> None:
+    """Every file a person wrote, and every structure, before the first decision."""
+    from atomistics.structures import check as check_structure
+    from atomistics.structures import load, read_index
+
+    task, config = campaign.task, campaign.config
+    empty = {s.name for s in task.subsystems} - {s.subsystem for s in campaign.structures}
+    if empty:
+        raise UserError(
+            f"{campaign.folder}/structures/index.yaml: no structure of subsystem"
+            f" {', '.join(sorted(empty))}; add one or remove the subsystem from task.yaml"
+        )
+    for structure in read_index(campaign.folder / "structures"):
+        check_structure(load(structure), list(task.species), config.mlp.cutoff)

@@ -21,7 +21,7 @@ rule evaluate:
     resources:
         mpi="",
     params:
-        items=lookup(dpath="{pack}", within=JOBS.packs["model_eval"]),
+        share=lookup(dpath="{pack}", within=JOBS.packs["model_eval"]),
         temperature=lookup(
             dpath="model_eval/temperature", within=JOBS.plan, default=None
         ),
@@ -29,7 +29,7 @@ rule evaluate:
         interval=lookup(dpath="model_eval/interval", within=JOBS.plan, default=None),
         fresh=lookup(dpath="model_eval/fresh_frames", within=JOBS.plan, default=None),
     shell:
-        "{resources.mpi} python $SCRIPTS/model_eval.py run --items {params.items:q}"
+        "{resources.mpi} python $SCRIPTS/model_eval.py run --items {params.share:q}"
         " --temperature {params.temperature} --steps {params.steps} --interval {params.interval}"
         " --fresh-frames {params.fresh} --state '{input.state}' --model {input.model:q}"
         " --output {output:q} 2> {log:q}"

@@ -17,7 +17,7 @@ rule reference_md:
     resources:
         mpi="",
     params:
-        items=lookup(dpath="{pack}", within=JOBS.packs["reference_calc"]),
+        share=lookup(dpath="{pack}", within=JOBS.packs["reference_calc"]),
         ensemble=lookup(dpath="reference_calc/ensemble", within=JOBS.plan, default=None),
         temperature=lookup(
             dpath="reference_calc/temperature", within=JOBS.plan, default=None
@@ -25,7 +25,7 @@ rule reference_md:
         steps=lookup(dpath="reference_calc/steps", within=JOBS.plan, default=None),
         interval=lookup(dpath="reference_calc/interval", within=JOBS.plan, default=None),
     shell:
-        "{resources.mpi} python $SCRIPTS/reference_calc.py run --items {params.items:q}"
+        "{resources.mpi} python $SCRIPTS/reference_calc.py run --items {params.share:q}"
         " --ensemble {params.ensemble} --temperature {params.temperature}"
         " --steps {params.steps} --interval {params.interval} --output {output:q} 2> {log:q}"
 

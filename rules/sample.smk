@@ -20,7 +20,7 @@ rule sample_md:
     resources:
         mpi="",
     params:
-        items=lookup(dpath="{pack}", within=JOBS.packs["sample"]),
+        share=lookup(dpath="{pack}", within=JOBS.packs["sample"]),
         method=lookup(dpath="sample/method", within=JOBS.plan, default=None),
         steps=lookup(dpath="sample/steps", within=JOBS.plan, default=None),
         interval=lookup(dpath="sample/interval", within=JOBS.plan, default=None),
@@ -29,7 +29,7 @@ rule sample_md:
         amplitude=lookup(dpath="sample/amplitude", within=JOBS.plan, default=None),
         relax_steps=lookup(dpath="sample/relax_steps", within=JOBS.plan, default=None),
     shell:
-        "{resources.mpi} python $SCRIPTS/sample.py run --items {params.items:q}"
+        "{resources.mpi} python $SCRIPTS/sample.py run --items {params.share:q}"
         " --method {params.method} --steps {params.steps} --interval {params.interval}"
         " --compression '{params.compression}' --rattle {params.rattle}"
         " --amplitude {params.amplitude} --relax-steps {params.relax_steps}"

@@ -38,9 +38,9 @@ rule label:
     resources:
         mpi="",
     params:
-        items=lookup(dpath="{pack}", within=JOBS.packs["select_data"]),
+        share=lookup(dpath="{pack}", within=JOBS.packs["select_data"]),
     shell:
-        "{resources.mpi} python $SCRIPTS/select_data.py label --items {params.items:q}"
+        "{resources.mpi} python $SCRIPTS/select_data.py label --items {params.share:q}"
         " --chosen {input.chosen:q} --output {output:q} 2> {log:q}"
 
 

@@ -83,7 +83,7 @@ def make_source(folder: Path) -> Path:
                 "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
             }
         )
-    (folder / "structures/index.yaml").write_text(yaml.safe_dump({"structures": entries}))
+    (folder / "structures/index.yaml").write_text(yaml.safe_dump(entries))
     (folder / "task.yaml").write_text(yaml.safe_dump(TASK, sort_keys=False))
     (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG, sort_keys=False))
     return folder
