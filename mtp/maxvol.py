@@ -15,7 +15,8 @@ from scipy.linalg.lapack import dgetrf
 
 INITIAL = 1e-6
 THRESHOLD = 1.001
-POOL_ROWS = 256
+EXACT_SIZE = 4_000_000  # elements of C up to which every swap is the best of all rows
+POOL_ROWS = 512
 
 Matrix = NDArray[np.float64]
 Label = tuple[int, int]
@@ -86,6 +87,7 @@ class _Batch:
         self.rows = rows
         self.labels = labels
         self.coefficients = rows @ active.inverse
+        self.filled = False
 
     def fill(self) -> None:
         """Start from the rows that LU with partial pivoting of [dummies; B] takes as pivots.
@@ -104,14 +106,21 @@ class _Batch:
             self._exchange(position, int(order[k]) - size, grade)
         active.inverse = inv(active.rows)
         self.coefficients = self.rows @ active.inverse
+        self.filled = True
 
     def sweep(self, threshold: float, limit: int | None) -> int:
-        """Swap among the rows of largest grade, in cache, then update all others by one product."""
+        """Swap the best row in, again and again; returns the swaps made.
+
+        In a large batch only among the rows of largest grade, which stay in cache; one product
+        then updates all others, and rows that come above the threshold wait for the next sweep.
+        """
         largest = np.maximum(self.coefficients.max(axis=1), -self.coefficients.min(axis=1))
-        above = np.flatnonzero(largest > threshold)
-        pool = above[np.argsort(-largest[above], kind="stable")[:POOL_ROWS]]
-        if not len(pool):
+        if largest.max(initial=0.0) <= threshold:
             return 0
+        pool = np.arange(len(largest))
+        if self.filled or self.coefficients.size > EXACT_SIZE:
+            pool = np.argsort(-largest, kind="stable")[:POOL_ROWS]
+            pool = pool[largest[pool] > threshold / 2]
         small, changed, count = self.coefficients[pool], set(), 0
         while limit is None or count < limit:
             row, position = divmod(int(idamax(small.ravel())), small.shape[1])

@@ -174,14 +174,14 @@ class Selection:
         self, batch: list[Configuration], keys: range, near: Neighbours
     ) -> tuple[NDArray[np.float64], list[Label]]:
         """Rows of the equations of a batch, with the numbers MLIP-3 gives these equations."""
-        parts, labels = [], []
+        sites, parts, labels = self.engine.site_rows(near), [], []
         if self.weights.energy:
             sizes = np.array([len(c) for c in batch]) ** (self.weights.scaling / 2)
-            scale = self.weights.energy / sizes
-            parts.append(self.engine.configuration_rows(near) * scale[:, None])
+            sums = np.add.reduceat(sites, near.atom_begin[:-1])
+            parts.append(sums * (self.weights.energy / sizes)[:, None])
             labels += [(key, 0) for key in keys]
         if self.weights.site:
-            parts.append(self.engine.site_rows(near) * self.weights.site)
+            parts.append(sites * self.weights.site)
             for key, configuration in zip(keys, batch, strict=True):
                 size = len(configuration)
                 labels += [(key, 10 + 3 * size + atom) for atom in range(size)]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
-from ase.filters import FrechetCellFilter
+from ase.filters import UnitCellFilter
 from ase.optimize import LBFGS
 from ase.units import GPa
 
@@ -53,10 +53,10 @@ class _Relaxer:
     def _steps(self, atoms: Atoms) -> Iterator[object]:
         if not np.isfinite(atoms.get_forces()).all():
             raise _UnrelaxedError("forces are not finite")
-        mobile: Atoms | FrechetCellFilter = atoms
+        mobile: Atoms | UnitCellFilter = atoms
         if self._moves_cell(atoms):
             pressure = self.settings["pressure"] * GPa
-            mobile = FrechetCellFilter(atoms, scalar_pressure=pressure)
+            mobile = UnitCellFilter(atoms, scalar_pressure=pressure)
         optimizer = LBFGS(mobile, logfile=None, maxstep=LONGEST_STEP)
         return optimizer.irun(fmax=0.0, steps=self.settings["iteration_limit"])
 
