@@ -7,8 +7,6 @@ from planner.plan import ModelEval, Plan, ReferenceCalc, Sample, SelectData, Sel
 from planner.situation import Situation
 from planner.state import State
 
-RELAX_STEPS = 20
-
 
 class Cost(Strict):
     """Upper bounds; `core_seconds` is that of the reference calls and an estimate."""
@@ -68,8 +66,8 @@ def _sample(section: Sample) -> Cost:
     scaled = kinds.count("compression") * len(section.compression)
     rattled = kinds.count("rattle") * section.rattle
     return Cost(
-        reference_calls=md * (section.steps + 1) + scaled + rattled * (RELAX_STEPS + 1),
-        labels=md * frames + scaled + rattled,
+        reference_calls=md * (section.steps + 1) + scaled + rattled * (section.relax_steps + 1),
+        labels=md * frames + scaled + rattled * (2 if section.relax_steps else 1),
         md_steps=md * section.steps,
         runs=len(runs),
     )

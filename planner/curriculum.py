@@ -150,6 +150,12 @@ def stuck(sit: Situation, s: SubsystemState) -> bool:
     return samplings[-1][0].model == sit.model.id
 
 
+def referred(sit: Situation, s: SubsystemState) -> int:
+    """Samplings of this subsystem with the reference."""
+    records = [r for r in sit.state.samples if r.method == "reference"]
+    return sum(any(g.subsystem == s.name for g in r.groups) for r in records)
+
+
 def hopeless(sit: Situation, s: SubsystemState) -> bool:
     """Unstable after the last round allowed, and never stable where it will be used."""
     spent = s.rounds >= sit.config.rules.max_rounds

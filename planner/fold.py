@@ -95,7 +95,9 @@ def _sampled(subsystem: SubsystemState, group: Any) -> dict[str, Any]:
         ),
         # a job that gave no trajectory says nothing about the model
         "early_stop_fraction": group.early_stops / finished if finished > 0 else None,
-        "sampled_temperature": group.temperature_high,
+        "sampled_temperature": (
+            group.temperature_high if finished > 0 else subsystem.sampled_temperature
+        ),
         "selection": None,
     }
 

@@ -1,6 +1,5 @@
 """Parameters of each action from configuration, curriculum and what is left of the budget."""
 
-import math
 from collections.abc import Mapping, Sequence
 
 from planner.cost import Cost, candidates, price, steps_for
@@ -63,27 +62,27 @@ def reference_sample(
 ) -> Sample | None:
     """MD, compression and rattle with the reference, shortened until it fits its share."""
     settings, room = sit.config.reference_sample, left(sit)
-    groups = [
-        SampleGroup(
-            subsystem=s.name,
-            structures=sit.training(s.name),
-            temperatures=[t for t in settings.temperatures if t <= s.max_temperature]
-            or [s.max_temperature],
-            ensembles=settings.ensembles,
-        )
-        for s in subsystems
-        if sit.training(s.name)
-    ]
-    if not groups:
-        return None
-    for shorter in (1, 2, 4, 8, 16, math.inf):
+    able = [s for s in subsystems if sit.training(s.name)]
+    for steps in (settings.steps // 2**halving for halving in range(21)) if able else ():
+        moving = steps >= settings.interval
         plan = Sample(
             method="reference",
-            groups=groups,
-            steps=int(settings.steps / shorter),
+            groups=[
+                SampleGroup(
+                    subsystem=s.name,
+                    structures=sit.training(s.name),
+                    temperatures=[t for t in settings.temperatures if t <= s.max_temperature]
+                    or [s.max_temperature],
+                    ensembles=settings.ensembles if moving else [],
+                )
+                for s in able
+            ],
+            steps=steps if moving else 0,
             interval=settings.interval,
             compression=settings.compression,
             rattle=settings.rattle,
+            amplitude=settings.amplitude,
+            relax_steps=settings.relax_steps,
             seed=seed(sit),
         )
         bound = price(plan, sit.state)
@@ -92,6 +91,8 @@ def reference_sample(
             and bound.reference_calls <= share * room.reference_calls
         ):
             return plan if bound.labels else None
+        if not moving:
+            break
     return None
 
 

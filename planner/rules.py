@@ -15,6 +15,7 @@ from planner.curriculum import (
     focus,
     hopeless,
     jobs_failed,
+    referred,
     sampled_since_evaluation,
     stuck,
     unstable,
@@ -27,6 +28,7 @@ from planner.gates import limit_faults
 from planner.mending import MENDING, blown_up
 from planner.plan import Plan
 from planner.situation import Situation
+from planner.state import SubsystemState
 from planner.verdict import open_targets
 
 Rule = Callable[[Situation], Draft | None]
@@ -39,17 +41,15 @@ def decide(situation: Situation) -> Plan:
             f"{situation.state.campaign}: has ended ({situation.state.verdict.outcome}); "
             "nothing is left to decide"
         )
-    for name, rule in RULES:
-        draft = rule(situation)
-        if draft is None:
-            continue
-        plan = _plan(situation, name, draft)
-        if limit_faults(plan, situation):
-            return _plan(
-                situation, "R0-budget", ending.wind_up(situation, "the next step would not fit")
-            )
+    name, draft = next((name, draft) for name, rule in RULES if (draft := rule(situation)))
+    plan = _plan(situation, name, draft)
+    if not (faults := limit_faults(plan, situation)):
         return plan
-    raise AssertionError("R16 always fires")
+    plan = _plan(situation, "R0-budget", ending.wind_up(situation, faults[0]))
+    if not (faults := limit_faults(plan, situation)):
+        return plan
+    last = ending.end(situation, "budget_exhausted", f"{faults[0]}.", ("iteration",))
+    return _plan(situation, "R0-budget", last)
 
 
 def _plan(sit: Situation, rule: str, draft: Draft) -> Plan:
@@ -185,16 +185,8 @@ def rescue(sit: Situation) -> Draft | None:
         return None
     keys = keys_of(lost, "rounds", "early_stop_fraction", "selection.labels")
     names = ", ".join(s.name for s in lost)
-    used = [
-        s.name
-        for s in lost
-        if sum(
-            r.method == "reference" and any(g.subsystem == s.name for g in r.groups)
-            for r in sit.state.samples
-        )
-        >= 2
-    ]
-    section = None if used else parameters.reference_sample(sit, lost, 0.5)
+    again = any(referred(sit, s) >= 2 for s in lost)
+    section = None if again else parameters.reference_sample(sit, lost, 0.5)
     if section is None:
         reason = f"{names}: unstable, and its trajectories gave no label to learn from."
         return ending.end(sit, "failed", reason, keys)
@@ -216,7 +208,7 @@ def sample(sit: Situation) -> Draft | None:
     return Draft(parameters.model_sample(sit, windows), f"Stage {here.stage}: {told}.", keys)
 
 
-def _stability(sit: Situation, s: object) -> str:
+def _stability(sit: Situation, s: SubsystemState) -> str:
     if not s.rounds:
         return "never sampled"
     if s.early_stop_fraction is None:

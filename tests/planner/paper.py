@@ -1,0 +1,45 @@
+"""The paper's run, step by step: task, configuration, and what every action reported."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from planner.config import Config, Task
+from planner.files import parse, read_yaml
+from planner.fold import after
+from planner.plan import Plan
+from planner.results import RESULTS, Result
+from planner.rules import decide
+from planner.situation import Situation, StructureInfo
+from planner.state import start
+
+from tests.planner.simulation import config_of
+
+SOURCE = Path(__file__).parents[1] / "data" / "paper" / "run.yaml"
+
+
+class Step(NamedTuple):
+    """One of the 21 decisions: where it was taken, what was planned, what the log says."""
+
+    situation: Situation
+    plan: Plan
+    action: str
+    expect: dict[str, Any]
+
+
+@cache
+def run() -> list[Step]:
+    """Lead the rules through the observations, whatever they decide."""
+    data = read_yaml(SOURCE)
+    task, config = Task.model_validate(data["task"]), config_of(**data["config"])
+    structures = [StructureInfo.model_validate(s) for s in data["structures"]]
+    state, steps = start(task), []
+    for number, step in enumerate(data["steps"]):
+        situation = Situation(state, task, config, structures, 0.0, f"{number:064x}")
+        plan = decide(situation)
+        steps.append(Step(situation, plan, step["action"], step["expect"]))
+        if plan.action != step["action"]:
+            break
+        result: Result = parse(RESULTS[step["action"]], step["result"], f"step {number + 1}")
+        state = after(state, plan, result, ("plan", "state"))
+    return steps
