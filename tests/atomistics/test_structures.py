@@ -1,0 +1,163 @@
+import numpy as np
+import pytest
+import yaml
+from ase import Atoms, io
+from ase.build import bulk, molecule
+
+from atomistics import structures
+from planner.errors import UserError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two sound structures of one subsystem, indexed."""
+    entries = []
+    for number, held_out in enumerate((False, True)):
+        atoms = bulk("NaCl", "rocksalt", 5.64 + 0.1 * number, cubic=True)
+        io.write(tmp_path / f"nacl-{number}.extxyz", atoms)
+        entries.append(
+            structures.Structure(
+                id=f"nacl-{number}",
+                file=f"nacl-{number}.extxyz",
+                subsystem="salt",
+                family="solid",
+                held_out=held_out,
+                description="rock salt",
+            )
+        )
+    structures.write_index(tmp_path, entries)
+    return tmp_path
+
+
+def edit(folder, /, number=0, **changes):
+    index = folder / "index.yaml"
+    entries = yaml.safe_load(index.read_text())
+    entries[number] = {
+        key: value for key, value in (entries[number] | changes).items() if value is not None
+    }
+    index.write_text(yaml.safe_dump(entries))
+
+
+def test_index_round_trip(folder):
+    found = structures.read_index(folder)
+    assert [(s.id, s.subsystem, s.held_out) for s in found] == [
+        ("nacl-0", "salt", False),
+        ("nacl-1", "salt", True),
+    ]
+    before = (folder / "index.yaml").read_bytes()
+    structures.write_index(folder, found)
+    assert (folder / "index.yaml").read_bytes() == before
+    atoms = structures.load(found[1])
+    assert atoms.info == {"structure": "nacl-1", "subsystem": "salt"}
+    assert atoms.calc is None
+    assert np.allclose(atoms.cell.lengths(), 5.74)
+    structures.check(atoms, ["Cl", "Na"], 5.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"id": "Bad Id"}, r"entry 0 \(Bad Id\): id='Bad Id'"),
+        ({"id": "x; rm -rf"}, "id="),
+        ({"id": None}, r"entry 0: id=.*required"),
+        ({"id": "nacl-1"}, "id 'nacl-1' appears twice"),
+        ({"subsystem": "../up"}, "subsystem="),
+        ({"family": "crystal"}, "family='crystal'"),
+        ({"held_out": "yes"}, "held_out='yes'"),
+        ({"heldout": True}, "heldout=True: Extra inputs"),
+        ({"folder": "/"}, "no 'folder'"),
+        ({"sha256": "0" * 64}, "sha256 is not that of 'nacl-0.extxyz'"),
+        ({"file": "missing.extxyz", "sha256": None}, "'missing.extxyz' is missing"),
+        ({"file": "nacl-1.extxyz", "sha256": None}, "file 'nacl-1.extxyz' appears twice"),
+        ({"file": "../nacl-0.extxyz"}, "lies outside"),
+        ({"file": "/etc/passwd"}, "lies outside"),
+        ({"file": "index.yaml"}, "must end in one of"),
+        ({"held_out": True}, "subsystem 'salt' is held out whole"),
+        ({"subsystem": "pepper"}, "subsystem 'pepper' has no held-out structure"),
+    ],
+)
+def test_each_unsound_index_is_one_line(folder, changes, message):
+    edit(folder, **changes)
+    with pytest.raises(UserError, match=message) as caught:
+        structures.read_index(folder)
+    assert "\n" not in str(caught.value)
+    assert str(folder / "index.yaml") in str(caught.value)
+
+
+def test_link_out_of_the_folder_is_refused(folder, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside") / "a.extxyz"
+    io.write(outside, bulk("NaCl", "rocksalt", 5.6))
+    (folder / "link.extxyz").symlink_to(outside)
+    edit(folder, file="link.extxyz", sha256=None)
+    with pytest.raises(UserError, match="lies outside"):
+        structures.read_index(folder)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "a: 1", "- 1", "- [", "\x00", "- {id: [1], file: 2}"])
+def test_malformed_index_is_one_line(folder, text):
+    (folder / "index.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"index\.yaml") as caught:
+        structures.read_index(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_index_and_user_brought_file_without_hash(folder):
+    edit(folder, sha256=None)
+    assert structures.read_index(folder)[0].sha256 is None
+    (folder / "index.yaml").unlink()
+    with pytest.raises(UserError, match=r"index\.yaml: no such file"):
+        structures.read_index(folder)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "2\n\nH 0 0 0\n", "1\nLattice=\n Qq 0 0 0", "hello", "1\n\nNa nan? 0 0\n", "0\n\n"],
+)
+def test_malformed_structure_file_is_one_line(folder, text):
+    (folder / "nacl-0.extxyz").write_text(text)
+    edit(folder, sha256=None)
+    with pytest.raises(UserError, match=r"nacl-0\.extxyz") as caught:
+        structures.load(structures.read_index(folder)[0])
+    assert "\n" not in str(caught.value)
+
+
+def test_trajectory_is_not_a_structure(folder):
+    io.write(folder / "nacl-0.extxyz", [bulk("NaCl", "rocksalt", 5.6)] * 2)
+    edit(folder, sha256=None)
+    with pytest.raises(UserError, match="holds 2 frames, must hold one"):
+        structures.load(structures.read_index(folder)[0])
+
+
+def test_heights_are_perpendicular():
+    primitive = bulk("NaCl", "rocksalt", 5.64)
+    assert np.allclose(structures.heights(primitive), 5.64 / np.sqrt(3))
+    slab = Atoms("Na", cell=[4, 5, 0], pbc=(True, True, False))
+    assert np.allclose(structures.heights(slab), [4, 5, np.inf])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a: a.set_chemical_symbols(["K"] + ["Na"] * 7), "element K is not in species"),
+        (lambda a: a.set_atomic_numbers([0] + [11] * 7), "unknown element"),
+        (lambda a: a.set_cell([4.9, 9, 9]), r"cell height 4\.900 Å is below the cutoff 5 Å"),
+        (lambda a: a.set_cell([0, 9, 9]), "no length"),
+        (lambda a: a.set_cell([[9, 0, 0], [9, 0, 0], [0, 0, 9]]), "no volume"),
+        (lambda a: a.positions.__setitem__((0, 0), np.nan), "NaN"),
+        (lambda a: a.positions.__setitem__(0, a.positions[1] + 0.9), r"atoms .*1\.559 Å apart"),
+        (lambda a: a.positions.__setitem__(0, a.positions[1] + [5.2, 0, 0]), r"0\.440 Å apart"),
+    ],
+)
+def test_unsound_structure_is_one_line(change, message):
+    atoms = bulk("NaCl", "rocksalt", 5.64, cubic=True)
+    structures.check(atoms, ["Na", "Cl"], 5.0)
+    change(atoms)
+    with pytest.raises(UserError, match=message) as caught:
+        structures.check(atoms, ["Na", "Cl"], 5.0)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["H2", "N2", "CO", "LiF", "C2H2", "HF", "CO2", "LiH", "O2"])
+def test_shortest_bonds_of_chemistry_pass(name):
+    atoms = molecule(name)
+    structures.check(atoms, sorted(set(atoms.symbols)), 5.0)
