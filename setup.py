@@ -1,5 +1,7 @@
 """The compiled MTP kernel; everything else is declared in pyproject.toml."""
 
+from pathlib import Path
+
 from pybind11.setup_helpers import ParallelCompile, Pybind11Extension
 from setuptools import setup
 
@@ -10,19 +12,7 @@ setup(
             "mtp._kernel",
             [f"mtp/kernel/{name}.cpp" for name in ("bindings", "baseline", "avx2")],
             cxx_std=17,
-            depends=[
-                f"mtp/kernel/{name}.hpp"
-                for name in (
-                    "tables",
-                    "model",
-                    "neighbours",
-                    "motion",
-                    "vectors",
-                    "site",
-                    "graph",
-                    "passes",
-                )
-            ],
+            depends=sorted(map(str, Path("mtp/kernel").glob("*.hpp"))),
             extra_compile_args=[
                 "-O3",
                 "-fno-math-errno",

@@ -56,7 +56,7 @@ def parse_active_set(section: bytes, size: int) -> ActiveSet:
     end = 16 * size * size
     if rest[end : end + 3] != b"\n#\n":
         raise MTPError(
-            f"#MVS_v1.1: matrices are not two of {size} x {size}; truncated, or of another potential"
+            f"#MVS_v1.1: no two matrices of {size} x {size}: truncated, or of another potential"
         )
     matrix, stored = np.frombuffer(rest[:end], "<f8").reshape(2, size, size).astype(float)
     if not (np.isfinite(matrix).all() and np.isfinite(stored).all()):

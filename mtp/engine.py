@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.linalg.blas import dsyrk
 
 from mtp import _kernel
 from mtp.errors import MTPError
+from mtp.neighbours import Neighbours, neighbours
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
+    from mtp.neighbours import Structure
     from mtp.potential import Potential
-
-
-class Structure(Protocol):
-    """What the engine needs of a configuration: lengths in Å; a row of `cell` counts if periodic."""
-
-    cell: np.ndarray
-    pbc: np.ndarray
-    positions: np.ndarray
-    types: np.ndarray
 
 
 class Evaluation(NamedTuple):
     """energy (eV), forces (N, 3) (eV/Å), stress (6,) = -dE/dstrain (eV), site_energies (N,) (eV).
 
-    The stress is MLIP's PlusStress = -V sigma (tension positive sigma as in ASE), xx yy zz yz xz xy.
+    The stress is MLIP's PlusStress, -V times the stress of ASE, xx yy zz yz xz xy.
     """
 
     energy: float
@@ -38,68 +32,9 @@ class Evaluation(NamedTuple):
     site_energies: np.ndarray
 
 
-class Neighbours:
-    """Neighbour lists of many configurations, kept between evaluations: 28 bytes per pair."""
-
-    def __init__(self, cutoff: float) -> None:
-        self.kernel = _kernel.Neighbours()
-        self.cutoff = cutoff
-
-    def __len__(self) -> int:
-        return len(self.kernel.atom_begin) - 1
-
-    @property
-    def atom_begin(self) -> np.ndarray:
-        """(C + 1,): atoms of configuration c are [atom_begin[c], atom_begin[c + 1])."""
-        return self.kernel.atom_begin
-
-    @property
-    def atom_count(self) -> int:
-        """Atoms of all configurations."""
-        return int(self.kernel.atom_begin[-1])
-
-    @property
-    def pair_counts(self) -> np.ndarray:
-        """(C,): pairs of each configuration, the measure of work when balancing."""
-        return np.diff(self.kernel.first[self.kernel.atom_begin])
-
-    def add(self, configuration: Structure) -> None:
-        """Append one configuration; MTPError if it has no meaning (NaN, flat cell, atoms on top)."""
-        types = np.asarray(configuration.types)
-        positions = np.asarray(configuration.positions, float).reshape(-1, 3)
-        if types.shape != positions.shape[:1] or (types < 0).any():
-            raise MTPError(f"configuration {len(self) + 1}: types do not fit the positions")
-        periodic = [bool(flag) for flag in np.broadcast_to(configuration.pbc, 3)]
-        cell = _full_cell(configuration.cell, periodic)
-        try:
-            self.kernel.add(cell, periodic, positions, types.astype(np.int32), self.cutoff)
-        except ValueError as error:
-            raise MTPError(f"configuration {len(self) + 1}: {error}") from None
-
-
-def _full_cell(cell: np.ndarray, periodic: Sequence[bool]) -> np.ndarray:
-    """(3, 3) rows; a cell of k < 3 rows is that of the k periodic directions."""
-    rows = np.asarray(cell, float).reshape(-1, 3)
-    full = np.zeros((3, 3))
-    full[: len(rows)] = rows[:3]
-    if not np.isfinite(full).all():
-        raise MTPError("the cell holds NaN or infinity; mend the Supercell lines")
-    if any(flag and not row.any() for flag, row in zip(periodic, full, strict=True)):
-        raise MTPError("a periodic direction has no cell vector; set pbc or the cell")
-    return full
-
-
-def neighbours(configurations: Iterable[Structure], cutoff: float) -> Neighbours:
-    """Neighbour lists of all configurations within `cutoff` (Å), by linked cells."""
-    result = Neighbours(cutoff)
-    for configuration in configurations:
-        result.add(configuration)
-    return result
-
-
 @dataclass(frozen=True, eq=False)
 class Targets:
-    """Labels: energy (C,) eV, forces (N, 3) eV/Å, stress (C, 6) eV; anything where the weight is 0."""
+    """Labels: energy (C,) eV, forces (N, 3) eV/Å, stress (C, 6) eV; any value where weight is 0."""
 
     energy: np.ndarray
     forces: np.ndarray
@@ -137,7 +72,7 @@ class NormalEquations(NamedTuple):
 
 
 class Engine:
-    """One potential with its coefficients, ready to be evaluated; `threads` share configurations."""
+    """One potential, ready to be evaluated; `threads` share the configurations."""
 
     def __init__(self, potential: Potential, threads: int = 1) -> None:
         self.threads = max(1, threads)
@@ -156,7 +91,7 @@ class Engine:
         self.update(potential.parameters)
 
     def update(self, parameters: np.ndarray) -> None:
-        """Take other coefficients (order of `Potential.parameters`), keeping everything prepared."""
+        """Take other coefficients (order of `Potential.parameters`); nothing is prepared anew."""
         if not np.isfinite(parameters).all():
             raise MTPError("a coefficient of the potential is NaN or infinite")
         radial, species, moment = (parameters[part] for part in self.potential.slices)
@@ -173,7 +108,7 @@ class Engine:
         begin = found.atom_begin
         results = [
             Evaluation(float(energy[c]), forces[a:b], stress[c], sites[a:b])
-            for c, (a, b) in enumerate(zip(begin[:-1], begin[1:], strict=True))
+            for c, (a, b) in enumerate(pairwise(begin))
         ]
         for number, result in enumerate(results, 1):
             if not np.isfinite(result.forces).all() or not np.isfinite(result.energy):
@@ -192,7 +127,7 @@ class Engine:
         return data
 
     def loss_and_gradient(self, found: Neighbours, targets: Targets, weights: Weights) -> Loss:
-        """Sum over configurations of w_E (E-E0)^2 + sum_i w_F |F-F0|^2 + w_S |S-S0|^2 and its gradient.
+        """Sum of w_E (E-E0)^2 + sum_i w_F |F-F0|^2 + w_S |S-S0|^2 and its gradient.
 
         |S|^2 runs over all nine components. Tangent and adjoint passes: no Jacobian is stored.
         """
@@ -230,7 +165,7 @@ class Engine:
     def gauss_newton(
         self, found: Neighbours, targets: Targets, weights: Weights
     ) -> NormalEquations:
-        """J^T W J, J^T W r and the loss r^T W r, r = prediction - label, at the present coefficients.
+        """J^T W J, J^T W r and the loss r^T W r with r = prediction - label.
 
         The gradient of the loss is 2 vector. A configuration's Jacobian at a time is in memory.
         """
@@ -264,7 +199,7 @@ class Engine:
         found = self.neighbours(found)
         return Loss(*self._call(_kernel.loss, found, arrays, gradient, self.threads))
 
-    def _call(self, function: object, found: Neighbours, *arguments: object) -> tuple:
+    def _call(self, function: Callable, found: Neighbours, *arguments: object) -> Any:
         try:
             return function(self._model, found.kernel, *arguments)
         except ValueError as error:

@@ -29,10 +29,10 @@ class Slices(NamedTuple):
 class Potential:
     """One moment tensor potential, MTP format 1.1.0 of MLIP-3.
 
-    radial_coeffs (S, S, M, R) in eV^(1/body), species_coeffs (S,) eV, moment_coeffs (K,) eV; all three
-    are None in an untrained template. Distances in Å. The energy of an atom of species s is
-    species_coeffs[s] + sum_k moment_coeffs[k] B_k (Shapeev, Multiscale Model. Simul. 14, 1153, 2016)
-    with radial functions scaling * sum_r c[s, t, mu, r] T_r(x) (max_dist - r)^2.
+    radial_coeffs (S, S, M, R), species_coeffs (S,) eV, moment_coeffs (K,) eV; all three are None in
+    an untrained template. Distances in Å. The energy of an atom of species s is species_coeffs[s] +
+    sum_k moment_coeffs[k] B_k (Shapeev, Multiscale Model. Simul. 14, 1153, 2016) with
+    radial functions scaling * sum_r c[s, t, mu, r] T_r(x) (max_dist - r)^2.
     """
 
     species_count: int

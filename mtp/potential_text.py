@@ -1,4 +1,4 @@
-"""The text of `.mtp` and `.almtp` files, MTP format 1.1.0 of MLIP-3: parsed with every check, and written."""
+"""The text of `.mtp` and `.almtp` files, MTP format 1.1.0 of MLIP-3."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ OPTIONAL = ("version", "potential_name", "potential_tag", "scaling", *COEFFICIEN
 
 
 def _fields(text: str) -> dict[str, str | list]:
-    """Split the text into key -> value; radial_coeffs becomes its list of (pair or None, row) lines."""
+    """Split the text into key -> value; radial_coeffs becomes the list of its lines."""
     lines = text.splitlines()
     if not lines or lines[0].strip() != "MTP":
         raise MTPError("line 1: not a potential, expected 'MTP'")
@@ -61,7 +61,7 @@ def _fields(text: str) -> dict[str, str | list]:
 
 
 def parse(text: str) -> dict[str, Any]:
-    """Arguments of `Potential` from the text of a file, checked so that the kernel can trust them."""
+    """Arguments of `Potential` from the text of a file, checked so that the kernel can trust."""
     fields = _fields(text)
     missing = [
         key
@@ -81,18 +81,18 @@ def parse(text: str) -> dict[str, Any]:
         radial_funcs_count=count["radial_funcs_count"],
     )
     _check_basis(basis, count)
-    arguments = dict(
-        species_count=count["species_count"],
-        min_dist=number["min_dist"],
-        max_dist=number["max_dist"],
-        radial_basis_size=count["radial_basis_size"],
-        basis=basis,
-        scaling=number.get("scaling", 1.0),
-        version=str(fields.get("version", "1.1.0")),
-        name=str(fields.get("potential_name", "")),
-        potential_tag=str(fields.get("potential_tag", "")),
-        radial_basis_type=str(fields["radial_basis_type"]),
-    )
+    arguments = {
+        "species_count": count["species_count"],
+        "min_dist": number["min_dist"],
+        "max_dist": number["max_dist"],
+        "radial_basis_size": count["radial_basis_size"],
+        "basis": basis,
+        "scaling": number.get("scaling", 1.0),
+        "version": str(fields.get("version", "1.1.0")),
+        "name": str(fields.get("potential_name", "")),
+        "potential_tag": str(fields.get("potential_tag", "")),
+        "radial_basis_type": str(fields["radial_basis_type"]),
+    }
     shape = (
         *(count["species_count"],) * 2,
         count["radial_funcs_count"],

@@ -17,6 +17,7 @@ namespace avx2 {
 #include "site.hpp"
 #include "graph.hpp"
 #include "passes.hpp"
+#include "loss.hpp"
 #include "jacobian.hpp"
 }  // namespace avx2
 }  // namespace mtp

@@ -9,6 +9,7 @@ namespace baseline {
 #include "site.hpp"
 #include "graph.hpp"
 #include "passes.hpp"
+#include "loss.hpp"
 #include "jacobian.hpp"
 }  // namespace baseline
 

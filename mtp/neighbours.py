@@ -1,0 +1,81 @@
+"""Neighbour lists of many configurations, kept between evaluations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from mtp import _kernel
+from mtp.errors import MTPError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+class Structure(Protocol):
+    """What the engine needs of a configuration: Å; a row of `cell` counts if it is periodic."""
+
+    cell: np.ndarray
+    pbc: np.ndarray
+    positions: np.ndarray
+    types: np.ndarray
+
+
+class Neighbours:
+    """Neighbour lists of many configurations, kept between evaluations: 28 bytes per pair."""
+
+    def __init__(self, cutoff: float) -> None:
+        self.kernel = _kernel.Neighbours()
+        self.cutoff = cutoff
+
+    def __len__(self) -> int:
+        return len(self.kernel.atom_begin) - 1
+
+    @property
+    def atom_begin(self) -> np.ndarray:
+        """(C + 1,): atoms of configuration c are [atom_begin[c], atom_begin[c + 1])."""
+        return self.kernel.atom_begin
+
+    @property
+    def atom_count(self) -> int:
+        """Atoms of all configurations."""
+        return int(self.kernel.atom_begin[-1])
+
+    @property
+    def pair_counts(self) -> np.ndarray:
+        """(C,): pairs of each configuration, the measure of work when balancing."""
+        return np.diff(self.kernel.first[self.kernel.atom_begin])
+
+    def add(self, configuration: Structure) -> None:
+        """Append one; MTPError if it has no meaning (NaN, flat cell, coinciding atoms)."""
+        types = np.asarray(configuration.types)
+        positions = np.asarray(configuration.positions, float).reshape(-1, 3)
+        if types.shape != positions.shape[:1] or (types < 0).any():
+            raise MTPError(f"configuration {len(self) + 1}: types do not fit the positions")
+        periodic = [bool(flag) for flag in np.broadcast_to(configuration.pbc, 3)]
+        cell = _full_cell(configuration.cell, periodic)
+        try:
+            self.kernel.add(cell, periodic, positions, types.astype(np.int32), self.cutoff)
+        except ValueError as error:
+            raise MTPError(f"configuration {len(self) + 1}: {error}") from None
+
+
+def _full_cell(cell: np.ndarray, periodic: Sequence[bool]) -> np.ndarray:
+    """(3, 3) rows; a cell of k < 3 rows is that of the k periodic directions."""
+    rows = np.asarray(cell, float).reshape(-1, 3)
+    full = np.zeros((3, 3))
+    full[: len(rows)] = rows[:3]
+    if not np.isfinite(full).all():
+        raise MTPError("the cell holds NaN or infinity; mend the Supercell lines")
+    if any(flag and not row.any() for flag, row in zip(periodic, full, strict=True)):
+        raise MTPError("a periodic direction has no cell vector; set pbc or the cell")
+    return full
+
+
+def neighbours(configurations: Iterable[Structure], cutoff: float) -> Neighbours:
+    """Neighbour lists of all configurations within `cutoff` (Å), by linked cells."""
+    result = Neighbours(cutoff)
+    for configuration in configurations:
+        result.add(configuration)
+    return result
