@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import platform
 import re
 from importlib import metadata
@@ -44,7 +45,7 @@ MEANING = {
 
 
 class StoredFile(NamedTuple):
-    """A file named by its path from the campaign folder, with its hash."""
+    """A file named by its path from the report's folder, with its hash."""
 
     path: str
     sha256: str
@@ -66,7 +67,8 @@ def write(campaign: Campaign, state: State, verdict: EndResult, folder: Path) ->
     """Write the report and the model card of `verdict` into `folder`.
 
     `state` is the last sealed state before the verdict (or the one sealed with it); the potential's
-    files are those that lie in `folder`. The same campaign gives the same bytes.
+    files are those that lie in `folder`. The same campaign gives the same bytes. `folder` may be
+    renamed afterwards, within the campaign's folder: every path is relative to it.
     """
     facts = gather(tell(campaign, state, verdict), folder)
     html = _environment(autoescape=True).get_template("report.html.j2")
@@ -78,9 +80,9 @@ def write(campaign: Campaign, state: State, verdict: EndResult, folder: Path) ->
 def gather(story: Story, folder: Path) -> dict[str, Any]:
     """Everything both templates say, by name."""
     campaign, state = story.campaign, story.state
-    potentials = [_stored(path, campaign.folder) for path in files_of_potential(folder)]
+    potentials = [_stored(path, folder) for path in files_of_potential(folder)]
     shown = [
-        _shown(story, number, seen)
+        _shown(story, number, seen, folder)
         for number, seen in sorted(story.evaluated().values(), key=lambda pair: pair[1].structure)
     ]
     targets = state.targets
@@ -96,9 +98,8 @@ def gather(story: Story, folder: Path) -> dict[str, Any]:
         "targets": target_rows(story),
         "domain": domain(story),
         "potentials": potentials,
-        "potential_name": Path(potentials[0].path).name if potentials else "",
         "species": json.dumps(campaign.task.species),
-        "header": _header(folder / Path(potentials[0].path).name) if potentials else {},
+        "header": _header(folder / potentials[0].path) if potentials else {},
         "evaluations": shown,
         "headline": next((s for s in shown if roles[s.seen.subsystem] == "target"), None),
         "learning": figures.learning_curve(state.models, list(roles), targets.force_mae),
@@ -109,16 +110,17 @@ def gather(story: Story, folder: Path) -> dict[str, Any]:
         "unreadable": story.unreadable,
         "versions": _versions(),
         "state_sha256": campaign.state_sha256(state.iteration),
-        "task_sha256": _stored(campaign.folder / "task.yaml", campaign.folder).sha256,
+        "task_sha256": _stored(campaign.folder / "task.yaml", folder).sha256,
     }
 
 
-def _shown(story: Story, number: int, seen: EvaluatedStructure) -> Shown:
-    folder = story.campaign.iteration(number) / "model_eval"
-    labelled = folder / "runs" / f"{seen.structure}.fresh.h5"
-    fresh = _stored(labelled, story.campaign.folder) if labelled.is_file() else None
+def _shown(story: Story, number: int, seen: EvaluatedStructure, report_folder: Path) -> Shown:
+    evaluation = story.campaign.iteration(number) / "model_eval"
+    labelled = evaluation / "runs" / f"{seen.structure}.fresh.h5"
+    kept = seen.fresh_frames and labelled.is_file()
+    fresh = _stored(labelled, report_folder) if kept else None
     try:
-        observed = figures.read_observables(folder / seen.structure / "observables.json")
+        observed = figures.read_observables(evaluation / seen.structure / "observables.json")
     except UserError as error:
         return Shown(number, seen, [], 0, str(error), fresh)
     rdf, hidden = figures.rdf_figure(seen.structure, observed)
@@ -126,14 +128,13 @@ def _shown(story: Story, number: int, seen: EvaluatedStructure) -> Shown:
     return Shown(number, seen, plots, hidden, "", fresh)
 
 
-def _stored(path: Path, root: Path) -> StoredFile:
+def _stored(path: Path, start: Path) -> StoredFile:
     digest, size = hashlib.sha256(), 0
     with path.open("rb") as stream:
         while block := stream.read(1 << 20):
             digest.update(block)
             size += len(block)
-    name = path.resolve().relative_to(root) if path.resolve().is_relative_to(root) else path.name
-    return StoredFile(str(name), digest.hexdigest(), size)
+    return StoredFile(os.path.relpath(path, start), digest.hexdigest(), size)
 
 
 def _header(potential: Path) -> dict[str, float]:

@@ -5,14 +5,19 @@ import shutil
 import subprocess
 import sys
 import time
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
-import story_campaign
+from ase.build import bulk
+from ase.calculators.singlepoint import SinglePointCalculator
 from hypothesis import given
 from hypothesis import strategies as st
 
+from atomistics import dataset
+from mtp.calculator import MTP
 from mtp.potential import untrained, write_potential
 from planner import figures
 from planner.bill import settle
@@ -25,6 +30,7 @@ from planner.report import gather, write
 from planner.results import EvaluatedStructure
 from planner.story import checks, failures, target_rows, tell
 from planner.verdict import conclude, shortfalls
+from tests.planner import story_campaign
 
 VOID = {"meta", "br", "img", "hr", "input", "link"}
 
@@ -270,7 +276,29 @@ def test_files_of_the_potential_are_hashed_and_its_coefficients_counted(copy):
     digest = subprocess.run(
         ["sha256sum", copy[3] / "potential.almtp"], capture_output=True, text=True, check=True
     )
-    assert (stored.path, stored.sha256) == ("result/potential.almtp", digest.stdout.split()[0])
+    assert (stored.path, stored.sha256) == ("potential.almtp", digest.stdout.split()[0])
+
+
+def test_stated_way_to_recompute_the_force_error_is_true(copy):
+    """The page's own lines, run where it says, on frames whose labels are 0.05 eV/Å off."""
+    potential = untrained(8, 3, 1.2, 5.0, 8)
+    scale = np.random.default_rng(1).uniform(-0.3, 0.3, potential.slices.moment.stop)
+    write_potential(copy[3] / "potential.almtp", potential.with_parameters(scale))
+    atoms = bulk("BN", "zincblende", a=3.6).repeat(2)
+    atoms.rattle(0.1, seed=1)
+    atoms.calc = MTP(copy[3] / "potential.almtp", species=["B", "C", "N"])
+    wrong = atoms.get_forces() + 0.05 * np.where(np.arange(len(atoms)) % 2, 1, -1)[:, None]
+    assert np.abs(wrong).mean() > 0.1
+    atoms.calc = SinglePointCalculator(atoms, energy=0.0, forces=wrong)
+    frames = copy[0].iteration(14) / "model_eval/runs/graphite-h-bn-held-out.fresh.h5"
+    frames.unlink()
+    dataset.append(frames, [atoms])
+    write(*copy)
+    moved = copy[3].rename(copy[3].with_name("handed-over"))
+    lines = re.search(r"<pre>(from pathlib.*?)</pre>", (moved / "report.html").read_text(), re.S)
+    command = [sys.executable, "-c", unescape(lines[1])]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=moved)
+    assert float(done.stdout.split()[0]) == pytest.approx(0.05, abs=1e-9)
 
 
 @pytest.mark.parametrize(
