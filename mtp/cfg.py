@@ -32,6 +32,7 @@ class _Lines:
         self.name = name
         self.number = first_line - 1
         self.pending: list[str] | None = None
+        self.line = ""
 
     def next(self) -> list[str] | None:
         """Words of the next line that is not blank; None at the end of the file."""
@@ -41,6 +42,7 @@ class _Lines:
         for line in self.lines:
             self.number += 1
             if words := line.split():
+                self.line = line
                 return words
         return None
 
@@ -113,7 +115,7 @@ def _parse_one(source: _Lines) -> Configuration:
         if key == "Feature":
             if len(words) < 2:
                 raise source.error("Feature needs a name")
-            value = " ".join(words[2:])
+            value = "".join(source.line.split(None, 2)[2:]).rstrip()
             features[words[1]] = f"{features[words[1]]}\n{value}" if words[1] in features else value
             continue
         if (name := "PlusStress" if key == "Virial" else key) in fields:

@@ -24,7 +24,10 @@ Label = tuple[int, int]
 
 @dataclass(frozen=True)
 class Swap:
-    """A row that entered the active set, in place of which one, and by what factor volume grew."""
+    """A row that entered the active set, in place of which one, and by what factor volume grew.
+
+    Rows that filled an empty set carry their pivot over the size of a dummy row instead.
+    """
 
     position: int
     entered: Label | None
