@@ -167,6 +167,45 @@ class Limits(Strict):
     reference_calls: int = Field(ge=1)
     core_hours: Positive
     decisions: int = Field(ge=1)
+    wall_hours: Positive | None = Field(default=None, description="since the first decision")
+
+
+class Llm(Strict):
+    """The planner LLM: any server that speaks Anthropic's Messages API. The key is no option."""
+
+    model: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:/@-]{1,200}$")]
+    base_url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s@]+$")] | None = Field(
+        default=None, description="of the server; default: ANTHROPIC_BASE_URL, else Anthropic's"
+    )
+    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = Field(
+        description="null for models and servers that refuse it"
+    )
+    structured: bool = Field(
+        description="have the server hold answers to the schema (false: it stands in the prompt)"
+    )
+    calls: Literal[1, 2] = Field(description="2: decision maker, then the action's specialist")
+    max_tokens: int = Field(ge=256, le=20_000, description="of one answer, its thinking included")
+    prompt_tokens: int = Field(ge=4000, le=100_000, description="upper bound of one request")
+    repairs: int = Field(ge=0, le=2, description="answers sent back with their errors")
+    attempts: int = Field(ge=1, le=10, description="of one request while the server is overloaded")
+    retry_after: Positive = Field(description="longest wait a server may ask for, s")
+    deadline: Positive = Field(description="of one decision, repairs and waits included, s")
+    on_failure: Literal["rules", "halt"] = Field(description="when there is no valid answer")
+    tokens: int = Field(ge=0, description="limit of the campaign, read and written together")
+    money: Annotated[float, Field(ge=0)] = Field(description="limit of the campaign, USD")
+    records: str | None = Field(
+        default=None, description="campaign whose decisions the backend replay takes"
+    )
+
+
+class Approval(Strict):
+    """Who lets a plan run; `auto-cheap` asks for what is above these or not yet measured."""
+
+    mode: Literal["manual", "auto-cheap", "auto"] | None = Field(
+        description="null: auto-cheap with the planner anthropic, auto with every other"
+    )
+    core_hours: Annotated[float, Field(ge=0)]
+    labels: int = Field(ge=0)
 
 
 class Config(Strict):
@@ -186,4 +225,6 @@ class Config(Strict):
     seed: int = Field(ge=0, lt=2**31)
     label_chunk: int = Field(ge=1, description="labels of one item")
     runs_per_job: int = Field(ge=1, description="MD runs or label chunks of one job")
-    planner: Literal["rules"]
+    planner: Literal["rules", "anthropic", "replay", "manual"]
+    llm: Llm
+    approval: Approval
