@@ -99,6 +99,15 @@ def previous_state(job: Job, path: str) -> State:
     return read(State, Path(path)) if path else job.campaign.state(0)
 
 
+def trajectory(state: State, structure: str) -> Path:
+    """The reference trajectory of a held-out structure: the last one made."""
+    for past in reversed(state.history):
+        path = Path(f"../{past.iteration:03d}/reference_calc/runs/{structure}.h5")
+        if past.action == "reference_calc" and path.is_file():
+            return path
+    raise UserError(f"reference_calc/runs/{structure}.h5: no iteration has this trajectory")
+
+
 def items_of(packs: list[Path]) -> list[str]:
     """Names of all items of all packs, sorted."""
     return sorted(name for pack in packs for name in json.loads(pack.read_text())["items"])

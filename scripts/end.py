@@ -1,4 +1,4 @@
-"""The verdict, the potential and its papers; rules/end.smk says what is read and written."""
+"""The verdict, the potential and its papers; files: see rules/end.smk."""
 
 import argparse
 import shutil

@@ -1,7 +1,8 @@
-"""MD with a model against the reference; rules/model_eval.smk says what is read and written."""
+"""MD with a model against the reference; files: see rules/model_eval.smk."""
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,13 @@ from ase import Atoms
 
 from atomistics import dataset, md
 from atomistics.comparison import Comparison, compare
-from atomistics.job import Job, entry, items_of, previous_state
+from atomistics.job import Job, entry, items_of, previous_state, trajectory
 from atomistics.prediction import residuals
 from atomistics.reference import label
 from atomistics.spread import Cost, spread
 from atomistics.watchdog import Watchdog
 from planner.files import write_record, write_text
 from planner.results import EvaluatedStructure, ModelEvalResult
-from planner.state import State
 
 WORK = Path("model_eval")
 RUNS = WORK / "runs"
@@ -32,39 +32,49 @@ def run(arguments: argparse.Namespace) -> None:
     def one(name: str, target: Path) -> Cost:
         reference = dataset.read(trajectory(state, name))
         atoms = job.atoms(name)
-        atoms.info |= {"source": name, "temperature": arguments.temperature}
         atoms.calc = calculator
-        protocol = md.Protocol(
-            ensemble=job.config.reference_calc.ensemble,
+        watchdog = Watchdog(job.limits(atoms, arguments.temperature, state))
+        same = matched(reference, job)
+        twin = md.run(atoms, calculator, same, watchdog)
+        long = replace(
+            same,
             temperature=arguments.temperature,
             steps=arguments.steps,
-            timestep=job.config.md.timestep,
             interval=arguments.interval,
-            pressure=job.config.md.pressure,
-            seed=int(reference[0].info["seed"]),
+            seed=items[name]["seed"],
         )
-        watchdog = Watchdog(job.limits(atoms, arguments.temperature, state))
-        outcome = md.run(atoms, calculator, protocol, watchdog)
+        atoms.info |= {"source": name, "temperature": arguments.temperature}
+        outcome = md.run(atoms, calculator, long, watchdog)
         fresh = _fresh(outcome.frames, arguments.fresh_frames, job)
-        seen = compare(outcome.frames, reference, protocol)
-        write_text(WORK / name / "observables.json", json.dumps(seen.curves) + "\n")
-        report = _report(job, name, outcome, protocol, seen)
+        seen = compare(twin.frames, reference, same.timestep)
+        report = _report(job, name, outcome, long, seen)
         report |= _errors(job, arguments.model, reference, fresh, seen)
+        seen.add_long_run(outcome.frames, long.timestep)
+        write_text(WORK / name / "observables.json", json.dumps(seen.curves) + "\n")
         dataset.write(RUNS / f"{name}.fresh.h5", fresh)
         write_text(RUNS / f"{name}.report.json", json.dumps(report) + "\n")
         dataset.write(target, outcome.frames)
-        return Cost(reference_calls=len(fresh), md_steps=outcome.steps)
+        return Cost(reference_calls=len(fresh), md_steps=twin.steps + outcome.steps)
 
     spread(items, one, RUNS, ".h5", arguments.output)
 
 
-def trajectory(state: State, structure: str) -> Path:
-    """The reference trajectory of a held-out structure: the last one made."""
-    for entry_ in reversed(state.history):
-        path = Path(f"../{entry_.iteration:03d}/reference_calc/runs/{structure}.h5")
-        if entry_.action == "reference_calc" and path.is_file():
-            return path
-    raise md.StoppedError("reference", f"{structure}: no reference trajectory")
+def matched(reference: list[Atoms], job: Job) -> md.Protocol:
+    """The very protocol of the reference trajectory: start, seed, length, spacing of snapshots.
+
+    A reference MD is short because it is dear. Comparing the same window from the same start
+    leaves no part of the difference to equilibration; the long run alone says what is stable.
+    """
+    first, last = reference[0].info, reference[-1].info
+    return md.Protocol(
+        ensemble=job.config.reference_calc.ensemble,
+        temperature=first["temperature"],
+        steps=last["step"],
+        timestep=job.config.md.timestep,
+        interval=first["step"],
+        pressure=job.config.md.pressure,
+        seed=first["seed"],
+    )
 
 
 def _fresh(frames: list[Atoms], count: int, job: Job) -> list[Atoms]:

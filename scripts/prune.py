@@ -1,4 +1,4 @@
-"""What later trainings leave out; rules/prune.smk says what is read and written."""
+"""What later trainings leave out; files: see rules/prune.smk."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Reference MD on held-out structures; rules/reference_calc.smk says what is read and written."""
+"""Reference MD on held-out structures; files: see rules/reference_calc.smk."""
 
 import argparse
 import json
@@ -23,7 +23,8 @@ def run(arguments: argparse.Namespace) -> None:
 
     def trajectory(name: str, target: Path) -> Cost:
         atoms = job.atoms(name)
-        atoms.info |= {"source": name, "temperature": arguments.temperature}
+        seed = items[name]["seed"]
+        atoms.info |= {"source": name, "temperature": arguments.temperature, "seed": seed}
         protocol = md.Protocol(
             ensemble=arguments.ensemble,
             temperature=arguments.temperature,
@@ -31,7 +32,7 @@ def run(arguments: argparse.Namespace) -> None:
             timestep=job.config.md.timestep,
             interval=arguments.interval,
             pressure=job.config.md.pressure,
-            seed=items[name]["seed"],
+            seed=seed,
         )
         outcome = md.run(atoms, job.reference(), protocol, watchdog=None)
         if outcome.stop:

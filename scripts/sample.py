@@ -1,4 +1,4 @@
-"""New configurations by MD, compression or rattle; rules/sample.smk says what is read and written."""
+"""New configurations by MD, compression or rattle; files: see rules/sample.smk."""
 
 import argparse
 import json

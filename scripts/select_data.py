@@ -1,4 +1,4 @@
-"""Which snapshots get a label, and the labels; rules/select_data.smk says what is read and written."""
+"""Which snapshots get a label, and the labels; files: see rules/select_data.smk."""
 
 import argparse
 import json
@@ -9,8 +9,8 @@ import numpy as np
 from ase import Atoms
 
 from atomistics import dataset
-from atomistics.gates import Bands, screen
-from atomistics.job import Job, entry, items_of, previous_state
+from atomistics.gates import Bands, bands_around, screen
+from atomistics.job import Job, entry, previous_state, trajectory
 from atomistics.prediction import residuals
 from atomistics.reference import label
 from atomistics.spread import Cost, spread
@@ -21,6 +21,7 @@ from planner.cost import quota
 from planner.files import write_record, write_text
 from planner.plan import SelectData, SelectGroup
 from planner.results import Count, SelectDataResult, SelectGroupResult
+from planner.state import State
 
 WORK = Path("select_data")
 LABELS = WORK / "labels"
@@ -34,6 +35,14 @@ def candidates(plan: SelectData, group: SelectGroup) -> list[Atoms]:
         for path in sorted(runs.glob("*.h5")):
             frames += [a for a in dataset.read(path) if a.info["subsystem"] == group.subsystem]
     return frames
+
+
+def bands(state: State, subsystem: str, job: Job) -> Bands:
+    """What a frame must keep to: the reference MD of its subsystem, widened as the watchdog is."""
+    watch = job.config.watchdog
+    names = [r.structure for r in state.reference if r.subsystem == subsystem and r.status == "ok"]
+    frames = [a for name in names for a in dataset.read(trajectory(state, name))]
+    return bands_around(frames, 1 - watch.min_distance_factor, watch.density_margin)
 
 
 def graded(frames: list[Atoms], model: Path, job: Job) -> np.ndarray:
@@ -96,11 +105,11 @@ def choose(arguments: argparse.Namespace) -> None:
     gate = {}
     for group in plan.groups:
         frames = candidates(plan, group)
-        kept, rejected = screen(frames, Bands.of(state.reference, group.subsystem, job.config))
+        kept, rejected = screen(frames, bands(state, group.subsystem, job))
         picked = pick([frames[i] for i in kept], group, len(frames), plan, job)
         gate[group.subsystem] = {
             "candidates": len(frames),
-            "rejected": dict(sorted(Counter(kind for _, kind in rejected).items())),
+            "rejected": dict(sorted(Counter(r.reason for r in rejected).items())),
         }
         chosen += picked
     if plan.method != "error":

@@ -1,4 +1,4 @@
-"""The fit and its errors; rules/train.smk says what is read and written."""
+"""The fit and its errors; files: see rules/train.smk."""
 
 import argparse
 import json
@@ -10,7 +10,7 @@ import numpy as np
 from ase import Atoms
 
 from atomistics import dataset
-from atomistics.job import Job, entry, previous_state
+from atomistics.job import Job, entry, previous_state, trajectory
 from atomistics.observables import outliers
 from atomistics.prediction import Residuals, errors, residuals
 from atomistics.spread import core_seconds
@@ -90,7 +90,9 @@ def fit(arguments: argparse.Namespace) -> None:
             raise
         report |= {"status": "refused", "failure": kind}
         write_text(WORK / "refusal.txt", f"{error}\n")
-    write_text(WORK / "fit.cost.json", json.dumps({"core_seconds": round(core_seconds(), 3)}) + "\n")
+    write_text(
+        WORK / "fit.cost.json", json.dumps({"core_seconds": round(core_seconds(), 3)}) + "\n"
+    )
     write_text(WORK / "time.json", json.dumps({"seconds": time.monotonic() - began}) + "\n")
     write_text(arguments.output, json.dumps(report) + "\n")
 
@@ -113,22 +115,12 @@ def held_out_errors(job: Job, state: State, model: Path) -> list[Errors]:
     table: dict[str, list[Atoms]] = {}
     for record in state.reference:
         if record.status == "ok":
-            number = reference_iteration(state, record.structure)
-            path = Path(f"../{number:03d}/reference_calc/runs/{record.structure}.h5")
-            table.setdefault(record.subsystem, []).extend(dataset.read(path))
+            frames = dataset.read(trajectory(state, record.structure))
+            table.setdefault(record.subsystem, []).extend(frames)
     return [
         errors(name, "held_out", residuals(model, job.species, frames))
         for name, frames in table.items()
     ]
-
-
-def reference_iteration(state: State, structure: str) -> int:
-    """The last iteration whose reference_calc left a trajectory of this structure."""
-    numbers = [h.iteration for h in state.history if h.action == "reference_calc"]
-    for number in reversed(numbers):
-        if Path(f"../{number:03d}/reference_calc/runs/{structure}.h5").is_file():
-            return number
-    raise UserError(f"reference_calc/runs/{structure}.h5: no iteration has this trajectory")
 
 
 def collect(arguments: argparse.Namespace) -> None:
