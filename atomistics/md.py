@@ -21,7 +21,8 @@ from planner.errors import UserError
 
 Ensemble = Literal["nvt", "npt", "nve"]
 Barostat = Literal["isotropic", "axes"]
-COUPLING = 100 * units.fs  # thermostat, and friction of the isotropic barostat
+COUPLING = 100 * units.fs  # thermostats
+CELL_FRICTION = 50 * units.fs  # below critical for solids, above for liquids
 CELL_PERIOD = 200 * units.fs  # of the volume of a solid of CELL_MODULUS
 CELL_MODULUS = 100 * units.GPa
 AXES_COUPLING = 500 * units.fs
@@ -212,7 +213,7 @@ def _integrator(atoms: Atoms, protocol: Protocol) -> MolecularDynamics:
         externalstress=-pressure,
         hydrostatic=True,
         T_tau=COUPLING,
-        P_tau=COUPLING,
+        P_tau=CELL_FRICTION,
         P_mass=9 * atoms.get_volume() * CELL_MODULUS * (CELL_PERIOD / (2 * np.pi)) ** 2,
         rng=generator,
         **alone,

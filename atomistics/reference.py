@@ -27,7 +27,9 @@ TIGHT_BINDING = {"gfn1-xtb": "GFN1-xTB", "gfn2-xtb": "GFN2-xTB"}
 IN_PROCESS = {"emt": ("ase.calculators.emt", "EMT"), "lj": ("ase.calculators.lj", "LennardJones")}
 PROFILES = {"espresso": "EspressoProfile", "orca": "OrcaProfile"}
 PROGRAMS = ("vasp", "cp2k", *PROFILES)
-UNCONVERGED = re.compile(r"(not|n't|never)\W+(been\W+)?(reach\w*\W+)?converge|unconverged", re.I)
+UNCONVERGED = re.compile(
+    r"(not|n't|never)\W+(\w+\W+)?converg|convergence\W+(\w+\W+)?not|unconverged", re.I
+)
 # One thread per rank: sums of several threads differ in the last bits from run to run.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 

@@ -145,8 +145,8 @@ def close_pairs(atoms: Atoms, reach: float) -> list[tuple[int, int, float]]:
     found = []
     for i, hits in enumerate(tree.query_ball_point(home, reach)):
         for k in hits:
-            if k != i:
-                distance = float(np.linalg.norm(tree.data[k] - home[i]))
+            distance = float(np.linalg.norm(tree.data[k] - home[i]))
+            if k != i and distance < reach:
                 found.append((i, int(owner[k]), distance))
     return sorted(found, key=lambda pair: pair[2])
 

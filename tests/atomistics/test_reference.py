@@ -1,0 +1,217 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import psutil
+import pytest
+from ase import Atoms
+from ase.build import bulk
+
+from atomistics import reference
+from atomistics.md import Protocol, run
+from atomistics.metered import LabelFailedError, Metered
+from atomistics.reference import label, reference_calculator
+from planner.errors import UserError
+
+
+def settings(method="gfn1-xtb", options=None, max_force=50.0, timeout=60.0):
+    return SimpleNamespace(
+        method=method, options=options or {}, max_force=max_force, timeout=timeout
+    )
+
+
+def bn(seed=1, amplitude=0.05):
+    atoms = bulk("BN", "zincblende", a=3.615, cubic=True)
+    atoms.rattle(amplitude, seed=seed)
+    return atoms
+
+
+@pytest.fixture(scope="module")
+def tight():
+    calculator = reference_calculator(settings(options={"accuracy": 0.001}))
+    yield calculator
+    calculator._child.close()
+
+
+@pytest.fixture(scope="module")
+def xtb():
+    calculator = reference_calculator(settings())
+    yield calculator
+    calculator._child.close()
+
+
+def energy(atoms, calculator):
+    return label(atoms, calculator).get_potential_energy()
+
+
+def test_forces_are_minus_the_gradient(tight):
+    forces = label(bn(), tight).get_forces()
+    assert np.abs(forces).max() > 1
+    step = 0.005
+    for atom, axis in ((0, 0), (3, 1), (6, 2)):
+        ends = [bn(), bn()]
+        for frame, sign in zip(ends, (1, -1), strict=True):
+            frame.positions[atom, axis] += sign * step
+        plus, minus = (energy(frame, tight) for frame in ends)
+        assert forces[atom, axis] == pytest.approx(-(plus - minus) / (2 * step), abs=2e-3)
+
+
+@pytest.mark.parametrize(("i", "j", "voigt"), [(0, 0, 0), (2, 2, 2), (1, 2, 3), (0, 1, 5)])
+def test_stress_is_the_strain_derivative(tight, i, j, voigt):
+    atoms = bn()
+    atoms.set_cell(atoms.cell * 0.98, scale_atoms=True)
+    stress = label(atoms, tight).get_stress()
+    step = 0.002
+    energies = []
+    for sign in (1, -1):
+        strain = np.eye(3)
+        strain[i, j] += sign * step / 2
+        strain[j, i] += sign * step / 2
+        frame = atoms.copy()
+        frame.set_cell(atoms.cell @ strain, scale_atoms=True)
+        energies.append(energy(frame, tight))
+    derivative = (energies[0] - energies[1]) / (2 * step) / atoms.get_volume()
+    assert stress[voigt] == pytest.approx(derivative, abs=5e-4)
+
+
+def same(one, two):
+    return (
+        one.get_potential_energy() == two.get_potential_energy()
+        and np.array_equal(one.get_forces(), two.get_forces())
+        and np.array_equal(one.get_stress(), two.get_stress())
+    )
+
+
+def test_labels_do_not_depend_on_history_or_threads(xtb, monkeypatch):
+    """Bit for bit, whatever was computed before, in a new process, asked for two threads."""
+    first = label(bn(2), xtb)
+    label(bn(1), xtb)
+    with pytest.raises(LabelFailedError):
+        label(bn(3, 5.0), xtb)
+    assert same(label(bn(2), xtb), first)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert same(label(bn(2), reference_calculator(settings())), first)
+
+
+def test_md_frames_are_labels(xtb):
+    """A snapshot of reference MD, labelled again, gives the same bits."""
+    outcome = run(bn(), xtb, Protocol("nvt", 300, 4, interval=2))
+    assert (outcome.stop, outcome.reference_calls) == (None, 5)
+    for frame in outcome.frames:
+        assert same(label(frame, xtb), frame)
+
+
+@pytest.mark.parametrize(
+    ("atoms", "options", "kind"),
+    [
+        (bn(), {"max_iterations": 2}, "unconverged"),
+        (Atoms("C2", [[0, 0, 0], [0, 0, 0]], cell=[6, 6, 6], pbc=True), {}, "crashed"),
+        (Atoms("C2", [[0, 0, 0], [0, 0, 0.1]], cell=[6, 6, 6], pbc=True), {}, "forces_too_large"),
+        (Atoms("C2", [[0, 0, 0], [0, 0, np.nan]], cell=[6, 6, 6], pbc=True), {}, "nan"),
+        (Atoms("Og2", [[0, 0, 0], [0, 0, 3]], cell=[6, 6, 6], pbc=True), {}, "crashed"),
+        (Atoms("C2", [[0, 0, 0], [0, 0, 1.4]], cell=[[6, 0, 0], [6, 0, 0], [0, 0, 6]]), {}, None),
+    ],
+)
+def test_failures_are_classified(atoms, options, kind):
+    calculator = reference_calculator(settings(options=options))
+    if kind is None:  # without periodicity the cell does not matter
+        assert label(atoms, calculator).get_forces().shape == (2, 3)
+        return
+    with pytest.raises(LabelFailedError) as caught:
+        label(atoms, calculator)
+    assert caught.value.kind == kind
+    assert "\n" not in str(caught.value)
+
+
+def test_the_wall_clock_limit_kills_the_child(tmp_path):
+    """A call that outlives its limit ends, and the next one is answered by a new child."""
+    calculator = reference_calculator(settings(timeout=0.02))
+    others, before = psutil.Process().children(), time.monotonic()
+    with pytest.raises(LabelFailedError) as caught:
+        label(bn() * (2, 2, 1), calculator)
+    assert caught.value.kind == "timeout"
+    assert time.monotonic() - before < 5
+    assert set(psutil.Process().children()) <= set(others)
+    calculator._timeout = 60
+    assert label(bn(), calculator).get_potential_energy() < 0
+
+
+def test_a_child_that_dies_is_a_crash(xtb):
+    others = set(psutil.Process().children())
+    calculator = reference_calculator(settings())
+    expected = energy(bn(), calculator)
+    (child,) = set(psutil.Process().children()) - others
+    os.kill(child.pid, signal.SIGKILL)
+    with pytest.raises(LabelFailedError) as caught:
+        label(bn(), calculator)
+    assert caught.value.kind == "crashed"
+    assert energy(bn(), calculator) == expected == energy(bn(), xtb)
+
+
+def test_no_child_outlives_a_killed_parent():
+    code = (
+        "from tests.atomistics.test_reference import *; c = reference_calculator(settings());"
+        "label(bn(), c); print(psutil.Process().children()[0].pid, flush=True);"
+        "label(bn() * (3, 3, 3), c)"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": "."}
+    )
+    child = psutil.Process(int(parent.stdout.readline()))
+    time.sleep(0.5)
+    parent.kill()
+    parent.wait()
+    child.wait(timeout=10)
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "words"),
+    [
+        ("dft", {}, "reference.method: 'dft' is unknown; use one of gfn1-xtb"),
+        ("gfn1-xtb", {"acuracy": 1}, "options of gfn1-xtb: tblite has no option acuracy"),
+        ("vasp", {"xc": "pbe"}, "options of vasp: .*command"),
+        ("espresso", {"command": "pw.x"}, "options of espresso: 'pseudo_dir' is missing"),
+        ("orca", {}, "options of orca: 'command' is missing"),
+    ],
+)
+def test_settings_that_cannot_work_are_named(method, options, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("ASE_VASP_COMMAND", "VASP_COMMAND", "VASP_SCRIPT"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UserError, match=words) as caught:
+        label(bn(), reference_calculator(settings(method, options)))
+    assert not isinstance(caught.value, LabelFailedError)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_program_that_fails_keeps_its_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ASE_CONFIG_PATH", str(tmp_path / "none"))
+    options = {"command": "false", "orcasimpleinput": "PBE"}
+    with pytest.raises(LabelFailedError) as caught:
+        label(
+            Atoms("N2", [[0, 0, 0], [0, 0, 1.1]]), reference_calculator(settings("orca", options))
+        )
+    assert caught.value.kind == "crashed"
+    (folder,) = tmp_path.iterdir()
+    assert folder.name in caught.value.detail
+    assert list(folder.glob("*.inp"))
+
+
+@pytest.mark.parametrize("method", ["emt", "lj"])
+def test_methods_of_the_tests_run_in_process(method):
+    metered = Metered(reference_calculator(settings(method)))
+    frame = label(bulk("Cu", cubic=True), metered)
+    assert metered.calls == 1
+    assert frame.get_stress().shape == (6,)
+    assert frame.info == {}
+
+
+def test_words_of_unconverged():
+    for text in ("SCF not converged in 250 cycles", "convergence NOT achieved", "unconverged SCF"):
+        assert reference.failure(RuntimeError(text)).kind == "unconverged"
+    assert reference.failure(RuntimeError("disk full")).kind == "crashed"

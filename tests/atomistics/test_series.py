@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+from ase.build import bulk
+
+from atomistics.metered import LabelFailedError, Metered
+from atomistics.series import compression, rattle_and_relax
+from planner.errors import UserError
+from tests.atomistics.springs import Springs, crystal
+
+
+def test_compression_scales_lengths():
+    atoms = bulk("BN", "zincblende", a=3.6)
+    atoms.info["structure"] = "bn"
+    small, same, large = compression(atoms, [0.9, 1.0, 1.1])
+    assert small.get_volume() == pytest.approx(0.729 * atoms.get_volume())
+    assert np.allclose(small.get_scaled_positions(), atoms.get_scaled_positions())
+    assert np.allclose(same.positions, atoms.positions)
+    assert large.get_distance(0, 1) == pytest.approx(1.1 * atoms.get_distance(0, 1))
+    assert large.info == {"structure": "bn"}
+    with pytest.raises(UserError, match="factor -1 must be above 0"):
+        compression(atoms, [1.0, -1])
+
+
+def test_rattled_frames_and_what_relaxing_makes_of_them():
+    atoms = crystal()
+    metered = Metered(Springs(atoms))
+    frames = rattle_and_relax(atoms, metered, 3, 0.1, 4, seed=5)
+    assert len(frames) == 6
+    assert metered.calls == metered.calculator.calls == 3 * (1 + 4)
+    for rattled, relaxed in zip(frames[::2], frames[1::2], strict=True):
+        assert np.std(rattled.positions - atoms.positions) == pytest.approx(0.1, rel=0.25)
+        assert relaxed.get_potential_energy() < 0.5 * rattled.get_potential_energy()
+        check = relaxed.copy()
+        check.calc = Springs(atoms)
+        assert np.array_equal(check.get_forces(), relaxed.get_forces())
+    again = rattle_and_relax(atoms, Springs(atoms), 3, 0.1, 4, seed=5)
+    assert all(np.array_equal(a.positions, b.positions) for a, b in zip(frames, again, strict=True))
+    more = rattle_and_relax(atoms, Springs(atoms), 4, 0.1, 0, seed=5)
+    assert len(more) == 4
+    assert np.array_equal(more[2].positions, frames[4].positions)
+    assert not np.allclose(more[2].positions, more[3].positions)
+
+
+def test_a_failing_copy_leaves_the_others():
+    atoms = crystal()
+
+    def fault(results):
+        if calculator.calls == 8:  # the third call of the second copy
+            results["forces"][0, 0] = np.nan
+
+    calculator = Springs(atoms, 1, fault)
+    failures = []
+    frames = rattle_and_relax(atoms, calculator, 3, 0.1, 4, seed=5, failures=failures)
+    assert len(frames) == 5
+    assert failures == [(1, "nan", "forces is not finite")]
+    calculator.calls = 0
+    with pytest.raises(LabelFailedError, match="nan: forces is not finite"):
+        rattle_and_relax(atoms, calculator, 3, 0.1, 4, seed=5)
