@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pydantic import Field
+
 from planner.config import Config, Task
 from planner.files import Strict
 from planner.plan import Name
@@ -16,6 +18,7 @@ class StructureInfo(Strict):
     id: Name
     subsystem: Name
     held_out: bool
+    description: str = Field(default="", description="somebody's words, never interpreted")
 
 
 @dataclass(frozen=True)
