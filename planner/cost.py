@@ -53,7 +53,8 @@ def seconds_per_call(situation: Situation) -> float:
         situation.config.reference.seconds_per_call,
         situation.state.spent.reference_calls,
     )
-    return min(guess, situation.core_seconds / calls) if calls else guess
+    seen = situation.core_seconds / calls if calls else 0.0
+    return min(guess, seen) if seen else guess
 
 
 def _sample(section: Sample) -> Cost:

@@ -74,11 +74,12 @@ def _stale(plan: Plan, sit: Situation) -> Iterator[Finding]:
 
 
 def _task(_: Plan, sit: Situation) -> Iterator[Finding]:
-    if sit.task.targets != sit.state.targets:
-        yield "deny", "task.yaml: targets: differ from those the campaign began with; put them back"
+    for key in ("targets", "temperature"):
+        if getattr(sit.task, key) != getattr(sit.state, key):
+            yield "deny", f"task.yaml: {key}: not as the campaign began with; put it back"
     names = {s.name for s in sit.task.subsystems}
     if names != {s.name for s in sit.state.subsystems}:
-        yield "deny", "task.yaml: subsystems: differ from those the campaign began with"
+        yield "deny", "task.yaml: subsystems: not as the campaign began with; put them back"
 
 
 def _evidence(plan: Plan, sit: Situation) -> Iterator[Finding]:
@@ -257,7 +258,7 @@ def _limits(plan: Plan, sit: Situation) -> Iterator[Finding]:
         ("decisions", sit.state.iteration, plan.iteration, limits.decisions),
     ):
         reached = key == "core_hours" and before >= limit
-        if reached or after > limit:
+        if reached or (after > limit and after > before):
             yield "deny", f"limits.{key}: {after:.6g} would exceed {limit:g} ({before:.6g} so far)"
         elif after > WARN_AT * limit:
             yield "warn", f"limits.{key}: {after:.6g} of {limit:g}"

@@ -63,8 +63,10 @@ def reference_sample(
     """MD, compression and rattle with the reference, shortened until it fits its share."""
     settings, room = sit.config.reference_sample, left(sit)
     able = [s for s in subsystems if sit.training(s.name)]
-    for steps in (settings.steps // 2**halving for halving in range(21)) if able else ():
+    for shorter in (1, 2, 4, 8, 16, 32) if able else ():
+        steps = settings.steps // shorter
         moving = steps >= settings.interval
+        middle = len(settings.compression) // 2 % shorter
         plan = Sample(
             method="reference",
             groups=[
@@ -79,8 +81,8 @@ def reference_sample(
             ],
             steps=steps if moving else 0,
             interval=settings.interval,
-            compression=settings.compression,
-            rattle=settings.rattle,
+            compression=settings.compression[middle::shorter],
+            rattle=settings.rattle // shorter,
             amplitude=settings.amplitude,
             relax_steps=settings.relax_steps,
             seed=seed(sit),
@@ -91,8 +93,6 @@ def reference_sample(
             and bound.reference_calls <= share * room.reference_calls
         ):
             return plan if bound.labels else None
-        if not moving:
-            break
     return None
 
 

@@ -10,6 +10,7 @@ is bounded: samplings by `rules.max_rounds`, retries by a count of one or two, a
 from collections.abc import Callable
 
 from planner import ending, parameters
+from planner.beginning import BEGINNING
 from planner.curriculum import (
     Focus,
     focus,
@@ -74,50 +75,6 @@ def budget(sit: Situation) -> Draft | None:
     """Close to a limit: evaluate what there is and end."""
     limit = ending.near(sit)
     return ending.wind_up(sit, limit) if limit else None
-
-
-def first_reference(sit: Situation) -> Draft | None:
-    """Reference MD of every held-out structure, once; what failed, once more."""
-    known = {r.structure for r in sit.state.reference}
-    everyone = [s.id for s in sit.structures if s.held_out]
-    missing = [name for name in everyone if name not in known]
-    failed = [r.structure for r in sit.state.reference if r.status == "failed"]
-    wanted = missing or [name for name in failed if name in everyone]
-    tries = len(sit.outcomes("reference_calc"))
-    if not wanted or tries >= 2:
-        return None
-    section = parameters.reference_calc(sit, wanted)
-    if section is None:
-        return ending.wind_up(sit, "limits.reference_calls leaves no reference MD")
-    why = "have no reference trajectory yet" if missing else "gave none at the first attempt"
-    keys = ("reference.count", *(f"reference.{name}.status" for name in wanted))
-    return Draft(section, f"{len(wanted)} held-out structures {why}.", keys)
-
-
-def no_yardstick(sit: Situation) -> Draft | None:
-    """A target without a reference trajectory cannot be judged."""
-    bare = [s.name for s in sit.targets if not sit.yardsticks(s.name)]
-    if not bare:
-        return None
-    keys = [f"reference.{r.structure}.status" for r in sit.state.reference]
-    reason = f"No reference trajectory of target {', '.join(bare)}: nothing can be validated."
-    return ending.end(sit, "blocked", reason, ("reference.count", *keys))
-
-
-def first_data(sit: Situation) -> Draft | None:
-    """The first data set comes from the reference."""
-    if sit.active:
-        return None
-    tries = sum(s.method == "reference" for s in sit.state.samples)
-    keys = ("datasets.count", "spent.labels")
-    if tries >= 2:
-        reason = f"{tries} samplings with the reference left no usable label."
-        return ending.end(sit, "blocked", reason, keys)
-    section = parameters.reference_sample(sit, sit.state.subsystems, parameters.SHARE_OF_FIRST_DATA)
-    if section is None:
-        reason = "No training structure or too few labels allowed for a first data set."
-        return ending.end(sit, "blocked", reason, keys)
-    return Draft(section, "There are no labels yet: sample every subsystem by reference.", keys)
 
 
 def select(sit: Situation) -> Draft | None:
@@ -275,9 +232,7 @@ def finish(sit: Situation) -> Draft:
 
 RULES: tuple[tuple[str, Rule], ...] = (
     ("R0-budget", budget),
-    ("R1-reference", first_reference),
-    ("R2-no-yardstick", no_yardstick),
-    ("R3-first-data", first_data),
+    *BEGINNING,
     *MENDING,
     ("R7-select", select),
     ("R8-train", train),

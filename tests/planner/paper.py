@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from planner.config import Config, Task
+from planner.config import Task
 from planner.files import parse, read_yaml
 from planner.fold import after
 from planner.plan import Plan
@@ -12,7 +12,6 @@ from planner.results import RESULTS, Result
 from planner.rules import decide
 from planner.situation import Situation, StructureInfo
 from planner.state import start
-
 from tests.planner.simulation import config_of
 
 SOURCE = Path(__file__).parents[1] / "data" / "paper" / "run.yaml"

@@ -4,13 +4,31 @@ import pytest
 
 from planner.cost import price
 from planner.gates import check
-
 from tests.planner.paper import Step, run
 
-TABLE_3 = (
-    "reference_calc sample train sample select_data train sample select_data train sample "
-    "select_data train model_eval sample select_data train sample select_data train model_eval end"
-).split()
+TABLE_3 = [
+    "reference_calc",
+    "sample",
+    "train",
+    "sample",
+    "select_data",
+    "train",
+    "sample",
+    "select_data",
+    "train",
+    "sample",
+    "select_data",
+    "train",
+    "model_eval",
+    "sample",
+    "select_data",
+    "train",
+    "sample",
+    "select_data",
+    "train",
+    "model_eval",
+    "end",
+]
 
 
 def test_all_21_actions() -> None:

@@ -1,0 +1,70 @@
+"""Rules of the beginning: the yardstick first, then the first data set."""
+
+from collections.abc import Callable
+
+from planner import ending, parameters
+from planner.draft import Draft, keys_of
+from planner.situation import Situation
+
+
+def no_structures(sit: Situation) -> Draft | None:
+    """Nothing to learn from or nothing to judge by: seen before anything is spent."""
+    blind = [s.name for s in sit.targets if not sit.held_out(s.name)]
+    if blind:
+        reason = f"Target {', '.join(blind)} has no held-out structure to be judged by."
+        return ending.end(sit, "blocked", reason, keys_of(sit.targets, "role"))
+    if not any(sit.training(s.name) for s in sit.state.subsystems):
+        reason = "Every structure is held out: nothing may be sampled."
+        return ending.end(sit, "blocked", reason, ("subsystems.count",))
+    return None
+
+
+def first_reference(sit: Situation) -> Draft | None:
+    """Reference MD of every held-out structure, once; what failed, once more."""
+    known = {r.structure for r in sit.state.reference}
+    everyone = [s.id for s in sit.structures if s.held_out]
+    missing = [name for name in everyone if name not in known]
+    failed = [r.structure for r in sit.state.reference if r.status == "failed"]
+    wanted = missing or [name for name in failed if name in everyone]
+    tries = len(sit.outcomes("reference_calc"))
+    if not wanted or tries >= 2:
+        return None
+    section = parameters.reference_calc(sit, wanted)
+    if section is None:
+        return ending.wind_up(sit, "limits.reference_calls leaves no reference MD")
+    why = "have no reference trajectory yet" if missing else "gave none at the first attempt"
+    keys = ("reference.count", *(f"reference.{name}.status" for name in wanted))
+    return Draft(section, f"{len(wanted)} held-out structures {why}.", keys)
+
+
+def no_yardstick(sit: Situation) -> Draft | None:
+    """A target without a reference trajectory cannot be judged."""
+    bare = [s.name for s in sit.targets if not sit.yardsticks(s.name)]
+    if not bare:
+        return None
+    keys = [f"reference.{r.structure}.status" for r in sit.state.reference]
+    reason = f"No reference trajectory of target {', '.join(bare)}: nothing can be validated."
+    return ending.end(sit, "blocked", reason, ("reference.count", *keys))
+
+
+def first_data(sit: Situation) -> Draft | None:
+    """The first data set comes from the reference."""
+    if sit.active:
+        return None
+    tries = sum(s.method == "reference" for s in sit.state.samples)
+    keys = ("datasets.count", "spent.labels")
+    if tries >= 2:
+        reason = f"{tries} samplings with the reference left no usable label."
+        return ending.end(sit, "blocked", reason, keys)
+    section = parameters.reference_sample(sit, sit.state.subsystems, parameters.SHARE_OF_FIRST_DATA)
+    if section is None:
+        return ending.wind_up(sit, "the limits leave no room for a first data set")
+    return Draft(section, "There are no labels yet: sample every subsystem by reference.", keys)
+
+
+BEGINNING: tuple[tuple[str, Callable[[Situation], Draft | None]], ...] = (
+    ("R1-no-structures", no_structures),
+    ("R1-reference", first_reference),
+    ("R2-no-yardstick", no_yardstick),
+    ("R3-first-data", first_data),
+)

@@ -1,0 +1,274 @@
+"""Which plans the gates let through, and what they say of the others."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from planner.cost import cost, price
+from planner.errors import GateError
+from planner.gates import check, require
+from planner.plan import Plan
+from planner.rules import decide
+from planner.situation import Situation
+from planner.verdict import conclude
+from tests.planner.states import (
+    COMPONENTS,
+    DATA,
+    END,
+    EVALUATE,
+    JOINT,
+    REFERENCE,
+    SELECT,
+    TRAIN,
+    at,
+    bent,
+    with_last,
+)
+
+
+def edited(situation: Situation, **changes: Any) -> Plan:
+    """The rules' plan with parameters changed by hand."""
+    plan = decide(situation)
+    section = type(plan.parameters).model_validate(plan.parameters.model_dump() | changes)
+    return plan.model_copy(update={plan.action: section})
+
+
+def denied(plan: Plan, situation: Situation) -> str:
+    return "; ".join(f"{v.gate}: {v.detail}" for v in check(plan, situation) if v.verdict == "deny")
+
+
+def warned(plan: Plan, situation: Situation) -> str:
+    return "; ".join(f"{v.gate}: {v.detail}" for v in check(plan, situation) if v.verdict == "warn")
+
+
+def group(**changes: Any) -> list[dict[str, Any]]:
+    base = {"subsystem": "oxide", "structures": ["oxide-t0"], "temperatures": [300],
+            "ensembles": ["nvt"]}  # fmt: skip
+    return [base | changes]
+
+
+@pytest.mark.parametrize("number", range(1, 12))
+def test_plans_of_the_rules_pass(number: int) -> None:
+    sit = at(number)
+    require(decide(sit), sit)
+    assert {v.gate for v in check(decide(sit), sit)} == {
+        "stale", "task", "evidence", "structures", "subsystems", "model", "preconditions",
+        "physics", "limits", "loop",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("number", "changes", "why"),
+    [
+        (REFERENCE, {"structures": ["quartz"]}, "structures: quartz is not in"),
+        (REFERENCE, {"structures": ["oxide-t0"]}, "oxide-t0 is not held out"),
+        (REFERENCE, {"structures": ["oxide-v0", "oxide-v0"]}, "named twice"),
+        (REFERENCE, {"steps": 10, "interval": 11}, "physics: interval"),
+        (COMPONENTS, {"groups": group(structures=["oxide-v0"])}, "oxide-v0 is held out"),
+        (COMPONENTS, {"groups": group(structures=["metal-t0"])}, "belongs to metal, not oxide"),
+        (COMPONENTS, {"groups": group(subsystem="quartz")}, "no subsystem quartz"),
+        (COMPONENTS, {"groups": group(temperatures=[1051])}, "1051 K, oxide allows 1000 K"),
+        (COMPONENTS, {"groups": group(ensembles=[])}, "nothing would be sampled"),
+        (COMPONENTS, {"groups": group() * 2}, "a subsystem is named twice"),
+        (COMPONENTS, {"model": "m099"}, "model: no model m099"),
+        (SELECT, {"samples": ["s099"]}, "no sample s099"),
+        (SELECT, {"samples": ["s002"]}, "s002 was labelled from in iteration 2"),
+        (
+            SELECT,
+            {"groups": [{"subsystem": "joint", "fraction": 0.1}]},
+            "the samples hold no snapshot of joint",
+        ),
+        (SELECT, {"model": "m004"}, "no model m004"),
+        (TRAIN, {"datasets": ["d002", "d099"]}, "no data set d099"),
+        (TRAIN, {"datasets": ["d002", "d002"]}, "named twice"),
+        (TRAIN, {"model": "m001"}, "no model m001"),
+        (EVALUATE, {"structures": ["joint-t0"]}, "joint-t0 is not held out"),
+        (EVALUATE, {"temperature": 400}, "the reference of joint-v0 ran at 300 K"),
+        (EVALUATE, {"model": "m005"}, "no model m005"),
+        (END, {"model": "m003"}, "converged is not reached: joint: m003 was never evaluated"),
+        (END, {"model": None}, "converged is not reached: no model is named"),
+    ],
+)
+def test_plans_edited_to_nonsense_are_denied(number: int, changes: dict, why: str) -> None:
+    sit = at(number)
+    plan = edited(sit, **changes)
+    assert why in denied(plan, sit)
+    with pytest.raises(GateError) as error:
+        require(plan, sit)
+    assert "\n" not in str(error.value)
+    assert f"iterations/{number:03d}/plan.yaml" in str(error.value)
+
+
+def test_a_little_above_the_highest_temperature_is_allowed() -> None:
+    assert not denied(edited(at(COMPONENTS), groups=group(temperatures=[1050])), at(COMPONENTS))
+
+
+@pytest.mark.parametrize("status", ["refused", "rolled_back"])
+def test_models_out_of_use_are_denied(status: str) -> None:
+    plan = decide(at(EVALUATE))
+    sit = with_last(at(EVALUATE), "models", status=status)
+    assert f"m009 is {status.replace('_', ' ')}" in denied(plan, sit)
+
+
+def test_an_evaluation_needs_the_reference_trajectory() -> None:
+    plan = decide(at(EVALUATE))
+    assert "joint-v0 has no reference trajectory" in denied(plan, bent(at(EVALUATE), reference=[]))
+
+
+def test_pruned_data_are_not_trained_on() -> None:
+    plan = decide(at(TRAIN))
+    sit = with_last(at(TRAIN), "datasets", active=False)
+    assert "d005 was pruned" in denied(plan, sit)
+    empty = [d.model_copy(update={"active": False}) for d in at(TRAIN).state.datasets]
+    assert "no label is left" in denied(plan, bent(at(TRAIN), datasets=empty))
+
+
+@pytest.mark.parametrize(
+    ("section", "why"),
+    [
+        ({"models": ["m099"]}, "no model m099"),
+        ({"datasets": ["d099"]}, "no data set d099"),
+        ({"datasets": ["d002", "d005"]}, "nothing would be left to train on"),
+        ({"frames": [{"dataset": "d002", "frames": [10**6]}]}, "d002 has no frame 1000000"),
+        ({"models": ["m003"], "restore": True}, "m003 is ok"),
+        ({"models": ["m003"]}, ""),
+        ({"datasets": ["d005"], "frames": [{"dataset": "d002", "frames": [0]}]}, ""),
+    ],
+)
+def test_prune(section: dict, why: str) -> None:
+    sit = at(JOINT)
+    data = {"iteration": 7, "action": "prune", "reason": "", "evidence": [], "prune": section}
+    plan = Plan.model_validate(data | {"state_sha256": sit.state_sha256})
+    assert (why in denied(plan, sit)) if why else not denied(plan, sit)
+
+
+def test_a_stale_plan_is_denied() -> None:
+    plan = decide(at(JOINT))
+    assert "decided from another state" in denied(plan, replace(at(JOINT), state_sha256="b" * 64))
+    assert "iteration: 7 is given, 8 comes next" in denied(plan, at(8))
+
+
+def test_nothing_runs_after_the_end() -> None:
+    sit = at(END)
+    plan = decide(sit)
+    assert "has ended (converged)" in denied(plan, bent(sit, verdict=conclude(sit.state, plan.end)))
+
+
+def test_targets_and_subsystems_stay_as_they_were() -> None:
+    sit = at(JOINT)
+    easier = sit.task.targets.model_copy(update={"force_mae": 9.0})
+    for change in (
+        {"targets": easier}, {"temperature": 301}, {"subsystems": sit.task.subsystems[:-1]},
+    ):  # fmt: skip
+        other = replace(sit, task=sit.task.model_copy(update=change))
+        assert next(iter(change)) in denied(decide(sit), other)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "why"),
+    [
+        ("spent.labels", -1, "the state says"),
+        ("spent.gold", 1, "no such key"),
+        ("subsystems.quartz.rounds", 1, "no such key"),
+        ("subsystems.oxide.evaluation", "passed", "no such key"),
+        ("models.m006.status", "refused", "the state says 'ok'"),
+        ("datasets.d002.active", 1, "the state says True"),
+        ("subsystems.oxide.rounds", 1, ""),
+        ("subsystems.oxide.early_stop_fraction", 0, ""),
+        ("datasets.d002.active", True, ""),
+        ("models.count", 2, ""),
+        ("models.m006.errors.0.force_mae", 0.10003, ""),
+    ],
+)
+def test_evidence_must_stand_in_the_state(key: str, value: object, why: str) -> None:
+    sit = at(JOINT)
+    data = decide(sit).model_dump() | {"evidence": [{"key": key, "value": value}]}
+    found = denied(Plan.model_validate(data), sit)
+    assert (why in found and key in found) if why else not found
+
+
+@pytest.mark.parametrize(
+    ("number", "key"),
+    [(SELECT, "labels"), (DATA, "reference_calls"), (DATA, "core_hours"), (JOINT, "decisions")],
+)
+def test_limits_deny_and_warn_before(number: int, key: str) -> None:
+    plan, sit = decide(at(number)), at(number)
+    bound = cost(plan, sit)
+    after = {
+        "labels": sit.state.spent.labels + bound.labels,
+        "reference_calls": sit.state.spent.reference_calls + bound.reference_calls,
+        "core_hours": bound.core_seconds / 3600,
+        "decisions": plan.iteration,
+    }[key]
+
+    def limited(limit: float) -> Situation:
+        return at(number, limits={key: limit if key == "core_hours" else int(limit)})
+
+    assert f"limits.{key}" in denied(plan, limited(after - 0.01))
+    assert f"limits.{key}" in warned(plan, limited(after + 0.01))
+    assert not denied(plan, limited(after + 0.01))
+    assert f"limits.{key}" not in warned(plan, limited(after * 2))
+
+
+def test_core_hours_spent_deny_everything_but_the_end() -> None:
+    sit = replace(at(TRAIN), core_seconds=1000 * 3600)
+    assert "limits.core_hours" in denied(decide(at(TRAIN)), sit)
+    assert decide(sit).action == "end"
+    assert not denied(decide(sit), sit)
+
+
+def test_the_third_repetition_without_a_gain_is_denied() -> None:
+    sit = at(COMPONENTS)
+    plan = decide(sit)
+    entry = sit.state.history[-1].model_copy(
+        update={"action": "sample", "fingerprint": plan.fingerprint}
+    )
+    once = bent(sit, history=[*sit.state.history, entry])
+    assert "loop" in warned(plan, once)
+    twice = bent(sit, history=[*sit.state.history, entry, entry])
+    assert "loop: the same sample ran 2 times" in denied(plan, twice)
+    trained = sit.state.history[-1]
+    assert not denied(plan, bent(sit, history=[entry, entry, trained]))
+
+
+def test_a_seed_makes_no_new_plan() -> None:
+    plan = decide(at(COMPONENTS))
+    assert edited(at(COMPONENTS), seed=7).fingerprint == plan.fingerprint
+    assert edited(at(COMPONENTS), steps=70).fingerprint != plan.fingerprint
+
+
+# cost ----------------------------------------------------------------------------------------
+
+
+def test_cost_of_selection_by_error_is_every_candidate() -> None:
+    sit = at(SELECT, select_data={"method": "error"})
+    offered = sum(g.snapshots for g in sit.state.samples[-1].groups)
+    bound = price(decide(sit).select_data, sit.state)
+    assert bound.reference_calls == offered
+    assert bound.labels == sum(round(0.075 * g.snapshots) for g in sit.state.samples[-1].groups)
+    grade = price(decide(at(SELECT)).select_data, sit.state)
+    assert grade.reference_calls == grade.labels == bound.labels
+
+
+def test_cost_of_reference_sampling() -> None:
+    sit = at(DATA)
+    section = decide(sit).sample
+    bound = price(section, sit.state)
+    assert section.method == "reference"
+    assert bound.runs == 6 * (3 * 2 + 2)
+    assert bound.md_steps == 6 * 6 * 200
+    assert bound.reference_calls == 6 * (6 * 201 + 5 + 5 * 3)
+    assert bound.labels == 6 * (6 * 21 + 5 + 5 * 2)
+
+
+def test_cost_of_an_evaluation_is_its_fresh_frames() -> None:
+    bound = price(decide(at(EVALUATE)).model_eval, at(EVALUATE).state)
+    assert (bound.reference_calls, bound.md_steps) == (10, 10000)
+
+
+def test_a_call_costs_what_it_has_cost() -> None:
+    sit = replace(at(EVALUATE), core_seconds=1.0)
+    calls = sit.state.spent.reference_calls
+    assert cost(decide(sit), sit).core_seconds == pytest.approx(10 / calls)
+    assert cost(decide(at(REFERENCE)), at(REFERENCE)).core_seconds == 3 * 501 * 2.0

@@ -1,0 +1,289 @@
+"""What the rules decide when something went wrong, fails, or runs out."""
+
+from dataclasses import replace
+
+import pytest
+
+from planner.cost import price
+from planner.errors import UserError
+from planner.results import FrameSet
+from planner.rules import decide
+from planner.situation import Situation
+from planner.verdict import conclude
+from tests.planner.simulation import SMALL, World, campaign, config_of, structures_of, task_of
+from tests.planner.states import (
+    DATA,
+    END,
+    EVALUATE,
+    JOINT,
+    REFERENCE,
+    SELECT,
+    SELECT_JOINT,
+    TRAIN_JOINT,
+    at,
+    bent,
+    decided,
+    temperatures,
+    with_last,
+    with_subsystem,
+)
+
+# regression ----------------------------------------------------------------------------------
+
+
+def regressed(now: float, before: float) -> Situation:
+    """Before a decision after the second round of the oxide, with a newer model."""
+    sit = at(JOINT)
+    first = sit.state.samples[-1]
+    second = first.model_copy(update={"id": "s007", "model": "m006", "selected_by": 8})
+    sit = bent(sit, samples=[*sit.state.samples, second])
+    sit = with_last(sit, "models", outliers=[FrameSet(dataset="d005", frames=[1, 2])])
+    return with_subsystem(
+        sit, "oxide", rounds=2, early_stop_fraction=now, previous_early_stop_fraction=before
+    )
+
+
+def test_prune_when_stability_fell() -> None:
+    plan = decided(regressed(0.5, 0.25))
+    assert plan.rule == "R5-regression"
+    assert plan.prune.models == ["m006"]
+    assert plan.prune.frames == [FrameSet(dataset="d005", frames=[1, 2])]
+
+
+@pytest.mark.parametrize(("now", "before"), [(0.5, 0.31), (0.2, 0.5), (0.9, 0.8)])
+def test_no_prune_for_less_than_a_regression(now: float, before: float) -> None:
+    assert decide(regressed(now, before)).action != "prune"
+
+
+def test_no_prune_when_the_round_was_hotter_or_the_model_the_same() -> None:
+    sit = regressed(0.5, 0.0)
+    groups = [g.model_copy(update={"temperature_high": 1200}) for g in sit.state.samples[-1].groups]
+    assert decide(with_last(sit, "samples", groups=groups)).action != "prune"
+    assert decide(with_last(sit, "samples", model="m003")).action != "prune"
+
+
+# giving up -----------------------------------------------------------------------------------
+
+
+def test_never_stable_ends_failed_with_the_best_model() -> None:
+    sit = at(JOINT)
+    groups = [g.model_copy(update={"early_stops": g.runs}) for g in sit.state.samples[-1].groups]
+    sit = with_last(sit, "samples", groups=groups)
+    sit = with_subsystem(sit, "oxide", rounds=6, early_stop_fraction=0.7)
+    plan = decided(sit)
+    assert (plan.rule, plan.end.outcome, plan.end.model) == ("R9-give-up", "failed", "m006")
+    assert "oxide" in plan.reason
+    assert "70 %" in plan.reason
+
+
+def test_once_stable_at_use_is_enough_after_the_last_round() -> None:
+    sit = with_subsystem(at(JOINT), "oxide", rounds=6, early_stop_fraction=0.3)
+    assert decided(sit).action != "end"
+
+
+def test_jobs_without_trajectory_are_run_once_more_then_blocked() -> None:
+    sit = at(SELECT)
+    lost = [
+        g.model_copy(update={"failed_runs": g.runs, "early_stops": 0, "snapshots": 0})
+        for g in sit.state.samples[-1].groups
+    ]
+    sit = with_last(sit, "samples", groups=lost)
+    for name in ("oxide", "metal"):
+        sit = with_subsystem(sit, name, early_stop_fraction=None)
+    again = decided(sit)
+    assert (again.action, again.sample.model) == ("sample", "m003")
+    second = sit.state.samples[-1].model_copy(update={"id": "s005"})
+    plan = decided(bent(sit, samples=[*sit.state.samples, second]))
+    assert (plan.rule, plan.end.outcome) == ("R10-lost-jobs", "blocked")
+
+
+def test_unstable_without_a_snapshot_asks_the_reference_once() -> None:
+    sit = at(SELECT)
+    stopped = [
+        g.model_copy(update={"early_stops": g.runs, "snapshots": 0})
+        for g in sit.state.samples[-1].groups
+    ]
+    sit = with_last(sit, "samples", groups=stopped)
+    for name in ("oxide", "metal"):
+        sit = with_subsystem(sit, name, early_stop_fraction=1.0)
+    plan = decided(sit)
+    assert (plan.rule, plan.sample.method) == ("R11-rescue", "reference")
+    assert {g.subsystem for g in plan.sample.groups} == {"oxide", "metal"}
+    first = sit.state.samples[0]
+    plan = decided(bent(sit, samples=[first, first, *sit.state.samples[1:]]))
+    assert plan.end.outcome == "failed"
+
+
+def test_labels_that_always_fail_block_the_campaign() -> None:
+    run = campaign(World(label_fails=1.0), task_of(SMALL), config_of())
+    assert run.states[-1].verdict.outcome == "blocked"
+    assert run.actions == ["reference_calc", "sample", "sample", "end"]
+
+
+# evaluation ----------------------------------------------------------------------------------
+
+
+def failed_evaluation(**changes: object) -> Situation:
+    sit = at(END)
+    record = sit.state.evaluations[-1]
+    seen = [s.model_copy(update={"force_mae": 0.9, **changes}) for s in record.structures]
+    sit = with_last(sit, "evaluations", structures=seen, passed=[], failed=["joint"])
+    return with_subsystem(sit, "joint", evaluation="failed")
+
+
+def test_a_failed_evaluation_samples_what_failed() -> None:
+    plan = decided(failed_evaluation())
+    assert (plan.rule, plan.sample.model) == ("R15-improve", "m009")
+    assert temperatures(plan) == {"joint": (300, 1000)}
+
+
+def test_a_failed_evaluation_is_labelled_more() -> None:
+    sit = with_subsystem(at(SELECT_JOINT), "joint", evaluation="failed")
+    assert decided(sit).select_data.groups[0].fraction == 0.175
+
+
+def test_failing_on_without_new_labels_refits_then_fails() -> None:
+    sit = failed_evaluation()
+    sample = sit.state.samples[-1].model_copy(
+        update={"id": "s011", "model": "m009", "selected_by": 12}
+    )
+    sit = bent(sit, samples=[*sit.state.samples, sample])
+    plan = decided(sit)
+    assert (plan.train.start, plan.train.effort) == ("scratch", "accurate")
+    plan = decided(with_last(sit, "models", parent=None))
+    assert plan.end.outcome == "failed"
+    assert "force_mae" in plan.reason
+
+
+def test_evaluations_are_bounded_by_rounds() -> None:
+    run = campaign(World(misses=1.0), task_of(SMALL), config_of())
+    assert run.states[-1].verdict.outcome == "failed"
+    assert run.states[-1].subsystem("joint").rounds == 6
+
+
+def test_a_failed_job_of_an_evaluation_is_run_again_then_blocked() -> None:
+    sit = failed_evaluation(status="failed", stop="lost")
+    plan = decided(sit)
+    assert (plan.rule, plan.model_eval.structures) == ("R6-evaluation-jobs", ["joint-v0"])
+    twice = [*sit.state.evaluations, sit.state.evaluations[-1]]
+    assert decided(bent(sit, evaluations=twice)).end.outcome == "blocked"
+
+
+def test_an_evaluation_of_a_model_that_is_not_there_counts_for_nothing() -> None:
+    sit = with_last(at(END), "evaluations", model="m099")
+    sit = with_subsystem(sit, "joint", evaluated_model="m099")
+    plan = decided(sit)
+    assert (plan.action, plan.model_eval.model) == ("model_eval", "m009")
+
+
+def test_passed_without_an_evaluation_on_record_is_not_converged() -> None:
+    assert decided(bent(at(END), evaluations=[])).end.outcome == "failed"
+
+
+def test_evaluation_runs_as_long_as_the_targets_ask() -> None:
+    assert decided(at(EVALUATE, md={"timestep": 2.0})).model_eval.steps == 5000
+
+
+# reference -----------------------------------------------------------------------------------
+
+
+def without_reference(situation: Situation, *names: str) -> Situation:
+    return bent(
+        situation,
+        reference=[
+            r.model_copy(update={"status": "failed", "failure": "crashed"})
+            if r.structure in names
+            else r
+            for r in situation.state.reference
+        ],
+    )
+
+
+def test_failed_reference_md_is_tried_once_more() -> None:
+    plan = decided(without_reference(at(DATA), "oxide-v0"))
+    assert plan.reference_calc.structures == ["oxide-v0"]
+
+
+def test_no_reference_for_a_target_blocks_and_for_a_component_does_not() -> None:
+    twice = [*at(DATA).state.history, at(DATA).state.history[-1]]
+    sit = bent(without_reference(at(DATA), "joint-v0"), history=twice)
+    assert decided(sit).end.outcome == "blocked"
+    sit = bent(without_reference(at(DATA), "oxide-v0"), history=twice)
+    assert decided(sit).action == "sample"
+
+
+def test_a_target_without_held_out_structure_blocks_before_anything_is_spent() -> None:
+    structures = structures_of(task_of(SMALL))
+    assert structures[-1].held_out
+    sit = replace(at(REFERENCE), structures=structures[:-1])
+    assert decided(sit).end.outcome == "blocked"
+    sit = replace(at(REFERENCE), structures=[s for s in structures if s.held_out])
+    assert decided(sit).end.outcome == "blocked"
+
+
+# budget --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [{"labels": 60}, {"reference_calls": 3000}, {"decisions": 10}],
+)
+def test_a_budget_at_its_end_trains_evaluates_and_ends(limits: dict[str, int]) -> None:
+    config = config_of(limits=limits, reference_sample={"steps": 40, "rattle": 0})
+    run = campaign(World(unstable=0.5, learning=1.0), task_of(SMALL), config)
+    state = run.states[-1]
+    assert state.verdict.outcome in ("budget_exhausted", "converged")
+    assert run.plans[-1].rule == "R0-budget"
+    assert run.actions[-2:] == ["model_eval", "end"]
+    assert state.spent.labels <= config.limits.labels
+    assert state.spent.reference_calls <= config.limits.reference_calls
+    assert len(run.plans) <= config.limits.decisions
+
+
+def test_core_hours_nearly_spent_leave_room_for_the_evaluation() -> None:
+    sit = replace(at(TRAIN_JOINT), core_seconds=0.95 * 1000 * 3600)
+    assert decided(sit).train.effort == "accurate"
+    sit = replace(at(EVALUATE), core_seconds=0.95 * 1000 * 3600)
+    assert decided(sit).action == "model_eval"
+    sit = replace(at(EVALUATE), core_seconds=1000 * 3600)
+    assert decided(sit).end.outcome == "budget_exhausted"
+
+
+def test_the_last_decision_is_the_end() -> None:
+    for number in range(2, END):
+        sit = at(number, limits={"decisions": number})
+        assert decided(sit).action == "end"
+
+
+def test_selection_is_cut_to_the_labels_left() -> None:
+    spent = at(SELECT).state.spent.labels
+    sit = at(SELECT, limits={"labels": spent + 40, "reference_calls": 10**6})
+    assert decided(sit).select_data.max_labels == 40
+
+
+def test_ranking_by_error_gives_way_to_grades_when_it_costs_too_much() -> None:
+    plan = decided(at(SELECT, select_data={"method": "error"}))
+    assert plan.select_data.method == "error"
+    spent = at(SELECT).state.spent.reference_calls
+    sit = at(SELECT, select_data={"method": "error"}, limits={"reference_calls": spent + 1000})
+    assert decided(sit).select_data.method == "grade"
+
+
+def test_the_first_data_set_leaves_labels_for_learning() -> None:
+    sit = at(DATA, limits={"labels": 100})
+    assert 0 < price(decided(sit).sample, sit.state).labels <= 75
+    assert decided(at(DATA, limits={"labels": 2})).end.outcome == "budget_exhausted"
+
+
+def test_converged_is_said_however_the_end_comes() -> None:
+    sit = replace(at(END), core_seconds=1e9)
+    plan = decided(sit)
+    assert plan.end.outcome == "converged"
+    assert conclude(sit.state, plan.end).outcome == "converged"
+
+
+def test_nothing_is_decided_after_the_end() -> None:
+    sit = at(END)
+    sit = bent(sit, verdict=conclude(sit.state, decide(sit).end))
+    with pytest.raises(UserError, match="has ended"):
+        decide(sit)

@@ -1,0 +1,63 @@
+"""Targets held against evaluations."""
+
+import pytest
+
+from planner.plan import End
+from planner.verdict import conclude, open_targets, shortfalls
+from tests.planner.states import END, at, with_last
+
+SEEN = at(END).state.evaluations[-1].structures[0]
+TARGETS = at(END).state.targets
+
+
+@pytest.mark.parametrize(
+    ("changes", "role", "missed"),
+    [
+        ({}, "target", []),
+        ({"force_mae": 0.15}, "target", []),
+        ({"force_mae": 0.151}, "target", ["force_mae"]),
+        ({"force_mae": 0.29}, "component", []),
+        ({"force_mae": 0.31}, "component", ["force_mae"]),
+        ({"force_mae": None}, "target", ["force_mae"]),
+        ({"fresh_force_mae": 0.2}, "target", ["fresh_force_mae"]),
+        ({"fresh_force_mae": None}, "target", ["fresh_force_mae"]),
+        ({"fresh_force_mae": None, "fresh_frames": 0}, "target", []),
+        ({"energy_mae": 0.021}, "target", ["energy_mae"]),
+        ({"density_deviation": -0.021}, "target", ["density_deviation"]),
+        ({"density_deviation": -0.019}, "target", []),
+        ({"rdf_overlap": 0.79}, "target", ["rdf_overlap"]),
+        ({"rdf_overlap": 0.61}, "component", []),
+        ({"rdf_overlap": None}, "component", ["rdf_overlap"]),
+        ({"status": "early_stop", "stop": "grade"}, "component", ["early_stop"]),
+        ({"picoseconds": 9.0}, "target", ["ps of MD"]),
+        ({"picoseconds": 9.0}, "component", []),
+    ],
+)
+def test_shortfalls(changes: dict, role: str, missed: list[str]) -> None:
+    found = shortfalls(SEEN.model_copy(update=changes), role, TARGETS)
+    assert len(found) == len(missed)
+    assert all(word in line for word, line in zip(missed, found, strict=True))
+
+
+def test_converged_is_granted_by_the_last_evaluation_only() -> None:
+    state = at(END).state
+    asked = End(outcome="converged", model="m009", recommendation="")
+    assert conclude(state, asked).outcome == "converged"
+    bad = SEEN.model_copy(update={"force_mae": 0.9})
+    later = with_last(at(END), "evaluations", structures=[bad]).state
+    twice = state.model_copy(update={"evaluations": [*state.evaluations, *later.evaluations]})
+    assert conclude(twice, asked).outcome == "failed"
+    back = state.model_copy(update={"evaluations": [*later.evaluations, *state.evaluations]})
+    assert conclude(back, asked).outcome == "converged"
+
+
+def test_another_models_evaluation_does_not_count() -> None:
+    assert open_targets(at(END).state, "m006") == ["joint: m006 was never evaluated on it"]
+    asked = End(outcome="converged", model="m006", recommendation="")
+    assert conclude(at(END).state, asked).outcome == "failed"
+
+
+@pytest.mark.parametrize("outcome", ["blocked", "failed", "budget_exhausted"])
+def test_other_ends_stand_as_asked(outcome: str) -> None:
+    asked = End(outcome=outcome, model="m009", recommendation="")
+    assert conclude(at(END).state, asked).outcome == outcome
