@@ -16,11 +16,16 @@ from mtp.optimisers import State
 
 @dataclass(frozen=True)
 class Progress:
-    """What a training has reached beside the optimiser's state."""
+    """What a training has reached: the optimiser's state, and what decides when to end.
+
+    reference: loss at the last end of a window; best_*: the coefficients of the lowest validation
+    loss and the iteration that reached them.
+    """
 
     state: State
     scaling: float
     best_x: np.ndarray
+    reference: float = float("inf")
     best_validation: float = float("inf")
     best_iteration: int = 0
 

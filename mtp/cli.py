@@ -8,7 +8,7 @@ from importlib import import_module
 from mtp.arguments import Verb, parse, unknown
 from mtp.errors import MTPError
 
-MODULES = ("evaluation", "grades", "conversion", "relaxation")
+MODULES = ("train", "evaluation", "grades", "conversion", "relaxation")
 RANK_VARIABLES = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
 
 

@@ -6,12 +6,23 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-DECREASE, CURVATURE, MOST_EVALUATIONS = 1e-4, 0.9, 25
+MOST_EVALUATIONS = 25
 
 ValueAndGradient = Callable[[NDArray[np.float64]], tuple[float, NDArray[np.float64]]]
 
 
-@dataclass
+@dataclass(frozen=True)
+class Wolfe:
+    """Accepted: value below start + decrease * step * slope, |slope| below curvature * |slope|."""
+
+    decrease: float
+    curvature: float
+
+
+EXACT, LOOSE = Wolfe(0.1, 0.5), Wolfe(1e-4, 0.9)
+
+
+@dataclass(frozen=True)
 class Point:
     """A point on the line: step, value, slope along the line, and the full point with gradient."""
 
@@ -23,21 +34,25 @@ class Point:
 
 
 def wolfe_point(
-    function: ValueAndGradient, start: Point, direction: NDArray[np.float64], first_step: float
+    function: ValueAndGradient,
+    start: Point,
+    direction: NDArray[np.float64],
+    first_step: float = 1.0,
+    wolfe: Wolfe = LOOSE,
 ) -> Point | None:
     """A point along `direction` with the strong Wolfe conditions, or at least a lower value.
 
     None where no step lowers the value: converged to rounding. A value that is not finite counts
     as infinitely high, so a step into it is cut back.
     """
-    return _Search(function, start, direction).run(first_step)
+    return _Search(function, start, direction, wolfe).run(first_step)
 
 
 class _Search:
     def __init__(
-        self, function: ValueAndGradient, start: Point, direction: NDArray[np.float64]
+        self, function: ValueAndGradient, start: Point, direction: NDArray[np.float64], wolfe: Wolfe
     ) -> None:
-        self.function, self.start, self.direction = function, start, direction
+        self.function, self.start, self.direction, self.wolfe = function, start, direction, wolfe
         self.evaluations = 0
         self.lowest = start
 
@@ -48,7 +63,7 @@ class _Search:
             rising = previous is not self.start and point.value >= previous.value
             if self.too_high(point) or rising:
                 return self.zoom(previous, point)
-            if abs(point.slope) <= -CURVATURE * self.start.slope:
+            if abs(point.slope) <= -self.wolfe.curvature * self.start.slope:
                 return point
             if point.slope >= 0:
                 return self.zoom(point, previous)
@@ -65,7 +80,7 @@ class _Search:
             if self.too_high(point) or point.value >= low.value:
                 high = point
                 continue
-            if abs(point.slope) <= -CURVATURE * self.start.slope:
+            if abs(point.slope) <= -self.wolfe.curvature * self.start.slope:
                 return point
             if point.slope * width >= 0:
                 high = low
@@ -86,7 +101,7 @@ class _Search:
         return point
 
     def too_high(self, point: Point) -> bool:
-        bound = self.start.value + DECREASE * point.step * self.start.slope
+        bound = self.start.value + self.wolfe.decrease * point.step * self.start.slope
         return not point.value <= bound
 
     def improved(self) -> Point | None:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mtp.cfg import Configuration
+from mtp.configuration import Configuration
+from mtp.engine import Targets, Weights
 from mtp.errors import MTPError
 
 REGULARISATION = 1e-10
@@ -36,38 +37,23 @@ class LossWeights:
     penalty_weight: float = 1e-6
 
 
-@dataclass(frozen=True)
-class Labels:
-    """Targets and weights of C configurations with A atoms in all; no label has weight zero.
-
-    energies (C,) eV, forces (A, 3) eV/angstrom, stresses (C, 6) PlusStress in eV; energy_weights
-    (C,), force_weights (A,), stress_weights (C, 6): the off-diagonal components count twice.
-    """
-
-    energies: NDArray[np.float64]
-    forces: NDArray[np.float64]
-    stresses: NDArray[np.float64]
-    energy_weights: NDArray[np.float64]
-    force_weights: NDArray[np.float64]
-    stress_weights: NDArray[np.float64]
-
-
-def labels_of(configurations: Sequence[Configuration], weights: LossWeights) -> Labels:
-    """Targets and loss weights of `configurations`, in their order."""
+def labels_of(
+    configurations: Sequence[Configuration], weights: LossWeights
+) -> tuple[Targets, Weights]:
+    """Targets and loss weights of `configurations` in their order; no label has weight zero."""
     sizes = np.array([len(c) for c in configurations], float)
     own = np.array([configuration_weight(c) for c in configurations])
-    present = np.array([[c.energy is not None, c.stress is not None] for c in configurations])
-    six = np.array([1.0, 1.0, 1.0, 2.0, 2.0, 2.0])
-    stress = own * present[:, 1] * weights.stress_weight / sizes
-    return Labels(
-        energies=np.array([c.energy or 0.0 for c in configurations]),
-        forces=np.concatenate([_forces(c) for c in configurations]),
-        stresses=np.array([np.zeros(6) if c.stress is None else c.stress for c in configurations]),
-        energy_weights=own
-        * present[:, 0]
-        * (weights.energy_weight / sizes**weights.weight_scaling),
-        force_weights=np.concatenate([_force_weights(c, weights) for c in configurations]),
-        stress_weights=stress[:, None] * six,
+    energy = own * weights.energy_weight / sizes**weights.weight_scaling
+    stress = own * weights.stress_weight / sizes
+    targets = Targets(
+        np.array([c.energy or 0.0 for c in configurations]),
+        np.concatenate([_forces(c) for c in configurations]),
+        np.array([np.zeros(6) if c.stress is None else c.stress for c in configurations]),
+    )
+    return targets, Weights(
+        energy * [c.energy is not None for c in configurations],
+        np.concatenate([_force_weights(c, weights) for c in configurations]),
+        stress * [c.stress is not None for c in configurations],
     )
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 from mtp.errors import MTPError
-from mtp.line_search import Point, wolfe_point
+from mtp.line_search import EXACT, LOOSE, Point, Wolfe, wolfe_point
 
 LINEAR_SOLVES = (25, 70, 100, 150, 250, 400)
 SMALLEST_DAMPING, LARGEST_DAMPING = 1e-8, 1e6
@@ -28,8 +28,11 @@ class Problem(Protocol):
         """f and its gradient (n,) at x."""
         ...
 
-    def curvature(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Gauss-Newton matrix (n, n) of f: the Hessian without second derivatives of residuals."""
+    def curvature(self, x: NDArray[np.float64], batch: int) -> NDArray[np.float64]:
+        """Gauss-Newton matrix (n, n) of f: the Hessian without second derivatives of residuals.
+
+        May come from a part of the residuals that `batch` = 0, 1, 2, ... chooses.
+        """
         ...
 
     def solve_linear(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -48,6 +51,7 @@ class State:
     iteration: int = 0
     damping: float = 1.0
     age: int = 0
+    refreshes: int = 0
     evaluations: int = 0
 
 
@@ -71,7 +75,7 @@ def bfgs(problem: Problem, state: State) -> Iterator[State]:
     while True:
         if state.iteration in LINEAR_SOLVES:
             state = _solved(problem, state)
-        following = _quasi_newton_step(problem, state)
+        following = _quasi_newton_step(problem, state, EXACT)
         if following is None:
             return
         state = replace(following, iteration=state.iteration + 1)
@@ -86,9 +90,9 @@ def _solved(problem: Problem, state: State) -> State:
     return replace(state, x=x, value=value, gradient=gradient, evaluations=state.evaluations + 1)
 
 
-def _quasi_newton_step(problem: Problem, state: State, first_step: float = 1.0) -> State | None:
+def _quasi_newton_step(problem: Problem, state: State, wolfe: Wolfe) -> State | None:
     """One step along -H g with the BFGS update of H; None where no step lowers the value."""
-    gradient, matrix = state.gradient, state.inverse_hessian
+    gradient, matrix, first_step = state.gradient, state.inverse_hessian, 1.0
     if matrix is None:
         norm = float(np.linalg.norm(gradient))
         if norm == 0.0:
@@ -101,7 +105,7 @@ def _quasi_newton_step(problem: Problem, state: State, first_step: float = 1.0) 
         return None
     counted = _Counted(problem.value_and_gradient)
     start = Point(0.0, state.value, slope, state.x, gradient)
-    point = wolfe_point(counted, start, direction, first_step)
+    point = wolfe_point(counted, start, direction, first_step, wolfe)
     if point is None:
         return None
     return replace(
@@ -131,7 +135,7 @@ def _updated(
     if curvature <= 1e-12 * float(np.linalg.norm(s) * np.linalg.norm(y)):
         return matrix
     if matrix is None:
-        matrix = np.eye(len(s)) * (curvature / float(y @ y))
+        matrix = np.eye(len(s))
     product = matrix @ y
     factor = (1.0 + float(y @ product) / curvature) / curvature
     cross = np.outer(product / curvature, s)
@@ -151,7 +155,7 @@ def gauss_newton(problem: Problem, state: State, refresh: int = 4) -> Iterator[S
     while True:
         if state.inverse_hessian is None or state.age >= refresh:
             state = _refreshed(problem, state)
-        following = _quasi_newton_step(problem, state)
+        following = _quasi_newton_step(problem, state, LOOSE)
         if following is None:
             if state.age == 0 and state.damping >= LARGEST_DAMPING:
                 return
@@ -168,7 +172,7 @@ def gauss_newton(problem: Problem, state: State, refresh: int = 4) -> Iterator[S
 
 
 def _refreshed(problem: Problem, state: State) -> State:
-    matrix = problem.curvature(state.x)
+    matrix = problem.curvature(state.x, state.refreshes)
     damping = np.diag(matrix).copy()
     damping[: problem.linear_start] *= state.damping
     damping[problem.linear_start :] *= SMALLEST_DAMPING
@@ -178,7 +182,7 @@ def _refreshed(problem: Problem, state: State) -> State:
         return _refreshed(problem, replace(state, damping=4.0 * max(state.damping, 1e-6)))
     inverse, _ = lapack.dpotri(factor, lower=True)
     inverse = np.tril(inverse) + np.tril(inverse, -1).T
-    return replace(state, inverse_hessian=inverse, age=0)
+    return replace(state, inverse_hessian=inverse, age=0, refreshes=state.refreshes + 1)
 
 
 def _adapted(state: State, following: State) -> float:

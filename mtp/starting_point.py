@@ -30,7 +30,7 @@ def with_species(potential: Potential, present: set[int], rng: np.random.Generat
         ]
     if missing:
         raise MTPError(
-            f"species {', '.join(map(str, missing))} of the potential do not occur in the training "
+            f"species {', '.join(map(str, missing))} of the potential not present in the training "
             "set; add configurations with them or renumber the types"
         )
     if not potential.trained:

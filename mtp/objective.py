@@ -1,0 +1,199 @@
+"""The training loss over all ranks: every rank holds its share of the data, rank 0 optimises."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import lstsq
+
+from mtp.configuration import Configuration
+from mtp.engine import Engine, Neighbours, Targets, Weights, neighbours
+from mtp.loss import LossWeights, Penalty, labels_of
+from mtp.parallel import Ranks, balanced_shares
+from mtp.potential import Potential
+from mtp.starting_point import balanced_scaling
+
+ROWS_PER_PARAMETER = 12
+MOST_BATCHES = 8
+SMALLEST_RATIO = 1e-10
+
+Labelled = tuple[Neighbours, Targets, Weights]
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What one rank gets: its configurations in batches, its part of the validation set."""
+
+    potential: Potential
+    batches: list[list[Configuration]]
+    validation: list[Configuration]
+    weights: LossWeights
+
+
+class Share:
+    """The part of the sums that one rank computes; every method returns a flat array."""
+
+    def __init__(self, assignment: Assignment) -> None:
+        self.potential = assignment.potential
+        self.engine = Engine(assignment.potential)
+        cutoff = assignment.potential.max_dist
+
+        def labelled(configurations: list[Configuration]) -> Labelled:
+            labels = labels_of(configurations, assignment.weights)
+            return neighbours(configurations, cutoff), *labels
+
+        self.batches = [labelled(batch) if batch else None for batch in assignment.batches]
+        self.validation = labelled(assignment.validation) if assignment.validation else None
+
+    def take(self, potential: Potential) -> NDArray[np.float64]:
+        """Go on with another potential of the same basis and cutoff (its scaling has changed)."""
+        self.potential, self.engine = potential, Engine(potential)
+        return np.zeros(1)
+
+    def loss_and_gradient(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(1 + n,): summed loss and its gradient."""
+        self.engine.update(x)
+        total = np.zeros(1 + len(x))
+        for batch in filter(None, self.batches):
+            loss = self.engine.loss_and_gradient(*batch)
+            total[0] += loss.value
+            total[1:] += loss.gradient
+        return total
+
+    def linear_system(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(m * m + m,): summed normal matrix and right-hand side of the linear coefficients."""
+        self.engine.update(x)
+        size = len(x) - self.potential.slices.species.start
+        total = np.zeros(size * size + size)
+        for batch in filter(None, self.batches):
+            system = self.engine.linear_system(*batch)
+            total += np.concatenate([system.matrix.ravel(), system.vector])
+        return total
+
+    def gauss_newton(self, x: NDArray[np.float64], batch: int) -> NDArray[np.float64]:
+        """(n * n,): summed Gauss-Newton matrix of one batch."""
+        if self.batches[batch] is None:
+            return np.zeros(len(x) ** 2)
+        self.engine.update(x)
+        return self.engine.gauss_newton(*self.batches[batch]).matrix.ravel()
+
+    def validate(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(1,): summed loss of the validation set, without penalty."""
+        self.engine.update(x)
+        return np.array([self.engine.loss(*self.validation).value if self.validation else 0.0])
+
+
+class Objective:
+    """`optimisers.Problem` on rank 0: loss per configuration, summed over ranks, and penalty."""
+
+    def __init__(
+        self,
+        ranks: Ranks,
+        potential: Potential,
+        training: Sequence[Configuration],
+        validation: Sequence[Configuration],
+        weights: LossWeights,
+        loads: Sequence[int],
+    ) -> None:
+        rng = np.random.default_rng(len(training))
+        rows = sum(1 + 3 * len(c) + 6 for c in training)
+        wanted = rows // (ROWS_PER_PARAMETER * potential.parameter_count)
+        count = int(np.clip(wanted, 1, min(MOST_BATCHES, len(training))))
+        batch_of = rng.permutation(len(training)) % count
+        shares = balanced_shares(loads, ranks.size)
+        parts = [list(validation[rank :: ranks.size]) for rank in range(ranks.size)]
+        assignments = [
+            Assignment(
+                potential,
+                [[training[i] for i in share if batch_of[i] == batch] for batch in range(count)],
+                part,
+                weights,
+            )
+            for share, part in zip(shares, parts, strict=True)
+        ]
+        self.ranks, self.potential = ranks, potential
+        self.batch_sizes, self.next_batch = np.bincount(batch_of, minlength=count), 0
+        self.size, self.validation_size = len(training), len(validation)
+        self.penalty = Penalty(potential.radial_shape, weights.penalty_weight)
+        self.linear_start = potential.slices.species.start
+        self.share = Share(ranks.scatter(assignments))
+
+    def value_and_gradient(self, x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        """Loss per configuration plus penalty, and its gradient (n,)."""
+        total = self._sum("loss_and_gradient", x) / self.size
+        penalty, gradient = self.penalty.value_and_gradient(x)
+        return float(total[0]) + penalty, total[1:] + gradient
+
+    def curvature(self, x: NDArray[np.float64], batch: int) -> NDArray[np.float64]:
+        """Gauss-Newton matrix (n, n) from one batch of the data, the batches taken in turn.
+
+        A batch has at least 12 residuals per coefficient, enough for a good preconditioner at a
+        fraction of the cost; the gradient always comes from all data.
+        """
+        batch %= len(self.batch_sizes)
+        matrix = self._sum("gauss_newton", x, batch).reshape(len(x), len(x))
+        return 2.0 / self.batch_sizes[batch] * matrix + self.penalty.curvature(x)
+
+    def solve_linear(
+        self, x: NDArray[np.float64], free: slice = slice(None)
+    ) -> NDArray[np.float64]:
+        """x with the species and moment coefficients `free` at their exact minimum."""
+        matrix, vector = self._linear_system(x)
+        fixed = x[self.linear_start :].copy()
+        fixed[free] = 0.0
+        matrix, vector = matrix[free, free], (vector - matrix @ fixed)[free]
+        scale = 1.0 / np.sqrt(np.maximum(np.diag(matrix), 1e-300))
+        damped = matrix * np.outer(scale, scale) + SMALLEST_RATIO * np.eye(len(vector))
+        fixed[free] = scale * lstsq(damped, scale * vector)[0]
+        return np.concatenate([x[: self.linear_start], fixed])
+
+    def rescale(self) -> Potential:
+        """Give the potential the scaling at which all degrees weigh alike."""
+        matrix, _ = self._linear_system(self.potential.parameters)
+        diagonal = np.diag(matrix)[self.potential.species_count :]
+        return self.take_scaling(balanced_scaling(self.potential, diagonal))
+
+    def take_scaling(self, scaling: float) -> Potential:
+        """Give the potential another scaling, on every rank."""
+        self.potential = replace(self.potential, scaling=scaling)
+        self._sum("take", self.potential)
+        return self.potential
+
+    def validation_loss(self, x: NDArray[np.float64]) -> float:
+        """Loss per configuration of the validation set, without penalty."""
+        return float(self._sum("validate", x)[0]) / self.validation_size
+
+    def close(self) -> None:
+        """Let the other ranks go."""
+        self.ranks.broadcast(None)
+
+    def _linear_system(
+        self, x: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        size = len(x) - self.linear_start
+        total = self._sum("linear_system", x)
+        return total[: size * size].reshape(size, size), total[size * size :]
+
+    def _sum(self, operation: str, *arguments: object) -> NDArray[np.float64]:
+        self.ranks.broadcast((operation, arguments))
+        return self.ranks.sum(getattr(self.share, operation)(*arguments))
+
+
+def serve(ranks: Ranks) -> None:
+    """What every rank but the first does: compute its share of what rank 0 asks for."""
+    share = Share(ranks.scatter(None))
+    while (command := ranks.broadcast(None)) is not None:
+        operation, arguments = command
+        ranks.sum(getattr(share, operation)(*arguments))
+
+
+def survey(configurations: Sequence[Configuration], cutoff: float) -> tuple[list[int], float]:
+    """Pairs of each configuration, the measure of its work; the shortest distance (angstrom)."""
+    loads, shortest = [], np.inf
+    for configuration in configurations:
+        vectors, _ = neighbours([configuration], cutoff).kernel.pairs()
+        loads.append(len(vectors) + len(configuration))
+        if len(vectors):
+            shortest = min(shortest, float(np.min(np.sum(vectors**2, axis=1)) ** 0.5))
+    return loads, shortest
