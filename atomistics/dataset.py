@@ -57,6 +57,14 @@ def append(path: Path, frames: Sequence[Atoms]) -> int:
     return total
 
 
+def write(path: Path, frames: Sequence[Atoms]) -> None:
+    """A new file of these frames in place of any old one, whole or not at all."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.unlink(missing_ok=True)
+    append(temporary, frames)
+    temporary.replace(path)
+
+
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     overlay = Overlay(path)

@@ -297,3 +297,18 @@ def test_full_disk_loses_nothing(tmp_path):
     assert digest(path) == before
     assert [p.name for p in tmp_path.iterdir()] == ["train.h5"]
     assert dataset.append(path, sample(1)) == 201
+
+
+def test_write_replaces_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "runs" / "a.h5"
+    dataset.write(path, sample(5))
+    dataset.write(path, sample(3, seed=1))
+    assert dataset.count(path) == 3
+    before = digest(path)
+    with monkeypatch.context() as patch, contextlib.suppress(Killed):
+        patch.setattr(journal, "_apply", dies_at(journal._apply, 0))
+        dataset.write(path, sample(4))
+    assert digest(path) == before
+    dataset.write(path, sample(4))
+    assert dataset.count(path) == 4
+    assert [p.name for p in path.parent.iterdir()] == ["a.h5"]
