@@ -12,6 +12,8 @@ from mtp.errors import MTPError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+MOST_SPECIES = 1000
+
 
 class Structure(Protocol):
     """What the engine needs of a configuration: Å; a row of `cell` counts if it is periodic."""
@@ -51,8 +53,10 @@ class Neighbours:
         """Append one; MTPError if it has no meaning (NaN, flat cell, coinciding atoms)."""
         types = np.asarray(configuration.types)
         positions = np.asarray(configuration.positions, float).reshape(-1, 3)
-        if types.shape != positions.shape[:1] or (types < 0).any():
-            raise MTPError(f"configuration {len(self) + 1}: types do not fit the positions")
+        if types.shape != positions.shape[:1]:
+            raise MTPError(f"configuration {len(self) + 1}: one type per position is needed")
+        if ((types < 0) | (types >= MOST_SPECIES)).any():
+            raise MTPError(f"configuration {len(self) + 1}: types must be 0 to {MOST_SPECIES - 1}")
         periodic = [bool(flag) for flag in np.broadcast_to(configuration.pbc, 3)]
         cell = _full_cell(configuration.cell, periodic)
         try:

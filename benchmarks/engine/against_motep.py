@@ -170,7 +170,7 @@ def labelled(configuration: Configuration) -> Atoms:
 
 
 def operations(potential: Potential, pairs: float) -> tuple[float, float]:
-    """Floating-point operations per atom of EFS and of loss with gradient, as this kernel does them.
+    """Floating-point operations per atom of EFS and of loss with gradient in this kernel.
 
     Per neighbour: Chebyshev recurrences, two sums per radial function, one product per monomial,
     then a multiplication and an addition per moment and pass; per product of the graph 3 operations

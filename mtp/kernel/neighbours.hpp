@@ -82,9 +82,9 @@ public:
                                             " is not finite");
         Bins bins(cell, periodic, positions, atoms, cutoff);
         unpad();
+        count_.resize(atoms ? *std::max_element(type, type + atoms) + 2 : 1);
         for (int i = 0; i < atoms; ++i) {
-            bins.around(i, found_);
-            append_sorted(type);
+            append_sorted(type, bins.around(i, found_));
         }
         types.insert(types.end(), type, type + atoms);
         atom_begin.push_back(int64_t(types.size()));
@@ -116,15 +116,23 @@ private:
             sort(atoms);
         }
 
-        void around(int i, std::vector<Pair> &found) const {
-            found.clear();
-            const Vector &center = wrapped_[i];
-            int at[3];
-            for (int d = 0; d < 3; ++d) at[d] = bin_of(i, d);
-            for (int a = at[0] - reach_[0]; a <= at[0] + reach_[0]; ++a)
-                for (int b = at[1] - reach_[1]; b <= at[1] + reach_[1]; ++b)
-                    for (int c = at[2] - reach_[2]; c <= at[2] + reach_[2]; ++c)
-                        scan({a, b, c}, i, center, found);
+        size_t around(int i, std::vector<Pair> &found) {
+            count_ = 0;
+            for (int d = 0; d < 3; ++d) reachable(i, d);
+            for (const Slice &a : slices_[0])
+                for (const Slice &b : slices_[1]) {
+                    const int row = (a.bin * number_[1] + b.bin) * number_[2];
+                    double shift[3];
+                    for (int k = 0; k < 3; ++k) shift[k] = a.shift[k] + b.shift[k] - wrapped_[i][k];
+                    for (const Slice &c : slices_[2]) {
+                        const double at[3] = {shift[0] + c.shift[0], shift[1] + c.shift[1],
+                                              shift[2] + c.shift[2]};
+                        scan(row + c.bin, i, a.home && b.home && c.home, at, found);
+                    }
+                }
+            if (closest_ < 1e-8)
+                throw std::invalid_argument("atom " + std::to_string(i + 1) + " coincides with another");
+            return count_;
         }
 
     private:
@@ -175,29 +183,37 @@ private:
                 members_[next[bin[i]]++] = {wrapped_[i][0], wrapped_[i][1], wrapped_[i][2], i};
         }
 
-        void scan(std::array<int, 3> at, int i, const Vector &center, std::vector<Pair> &found) const {
-            double shift[3] = {-center[0], -center[1], -center[2]};
-            bool home = true;
-            for (int d = 0; d < 3; ++d) {
-                const int image = at[d] >= 0 ? at[d] / number_[d] : -((number_[d] - 1 - at[d]) / number_[d]);
-                if (image == 0) continue;
-                if (!periodic_[d]) return;
-                home = false;
-                at[d] -= image * number_[d];
-                for (int k = 0; k < 3; ++k) shift[k] += image * frame_.row[d][k];
+        // Bins within reach along one direction, with the shift of the image they are in.
+        void reachable(int i, int d) {
+            slices_[d].clear();
+            const int own = bin_of(i, d);
+            for (int at = own - reach_[d]; at <= own + reach_[d]; ++at) {
+                const int image = at >= 0 ? at / number_[d] : -((number_[d] - 1 - at) / number_[d]);
+                if (image != 0 && !periodic_[d]) continue;
+                slices_[d].push_back({at - image * number_[d], image == 0, scaled(frame_.row[d], image)});
             }
-            const int bin = (at[0] * number_[1] + at[1]) * number_[2] + at[2];
-            for (int m = start_[bin]; m < start_[bin + 1]; ++m) {
+        }
+
+        // Every candidate is written, and kept by moving the end: nothing to predict.
+        void scan(int bin, int i, bool home, const double *shift, std::vector<Pair> &found) {
+            const int begin = start_[bin], end = start_[bin + 1];
+            if (found.size() < count_ + size_t(end - begin)) found.resize(2 * count_ + size_t(end - begin) + 64);
+            for (int m = begin; m < end; ++m) {
                 const Pair &member = members_[m];
                 const double x = member.x + shift[0], y = member.y + shift[1], z = member.z + shift[2];
                 const double square = x * x + y * y + z * z;
-                if (!(square < cutoff_ * cutoff_) || (home && member.index == i)) continue;
-                if (square < 1e-8)
-                    throw std::invalid_argument("atoms " + std::to_string(i + 1) + " and " +
-                                                std::to_string(member.index + 1) + " coincide");
-                found.push_back({x, y, z, member.index});
+                found[count_] = {x, y, z, member.index};
+                const bool other = !home || member.index != i;
+                closest_ = other && square < closest_ ? square : closest_;
+                count_ += square < cutoff_ * cutoff_ && other;
             }
         }
+
+        struct Slice {
+            int bin;
+            bool home;
+            Vector shift;
+        };
 
         Frame frame_;
         double cutoff_, extent_[3], origin_[3], width_[3];
@@ -206,19 +222,20 @@ private:
         std::vector<Vector> fraction_, wrapped_;
         std::vector<int> start_;
         std::vector<Pair> members_;
+        std::vector<Slice> slices_[3];
+        size_t count_ = 0;
+        double closest_ = 1;
     };
 
-    void append_sorted(const int *type) {
-        count_.clear();
-        for (const Pair &pair : found_) {
-            if (size_t(type[pair.index]) + 2 > count_.size()) count_.resize(type[pair.index] + 2, 0);
-            ++count_[type[pair.index] + 1];
-        }
+    void append_sorted(const int *type, size_t found) {
+        std::fill(count_.begin(), count_.end(), 0);
+        for (size_t n = 0; n < found; ++n) ++count_[type[found_[n].index] + 1];
         std::partial_sum(count_.begin(), count_.end(), count_.begin());
-        const size_t base = index.size(), size = base + found_.size();
+        const size_t base = index.size(), size = base + found;
         for (auto *v : {&x, &y, &z}) v->resize(size);
         index.resize(size);
-        for (const Pair &pair : found_) {
+        for (size_t n = 0; n < found; ++n) {
+            const Pair &pair = found_[n];
             const size_t at = base + count_[type[pair.index]]++;
             x[at] = pair.x;
             y[at] = pair.y;
