@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import inv
 from scipy.linalg.blas import dger, idamax
 from scipy.linalg.lapack import dgetrf
 
+from mtp.errors import MTPError
+
 INITIAL = 1e-6
 THRESHOLD = 1.001
+INVERSE_ERROR = 1e-2
 EXACT_SIZE = 4_000_000  # elements of C up to which every swap is the best of all rows
 POOL_ROWS = 512
 
@@ -52,6 +54,11 @@ class MaxVol:
         """The regularised start: `initial` times identity, all rows dummies."""
         return cls(np.eye(size) * initial, np.eye(size) / initial, [None] * size)
 
+    def consistent(self) -> bool:
+        """Whether A A^-1 is 1 within what rounding in MLIP's own updates leaves."""
+        product = self.rows @ self.inverse
+        return bool(np.abs(product - np.eye(len(product))).max() < INVERSE_ERROR)
+
     def grades(self, rows: Matrix) -> Matrix:
         """(m,) extrapolation grades of rows (m, n)."""
         return np.abs(rows @ self.inverse).max(axis=1, initial=0.0)
@@ -78,7 +85,7 @@ class MaxVol:
             if not batch.sweep(threshold, left):
                 break
         if len(self.swaps) > before:
-            self.inverse = inv(self.rows)
+            self.inverse = _inverse(self.rows)
         return len(self.swaps) - before
 
 
@@ -107,7 +114,7 @@ class _Batch:
         for position, k in zip(free, entering, strict=True):
             grade = abs(factors[k, k]) / abs(active.rows[position, position])
             self._exchange(position, int(order[k]) - size, grade)
-        active.inverse = inv(active.rows)
+        active.inverse = _inverse(active.rows)
         self.coefficients = self.rows @ active.inverse
         self.filled = True
 
@@ -154,6 +161,16 @@ class _Batch:
         correction = np.linalg.solve(square, new)
         self.coefficients -= self.coefficients[:, changed] @ correction
         active.inverse = active.inverse - active.inverse[:, changed] @ correction
+
+
+def _inverse(rows: Matrix) -> Matrix:
+    try:
+        inverse = np.linalg.inv(rows)
+    except np.linalg.LinAlgError:
+        inverse = np.full_like(rows, np.nan)
+    if not np.isfinite(inverse).all():
+        raise MTPError("the active set is singular: its file is damaged; select again")
+    return inverse
 
 
 def _pivot(coefficients: Matrix, row: int, position: int) -> None:

@@ -89,6 +89,10 @@ class Selection:
         if any(label and label[0] >= selection.next_key for label in labels):
             raise MTPError(f"{path}: the active set names configurations it lacks; truncated?")
         selection.maxvol = MaxVol(active.matrix.copy(), active.inverse.copy(), labels)
+        if not selection.maxvol.consistent():
+            raise MTPError(
+                f"{path}: the matrices of the active set do not fit; damaged, select again"
+            )
         return selection
 
     def add(
