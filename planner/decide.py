@@ -1,58 +1,80 @@
 """`planner next`: one decision, written as the next iteration's plan with its record."""
 
-import json
 from pathlib import Path
-from typing import Any
 
-import planner
-from planner import rules
+from planner import backends, record, spending
+from planner.backends import Decision, HaltError
 from planner.campaign import Campaign
-from planner.errors import UserError
-from planner.files import canonical_json, dump_yaml, sha256, write_record, write_text
+from planner.errors import GateError, UserError
+from planner.files import write_record
 from planner.gates import check, require
 from planner.plan import Plan
+from planner.situation import Situation
 
 
-def next_plan(campaign: Campaign) -> Plan:
+BLANK = ("plan", "rules", "action", "rule", "plan_sha256", "cost", "gates")
+
+
+def next_plan(campaign: Campaign, brought: Path | None = None) -> Plan:
     """Return the pending plan, or decide, check and write the next one.
 
-    `plan.yaml` is written last: an iteration without it does not exist, so a decision that was
-    interrupted is simply taken again.
+    A plan that a person brings takes the place of a pending one that has not begun. `plan.yaml` is
+    written last: an iteration without it does not exist, so a decision that was interrupted is
+    simply taken again.
     """
-    if pending := campaign.pending:
+    if (pending := campaign.pending) and brought is None:
         return pending
     state = campaign.state()
     if state.verdict:
         raise UserError(f"{campaign.folder}: the campaign has ended: {state.verdict.outcome}")
     situation = campaign.situation()
-    plan = rules.decide(situation)
-    require(plan, situation)
+    if pending:
+        _not_begun(campaign, pending)
+    decision = _decided(campaign, situation, brought)
+    require(decision.plan, situation)
+    return _write(campaign, situation, decision, overruled=pending)
+
+
+def _decided(campaign: Campaign, situation: Situation, brought: Path | None) -> Decision:
+    if brought:
+        from planner.manual import brought as read
+
+        return read(brought, situation)
+    own = spending.verdicts(campaign, campaign.sealed)
+    if over := [v.detail for v in own if v.verdict == "deny" and "wall" in v.detail]:
+        raise GateError(f"{campaign.folder}/config.yaml: {over[0]}; raise the limit to go on")
+    try:
+        return backends.decide(campaign, situation)
+    except HaltError as halt:
+        if halt.decision:
+            folder = campaign.iteration(situation.iteration)
+            data = record.record(campaign, situation, halt.decision, [])
+            record.halted(folder, {k: v for k, v in data.items() if k not in BLANK})
+        raise
+
+
+def _write(
+    campaign: Campaign, situation: Situation, decision: Decision, overruled: Plan | None
+) -> Plan:
+    plan = decision.plan
     folder = campaign.iteration(plan.iteration)
+    gates = [*check(plan, situation), *spending.verdicts(campaign, campaign.sealed)]
+    before = spending.spent(campaign, campaign.sealed)
+    data = record.record(campaign, situation, decision, gates)
+    if overruled:
+        data["overrules"] = record.load(folder)
+        before = before.plus(data["overrules"]["used"])
+    data["spent"] = vars(before.plus(data["used"]))
     write_record(folder / "config.yaml", campaign.config)
-    write_text(folder / "decision.json", json.dumps(record(plan, campaign), indent=1) + "\n")
+    record.write(folder, data, decision.timing)
     write_record(folder / "plan.yaml", plan)
     vars(campaign).pop("last", None)
     return plan
 
 
-def record(plan: Plan, campaign: Campaign) -> dict[str, Any]:
-    """What was decided from what: enough to rebuild the plan byte for byte."""
-    gates = [verdict.model_dump() for verdict in check(plan, campaign.situation())]
-    return {
-        "backend": campaign.config.planner,
-        "planner": planner.__version__,
-        "iteration": plan.iteration,
-        "state_sha256": plan.state_sha256,
-        "config_sha256": sha256(dump_yaml(campaign.config)),
-        "task_sha256": sha256(canonical_json(campaign.task.model_dump(mode="json"))),
-        "plan_sha256": sha256(dump_yaml(plan)),
-        "core_seconds": campaign.core_seconds(),
-        "rule": plan.rule,
-        "gates": gates,
-        "previous_decision_sha256": _previous(campaign.iteration(plan.iteration - 1)),
-    }
-
-
-def _previous(folder: Path) -> str:
-    path = folder / "decision.json"
-    return sha256(path.read_text(encoding="utf-8")) if path.is_file() else "start"
+def _not_begun(campaign: Campaign, pending: Plan) -> None:
+    folder = campaign.iteration(pending.iteration) / pending.action
+    if folder.exists():
+        raise UserError(
+            f"{folder}: iteration {pending.iteration} has begun; its plan can no longer be replaced"
+        )

@@ -1,0 +1,206 @@
+"""What a model may answer, as schemas and as checks of our own.
+
+Schemas on the wire hold what servers enforce: types, enums, closed objects with every key
+required. Bounds stand in descriptions and are enforced here, because no server does. Seeds, ids of
+the iteration, hashes and the values of evidence are never asked of a model: code fills them in.
+"""
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints, ValidationError
+
+from planner import parameters
+from planner.draft import ACTION_OF
+from planner.evidence import seen
+from planner.files import Strict
+from planner.plan import ACTIONS, Action, Plan
+from planner.situation import Situation
+from planner.untrusted import plain
+
+BOUNDS = {
+    "minimum": ">=", "maximum": "<=", "exclusiveMinimum": ">", "exclusiveMaximum": "<",
+    "minItems": "items >=", "maxItems": "items <=", "maxLength": "characters <=",
+    "pattern": "pattern",
+}  # fmt: skip
+KEPT = ("type", "enum", "const", "$ref")
+FILLED_IN = ("seed",)
+Key = Annotated[str, StringConstraints(max_length=128)]
+
+
+class Choice(Strict):
+    """The decision maker's answer: which action, and what it is meant to achieve."""
+
+    action: Action
+    intent: str = Field(max_length=800, description="what the action's specialist must achieve")
+    reason: str = Field(max_length=600, description="why this action now, for the scientist")
+    evidence: list[Key] = Field(min_length=1, max_length=20, description="state keys it rests on")
+    confidence: Literal["low", "medium", "high"]
+
+
+class AnswerError(Exception):
+    """An answer that is no plan; `faults` are fed back to the model."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = faults
+
+
+def wire(schema: dict[str, Any]) -> dict[str, Any]:
+    """A pydantic schema as structured output takes it."""
+    out: dict[str, Any] = {key: schema[key] for key in KEPT if key in schema}
+    for key in ("anyOf", "oneOf"):
+        if key in schema:
+            out["anyOf"] = [wire(choice) for choice in schema[key]]
+    if "items" in schema:
+        out["items"] = wire(schema["items"])
+    if "properties" in schema:
+        names = {k: wire(v) for k, v in schema["properties"].items() if k not in FILLED_IN}
+        out |= {"properties": names, "required": list(names), "additionalProperties": False}
+    if "$defs" in schema:
+        out["$defs"] = {k: wire(v) for k, v in schema["$defs"].items()}
+    bounds = [f"{sign} {schema[key]}" for key, sign in BOUNDS.items() if key in schema]
+    told = [*([schema["description"]] if "description" in schema else []), *bounds]
+    if told and "$ref" not in out and "properties" not in out:
+        out["description"] = "; ".join(told)
+    return out
+
+
+SECTIONS: dict[Action, type[Strict]] = {action: model for model, action in ACTION_OF.items()}
+
+
+def section_schema(action: Action) -> dict[str, Any]:
+    """Parameters of one action."""
+    return wire(SECTIONS[action].model_json_schema())
+
+
+def choice_schema() -> dict[str, Any]:
+    """The decision maker's answer."""
+    return wire(Choice.model_json_schema())
+
+
+def specialist_schema(action: Action) -> dict[str, Any]:
+    """Parameters of the action, or an objection to it."""
+    section = section_schema(action)
+    return _closed(
+        {
+            "parameters": {"anyOf": [_bare(section), {"type": "null"}]},
+            "objection": {
+                "anyOf": [{"type": "string"}, {"type": "null"}],
+                "description": "null, or why the intent cannot be carried out (parameters: null)",
+            },
+        },
+        section.get("$defs", {}),
+    )
+
+
+def single_schema() -> dict[str, Any]:
+    """Action and parameters in one answer."""
+    sections = {action: section_schema(action) for action in ACTIONS}
+    steps = [
+        _closed({"action": {"type": "string", "const": action}, "parameters": _bare(section)}, {})
+        for action, section in sections.items()
+    ]
+    head = choice_schema()["properties"]
+    told = {k: head[k] for k in ("reason", "evidence", "confidence")}
+    shared = {k: v for s in sections.values() for k, v in s.get("$defs", {}).items()}
+    return _closed({**told, "step": {"anyOf": steps}}, shared)
+
+
+def _closed(properties: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
+    schema = {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+    return {**schema, "$defs": shared} if shared else schema
+
+
+def _bare(schema: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in schema.items() if k != "$defs"}
+
+
+def parsed(text: str) -> dict[str, Any]:
+    """The JSON object of an answer; a code fence around it is forgiven."""
+    body = text.strip()
+    if body.startswith("```"):
+        body = body.split("\n", 1)[-1].rsplit("```", 1)[0]
+    try:
+        data = json.loads(body, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise AnswerError([f"not JSON: {plain(str(error), 200)}"]) from None
+    if not isinstance(data, dict):
+        raise AnswerError(["not a JSON object"])
+    return data
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def choice(text: str) -> Choice:
+    """The decision maker's answer, checked."""
+    try:
+        return Choice.model_validate(parsed(text))
+    except ValidationError as error:
+        raise AnswerError(faults(error)) from None
+
+
+def specified(text: str) -> dict[str, Any]:
+    """The parameters of a specialist's answer; its objection is a fault of the choice."""
+    data = parsed(text)
+    if data.get("objection") and data.get("parameters") is None:
+        raise AnswerError([f"objection: {plain(str(data['objection']), 400)}"])
+    if set(data) - {"parameters", "objection"} or not isinstance(data.get("parameters"), dict):
+        raise AnswerError(["document: exactly the keys parameters (an object) and objection"])
+    return data["parameters"]
+
+
+def single(text: str) -> tuple[Choice, dict[str, Any]]:
+    """Choice and parameters of an answer to one call."""
+    data = parsed(text)
+    step = data.pop("step", None)
+    if not isinstance(step, dict) or set(step) != {"action", "parameters"}:
+        raise AnswerError(["step: exactly the keys action and parameters"])
+    if not isinstance(step["parameters"], dict):
+        raise AnswerError(["step.parameters: must be an object"])
+    chosen = choice(json.dumps({**data, "action": step["action"], "intent": ""}))
+    return chosen, step["parameters"]
+
+
+def plan_of(sit: Situation, chosen: Choice, section: dict[str, Any]) -> Plan:
+    """The plan an answer stands for; AnswerError lists what is wrong with it."""
+    evidence = seen(sit.state, chosen.evidence)
+    known = {piece.key for piece in evidence}
+    unknown = [plain(key, 128) for key in chosen.evidence if key not in known]
+    if unknown:
+        raise AnswerError([f"evidence: no such state key: {key}" for key in unknown])
+    filled = {k: v for k, v in section.items() if k not in FILLED_IN}
+    model = section_schema(chosen.action)
+    if "seed" in SECTIONS[chosen.action].model_fields:
+        filled["seed"] = parameters.seed(sit)
+    if surplus := sorted(set(section) - set(model["properties"])):
+        raise AnswerError([f"{chosen.action}: unknown key {plain(key, 60)}" for key in surplus])
+    if chosen.action == "end" and isinstance(filled.get("recommendation"), str):
+        filled["recommendation"] = plain(filled["recommendation"], 2000)
+    data = {
+        "iteration": sit.iteration,
+        "action": chosen.action,
+        "reason": plain(chosen.reason, 600),
+        "evidence": evidence,
+        "state_sha256": sit.state_sha256,
+        chosen.action: filled,
+    }
+    try:
+        return Plan.model_validate(data)
+    except ValidationError as error:
+        raise AnswerError(faults(error)) from None
+
+
+def faults(error: ValidationError) -> list[str]:
+    """Faults by key, short enough to be sent back."""
+    return [
+        f"{plain('.'.join(map(str, e['loc'])), 100)}: {plain(e['msg'], 200)}"
+        for e in error.errors()[:12]
+    ]

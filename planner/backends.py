@@ -1,0 +1,117 @@
+"""Who decides: rules, a model behind the Messages API, a record of one, or a person.
+
+Whoever it is, the plan passes the same gates, and the decision says where it came from. A model
+that gives no valid answer is followed by the rules or by a halt, as configured, never silently.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from planner import rules
+from planner.campaign import Campaign
+from planner.errors import UserError
+from planner.plan import Plan
+from planner.situation import Situation
+
+if TYPE_CHECKING:
+    from planner.consult import Consultation
+
+REMEDIES = {
+    "authentication": "the server refuses the key: check ANTHROPIC_API_KEY",
+    "billing": "the account cannot pay: see to it, or set planner: rules",
+    "permission": "the key may not use this model: check llm.model",
+    "not_found": "no such model or address: check llm.model and llm.base_url",
+    "bad_request": "the server refuses the request: see `planner doctor`; llm.effort: null or"
+    " llm.structured: false may help",
+    "redirected": "the address answers with a redirect: check llm.base_url",
+}
+
+
+@dataclass
+class Decision:
+    """A plan and how it came about."""
+
+    plan: Plan
+    source: str
+    talk: "Consultation | None" = None
+    failure: str | None = None
+    detail: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+    timing: list[dict[str, Any]] = field(default_factory=list)
+
+
+class HaltError(UserError):
+    """No plan, by configuration or because only a person can mend it; exit 4."""
+
+    def __init__(self, text: str, decision: Decision | None = None) -> None:
+        super().__init__(text)
+        self.decision = decision
+
+
+def decide(campaign: Campaign, situation: Situation) -> Decision:
+    """The next plan by the configured backend; HaltError when there is none."""
+    backend = campaign.config.planner
+    if backend == "rules":
+        return Decision(rules.decide(situation), "rules")
+    if backend == "manual":
+        from planner.manual import draft
+
+        raise HaltError(
+            f"{draft(campaign, situation)}: edit this plan, then `planner next --plan` it"
+        )
+    return _consulted(campaign, situation, backend)
+
+
+def _consulted(campaign: Campaign, situation: Situation, backend: str) -> Decision:
+    from planner.consult import consult
+
+    facts: dict[str, Any]
+    if backend == "anthropic":
+        import anthropic
+
+        from planner.claude import HALTING, Server
+        from planner.spending import spent
+
+        settings, used = campaign.config.llm, spent(campaign, campaign.sealed)
+        server = Server(settings, settings.tokens - used.tokens, settings.money - used.money)
+        try:
+            talk = consult(situation, server)
+        finally:
+            server.close()
+        facts = {"host": server.host, "sdk": anthropic.__version__}
+        timing, fatal = server.timing, HALTING
+    else:
+        from planner.replay import tape
+
+        talk, fatal, timing = consult(situation, tape(_records(campaign), situation)), (), []
+        facts = {"host": "replay"}
+    if talk.plan:
+        return Decision(talk.plan, "model", talk, facts=facts, timing=timing)
+    return _without(campaign, situation, talk, facts, timing, talk.failure in fatal)
+
+
+def _without(
+    campaign: Campaign,
+    situation: Situation,
+    talk: "Consultation",
+    facts: dict[str, Any],
+    timing: list[dict[str, Any]],
+    fatal: bool,
+) -> Decision:
+    name, detail = talk.failure or "no_answer", talk.detail
+    plan = rules.decide(situation)
+    decision = Decision(plan, f"rules:{name}", talk, name, detail, facts, timing)
+    if fatal or campaign.config.llm.on_failure == "halt":
+        decision.source = f"halt:{name}"
+        remedy = REMEDIES.get(name, "try again, or set llm.on_failure: rules")
+        raise HaltError(f"planner LLM: {name} ({detail}); {remedy}", decision)
+    return decision
+
+
+def _records(campaign: Campaign) -> Path:
+    if not campaign.config.llm.records:
+        raise UserError(
+            f"{campaign.folder}/config.yaml: llm.records: name the campaign to replay from"
+        )
+    return campaign.folder / campaign.config.llm.records

@@ -1,0 +1,241 @@
+"""The state in brief for a model: the same keys, bounded in tokens whatever the campaign's length.
+
+Recent things stand in full, older ones as counts. Detail is taken back step by step until the
+digest fits. Strings that somebody outside wrote enter as short quotes and are listed.
+"""
+
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from planner import tables
+from planner.ending import best
+from planner.plan import Action
+from planner.situation import Situation
+from planner.state import SubsystemState
+from planner.tables import Detail
+from planner.untrusted import Quotes
+
+PIECE = re.compile(r"[A-Za-z]{1,4}|\d{1,3}|[^\S\n]+|\n+|[^\sA-Za-z\d]")
+
+
+LEVELS = (
+    Detail(30, 8, 12, 100, 1500),
+    Detail(20, 6, 8, 60, 1000),
+    Detail(15, 4, 6, 30, 600),
+    Detail(10, 3, 3, 20, 400),
+    Detail(6, 2, 2, 10, 200),
+    Detail(4, 1, 1, 5, 100),
+)
+
+
+@dataclass(frozen=True)
+class Digest:
+    """Text for the prompt, and what of it somebody outside wrote, by origin."""
+
+    text: str
+    quoted: dict[str, str]
+
+
+def tokens_at_most(text: str) -> int:
+    """Upper bound of the tokens of a text without a tokenizer: short pieces, three a rare sign."""
+    pieces = len(PIECE.findall(text))
+    return pieces + 2 * sum(ord(c) > 127 for c in text)
+
+
+def digest(sit: Situation, action: Action | None, budget: int) -> Digest:
+    """The brief for the decision maker (action None) or an action's specialist, within budget."""
+    for level in LEVELS:
+        quotes = Quotes()
+        data = _brief(sit, level, quotes)
+        if action is None:
+            data |= _overview(sit, level, quotes)
+        else:
+            data[f"{action}_details"] = DETAILS[action](sit, level, quotes)
+        text = json.dumps(_rounded(data), separators=(",", ":"), ensure_ascii=False)
+        if tokens_at_most(text) <= budget:
+            break
+    return Digest(text, quotes.seen)
+
+
+def everything(sit: Situation, budget: int) -> Digest:
+    """The brief for a model that chooses action and parameters in one answer."""
+    for level in LEVELS:
+        quotes = Quotes()
+        data = _brief(sit, level, quotes) | _overview(sit, level, quotes)
+        for action, details in DETAILS.items():
+            if action in ("sample", "reference_calc", "model_eval", "prune", "end"):
+                data[f"{action}_details"] = details(sit, level, quotes)
+        text = json.dumps(_rounded(data), separators=(",", ":"), ensure_ascii=False)
+        if tokens_at_most(text) <= budget:
+            break
+    return Digest(text, quotes.seen)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.4g}")
+    if isinstance(value, dict):
+        return {k: _rounded(v) for k, v in value.items()}
+    return [_rounded(v) for v in value] if isinstance(value, list) else value
+
+
+def _brief(sit: Situation, level: Detail, quotes: Quotes) -> dict[str, Any]:
+    state, task = sit.state, sit.task
+    shown = tables.shown(sit, level)
+    return {
+        "campaign": state.campaign,
+        "iteration": state.iteration,
+        "temperature": state.temperature,
+        "task": {
+            "description": quotes.quote(
+                "task.yaml: description", task.description, level.description
+            ),
+            "species": task.species,
+        },
+        "targets": state.targets.model_dump(),
+        "budget": _budget(sit),
+        "subsystems": {s.name: _subsystem(sit, s) for s in shown},
+        "subsystems_not_shown": len(state.subsystems) - len(shown),
+        "newest_usable_model": sit.model.id if sit.model else None,
+    }
+
+
+def _subsystem(sit: Situation, s: SubsystemState) -> dict[str, Any]:
+    told = s.model_dump(exclude={"name", "selection"})
+    if s.selection:
+        told["selection"] = {
+            "candidates": s.selection.candidates,
+            "labels": s.selection.labels,
+            "failed_labels": sum(c.count for c in s.selection.failed),
+        }
+    return told | {
+        "training_structures": len(sit.training(s.name)),
+        "held_out_structures": len(sit.held_out(s.name)),
+        "reference_trajectories": len(sit.yardsticks(s.name)),
+    }
+
+
+def _budget(sit: Situation) -> dict[str, Any]:
+    spent, limits = sit.state.spent, sit.config.limits
+    pairs = {
+        "labels": (spent.labels, limits.labels),
+        "reference_calls": (spent.reference_calls, limits.reference_calls),
+        "core_hours": (sit.core_seconds / 3600, limits.core_hours),
+        "decisions": (sit.state.iteration, limits.decisions),
+    }
+    return {key: {"spent": used, "limit": limit} for key, (used, limit) in pairs.items()}
+
+
+def _overview(sit: Situation, level: Detail, quotes: Quotes) -> dict[str, Any]:
+    state = sit.state
+    older = state.history[: -level.history] if len(state.history) > level.history else []
+    told = state.history[len(older) :]
+    return {
+        "reference": dict(Counter(r.status for r in state.reference)),
+        "models": tables.models(sit, level, quotes),
+        "datasets": tables.datasets(sit, level),
+        "datasets_not_in_newest_model": [d.id for d in sit.unused][-20:],
+        "samples": tables.samples(sit, level),
+        "samples_nothing_was_labelled_from": [s.id for s in sit.pending][-20:],
+        "evaluations": tables.evaluations(sit, level, quotes),
+        "open_targets": tables.misses(sit, sit.model.id if sit.model else None, quotes),
+        "fits_refused_in_a_row": sit.refusals,
+        "older_history": dict(Counter(f"{h.action} {h.outcome}" for h in older)),
+        "history": [
+            {
+                "iteration": h.iteration,
+                "action": h.action,
+                "outcome": h.outcome,
+                "note": quotes.quote(f"history.{h.iteration}.note", h.note, 160),
+            }
+            for h in told
+        ],
+    }
+
+
+def _reference_calc(sit: Situation, level: Detail, quotes: Quotes) -> dict[str, Any]:
+    known = {r.structure: r.status for r in sit.state.reference}
+    return {
+        "held_out": tables.structures(sit, level, quotes, held_out=True),
+        "status": {name: known[name] for name in list(known)[: 4 * level.structures]},
+        "settings": sit.config.reference_calc.model_dump(),
+    }
+
+
+def _sample(sit: Situation, level: Detail, quotes: Quotes) -> dict[str, Any]:
+    return {
+        "training": tables.structures(sit, level, quotes, held_out=False),
+        "samples": tables.samples(sit, level),
+        "model_settings": sit.config.model_sample.model_dump(),
+        "reference_settings": sit.config.reference_sample.model_dump(),
+    }
+
+
+def _select_data(sit: Situation, level: Detail, _: Quotes) -> dict[str, Any]:
+    return {
+        "unselected": [s.id for s in sit.pending][-20:],
+        "samples": tables.samples(sit, level),
+        "datasets": tables.datasets(sit, level),
+        "settings": sit.config.select_data.model_dump(),
+    }
+
+
+def _train(sit: Situation, level: Detail, quotes: Quotes) -> dict[str, Any]:
+    models = tables.models(sit, level, quotes)
+    for m in sit.state.models[-min(3, level.records) :]:
+        models[m.id]["errors"] = [
+            {"subsystem": e.subsystem, "split": e.split, "force_mae": e.force_mae}
+            for e in m.errors[: 2 * level.subsystems]
+        ]
+    return {
+        "models": models,
+        "datasets": tables.datasets(sit, level),
+        "refused_in_a_row": sit.refusals,
+    }
+
+
+def _model_eval(sit: Situation, level: Detail, quotes: Quotes) -> dict[str, Any]:
+    ready = {
+        s.name: sit.yardsticks(s.name)[: 2 * level.structures] for s in tables.shown(sit, level)
+    }
+    return {
+        "with_reference_trajectory": ready,
+        "timestep_fs": sit.config.md.timestep,
+        "settings": sit.config.model_eval.model_dump(),
+        "evaluations": tables.evaluations(sit, level, quotes),
+    }
+
+
+def _prune(sit: Situation, level: Detail, quotes: Quotes) -> dict[str, Any]:
+    newest = sit.state.models[-min(3, level.records) :]
+    return {
+        "models": tables.models(sit, level, quotes),
+        "datasets": tables.datasets(sit, level),
+        "outliers": {
+            m.id: {o.dataset: o.frames[: 5 * level.structures] for o in m.outliers[-8:]}
+            for m in newest
+        },
+    }
+
+
+def _end(sit: Situation, level: Detail, quotes: Quotes) -> dict[str, Any]:
+    model = best(sit)
+    return {
+        "best_model": model,
+        "open_targets_of_it": tables.misses(sit, model, quotes) if model else ["no usable model"],
+        "evaluations": tables.evaluations(sit, level, quotes),
+    }
+
+
+DETAILS = {
+    "reference_calc": _reference_calc,
+    "sample": _sample,
+    "select_data": _select_data,
+    "train": _train,
+    "model_eval": _model_eval,
+    "prune": _prune,
+    "end": _end,
+}

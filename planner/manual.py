@@ -1,0 +1,38 @@
+"""A person's plan: a draft to start from, and the way in through the same gates."""
+
+from pathlib import Path
+
+from planner import rules
+from planner.backends import Decision
+from planner.campaign import Campaign
+from planner.errors import UserError
+from planner.files import dump_yaml, parse, read_yaml, write_text
+from planner.plan import Plan
+from planner.situation import Situation
+
+DRAFT = "draft.yaml"
+HEAD = "# What the rules would do. Change it at will, then: planner next --plan draft.yaml\n"
+
+
+def draft(campaign: Campaign, situation: Situation) -> Path:
+    """The rules' plan as a draft beside task.yaml; one for this iteration is left alone."""
+    path = campaign.folder / DRAFT
+    known = read_yaml(path) if path.is_file() else None
+    if not isinstance(known, dict) or known.get("iteration") != situation.iteration:
+        write_text(path, HEAD + dump_yaml(rules.decide(situation)))
+    return path
+
+
+def brought(path: Path, situation: Situation) -> Decision:
+    """The plan in a file, for the iteration and state at hand unless it names others."""
+    data = read_yaml(path)
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: must be a mapping of plan keys (see `planner next`)")
+    filled = {
+        "iteration": situation.iteration,
+        "state_sha256": situation.state_sha256,
+        "evidence": [],
+        "reason": "",
+        **data,
+    }
+    return Decision(parse(Plan, filled, str(path)), "manual")

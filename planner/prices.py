@@ -1,0 +1,62 @@
+"""What answers cost: tokens by the server's count, money by the dated list of prices."""
+
+from functools import cache
+from typing import Any
+
+from pydantic import Field
+
+from planner import TOOLKIT
+from planner.files import Strict, parse, read_yaml, sha256
+
+LIST = TOOLKIT / "config" / "prices.yaml"
+COUNTED = (
+    "input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens",
+)  # fmt: skip
+MOST = 10**9
+
+
+class Price(Strict):
+    """USD per million tokens."""
+
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+
+
+class Prices(Strict):
+    """config/prices.yaml."""
+
+    date: str
+    source: str
+    models: dict[str, Price]
+
+
+@cache
+def prices() -> Prices:
+    """The list of prices."""
+    return parse(Prices, read_yaml(LIST), str(LIST))
+
+
+def fingerprint() -> str:
+    """Hash of the list."""
+    return sha256(LIST.read_text(encoding="utf-8"))
+
+
+def tokens(message: dict[str, Any]) -> tuple[int, int]:
+    """Tokens read and written by the server's own count; cached ones count as read."""
+    usage = message.get("usage")
+    counts = {k: usage.get(k) if isinstance(usage, dict) else None for k in COUNTED}
+    sound = {
+        k: v if isinstance(v, int) and not isinstance(v, bool) and 0 <= v <= MOST else 0
+        for k, v in counts.items()
+    }
+    return sum(v for k, v in sound.items() if k != "output_tokens"), sound["output_tokens"]
+
+
+def money(model: str, host: str, read: int, written: int) -> float:
+    """USD; servers of one's own are free, an unlisted model costs as much as the dearest listed."""
+    listed = prices().models
+    if model not in listed and not host.endswith("anthropic.com"):
+        return 0.0
+    dearest = max(listed.values(), key=lambda p: p.output)
+    price = listed.get(model, dearest)
+    return (read * price.input + written * price.output) / 1e6

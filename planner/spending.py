@@ -1,0 +1,80 @@
+"""What the planner itself has used up: tokens, money, calls, and time on the wall.
+
+Totals are carried from record to record, as the ledger's are; what a decision cost that came to
+nothing stands in `halts.jsonl` of the iteration it was for.
+"""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from planner.campaign import Campaign
+from planner.gates import WARN_AT, Verdict
+
+COUNTED = ("calls", "tokens", "money")
+
+
+@dataclass(frozen=True)
+class Spending:
+    """Totals of a campaign's decisions."""
+
+    calls: int = 0
+    tokens: int = 0
+    money: float = 0.0
+
+    def plus(self, used: dict[str, Any]) -> "Spending":
+        """These and some more."""
+        return Spending(
+            self.calls + int(used.get("calls", 0)),
+            self.tokens + int(used.get("tokens", 0)),
+            round(self.money + float(used.get("money", 0.0)), 9),
+        )
+
+
+def spent(campaign: Campaign, upto: int) -> Spending:
+    """All decisions up to iteration `upto`, and those for the next that came to nothing."""
+    path = campaign.iteration(upto) / "decision.json"
+    known = json.loads(path.read_text(encoding="utf-8")) if upto and path.is_file() else {}
+    total = Spending().plus(known.get("spent", {}))
+    for line in halts(campaign.iteration(upto + 1)):
+        total = total.plus(line.get("used", {}))
+    return total
+
+
+def halts(folder: Path) -> list[dict[str, Any]]:
+    """Decisions of an iteration that ended in a halt; a torn last line is passed over."""
+    path = folder / "halts.jsonl"
+    found = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            continue
+    return found
+
+
+def wall_hours(campaign: Campaign) -> float:
+    """Hours since the first decision was written."""
+    first = campaign.iteration(1) / "decision.json"
+    return (time.time() - first.stat().st_mtime) / 3600 if first.is_file() else 0.0
+
+
+def verdicts(campaign: Campaign, upto: int) -> list[Verdict]:
+    """The planner's own limits as gates: denied at the limit, warned before."""
+    used, settings = spent(campaign, upto), campaign.config.llm
+    rows: list[tuple[str, float, float]] = []
+    if used.calls:
+        rows += [("llm.tokens", used.tokens, settings.tokens)]
+        rows += [("llm.money", used.money, settings.money)]
+    if campaign.config.limits.wall_hours:
+        rows += [("limits.wall_hours", wall_hours(campaign), campaign.config.limits.wall_hours)]
+    found = []
+    for key, value, limit in rows:
+        over = value >= limit if key == "limits.wall_hours" else value > limit
+        kind = "deny" if over else "warn" if value > WARN_AT * limit else "pass"
+        found.append(
+            Verdict(gate="planner", verdict=kind, detail=f"{key}: {value:.4g} of {limit:g}")
+        )
+    return found

@@ -1,0 +1,35 @@
+"""Text that somebody outside wrote: what of it enters a prompt, how, and a list of it.
+
+Descriptions, failure texts and notes may carry instructions. They enter as short quotes under the
+key `quoted`, without control characters, and everything that entered is kept for the audit.
+"""
+
+import re
+import unicodedata
+from dataclasses import dataclass, field
+from typing import Any
+
+CLASS = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+LONGEST = 200
+
+
+def plain(text: str, longest: int) -> str:
+    """Text on one line without control or invisible characters."""
+    kept = "".join(c if unicodedata.category(c)[0] != "C" else " " for c in text)
+    short = " ".join(kept.split())
+    return short if len(short) <= longest else short[: longest - 1] + "…"
+
+
+@dataclass
+class Quotes:
+    """Collects what a prompt quotes."""
+
+    seen: dict[str, str] = field(default_factory=dict)
+
+    def quote(self, origin: str, text: str, longest: int = LONGEST) -> Any:
+        """The text itself if it is a mere class or name, else a short quote on record."""
+        if CLASS.match(text):
+            return text
+        short = plain(text, longest)
+        self.seen[origin] = short
+        return {"quoted": short}
