@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from math import inf
 from pathlib import Path
 
+import numpy as np
+
 from mtp.arguments import Arguments, Option, Verb
 from mtp.cfg import read_cfg
 from mtp.configuration import Configuration
@@ -35,7 +37,7 @@ def _run(ranks: Ranks, arguments: Arguments) -> int:
     potential, training = _potential(arguments), read_cfg(arguments["train_set"])
     _check_species(potential, training, arguments)
     validation = read_cfg(arguments["validation"]) if arguments["validation"] else []
-    with _log(arguments["log"]) as log:
+    with _log(arguments["log"]) as log, np.errstate(over="ignore", invalid="ignore"):
         trained = train(ranks, potential, training, validation, options, log)
         log(_errors(trained, training).text())
         if validation:
