@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from atomistics.observables import density, diffusion, msd, rdf, rdf_difference
+from atomistics.observables import density, diffusion, msd, rdf, rdf_overlap
 
 FEWEST_FOR_DIFFUSION = 40  # frames: four blocks of ten
 R_MAX = 6.0
@@ -61,7 +61,7 @@ def _radial(found: Comparison, model: list[Atoms], reference: list[Atoms]) -> No
         return
     mine, theirs = rdf(model, R_MAX), rdf(reference, R_MAX)
     pairs = [pair for pair in theirs.g if pair in mine.g]
-    found.rdf_overlap = min(1 - rdf_difference(mine.g[p], theirs.g[p]) / 2 for p in pairs)
+    found.rdf_overlap = min(rdf_overlap(theirs.r, mine.g[p], theirs.g[p]) for p in pairs)
     found.curves["rdf"] = {
         "r": theirs.r.round(4).tolist(),
         "pairs": {
@@ -79,28 +79,26 @@ def _mobility(found: Comparison, model: list[Atoms], reference: list[Atoms], dt:
     if min(len(model), len(reference)) < 2:
         return
     spacing = (reference[1].info["step"] - reference[0].info["step"]) * dt
-    mine, theirs = msd(model), msd(reference)
-    found.curves["msd"] = {
-        element: {
-            "time_ps": _lags(mine[element], spacing),
-            "model": mine[element].round(6).tolist(),
-            "reference_time_ps": _lags(theirs[element], spacing),
-            "reference": theirs[element].round(6).tolist(),
+    found.curves["msd"] = {}
+    for element in sorted(set(reference[0].symbols)):
+        mine, theirs = msd(model, element), msd(reference, element)
+        found.curves["msd"][element] = {
+            "time_ps": _lags(mine, spacing),
+            "model": mine.round(6).tolist(),
+            "reference_time_ps": _lags(theirs, spacing),
+            "reference": theirs.round(6).tolist(),
         }
-        for element in theirs
-    }
-    if min(len(model), len(reference)) >= FEWEST_FOR_DIFFUSION:
-        ours, true = diffusion(model, spacing), diffusion(reference, spacing)
-        found.diffusion = [
-            {
-                "element": element,
-                "model": ours[element].value,
-                "model_error": ours[element].error,
-                "reference": true[element].value,
-                "reference_error": true[element].error,
-            }
-            for element in true
-        ]
+        if min(len(model), len(reference)) >= FEWEST_FOR_DIFFUSION:
+            ours, true = (diffusion(frames, element, spacing) for frames in (model, reference))
+            found.diffusion.append(
+                {
+                    "element": element,
+                    "model": ours.value,
+                    "model_error": ours.error,
+                    "reference": true.value,
+                    "reference_error": true.error,
+                }
+            )
 
 
 def _lags(curve: np.ndarray, spacing: float) -> list[float]:

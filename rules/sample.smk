@@ -31,7 +31,7 @@ rule sample_md:
     shell:
         "{resources.mpi} python $SCRIPTS/sample.py run --items {params.share:q}"
         " --method {params.method} --steps {params.steps} --interval {params.interval}"
-        " --compression '{params.compression}' --rattle {params.rattle}"
+        " --compression {params.compression} --rattle {params.rattle}"
         " --amplitude {params.amplitude} --relax-steps {params.relax_steps}"
         " --state '{input.state}' --model '{input.model}' --output {output:q} 2> {log:q}"
 

@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
             else None,
         }
         dataset.write(target, outcome.frames)
-        write_text(target.with_suffix(".report.json"), json.dumps(report) + "\n")
+        write_text(RUNS / f"{name}.report.json", json.dumps(report) + "\n")
         calls = 0 if model else outcome.reference_calls
         return Cost(reference_calls=calls, md_steps=outcome.steps)
 
@@ -61,7 +61,7 @@ def _made(
     state: State,
 ) -> md.Outcome:
     if item["kind"] == "compression":
-        return _compressed(atoms, calculator, json.loads(arguments.compression))
+        return _compressed(atoms, calculator, arguments.compression)
     if item["kind"] == "rattle":
         return _rattled(atoms, calculator, arguments, item["seed"])
     protocol = md.Protocol(
@@ -166,8 +166,9 @@ def main() -> None:
     commands = parser.add_subparsers(required=True)
     one = commands.add_parser("run")
     one.set_defaults(call=run)
-    for name in ("items", "method", "compression", "state", "model"):
+    for name in ("items", "method", "state", "model"):
         one.add_argument(f"--{name}", required=True)
+    one.add_argument("--compression", type=float, nargs="*", required=True)
     for name in ("steps", "interval", "rattle", "relax-steps"):
         one.add_argument(f"--{name}", type=int, required=True)
     one.add_argument("--amplitude", type=float, required=True)

@@ -9,8 +9,8 @@ import numpy as np
 from ase import Atoms
 
 from atomistics import dataset
-from atomistics.gates import Bands, bands_around, screen
-from atomistics.job import Job, entry, previous_state, trajectory
+from atomistics.gates import Bands, screen
+from atomistics.job import Job, entry, previous_state
 from atomistics.prediction import residuals
 from atomistics.reference import label
 from atomistics.spread import Cost, spread
@@ -21,7 +21,6 @@ from planner.cost import quota
 from planner.files import write_record, write_text
 from planner.plan import SelectData, SelectGroup
 from planner.results import Count, SelectDataResult, SelectGroupResult
-from planner.state import State
 
 WORK = Path("select_data")
 LABELS = WORK / "labels"
@@ -35,14 +34,6 @@ def candidates(plan: SelectData, group: SelectGroup) -> list[Atoms]:
         for path in sorted(runs.glob("*.h5")):
             frames += [a for a in dataset.read(path) if a.info["subsystem"] == group.subsystem]
     return frames
-
-
-def bands(state: State, subsystem: str, job: Job) -> Bands:
-    """What a frame must keep to: the reference MD of its subsystem, widened as the watchdog is."""
-    watch = job.config.watchdog
-    names = [r.structure for r in state.reference if r.subsystem == subsystem and r.status == "ok"]
-    frames = [a for name in names for a in dataset.read(trajectory(state, name))]
-    return bands_around(frames, 1 - watch.min_distance_factor, watch.density_margin)
 
 
 def graded(frames: list[Atoms], model: Path, job: Job) -> np.ndarray:
@@ -105,7 +96,7 @@ def choose(arguments: argparse.Namespace) -> None:
     gate = {}
     for group in plan.groups:
         frames = candidates(plan, group)
-        kept, rejected = screen(frames, bands(state, group.subsystem, job))
+        kept, rejected = screen(frames, Bands.of(state.reference, group.subsystem, job.config))
         picked = pick([frames[i] for i in kept], group, len(frames), plan, job)
         gate[group.subsystem] = {
             "candidates": len(frames),
@@ -124,14 +115,14 @@ def buy(arguments: argparse.Namespace) -> None:
     frames = dataset.read(arguments.chosen)
     share = json.loads(arguments.items)
     numbers = {
-        f"{n:06d}": frames[n]
+        f"{n:06d}": {"frame": n, "size": len(frames[n])}
         for item in share.values()
         for n in range(item["chunk"], len(frames), item["chunks"])
     }
     reference = job.reference()
 
     def one(name: str, target: Path) -> Cost:
-        dataset.write(target, [label(numbers[name], reference)])
+        dataset.write(target, [label(frames[numbers[name]["frame"]], reference)])
         return Cost(reference_calls=1)
 
     spread(numbers, one, LABELS, ".h5", arguments.output)
