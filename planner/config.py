@@ -178,7 +178,7 @@ class Llm(Strict):
         default=None, description="of the server; default: ANTHROPIC_BASE_URL, else Anthropic's"
     )
     effort: Literal["low", "medium", "high", "xhigh", "max"] | None = Field(
-        description="null for models and servers that refuse it"
+        default=None, description="null for models and servers that refuse it"
     )
     structured: bool = Field(
         description="have the server hold answers to the schema (false: it stands in the prompt)"
@@ -202,7 +202,8 @@ class Approval(Strict):
     """Who lets a plan run; `auto-cheap` asks for what is above these or not yet measured."""
 
     mode: Literal["manual", "auto-cheap", "auto"] | None = Field(
-        description="null: auto-cheap with the planner anthropic, auto with every other"
+        default=None,
+        description="null: auto-cheap with the planner anthropic, auto with every other",
     )
     core_hours: Annotated[float, Field(ge=0)]
     labels: int = Field(ge=0)
