@@ -18,12 +18,10 @@ from tests.planner.states import (
     JOINT,
     REFERENCE,
     SELECT,
-    SELECT_JOINT,
     TRAIN_JOINT,
     at,
     bent,
     decided,
-    temperatures,
     with_last,
     with_subsystem,
 )
@@ -120,68 +118,15 @@ def test_labels_that_always_fail_block_the_campaign() -> None:
     assert run.actions == ["reference_calc", "sample", "sample", "end"]
 
 
-# evaluation ----------------------------------------------------------------------------------
-
-
-def failed_evaluation(**changes: object) -> Situation:
-    sit = at(END)
-    record = sit.state.evaluations[-1]
-    seen = [s.model_copy(update={"force_mae": 0.9, **changes}) for s in record.structures]
-    sit = with_last(sit, "evaluations", structures=seen, passed=[], failed=["joint"])
-    return with_subsystem(sit, "joint", evaluation="failed")
-
-
-def test_a_failed_evaluation_samples_what_failed() -> None:
-    plan = decided(failed_evaluation())
-    assert (plan.rule, plan.sample.model) == ("R15-improve", "m009")
-    assert temperatures(plan) == {"joint": (300, 1000)}
-
-
-def test_a_failed_evaluation_is_labelled_more() -> None:
-    sit = with_subsystem(at(SELECT_JOINT), "joint", evaluation="failed")
-    assert decided(sit).select_data.groups[0].fraction == 0.175
-
-
-def test_failing_on_without_new_labels_refits_then_fails() -> None:
-    sit = failed_evaluation()
-    sample = sit.state.samples[-1].model_copy(
-        update={"id": "s011", "model": "m009", "selected_by": 12}
-    )
-    sit = bent(sit, samples=[*sit.state.samples, sample])
-    plan = decided(sit)
-    assert (plan.train.start, plan.train.effort) == ("scratch", "accurate")
-    plan = decided(with_last(sit, "models", parent=None))
-    assert plan.end.outcome == "failed"
-    assert "force_mae" in plan.reason
-
-
-def test_evaluations_are_bounded_by_rounds() -> None:
-    run = campaign(World(misses=1.0), task_of(SMALL), config_of())
-    assert run.states[-1].verdict.outcome == "failed"
-    assert run.states[-1].subsystem("joint").rounds == 6
-
-
-def test_a_failed_job_of_an_evaluation_is_run_again_then_blocked() -> None:
-    sit = failed_evaluation(status="failed", stop="lost")
-    plan = decided(sit)
-    assert (plan.rule, plan.model_eval.structures) == ("R6-evaluation-jobs", ["joint-v0"])
-    twice = [*sit.state.evaluations, sit.state.evaluations[-1]]
-    assert decided(bent(sit, evaluations=twice)).end.outcome == "blocked"
-
-
-def test_an_evaluation_of_a_model_that_is_not_there_counts_for_nothing() -> None:
-    sit = with_last(at(END), "evaluations", model="m099")
-    sit = with_subsystem(sit, "joint", evaluated_model="m099")
-    plan = decided(sit)
-    assert (plan.action, plan.model_eval.model) == ("model_eval", "m009")
-
-
-def test_passed_without_an_evaluation_on_record_is_not_converged() -> None:
-    assert decided(bent(at(END), evaluations=[])).end.outcome == "failed"
-
-
-def test_evaluation_runs_as_long_as_the_targets_ask() -> None:
-    assert decided(at(EVALUATE, md={"timestep": 2.0})).model_eval.steps == 5000
+@pytest.mark.parametrize("outcomes", [("failed", "failed"), ("failed", "ok"), ("ok", "failed")])
+def test_two_selections_without_a_sound_label_block_the_campaign(outcomes: tuple) -> None:
+    sit = at(JOINT)
+    entry = sit.state.history[SELECT - 1]
+    later = [entry.model_copy(update={"outcome": o}) for o in outcomes]
+    plan = decided(bent(sit, history=[*sit.state.history, *later]))
+    blocked = outcomes == ("failed", "failed")
+    assert (plan.rule == "R4-labels-fail") == blocked
+    assert (plan.action == "end" and plan.end.outcome == "blocked") == blocked
 
 
 # reference -----------------------------------------------------------------------------------

@@ -1,0 +1,105 @@
+"""What the rules decide around evaluations: passed, failed, lost, contradictory."""
+
+from planner.situation import Situation
+from tests.planner.simulation import SMALL, World, campaign, config_of, task_of
+from tests.planner.states import (
+    END,
+    EVALUATE,
+    JOINT,
+    SELECT_JOINT,
+    at,
+    bent,
+    decided,
+    temperatures,
+    with_last,
+    with_subsystem,
+)
+
+
+def failed_evaluation(**changes: object) -> Situation:
+    sit = at(END)
+    record = sit.state.evaluations[-1]
+    seen = [s.model_copy(update={"force_mae": 0.9, **changes}) for s in record.structures]
+    sit = with_last(sit, "evaluations", structures=seen, passed=[], failed=["joint"])
+    return with_subsystem(sit, "joint", evaluation="failed")
+
+
+def test_a_failed_evaluation_samples_what_failed() -> None:
+    plan = decided(failed_evaluation())
+    assert (plan.rule, plan.sample.model) == ("R15-improve", "m009")
+    assert temperatures(plan) == {"joint": (300, 1000)}
+
+
+def test_a_failed_evaluation_is_labelled_more() -> None:
+    sit = with_subsystem(at(SELECT_JOINT), "joint", evaluation="failed")
+    assert decided(sit).select_data.groups[0].fraction == 0.175
+
+
+def test_a_target_that_passed_before_takes_the_newest_model_back() -> None:
+    sit = failed_evaluation()
+    before = at(END).state.evaluations[-1].model_copy(update={"model": "m006", "iteration": 7})
+    sit = bent(sit, evaluations=[before, *sit.state.evaluations])
+    plan = decided(sit)
+    assert (plan.rule, plan.prune.models) == ("R5-evaluation-worse", ["m009"])
+
+
+def test_a_component_holds_the_campaign_up_for_two_failed_evaluations() -> None:
+    seen = [
+        s.model_copy(update={"structure": "oxide-v0", "subsystem": "oxide", "force_mae": 0.9})
+        for s in at(END).state.evaluations[-1].structures
+    ]
+    failed = (
+        at(END)
+        .state.evaluations[-1]
+        .model_copy(update={"model": "m006", "iteration": 6, "structures": seen, "passed": []})
+    )
+    failed = failed.model_copy(update={"failed": ["oxide"]})
+    record = at(JOINT).state.samples[-1]
+    group = record.groups[0].model_copy(update={"early_stops": 5})
+    sit = with_last(at(JOINT), "samples", groups=[group, *record.groups[1:]])
+    sit = with_subsystem(sit, "oxide", evaluation="failed", evaluated_model="m006")
+    sit = with_subsystem(sit, "metal", evaluation="passed", evaluated_model="m006")
+    assert temperatures(decided(bent(sit, evaluations=[failed]))) == {"oxide": (300, 1000)}
+    assert temperatures(decided(bent(sit, evaluations=[failed] * 2))) == {"joint": (300, 1000)}
+
+
+def test_failing_on_without_new_labels_refits_then_fails() -> None:
+    sit = failed_evaluation()
+    sample = sit.state.samples[-1].model_copy(
+        update={"id": "s011", "model": "m009", "selected_by": 12}
+    )
+    sit = bent(sit, samples=[*sit.state.samples, sample])
+    plan = decided(sit)
+    assert (plan.train.start, plan.train.effort) == ("scratch", "accurate")
+    plan = decided(with_last(sit, "models", parent=None))
+    assert plan.end.outcome == "failed"
+    assert "force_mae" in plan.reason
+
+
+def test_evaluations_are_bounded_by_rounds() -> None:
+    run = campaign(World(misses=1.0), task_of(SMALL), config_of())
+    assert run.states[-1].verdict.outcome == "failed"
+    assert run.states[-1].subsystem("joint").rounds == 6
+
+
+def test_a_failed_job_of_an_evaluation_is_run_again_then_blocked() -> None:
+    sit = failed_evaluation(status="failed", stop="lost")
+    plan = decided(sit)
+    assert (plan.rule, plan.model_eval.structures) == ("R6-evaluation-jobs", ["joint-v0"])
+    twice = [*sit.state.evaluations, sit.state.evaluations[-1]]
+    assert decided(bent(sit, evaluations=twice)).end.outcome == "blocked"
+
+
+def test_an_evaluation_of_a_model_that_is_not_there_counts_for_nothing() -> None:
+    sit = with_last(at(END), "evaluations", model="m099")
+    sit = with_subsystem(sit, "joint", evaluated_model="m099")
+    plan = decided(sit)
+    assert (plan.action, plan.model_eval.model) == ("model_eval", "m009")
+
+
+def test_passed_without_an_evaluation_on_record_is_not_converged() -> None:
+    assert decided(bent(at(END), evaluations=[])).end.outcome == "failed"
+
+
+def test_evaluation_runs_as_long_as_the_targets_ask() -> None:
+    assert decided(at(EVALUATE, md={"timestep": 2.0})).model_eval.steps == 5000
