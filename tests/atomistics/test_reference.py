@@ -1,3 +1,4 @@
+import ctypes
 import os
 import signal
 import subprocess
@@ -10,8 +11,10 @@ import psutil
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from ase.calculators.emt import EMT
 
 from atomistics import reference
+from atomistics.isolated import Child
 from atomistics.md import Protocol, run
 from atomistics.metered import LabelFailedError, Metered
 from atomistics.reference import label, reference_calculator
@@ -140,6 +143,22 @@ def test_the_wall_clock_limit_kills_the_child(tmp_path):
     assert label(bn(), calculator).get_potential_energy() < 0
 
 
+def hang(seconds):
+    """Start a program, as VASP is, then hang in compiled code without giving Python a chance."""
+    subprocess.Popen(["sleep", str(seconds)])
+    ctypes.PyDLL(None).sleep(seconds)
+
+
+def test_a_hang_in_compiled_code_is_ended_with_all_it_started():
+    child = Child(hang, {})
+    before = time.monotonic()
+    with pytest.raises(TimeoutError, match="no answer within 3 s"):
+        child.ask(37, 3.0)
+    assert time.monotonic() - before < 20
+    commands = [process.info["cmdline"] for process in psutil.process_iter(["cmdline"])]
+    assert ["sleep", "37"] not in commands
+
+
 def test_a_child_that_dies_is_a_crash(xtb):
     others = set(psutil.Process().children())
     calculator = reference_calculator(settings())
@@ -215,3 +234,14 @@ def test_words_of_unconverged():
     for text in ("SCF not converged in 250 cycles", "convergence NOT achieved", "unconverged SCF"):
         assert reference.failure(RuntimeError(text)).kind == "unconverged"
     assert reference.failure(RuntimeError("disk full")).kind == "crashed"
+
+
+def test_a_program_that_only_notes_that_it_did_not_converge(monkeypatch):
+    """As ASE's Vasp: results, and `converged` False."""
+    calculator = EMT()
+    calculator.converged = False
+    monkeypatch.setattr(reference, "_build", lambda *_: calculator)
+    status, value = reference.answer(("emt", {}, bulk("Cu")))
+    assert (status, value[0]) == ("failed", "unconverged")
+    calculator.converged = True
+    assert reference.answer(("emt", {}, bulk("Cu")))[0] == "done"
