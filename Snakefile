@@ -21,8 +21,9 @@ ACTION = JOBS.plan.get("action", "none")
 workdir: JOBS.folder
 
 
+# an unapproved plan may be looked at with -n; should anything start all the same, it stops here
 shell.prefix(
-    f"set -euo pipefail; export OMP_NUM_THREADS=1 SCRIPTS='{TOOLKIT}/scripts' "
+    f"{'exit 3; ' if JOBS.refusal else ''}set -euo pipefail; export OMP_NUM_THREADS=1 SCRIPTS='{TOOLKIT}/scripts' "
     f"PATH='{Path(sys.executable).parent}':$PATH; "
 )
 
@@ -35,6 +36,11 @@ localrules:
     all,
     prune,
     seal,
+
+
+onstart:
+    if JOBS.refusal:
+        sys.exit(f"mtpilot: {JOBS.refusal}")
 
 
 rule all:

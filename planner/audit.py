@@ -9,11 +9,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from planner import approval, record, rules, spending
 from planner.campaign import Campaign
 from planner.errors import UserError
+from planner.estimate import core_hours
 from planner.gates import Verdict, check, cost
-from planner.ledger import totals
 from planner.plan import Plan
+from planner.untrusted import plain
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,19 @@ class Audit:
     core_hours: float
     spent: dict[str, float]
     gates: list[Verdict]
+    source: str
+    rules: dict[str, Any]
+    untrusted: dict[str, str]
+    waiting: str | None
+
+    @property
+    def command(self) -> str:
+        """What to type next."""
+        if self.denied:
+            return "nothing: a gate denies it; planner next --plan FILE brings another plan"
+        if self.waiting:
+            return "planner approve && snakemake"
+        return "snakemake        (or: snakemake --profile slurm, planner run)"
 
     @property
     def denied(self) -> list[str]:
@@ -39,6 +54,7 @@ class Audit:
         data = asdict(self) | {
             "plan": self.plan.model_dump(mode="json", exclude_none=True),
             "gates": [v.model_dump() for v in self.gates],
+            "command": self.command,
         }
         return json.dumps(data, indent=1)
 
@@ -48,7 +64,7 @@ def audit(campaign: Campaign) -> Audit:
     plan = campaign.pending
     if plan is None:
         raise UserError(f"{campaign.folder}: no plan waits here; `planner next` writes one")
-    gates = check(plan, campaign.situation())
+    gates = [*check(plan, campaign.situation()), *spending.verdicts(campaign, campaign.sealed)]
     price = cost(plan, campaign.situation())
     state = campaign.state()
     denied = any(v.verdict == "deny" for v in gates)
@@ -61,7 +77,37 @@ def audit(campaign: Campaign) -> Audit:
         core_hours=core_hours(campaign, plan, price.reference_calls, price.md_steps),
         spent={**state.spent.model_dump(), "core_hours": campaign.core_seconds() / 3600},
         gates=gates,
+        **_provenance(campaign, plan),
     )
+
+
+def _provenance(campaign: Campaign, plan: Plan) -> dict[str, Any]:
+    """Where the plan comes from, and what the rules would do instead at which cost."""
+    try:
+        known = record.load(campaign.iteration(plan.iteration))
+    except UserError:
+        known = {"source": "a plan without a record"}
+    edited = approval.edited(campaign, plan)
+    situation = campaign.situation()
+    own = rules.decide(situation)
+    mine, theirs = cost(plan, situation), cost(own, situation)
+    hours = [
+        core_hours(campaign, p, c.reference_calls, c.md_steps)
+        for p, c in ((plan, mine), (own, theirs))
+    ]
+    return {
+        "source": f"{known['source']}, edited by hand" if edited else known["source"],
+        "rules": {
+            "rule": own.rule,
+            "action": own.action,
+            "reason": own.reason,
+            "same": own.fingerprint == plan.fingerprint,
+            "labels_more": theirs.labels - mine.labels,
+            "core_hours_more": hours[1] - hours[0],
+        },
+        "untrusted": known.get("untrusted", {}),
+        "waiting": approval.refusal(campaign, plan),
+    }
 
 
 def dry_run(folder: Path) -> dict[str, int]:
@@ -89,33 +135,14 @@ def last_line(text: str) -> str:
     return (named or lines or ["no output"])[-1][:500]
 
 
-def core_hours(campaign: Campaign, plan: Plan, calls: int, steps: int) -> float:
-    """Estimate from what a call or an MD step has cost so far, else from the configuration."""
-    seen = totals(campaign.iteration(campaign.sealed) / "ledger.jsonl").get("by_action", {})
-    paid = [seen[a] for a in ("reference_calc", "select_data") if seen.get(a)]
-    bought = sum(a["reference_calls"] for a in paid)
-    per_call = (
-        sum(a["core_seconds"] for a in paid) / bought
-        if bought
-        else campaign.config.reference.seconds_per_call
-    )
-    last = seen.get("train")
-    fits = max(1, len(campaign.state().models))
-    training = last["core_seconds"] / fits if last and plan.action == "train" else 0.0
-    own = seen.get("sample")
-    moved = plan.action in ("sample", "model_eval") and steps > calls and own and own["md_steps"]
-    per_step = own["core_seconds"] / own["md_steps"] if moved else 0.0
-    return (calls * per_call + max(0, steps - calls) * per_step + training) / 3600
-
-
 def render(seen: Audit, limits: Any) -> str:
     """For people: a page that fits a terminal."""
     plan = seen.plan
     section = plan.parameters.model_dump(mode="json", exclude_none=True)
     lines = [
         f"iteration {plan.iteration}: {plan.action}"
-        + (f"  (rule {plan.rule})" if plan.rule else ""),
-        f"  reason    {plan.reason}",
+        + (f"  (rule {plan.rule})" if plan.rule else f"  (by {seen.source})"),
+        f"  reason    {plain(plan.reason, 600)}",
         *(f"  evidence  {e.key} = {e.value}" for e in plan.evidence),
         *(f"  {key:<9} {json.dumps(value)}" for key, value in section.items() if key != "seed"),
         "  jobs      " + (", ".join(f"{n} x {rule}" for rule, n in seen.jobs.items()) or "none"),
@@ -130,9 +157,28 @@ def render(seen: Audit, limits: Any) -> str:
         ),
         *(f"  {v.verdict:<9} {v.gate}: {v.detail}" for v in seen.gates if v.verdict != "pass"),
         f"  gates     {sum(v.verdict == 'pass' for v in seen.gates)} passed",
-        "  run it    snakemake        (or: snakemake --profile slurm, planner run)",
+        *_rules(seen),
+        *(
+            f"  untrusted {k}: {json.dumps(v, ensure_ascii=False)}"
+            for k, v in seen.untrusted.items()
+        ),
+        *([f"  waiting   {seen.waiting}"] if seen.waiting else []),
+        f"  run it    {seen.command}",
     ]
     return "\n".join(lines)
+
+
+def _rules(seen: Audit) -> list[str]:
+    own = seen.rules
+    if own["same"]:
+        return [] if seen.source == "rules" else [f"  rules     the same ({own['rule']})"]
+    return [
+        f"  rules     {own['action']} ({own['rule']}): {own['reason']}",
+        (
+            f"            {own['labels_more']:+d} labels, {own['core_hours_more']:+.2f} core-hours"
+            " against this plan"
+        ),
+    ]
 
 
 def environment() -> dict[str, str]:

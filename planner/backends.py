@@ -42,7 +42,9 @@ class Decision:
 
 
 class HaltError(UserError):
-    """No plan, by configuration or because only a person can mend it; exit 4."""
+    """No plan, by configuration or because only a person can mend it."""
+
+    status = 4
 
     def __init__(self, text: str, decision: Decision | None = None) -> None:
         super().__init__(text)

@@ -1,6 +1,7 @@
 """The `planner` command: argument parsing only."""
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -9,16 +10,14 @@ from planner.errors import GateError, UserError
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one subcommand; exit status 1 for a user's error, 3 for a denied plan."""
+    """Run one subcommand; exit status 1: a user's error, 2: a plan waits for approval, 3: a plan
+    is denied, 4: the planner LLM gave no plan and rules may not stand in."""
     arguments = _parser().parse_args(argv)
     try:
         return _COMMANDS[arguments.command](arguments)
-    except GateError as error:
-        sys.stderr.write(f"planner: {error}\n")
-        return 3
     except UserError as error:
         sys.stderr.write(f"planner: {error}\n")
-        return 1
+        return error.status
     except KeyboardInterrupt:
         sys.stderr.write("planner: interrupted; the same command goes on from here\n")
         return 130
@@ -41,12 +40,24 @@ def _parser() -> argparse.ArgumentParser:
     init = commands.add_parser("init", help="make a campaign folder")
     init.add_argument("source", help="name of a shipped example, or a folder with task.yaml")
     init.add_argument("folder", type=Path, help="where the campaign shall live")
-    command("next", "decide and write the next iteration's plan")
+    following = command("next", "decide and write the next iteration's plan")
+    following.add_argument("--plan", type=Path, help="a plan of one's own, for the same gates")
     for name, text in (
         ("audit", "show what the waiting plan would do and cost"),
         ("status", "show where the campaign stands"),
     ):
         command(name, text).add_argument("--json", action="store_true", help="for machines")
+    commands.choices["audit"].add_argument(
+        "--lookahead", type=int, default=0, metavar="K", help="what rules would do for K more"
+    )
+    command("approve", "let the waiting plan run as it stands")
+    command("replay", "rebuild every plan from its record, offline").add_argument(
+        "--json", action="store_true", help="for machines"
+    )
+    explained = command("explain", "one decision in words, from its record alone")
+    explained.add_argument("iteration", type=int)
+    explained.add_argument("--json", action="store_true", help="for machines")
+    command("doctor", "probe the server of the planner LLM (costs a few tokens)")
     run = command("run", "next, audit and snakemake until the campaign ends")
     run.add_argument("--profile", help="Snakemake profile, e.g. slurm")
     schema = commands.add_parser("schema", help="write the JSON schemas of plan, state, ...")
@@ -69,7 +80,7 @@ def _next(arguments: argparse.Namespace) -> int:
 
     campaign = Campaign.at(arguments.campaign)
     with locked(campaign.folder, "planner next"):
-        plan = next_plan(campaign)
+        plan = next_plan(campaign, arguments.plan)
     path = campaign.iteration(plan.iteration) / "plan.yaml"
     sys.stdout.write(f"{path}: {plan.action}: {plan.reason}\n")
     return 0
@@ -83,9 +94,53 @@ def _audit(arguments: argparse.Namespace) -> int:
     seen = audit(campaign)
     text = seen.as_json() if arguments.json else render(seen, campaign.config.limits)
     sys.stdout.write(text + "\n")
+    if arguments.lookahead:
+        from planner.lookahead import lookahead
+        from planner.lookahead import render as projected
+
+        sys.stdout.write(projected(lookahead(campaign, seen.plan, arguments.lookahead)) + "\n")
     if seen.denied:
         raise GateError("; ".join(seen.denied))
     return 0
+
+
+def _approve(arguments: argparse.Namespace) -> int:
+    from planner.approval import approve
+    from planner.campaign import Campaign
+
+    given = approve(Campaign.at(arguments.campaign))
+    sys.stdout.write(f"plan {given['plan_sha256'][:12]} approved by {given['by']}; planner run\n")
+    return 0
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    from planner.campaign import Campaign
+    from planner.replay import render, replay
+
+    found = replay(Campaign.at(arguments.campaign))
+    text = json.dumps([vars(f) for f in found], indent=1) if arguments.json else render(found)
+    sys.stdout.write(text + "\n")
+    return 1 if any(f.faults for f in found) else 0
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from planner.campaign import Campaign
+    from planner.explain import explain
+    from planner.record import load
+
+    data = load(Campaign.at(arguments.campaign).iteration(arguments.iteration))
+    text = json.dumps(data, indent=1) if arguments.json else explain(data)
+    sys.stdout.write(text + "\n")
+    return 0
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from planner.campaign import Campaign
+    from planner.doctor import examine
+
+    sound, text = examine(Campaign.at(arguments.campaign).config.llm)
+    sys.stdout.write(text + "\n")
+    return 0 if sound else 1
 
 
 def _status(arguments: argparse.Namespace) -> int:
@@ -118,6 +173,10 @@ _COMMANDS = {
     "init": _init,
     "next": _next,
     "audit": _audit,
+    "approve": _approve,
+    "replay": _replay,
+    "explain": _explain,
+    "doctor": _doctor,
     "status": _status,
     "run": _run,
     "schema": _schema,

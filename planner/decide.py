@@ -11,7 +11,6 @@ from planner.gates import check, require
 from planner.plan import Plan
 from planner.situation import Situation
 
-
 BLANK = ("plan", "rules", "action", "rule", "plan_sha256", "cost", "gates")
 
 

@@ -2,8 +2,12 @@
 
 
 class UserError(Exception):
-    """Anything the user can mend; commands print it without a traceback and exit 1."""
+    """Anything the user can mend; commands print it without a traceback and exit `status`."""
+
+    status = 1
 
 
 class GateError(UserError):
-    """A plan that may not run: bad ids, missing preconditions, a limit reached; exit 3."""
+    """A plan that may not run: bad ids, missing preconditions, a limit reached."""
+
+    status = 3

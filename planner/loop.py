@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from planner.approval import require_approved
 from planner.audit import audit, last_line, render, snakemake
 from planner.campaign import Campaign
 from planner.decide import next_plan
@@ -31,6 +32,7 @@ def run(folder: Path, profile: str | None, say: Callable[[str], None]) -> Campai
             seen = audit(campaign)
             write_text(campaign.iteration(plan.iteration) / "audit.json", seen.as_json() + "\n")
             say(render(seen, campaign.config.limits))
+            require_approved(campaign, plan)
             carry_out(campaign, plan, lock, profile, say)
 
 

@@ -185,7 +185,7 @@ class End(Strict):
 
     outcome: Outcome
     model: ModelId | None = Field(default=None, description="the potential handed over")
-    recommendation: str = Field(max_length=2000)
+    recommendation: str = Field(default="", max_length=2000, description="for people")
 
 
 class Evidence(Strict):

@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from planner.approval import refusal
 from planner.campaign import Campaign
 from planner.config import Config
 from planner.cost import price
@@ -32,6 +33,7 @@ class Jobs:
     packs: dict[str, dict[str, str]] = field(default_factory=lambda: {a: {} for a in ACTIONS})
     model: list[str] = field(default_factory=list)
     targets: list[str] = field(default_factory=list)
+    refusal: str = ""
 
     def files(self, action: str) -> list[str]:
         """Outputs of the packs of one action."""
@@ -60,11 +62,17 @@ def _pending_jobs(campaign: Campaign) -> Jobs:
         none,
         previous=[f"../{campaign.sealed:03d}/state.yaml"] if campaign.sealed else [],
         plan=plan.model_dump(mode="json", exclude_none=True),
-        leaves={**none.leaves, plan.action: plan.parameters.model_dump_json()},
+        leaves={**none.leaves, plan.action: _leaf(plan)},
         packs={**none.packs, plan.action: _packed(items(plan, state, config), config.runs_per_job)},
         model=_model(plan),
         targets=["state.yaml"],
+        refusal=refusal(campaign, plan) or "",
     )
+
+
+def _leaf(plan: Plan) -> str:
+    # free text of a plan never comes near a command line
+    return plan.parameters.model_dump_json(exclude={"recommendation"})
 
 
 def items(plan: Plan, state: State, config: Config) -> dict[str, dict[str, object]]:

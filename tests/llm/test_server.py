@@ -4,14 +4,23 @@ import json
 import time
 
 import pytest
+
 from planner import rules
 from planner.claude import Server
 from planner.consult import consult
 from planner.files import dump_yaml
-
 from tests.llm.scene import situations
 from tests.llm.server import (
-    Double, changed, drip, fails, hang_up, message, raw, says, serve, stall,
+    Double,
+    changed,
+    drip,
+    fails,
+    hang_up,
+    message,
+    raw,
+    says,
+    serve,
+    stall,
 )  # fmt: skip
 
 QUICK = {"deadline": 8.0, "retry_after": 0.2, "effort": None}

@@ -1,0 +1,86 @@
+"""`planner doctor`: what a server of the Messages API can do, found out by asking it."""
+
+import json
+import time
+
+from planner.claude import Server, address, client, host
+from planner.config import Llm
+from planner.consult import text_of
+from planner.files import canonical_json
+from planner.prices import LIST, prices
+from planner.requests import Request
+from planner.untrusted import plain
+
+PROBE = {
+    "type": "object",
+    "properties": {"colour": {"type": "string", "enum": ["red", "green"]}},
+    "required": ["colour"],
+    "additionalProperties": False,
+}
+
+
+def examine(settings: Llm) -> tuple[bool, str]:
+    """Whether decisions can be asked for, and a line for each finding."""
+    lines = [f"server     {host(settings)} ({address(settings).split(':')[0]})"]
+    lines.append(f"model      {settings.model}: {_model(settings)}")
+    plain_body = {
+        "model": settings.model,
+        "max_tokens": 1024,
+        "messages": [{"role": "user", "content": "Answer with the one word: ready"}],
+    }
+    sound, told = _asked(settings, plain_body)
+    lines.append(f"answers    {told}")
+    if not sound:
+        return False, "\n".join(lines)
+    output = {"format": {"type": "json_schema", "schema": PROBE}}
+    if settings.effort:
+        output["effort"] = settings.effort
+    asked = "Name the colour of a clear sky as plain text, no JSON."
+    body = {**plain_body, "messages": [{"role": "user", "content": asked}], "output_config": output}
+    held, told = _asked(settings, body)
+    lines.append(f"schema     {_enforced(told) if held else told}")
+    listed = settings.model in prices().models
+    where = f"listed, {prices().date}" if listed else f"not in {LIST.name}"
+    lines.append(f"price      {where}")
+    return held or not settings.structured, "\n".join(lines)
+
+
+def _asked(settings: Llm, body: dict) -> tuple[bool, str]:
+    began = time.monotonic()
+    server = Server(settings, settings.tokens, settings.money)
+    try:
+        reply = server(Request("doctor", body, {}))
+    finally:
+        server.close()
+    if reply.message is None:
+        return False, f"{reply.failure}: {reply.detail}"
+    text = plain(text_of(reply), 80)
+    if "output_config" in body:
+        return True, text
+    served = plain(str(reply.message.get("model")), 80)
+    return True, f"in {time.monotonic() - began:.1f} s, served by {served}"
+
+
+def _enforced(text: str) -> str:
+    try:
+        sound = canonical_json(json.loads(text)) in ('{"colour":"red"}', '{"colour":"green"}')
+    except ValueError:
+        sound = False
+    if sound:
+        return "held to by the server"
+    return f"not held to ({text!r}); set llm.structured: false"
+
+
+def _model(settings: Llm) -> str:
+    import anthropic
+
+    speaker = client(settings)
+    try:
+        found = speaker.models.retrieve(settings.model, timeout=20.0)
+    except anthropic.NotFoundError:
+        return "not known to the server (or it has no list of models)"
+    except anthropic.AnthropicError as error:
+        return f"cannot be looked up ({type(error).__name__})"
+    finally:
+        speaker.close()
+    return f"known as {plain(str(found.display_name), 60)}"

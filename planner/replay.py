@@ -1,0 +1,172 @@
+"""Campaigns decided again from their records: offline, without a model, byte for byte.
+
+`planner replay` rebuilds every plan from its state and the recorded answers, follows the chain of
+hashes, and says where today's prompts, schemas, rules or inputs differ from the recorded ones.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from planner import record, rules
+from planner.campaign import Campaign
+from planner.config import Config
+from planner.consult import Reply, Speak, consult
+from planner.errors import UserError
+from planner.files import canonical_json, dump_yaml, parse, read, sha256
+from planner.plan import Plan
+from planner.requests import Request
+from planner.situation import Situation
+
+
+@dataclass
+class Finding:
+    """One iteration replayed: faults break the record, notes say what is different today."""
+
+    iteration: int
+    source: str
+    faults: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def replay(campaign: Campaign) -> list[Finding]:
+    """Replay every decision of a campaign."""
+    findings = []
+    for number in range(1, campaign.last + 1):
+        found = Finding(number, "unknown")
+        try:
+            _check(campaign, number, found)
+        except UserError as error:
+            found.faults.append(str(error))
+        findings.append(found)
+    return findings
+
+
+def _check(campaign: Campaign, number: int, found: Finding) -> None:
+    folder = campaign.iteration(number)
+    data = record.load(folder)
+    found.source = str(data.get("source"))
+    if data.get("previous_decision_sha256") != record.fingerprint(campaign.iteration(number - 1)):
+        found.faults.append("chain: the record before this one is not the one it followed")
+    on_disk = (folder / "plan.yaml").read_text(encoding="utf-8")
+    kept = dump_yaml(parse(Plan, data.get("plan"), f"{folder}/decision.json: plan"))
+    if sha256(kept) != data.get("plan_sha256"):
+        found.faults.append("plan: the recorded plan does not have the recorded hash")
+    if on_disk != kept:
+        found.notes.append("plan.yaml was edited by hand after the decision")
+    situation = _situation(campaign, number, data)
+    found.notes += _inputs(campaign, situation, data)
+    rebuilt = _rebuilt(situation, data, found)
+    if rebuilt is not None and dump_yaml(rebuilt) != kept:
+        found.faults.append(f"plan: rebuilt otherwise ({_first_difference(rebuilt, kept)})")
+
+
+def _situation(campaign: Campaign, number: int, data: dict[str, Any]) -> Situation:
+    return Situation(
+        state=campaign.state(number - 1),
+        task=campaign.task,
+        config=read(Config, campaign.iteration(number) / "config.yaml"),
+        structures=campaign.structures,
+        core_seconds=float(data.get("core_seconds", 0.0)),
+        state_sha256=campaign.state_sha256(number - 1),
+    )
+
+
+def _inputs(campaign: Campaign, situation: Situation, data: dict[str, Any]) -> list[str]:
+    places = {
+        "state_sha256": f"iterations/{situation.state.iteration:03d}/state.yaml",
+        "config_sha256": f"iterations/{situation.iteration:03d}/config.yaml",
+        "task_sha256": "task.yaml",
+        "structures_sha256": "structures/index.yaml",
+    }
+    today = record.inputs(campaign, situation)
+    return [
+        f"{place}: differs from what was decided on"
+        for key, place in places.items()
+        if data.get(key) != today[key]
+    ]
+
+
+def _rebuilt(situation: Situation, data: dict[str, Any], found: Finding) -> Plan | None:
+    """The plan from rules or recorded answers; None for a person's plan."""
+    source = found.source
+    talk = consult(situation, heard(data, found)) if data.get("exchanges") else None
+    if source == "model":
+        if talk is None or talk.plan is None:
+            found.faults.append(f"plan: the recorded answers give none ({talk and talk.failure})")
+        return talk.plan if talk else None
+    if talk and source != f"rules:{talk.failure}":
+        found.faults.append(f"source: {source} recorded, the answers give {talk.failure}")
+    return rules.decide(situation) if source.startswith("rules") else None
+
+
+def heard(data: dict[str, Any], found: Finding) -> Speak:
+    """Speaks the recorded replies in their order, and notes how today's requests differ."""
+    left = list(data["exchanges"])
+
+    def speak(request: Request) -> Reply:
+        if not left:
+            return Reply(failure="not_recorded", detail="more is asked today than was answered")
+        kept = left.pop(0)
+        if canonical_json(request.body) != canonical_json(kept["request"]):
+            found.notes += [
+                f"{request.role}: {part} differs from the recorded request"
+                for part in parts_that_differ(request.body, kept["request"])
+            ]
+        if sha256(canonical_json(kept["request"])) != kept["request_sha256"]:
+            found.faults.append(f"{request.role}: the recorded request does not have its hash")
+        return _reply(kept)
+
+    return speak
+
+
+def _reply(kept: dict[str, Any]) -> Reply:
+    return Reply(kept["response"], kept["failure"], kept.get("detail", ""), kept.get("tries", []))
+
+
+def parts_that_differ(today: dict[str, Any], kept: dict[str, Any]) -> list[str]:
+    """Names of the parts of a request that are not the same."""
+    views = {
+        "system prompt": lambda b: b.get("system"),
+        "digest": lambda b: b["messages"][0]["content"][0],
+        "later turns": lambda b: b["messages"][0]["content"][1:],
+        "schema": lambda b: b.get("output_config", {}).get("format"),
+        "model": lambda b: b.get("model"),
+        "limits": lambda b: (b.get("max_tokens"), b.get("output_config", {}).get("effort")),
+    }
+    return [name for name, view in views.items() if view(today) != view(kept)]
+
+
+def tape(folder: Path, situation: Situation) -> Speak:
+    """The backend `replay`: answers of another campaign's record, to the very same request only."""
+    data = record.load(folder / "iterations" / f"{situation.iteration:03d}")
+    known: dict[str, list[dict[str, Any]]] = {}
+    for kept in data.get("exchanges", []):
+        known.setdefault(kept["request_sha256"], []).append(kept)
+
+    def speak(request: Request) -> Reply:
+        matching = known.get(request.sha256)
+        if matching:
+            return _reply(matching.pop(0))
+        detail = f"{folder}: iteration {situation.iteration}: no answer to this request"
+        return Reply(failure="not_recorded", detail=detail)
+
+    return speak
+
+
+def _first_difference(rebuilt: Plan, kept: str) -> str:
+    pairs = zip(dump_yaml(rebuilt).splitlines(), kept.splitlines(), strict=False)
+    mine, other = next(((a, b) for a, b in pairs if a != b), ("length", "length"))
+    return f"{mine.strip()[:80]!r} today, {other.strip()[:80]!r} recorded"
+
+
+def render(findings: list[Finding]) -> str:
+    """A line an iteration, its faults and notes below."""
+    lines = []
+    for f in findings:
+        state = "differs" if f.faults else "same plan"
+        lines.append(f"{f.iteration:>4} {state:<10} {f.source}")
+        lines += [f"       fault: {text}" for text in f.faults]
+        lines += [f"       note:  {text}" for text in dict.fromkeys(f.notes)]
+    same = sum(not f.faults for f in findings)
+    return "\n".join([*lines, f"{same} of {len(findings)} decisions rebuilt byte for byte"])
