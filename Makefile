@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: demo test check setup clean
 
 demo: setup
-	@test -f demo/task.yaml || $(BIN)/planner init diamond_cbn demo
+	@test -f demo/task.yaml || $(BIN)/planner init dry_ice_nitrogen demo
 	$(BIN)/planner run --campaign demo
 
 test: setup

@@ -212,4 +212,4 @@ def _with_bin() -> dict[str, str]:
 def test_commands_outside_a_campaign(tmp_path: Path) -> None:
     for command in ("next", "audit", "status", "run"):
         one_line(planner(command, cwd=tmp_path), "task.yaml")
-    one_line(planner("init", "nonesuch", "x", cwd=tmp_path), "diamond_cbn")
+    one_line(planner("init", "nonesuch", "x", cwd=tmp_path), "dry_ice_nitrogen")

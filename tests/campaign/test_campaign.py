@@ -146,7 +146,7 @@ def test_interrupt_leaves_no_process_behind(campaign: Path) -> None:
     assert alive == []
 
 
-@pytest.mark.parametrize("example", ["diamond_cbn"])
+@pytest.mark.parametrize("example", ["dry_ice_nitrogen"])
 def test_shipped_example_makes_a_campaign_whose_first_plan_passes(
     example: str, tmp_path: Path
 ) -> None:
