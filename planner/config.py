@@ -224,8 +224,8 @@ class Config(Strict):
     rules: Rules
     limits: Limits
     seed: int = Field(ge=0, lt=2**31)
-    label_chunk: int = Field(ge=1, description="labels of one item")
-    runs_per_job: int = Field(ge=1, description="MD runs or label chunks of one job")
+    label_chunk: int = Field(ge=1, description="labels of one job")
+    runs_per_job: int = Field(ge=1, description="MD runs with a model of one job")
     planner: Literal["rules", "anthropic", "replay", "manual"]
     llm: Llm
     approval: Approval

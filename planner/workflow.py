@@ -63,7 +63,7 @@ def _pending_jobs(campaign: Campaign) -> Jobs:
         previous=[f"../{campaign.sealed:03d}/state.yaml"] if campaign.sealed else [],
         plan=plan.model_dump(mode="json", exclude_none=True),
         leaves={**none.leaves, plan.action: _leaf(plan)},
-        packs={**none.packs, plan.action: _packed(items(plan, state, config), config.runs_per_job)},
+        packs={**none.packs, plan.action: _packed(items(plan, state, config), _share(plan, config))},
         model=_model(plan),
         targets=["state.yaml"],
         refusal=refusal(campaign, plan) or "",
@@ -102,6 +102,12 @@ def _model(plan: Plan) -> list[str]:
 def _seed(seed: int, name: str) -> int:
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
+
+
+def _share(plan: Plan, config: Config) -> int:
+    """Items of one job: many MD runs with a model, one of anything that calls the reference."""
+    with_model = plan.sample is not None and plan.sample.method == "model"
+    return config.runs_per_job if with_model else 1
 
 
 def _packed(table: dict[str, dict[str, object]], size: int) -> dict[str, str]:
