@@ -17,6 +17,7 @@ from mtp.line_search import EXACT, LOOSE, Point, Wolfe, wolfe_point
 
 LINEAR_SOLVES = (25, 70, 100, 150, 250, 400)
 SMALLEST_DAMPING, LARGEST_DAMPING = 1e-8, 1e6
+STALE_STEP, STEP_GROWTH = 0.2, 1.3
 
 
 class Problem(Protocol):
@@ -50,6 +51,7 @@ class State:
     inverse_hessian: NDArray[np.float64] | None = None
     iteration: int = 0
     damping: float = 1.0
+    step: float = 1.0
     age: int = 0
     refreshes: int = 0
     evaluations: int = 0
@@ -78,7 +80,7 @@ def bfgs(problem: Problem, state: State) -> Iterator[State]:
         following = _quasi_newton_step(problem, state, EXACT)
         if following is None:
             return
-        state = replace(following, iteration=state.iteration + 1)
+        state = replace(following, iteration=state.iteration + 1, step=1.0)
         yield state
 
 
@@ -92,7 +94,7 @@ def _solved(problem: Problem, state: State) -> State:
 
 def _quasi_newton_step(problem: Problem, state: State, wolfe: Wolfe) -> State | None:
     """One step along -H g with the BFGS update of H; None where no step lowers the value."""
-    gradient, matrix, first_step = state.gradient, state.inverse_hessian, 1.0
+    gradient, matrix, first_step = state.gradient, state.inverse_hessian, state.step
     if matrix is None:
         norm = float(np.linalg.norm(gradient))
         if norm == 0.0:
@@ -114,6 +116,7 @@ def _quasi_newton_step(problem: Problem, state: State, wolfe: Wolfe) -> State | 
         value=point.value,
         gradient=point.gradient,
         inverse_hessian=_updated(matrix, point.x - state.x, point.gradient - gradient),
+        step=point.step,
         evaluations=state.evaluations + counted.calls,
     )
 
@@ -142,15 +145,16 @@ def _updated(
     return matrix - cross - cross.T + np.outer(factor * s, s)
 
 
-def gauss_newton(problem: Problem, state: State, refresh: int = 4) -> Iterator[State]:
+def gauss_newton(problem: Problem, state: State, refresh: int = 16) -> Iterator[State]:
     """BFGS whose inverse Hessian restarts from the damped Gauss-Newton matrix every few steps.
 
     The linear parameters take part in the matrix but not in its damping, which projects them out
     of the damped step (Kaufman's variable projection, BIT 15, 49, 1975; Golub & Pereyra, Inverse
     Problems 19, R1, 2003). Marquardt's scaling of the damping by the diagonal keeps the gauge
     directions, along which the loss is flat, from taking part at all. The BFGS updates in between
-    add the curvature of the residuals that Gauss-Newton leaves out. Ends where no step lowers the
-    value although the matrix is fresh and heavily damped.
+    add the curvature of the residuals that Gauss-Newton leaves out; their first trial step follows
+    the last accepted one, because the old matrix is too soft for a model of such a high degree.
+    Ends where no step lowers the value although the matrix is fresh and heavily damped.
     """
     while True:
         if state.inverse_hessian is None or state.age >= refresh:
@@ -162,11 +166,13 @@ def gauss_newton(problem: Problem, state: State, refresh: int = 4) -> Iterator[S
             damping = state.damping * (16.0 if state.age == 0 else 1.0)
             state = replace(state, inverse_hessian=None, damping=damping)
             continue
+        fresh = state.age == 0
         state = replace(
             following,
             iteration=state.iteration + 1,
             age=state.age + 1,
-            damping=_adapted(state, following),
+            damping=_adapted(state, following) if fresh else state.damping,
+            step=min(1.0, following.step * (STALE_STEP if fresh else STEP_GROWTH)),
         )
         yield state
 
@@ -182,15 +188,15 @@ def _refreshed(problem: Problem, state: State) -> State:
         return _refreshed(problem, replace(state, damping=4.0 * max(state.damping, 1e-6)))
     inverse, _ = lapack.dpotri(factor, lower=True)
     inverse = np.tril(inverse) + np.tril(inverse, -1).T
-    return replace(state, inverse_hessian=inverse, age=0, refreshes=state.refreshes + 1)
+    return replace(state, inverse_hessian=inverse, age=0, step=1.0, refreshes=state.refreshes + 1)
 
 
 def _adapted(state: State, following: State) -> float:
     """Less damping after a fresh matrix whose full step was good, more after one cut short."""
-    if state.age > 0:
-        return state.damping
-    full = state.inverse_hessian @ state.gradient
-    ratio = (state.value - following.value) / (0.5 * float(full @ state.gradient))
-    length = np.linalg.norm(following.x - state.x) / np.linalg.norm(full)
-    change = 0.2 if length > 0.9 and ratio > 0.6 else 4.0 if length < 0.5 or ratio < 0.25 else 1.0
+    full = float(state.gradient @ state.inverse_hessian @ state.gradient)
+    ratio = (state.value - following.value) / (0.5 * full)
+    if following.step > 0.9 and ratio > 0.6:
+        change = 0.2
+    else:
+        change = 4.0 if following.step < 0.5 or ratio < 0.25 else 1.0
     return float(np.clip(state.damping * change, SMALLEST_DAMPING, LARGEST_DAMPING))
