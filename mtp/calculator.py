@@ -16,7 +16,7 @@ from mtp.errors import MTPError
 from mtp.potential import Potential, read_potential
 from mtp.selection import Selection
 
-SKIN = 0.6
+SKIN = 0.5
 
 
 class MTP(Calculator):
@@ -67,11 +67,12 @@ class MTP(Calculator):
     def calculate(
         self,
         atoms: Atoms | None = None,
-        properties: Sequence[str] = ("energy",),
-        system_changes: Sequence[str] = all_changes,
+        properties: Sequence[str] = ("energy",),  # noqa: ARG002
+        system_changes: Sequence[str] = all_changes,  # noqa: ARG002
     ) -> None:
         """Evaluate; the neighbour list is rebuilt only when an atom left its skin."""
-        super().calculate(atoms, properties, system_changes)
+        if atoms is not None:
+            self.atoms = atoms.copy()
         now = Configuration(
             cell=self.atoms.cell.array,
             types=self._types_of(self.atoms),

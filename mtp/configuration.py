@@ -53,7 +53,10 @@ class Configuration:
     @property
     def volume(self) -> float:
         """Volume in cubic angstrom; 0 unless all three directions are periodic."""
-        return float(abs(np.linalg.det(self.cell))) if np.all(self.pbc) else 0.0
+        if not all(self.pbc):
+            return 0.0
+        (a, b, c), (d, e, f), (g, h, i) = self.cell.tolist()
+        return abs(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g))
 
     def to_atoms(self, species: "Sequence[str]") -> "Atoms":
         """ASE atoms; `species[t]` is the symbol of type t. Labels go to a single-point calculator.

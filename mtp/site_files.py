@@ -1,5 +1,6 @@
 """Output files of a site's `mlp`: whole, finite, in order, of the right atoms, or a SiteError."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def check_trained(result: Path, before: Potential, train_set: Path) -> None:
     try:
         after = read_potential(result)
     except MTPError as error:
-        raise SiteError("truncated", str(error)) from None
+        raise SiteError(_kind_of(error), str(error)) from None
     if not after.trained:
         raise SiteError("silent", f"{result.name} was not trained; its coefficients are missing")
     if not np.isfinite(after.parameters).all():
@@ -56,13 +57,17 @@ def check_trained(result: Path, before: Potential, train_set: Path) -> None:
         )
 
 
+def _kind_of(error: MTPError) -> str:
+    words = set(re.findall(r"[a-z]+", str(error).lower()))
+    return "diverged" if words & {"nan", "inf", "finite", "infinity"} else "truncated"
+
+
 def read_output(path: Path, log: Path) -> list[Configuration]:
     """Configurations an `mlp` wrote; SiteError when they are cut off or not finite."""
     try:
         return read_cfg(path)
     except MTPError as error:
-        kind = "diverged" if "is not finite" in str(error) else "truncated"
-        raise SiteError(kind, f"{error} (see {log})") from None
+        raise SiteError(_kind_of(error), f"{error} (see {log})") from None
 
 
 def joined(path: Path, log: Path, text: str) -> list[Configuration]:

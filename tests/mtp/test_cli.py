@@ -162,6 +162,15 @@ def test_grades_thresholds_and_lines(files, capsys):
     assert len(read_cfg("h.cfg")) == number + 1
 
 
+def test_mlip2_grades_make_their_own_active_set(files):
+    words = ["calc-grade", "pot.mtp", "set.cfg", "set.cfg", "g.cfg", "--als-filename=s.almtp"]
+    assert main(words) == 0
+    grades = [float(c.features["MV_grade"]) for c in read_cfg("g.cfg")]
+    assert max(grades) < 1.01
+    assert all(c.grades is None for c in read_cfg("g.cfg"))
+    assert read_potential("s.almtp").active_set.energy_weight == 1.0
+
+
 def test_select_add_and_cut(files, capsys):
     write_cfg("train.cfg", read_cfg("set.cfg")[:3])
     assert (

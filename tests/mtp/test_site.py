@@ -75,7 +75,7 @@ def test_training_gives_losses_errors_and_the_potential(files, flavour):
         ("usage", "silent"),
         ("species", "species"),
         ("nan", "diverged"),
-        ("nan file", "truncated"),
+        ("nan file", "diverged"),
         ("killed", "killed"),
         ("truncated", "truncated"),
         ("silent", "silent"),
@@ -189,6 +189,27 @@ def test_error_reports_are_read(files, monkeypatch, flavour):
         monkeypatch.setenv("FAKE_MLP", "silent")
         with pytest.raises(SiteError, match=r"^silent.*no error report"):
             site(flavour).check_errors(Path("pot.almtp"), Path("set.cfg"), Path("e.log"))
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_the_embedded_mlp_trains_on_any_ranks(files, ranks):
+    if ranks > 1 and not shutil.which("mpiexec"):
+        pytest.skip("no mpiexec")
+    launcher = ("mpiexec", "-n", str(ranks)) if ranks > 1 else ()
+    options = {"iteration_limit": 5, "al_mode": "nbh", "skip_preinit": True}
+    found = train("embedded", options, launcher=launcher)
+    assert found.losses[-1][1] < found.losses[0][1]
+    assert found.errors["forces"].count > 0
+    assert read_potential("out.almtp").active_set is not None
+    assert left_over(files) == []
+    with pytest.raises(SiteError, match=r"^failed.*--energy_wieght.*did you mean"):
+        train("embedded", {"energy_wieght": 1.0})
+    names = (Path("out.almtp"), Path("set.cfg"), Path("g.cfg"))
+    assert site("embedded").calculate_grade(names, Path("g.log")) == 5
+    grades = [float(c.features["MV_grade"]) for c in read_cfg("g.cfg")]
+    assert max(grades) < 1.01
+    four = (*names[:2], Path("set.cfg"), Path("n.cfg"))
+    assert site("embedded").select_add(four, Path("n.log")) == 0
 
 
 def test_embedded_failures_carry_their_line(files):
