@@ -94,7 +94,14 @@ def labelled(atoms: Atoms) -> Atoms:
     results = {n: atoms.calc.results[n] for n in names if n in atoms.calc.results}
     frame = atoms.copy()
     frame.calc = SinglePointCalculator(frame, **results)
-    grades = atoms.calc.results.get("grades")
-    if grades is not None:
-        frame.info["grade"] = float(np.max(grades))
+    grade = largest_grade(atoms)
+    if grade is not None:
+        frame.info["grade"] = grade
     return frame
+
+
+def largest_grade(atoms: Atoms) -> float | None:
+    """Extrapolation grade of the structure, or of its worst atom; None without grades."""
+    results = atoms.calc.results
+    found = results.get("grades", results.get("max_grade"))
+    return None if found is None else float(np.max(found))

@@ -8,6 +8,8 @@ from ase import Atoms, units
 from ase.data import covalent_radii
 from scipy.spatial import cKDTree
 
+from atomistics.metered import largest_grade
+
 CLASSES = ("nan", "grade", "distance", "lost_atoms", "temperature", "energy", "density")
 GRAMS_PER_CM3 = 1e24 / units.mol  # of 1 u/Å^3
 
@@ -55,15 +57,10 @@ class Watchdog:
         )
 
     def _grade(self, atoms: Atoms) -> tuple[str, str] | None:
-        grades = atoms.calc.results.get("grades")
-        if self.limits.grade is None or grades is None:
+        grade, limit = largest_grade(atoms), self.limits.grade
+        if limit is None or grade is None or grade < limit:
             return None
-        grades = np.atleast_1d(grades)
-        worst = int(np.argmax(grades))
-        if grades[worst] < self.limits.grade:
-            return None
-        detail = f"grade {grades[worst]:.4g} of atom {worst} reaches {self.limits.grade:g}"
-        return "grade", detail
+        return "grade", f"grade {grade:.4g} reaches {limit:g}"
 
     def _temperature(self, atoms: Atoms) -> tuple[str, str] | None:
         found, limit = temperature(atoms), self.limits.temperature

@@ -61,7 +61,7 @@ def hot(atoms):
     [
         (sound(energy=np.nan), "nan", "energy is not finite"),
         (sound(forces=np.inf), "nan", "forces is not finite"),
-        (sound(grades=[0.1, 12.0, 3.0]), "grade", "grade 12 of atom 1 reaches 10"),
+        (sound(grades=[0.1, 12.0, 3.0]), "grade", "grade 12 reaches 10"),
         (sound(grades=12.0), "grade", "grade 12"),
         (moved(sound(), 1, [0.0, 0.0, -0.7]), "distance", "C-C .* at 0.700 Å, below 1.000 Å"),
         (hot(sound()), "temperature", "above 900 K"),
@@ -93,6 +93,12 @@ def test_a_lost_atom_is_found():
     limits = Limits(lost_distance=6.0)
     assert Watchdog(limits).check(atoms) == ("lost_atoms", "atom 0 has no other within 6 Å")
     assert Watchdog(limits).check(moved(atoms, 0, [1.0, 1.0, 8.0])) is None
+
+
+def test_a_grade_of_the_whole_structure():
+    atoms = sound()
+    atoms.calc.results["max_grade"] = 11.0
+    assert Watchdog(ALL).check(atoms) == ("grade", "grade 11 reaches 10")
 
 
 def test_volume_band():
