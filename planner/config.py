@@ -60,7 +60,9 @@ class Reference(Strict):
     method: Literal[
         "gfn1-xtb", "gfn2-xtb", "chgnet", "emt", "lj", "vasp", "cp2k", "espresso", "orca"
     ]
-    options: dict[str, str | bool | int | float | list[int | float]] = Field(
+    options: dict[
+        str, str | bool | int | float | list[int | float] | dict[str, str | bool | int | float]
+    ] = Field(
         description="handed to the ASE calculator of the method"
     )
     max_force: Positive = Field(description="a label with a larger force is quarantined, eV/Å")

@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ from ase import Atoms
 
 from atomistics import dataset, md
 from atomistics.comparison import Comparison, compare
-from atomistics.job import Job, entry, items_of, previous_state, trajectory
+from atomistics.job import Job, billed, entry, items_of, previous_state, trajectory
+from atomistics.metered import LabelFailedError, Metered
 from atomistics.prediction import residuals
 from atomistics.reference import label
 from atomistics.spread import Cost, spread
@@ -27,14 +28,14 @@ def run(arguments: argparse.Namespace) -> None:
     """Every item of the pack: the model's MD, fresh reference calls on it, the comparison."""
     job, items = Job(), json.loads(arguments.items)
     state = previous_state(job, arguments.state)
-    calculator = job.model(arguments.model)
 
     def one(name: str, target: Path) -> Cost:
         reference = dataset.read(trajectory(state, name))
+        calculator = job.model(arguments.model)
         atoms = job.atoms(name)
         atoms.calc = calculator
         watchdog = Watchdog(job.limits(atoms, arguments.temperature, state))
-        same = matched(reference, job)
+        same = matched(reference)
         twin = md.run(atoms, calculator, same, watchdog)
         long = replace(
             same,
@@ -45,46 +46,56 @@ def run(arguments: argparse.Namespace) -> None:
         )
         atoms.info |= {"source": name, "temperature": arguments.temperature}
         outcome = md.run(atoms, calculator, long, watchdog)
-        fresh = _fresh(outcome.frames, arguments.fresh_frames, job)
-        seen = compare(twin.frames, reference, same.timestep)
+        metered = Metered(job.reference())
+        with billed(metered):
+            fresh = fresh_labels(outcome.frames, arguments.fresh_frames, metered)
+        kept = {atoms.info["step"] for atoms in reference}
+        seen = compare([a for a in twin.frames if a.info["step"] in kept], reference, same.timestep)
         report = _report(job, name, outcome, long, seen)
+        if twin.stop and not outcome.stop:
+            report |= {"status": "early_stop", "stop": twin.stop}
         report |= _errors(job, arguments.model, reference, fresh, seen)
         seen.add_long_run(outcome.frames, long.timestep)
         write_text(WORK / name / "observables.json", json.dumps(seen.curves) + "\n")
         dataset.write(RUNS / f"{name}.fresh.h5", fresh)
         write_text(RUNS / f"{name}.report.json", json.dumps(report) + "\n")
         dataset.write(target, outcome.frames)
-        return Cost(reference_calls=len(fresh), md_steps=twin.steps + outcome.steps)
+        return Cost(reference_calls=metered.calls, md_steps=twin.steps + outcome.steps)
 
     spread(items, one, RUNS, ".h5", arguments.output)
 
 
-def matched(reference: list[Atoms], job: Job) -> md.Protocol:
+def matched(reference: list[Atoms]) -> md.Protocol:
     """The very protocol of the reference trajectory: start, seed, length, spacing of snapshots.
 
     A reference MD is short because it is dear. Comparing the same window from the same start
     leaves no part of the difference to equilibration; the long run alone says what is stable.
     """
-    first, last = reference[0].info, reference[-1].info
-    return md.Protocol(
-        ensemble=job.config.reference_calc.ensemble,
-        temperature=first["temperature"],
-        steps=last["step"],
-        timestep=job.config.md.timestep,
-        interval=first["step"],
-        pressure=job.config.md.pressure,
-        seed=first["seed"],
-    )
+    info = reference[0].info
+    return md.Protocol(**{field.name: info[field.name] for field in fields(md.Protocol)})
 
 
-def _fresh(frames: list[Atoms], count: int, job: Job) -> list[Atoms]:
-    """Evenly spaced snapshots of the model's own MD after its first fifth, labelled anew."""
+def fresh_labels(frames: list[Atoms], count: int, reference: Metered) -> list[Atoms]:
+    """Evenly spaced snapshots of the model's own MD after its first fifth, labelled anew.
+
+    One that gets no label is left out, and the number of frames says so; forces beyond what the
+    reference allows are the model's doing and fail the structure, as does not a single label.
+    """
     late = frames[len(frames) // 5 :]
     if not count or not late:
         return []
     spots = np.linspace(0, len(late) - 1, min(count, len(late))).round().astype(int)
-    reference = job.reference()
-    return [label(late[i], reference) for i in dict.fromkeys(spots.tolist())]
+    found, failure = [], None
+    for spot in dict.fromkeys(spots.tolist()):
+        try:
+            found.append(label(late[spot], reference))
+        except LabelFailedError as error:
+            if error.kind == "forces_too_large":
+                raise
+            failure = error
+    if failure and not found:
+        raise failure
+    return found
 
 
 def _report(
@@ -92,7 +103,7 @@ def _report(
 ) -> dict[str, Any]:
     return {
         "structure": name,
-        "subsystem": job.structures[name].subsystem,
+        "subsystem": job.structure(name).subsystem,
         "status": "early_stop" if outcome.stop else "ok",
         "stop": outcome.stop,
         "picoseconds": outcome.steps * protocol.timestep / 1000,
@@ -140,7 +151,7 @@ def collect(arguments: argparse.Namespace) -> None:
         rows.append(
             EvaluatedStructure(
                 structure=name,
-                subsystem=job.structures[name].subsystem,
+                subsystem=job.structure(name).subsystem,
                 status="failed",
                 stop=json.loads(failed.read_text())["class"] if failed.is_file() else "lost",
                 picoseconds=0.0,

@@ -2,9 +2,9 @@
 
 import argparse
 import json
+from dataclasses import asdict
+from math import isfinite
 from pathlib import Path
-
-import numpy as np
 
 from atomistics import dataset, md
 from atomistics.job import Job, entry, items_of
@@ -23,8 +23,6 @@ def run(arguments: argparse.Namespace) -> None:
 
     def trajectory(name: str, target: Path) -> Cost:
         atoms = job.atoms(name)
-        seed = items[name]["seed"]
-        atoms.info |= {"source": name, "temperature": arguments.temperature, "seed": seed}
         protocol = md.Protocol(
             ensemble=arguments.ensemble,
             temperature=arguments.temperature,
@@ -32,13 +30,16 @@ def run(arguments: argparse.Namespace) -> None:
             timestep=job.config.md.timestep,
             interval=arguments.interval,
             pressure=job.config.md.pressure,
-            seed=seed,
+            seed=items[name]["seed"],
         )
+        # kept with the frames, because an evaluation repeats this very protocol
+        atoms.info |= {"source": name, **asdict(protocol)}
         outcome = md.run(atoms, job.reference(), protocol, watchdog=None)
+        paid = {"reference_calls": outcome.reference_calls, "md_steps": outcome.steps}
         if outcome.stop:
-            raise md.StoppedError(outcome.stop, outcome.detail)
+            raise md.StoppedError(outcome.stop, outcome.detail, **paid)
         dataset.write(target, outcome.frames)
-        return Cost(reference_calls=outcome.reference_calls, md_steps=arguments.steps)
+        return Cost(**paid)
 
     spread(items, trajectory, RUNS, ".h5", arguments.output)
 
@@ -46,9 +47,10 @@ def run(arguments: argparse.Namespace) -> None:
 def ranges(name: str, temperature: int, job: Job) -> ReferenceRange:
     """Density (g/cm3), energy (eV/atom) and shortest distance (Å) over one trajectory.
 
-    The first third is taken as equilibration and left out of the ranges.
+    The first third is taken as equilibration and left out of the ranges of density and energy.
+    What is not periodic in three directions has no density.
     """
-    subsystem = job.structures[name].subsystem
+    subsystem = job.structure(name).subsystem
     path = RUNS / f"{name}.h5"
     if not path.is_file():
         failed = RUNS / f"{name}.failed.json"
@@ -59,7 +61,8 @@ def ranges(name: str, temperature: int, job: Job) -> ReferenceRange:
         )  # fmt: skip
     frames = dataset.read(path)
     sound = frames[len(frames) // 3 :]
-    densities = [density(atoms) for atoms in sound]
+    densities = [density(atoms) for atoms in sound if atoms.pbc.all()]
+    shortest = min(min_distance(atoms) for atoms in frames)
     energies = [atoms.get_potential_energy() / len(atoms) for atoms in sound]
     return ReferenceRange(
         structure=name,
@@ -67,9 +70,9 @@ def ranges(name: str, temperature: int, job: Job) -> ReferenceRange:
         status="ok",
         temperature=temperature,
         frames=len(frames),
-        density=Range(low=min(densities), high=max(densities)),
+        density=Range(low=min(densities), high=max(densities)) if densities else None,
         energy=Range(low=min(energies), high=max(energies)),
-        min_distance=float(np.min([min_distance(atoms) for atoms in frames])),
+        min_distance=shortest if isfinite(shortest) else None,
     )
 
 

@@ -2,14 +2,14 @@
 
 import argparse
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from ase import Atoms
-from ase.calculators.calculator import Calculator
 
 from atomistics import dataset, md, series
-from atomistics.job import Job, entry, items_of, previous_state
+from atomistics.job import Job, billed, entry, items_of, previous_state
 from atomistics.metered import LabelFailedError, Metered
 from atomistics.reference import label
 from atomistics.spread import Cost, spread
@@ -26,14 +26,15 @@ def run(arguments: argparse.Namespace) -> None:
     job, items = Job(), json.loads(arguments.items)
     state = previous_state(job, arguments.state)
     model = arguments.method == "model"
-    calculator = job.model(arguments.model) if model else job.reference()
+    reference = None if model else job.reference()
 
     def one(name: str, target: Path) -> Cost:
-        item = items[name]
+        item, metered = items[name], Metered(calculator)
         atoms = job.atoms(item["structure"])
         atoms.info |= {"source": name, "temperature": item["temperature"]}
-        atoms.calc = calculator
-        outcome = _made(job, item, atoms, calculator, arguments, state)
+        atoms.calc = metered
+        with nullcontext() if model else billed(metered):
+            outcome = _made(job, item, atoms, arguments, state)
         report = {
             **{key: item[key] for key in ("subsystem", "kind", "temperature")},
             "stop": outcome.stop,
@@ -46,8 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
         }
         dataset.write(target, outcome.frames)
         write_text(RUNS / f"{name}.report.json", json.dumps(report) + "\n")
-        calls = 0 if model else outcome.reference_calls
-        return Cost(reference_calls=calls, md_steps=outcome.steps)
+        return Cost(reference_calls=0 if model else metered.calls, md_steps=outcome.steps)
 
     spread(items, one, RUNS, ".h5", arguments.output)
 
@@ -56,14 +56,13 @@ def _made(
     job: Job,
     item: dict[str, Any],
     atoms: Atoms,
-    calculator: Calculator,
     arguments: argparse.Namespace,
     state: State,
 ) -> md.Outcome:
     if item["kind"] == "compression":
-        return _compressed(atoms, calculator, arguments.compression)
+        return _compressed(atoms, arguments.compression)
     if item["kind"] == "rattle":
-        return _rattled(atoms, calculator, arguments, item["seed"])
+        return _rattled(atoms, arguments, item["seed"])
     protocol = md.Protocol(
         ensemble=item["kind"],
         temperature=item["temperature"],
@@ -74,31 +73,27 @@ def _made(
         seed=item["seed"],
     )
     watchdog = Watchdog(job.limits(atoms, item["temperature"], state))
-    return md.run(atoms, calculator, protocol, watchdog)
+    return md.run(atoms, atoms.calc, protocol, watchdog)
 
 
-def _compressed(atoms: Atoms, calculator: Calculator, factors: list[float]) -> md.Outcome:
+def _compressed(atoms: Atoms, factors: list[float]) -> md.Outcome:
     """Labels of the scaled copies; one that fails is left out, all failing fails the run."""
-    metered = Metered.of(calculator)
     frames, failure = [], None
     for copy in series.compression(atoms, factors):
         try:
-            frames.append(label(copy, metered))
+            frames.append(label(copy, atoms.calc))
         except LabelFailedError as error:
             failure = error
     if failure and not frames:
         raise failure
-    return md.Outcome(frames, 0, None, str(failure or ""), metered.calls)
+    return md.Outcome(frames, 0, None, str(failure or ""), atoms.calc.calls)
 
 
-def _rattled(
-    atoms: Atoms, calculator: Calculator, arguments: argparse.Namespace, seed: int
-) -> md.Outcome:
-    metered = Metered.of(calculator)
+def _rattled(atoms: Atoms, arguments: argparse.Namespace, seed: int) -> md.Outcome:
     failures: list[tuple[int, str, str]] = []
     frames = series.rattle_and_relax(
         atoms,
-        metered,
+        atoms.calc,
         arguments.rattle,
         arguments.amplitude,
         arguments.relax_steps,
@@ -107,7 +102,7 @@ def _rattled(
     )
     if failures and not frames:
         raise LabelFailedError(failures[0][1], failures[0][2])
-    return md.Outcome(frames, 0, None, "", metered.calls)
+    return md.Outcome(frames, 0, None, "", atoms.calc.calls)
 
 
 def group(subsystem: str, reports: list[dict[str, Any]], failed: int) -> SampleGroupResult:

@@ -1,6 +1,7 @@
 """Which snapshots get a label, and the labels; files: see rules/select_data.smk."""
 
 import argparse
+import hashlib
 import json
 from collections import Counter
 from pathlib import Path
@@ -10,17 +11,18 @@ from ase import Atoms
 
 from atomistics import dataset
 from atomistics.gates import Bands, screen
-from atomistics.job import Job, entry, previous_state
+from atomistics.job import Job, billed, dataset_file, entry, model_file, previous_state
+from atomistics.metered import Metered
 from atomistics.prediction import residuals
 from atomistics.reference import label
 from atomistics.spread import Cost, spread
 from mtp.cfg import read_cfg, write_cfg
 from mtp.configuration import from_atoms
-from mtp.site import Site
 from planner.cost import quota
 from planner.files import write_record, write_text
 from planner.plan import SelectData, SelectGroup
 from planner.results import Count, SelectDataResult, SelectGroupResult
+from planner.state import State
 
 WORK = Path("select_data")
 LABELS = WORK / "labels"
@@ -40,8 +42,8 @@ def graded(frames: list[Atoms], model: Path, job: Job) -> np.ndarray:
     """Highest extrapolation grade of each frame (N,), by `mlp calculate_grade`."""
     write_cfg(WORK / "candidates.cfg", _numbered(frames, job))
     files = (model, WORK / "candidates.cfg", WORK / "graded.cfg")
-    _site(job).calculate_grade(files, WORK / "grade.log", model.with_name("train.cfg"))
-    return np.array([c.grades.max() for c in read_cfg(WORK / "graded.cfg")])
+    job.site().calculate_grade(files, WORK / "grade.log", model.with_name("train.cfg"))
+    return np.array([float(c.features["MV_grade"]) for c in read_cfg(WORK / "graded.cfg")])
 
 
 def by_maxvol(frames: list[Atoms], model: Path, job: Job) -> set[int]:
@@ -49,7 +51,7 @@ def by_maxvol(frames: list[Atoms], model: Path, job: Job) -> set[int]:
     write_cfg(WORK / "extrapolating.cfg", _numbered(frames, job))
     train = model.with_name("train.cfg")
     files = (model, train, WORK / "extrapolating.cfg", WORK / "selected.cfg")
-    _site(job).select_add(files, WORK / "select.log")
+    job.site().select_add(files, WORK / "select.log")
     return {int(c.features["number"]) for c in read_cfg(WORK / "selected.cfg")}
 
 
@@ -58,10 +60,6 @@ def _numbered(frames: list[Atoms], job: Job) -> list:
     for number, configuration in enumerate(configurations):
         configuration.features = {"number": str(number)}
     return configurations
-
-
-def _site(job: Job) -> Site:
-    return Site(flavour=job.config.mlp.flavour, command=tuple(job.config.mlp.command.split()))
 
 
 def pick(frames: list[Atoms], group: SelectGroup, total: int, plan: SelectData, job: Job) -> list:
@@ -75,9 +73,8 @@ def pick(frames: list[Atoms], group: SelectGroup, total: int, plan: SelectData, 
         return frames
     wanted = quota(group, total)
     if plan.method == "all":
-        spots = np.linspace(0, len(frames) - 1, min(wanted, len(frames))).round().astype(int)
-        return [frames[i] for i in dict.fromkeys(spots.tolist())]
-    model = Path(f"../{int(plan.model[1:]):03d}/train/model.almtp")
+        return spaced(frames, wanted)
+    model = model_file(plan.model)
     grades = graded(frames, model, job)
     for atoms, grade in zip(frames, grades, strict=True):
         atoms.info["grade"] = float(grade)
@@ -88,42 +85,85 @@ def pick(frames: list[Atoms], group: SelectGroup, total: int, plan: SelectData, 
     return sorted(chosen, key=lambda a: -a.info["grade"])[:wanted]
 
 
+def spaced(frames: list[Atoms], count: int) -> list[Atoms]:
+    """At most `count` frames, evenly over the list."""
+    spots = np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int)
+    return [frames[spot] for spot in spots]
+
+
+def apportion(wanted: list[int], limit: int) -> list[int]:
+    """Shares of `limit` in proportion to what each wants, by largest remainders (Hamilton)."""
+    total = sum(wanted)
+    if total <= limit:
+        return wanted
+    shares = [count * limit // total for count in wanted]
+    rest = sorted(range(len(wanted)), key=lambda i: (-(wanted[i] * limit % total), i))
+    for i in rest[: limit - sum(shares)]:
+        shares[i] += 1
+    return shares
+
+
+def owned(state: State, subsystem: str) -> list[Atoms]:
+    """Frames of a subsystem that have their label already."""
+    sets = [
+        record.id
+        for record in state.datasets
+        if any(group.subsystem == subsystem and group.labels for group in record.groups)
+    ]
+    frames = [a for name in sets for a in dataset.read(dataset_file(name))]
+    return [a for a in frames if a.info["subsystem"] == subsystem]
+
+
 def choose(arguments: argparse.Namespace) -> None:
     """Gate, then choose, per subsystem; the gate's rejections go to a file of their own."""
     job, plan = Job(), SelectData.model_validate_json(arguments.plan)
     state = previous_state(job, arguments.state)
-    chosen: list[Atoms] = []
+    picked: list[list[Atoms]] = []
     gate = {}
     for group in plan.groups:
         frames = candidates(plan, group)
-        kept, rejected = screen(frames, Bands.of(state.reference, group.subsystem, job.config))
-        picked = pick([frames[i] for i in kept], group, len(frames), plan, job)
+        bands = Bands.of(state.reference, group.subsystem, job.config)
+        kept, rejected = screen(frames, bands, owned(state, group.subsystem))
+        picked.append(pick([frames[i] for i in kept], group, len(frames), plan, job))
         gate[group.subsystem] = {
             "candidates": len(frames),
             "rejected": dict(sorted(Counter(r.reason for r in rejected).items())),
         }
-        chosen += picked
     if plan.method != "error":
-        chosen = chosen[: plan.max_labels]
-    dataset.write(arguments.chosen, chosen)
+        shares = apportion([len(frames) for frames in picked], plan.max_labels)
+        cut = spaced if plan.method == "all" else lambda frames, count: frames[:count]
+        picked = [cut(frames, share) for frames, share in zip(picked, shares, strict=True)]
+    dataset.write(arguments.chosen, [atoms for frames in picked for atoms in frames])
     write_text(arguments.gate, json.dumps(gate, indent=1) + "\n")
+
+
+def names_of(frames: list[Atoms]) -> list[str]:
+    """Place in the choice, and digest of the geometry: no label stands for another frame."""
+    names = []
+    for number, atoms in enumerate(frames):
+        arrays = (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
+        digest = hashlib.sha256(b"".join(np.ascontiguousarray(a).tobytes() for a in arrays))
+        names.append(f"{number:06d}-{digest.hexdigest()[:12]}")
+    return names
 
 
 def buy(arguments: argparse.Namespace) -> None:
     """Reference calls for this pack's share of the chosen frames, one file each."""
     job = Job()
     frames = dataset.read(arguments.chosen)
-    share = json.loads(arguments.items)
+    names, share = names_of(frames), json.loads(arguments.items)
     numbers = {
-        f"{n:06d}": {"frame": n, "size": len(frames[n])}
+        names[n]: {"frame": n, "size": len(frames[n])}
         for item in share.values()
         for n in range(item["chunk"], len(frames), item["chunks"])
     }
-    reference = job.reference()
+    reference = Metered(job.reference())
 
     def one(name: str, target: Path) -> Cost:
-        dataset.write(target, [label(frames[numbers[name]["frame"]], reference)])
-        return Cost(reference_calls=1)
+        before = reference.calls
+        with billed(reference):
+            dataset.write(target, [label(frames[numbers[name]["frame"]], reference)])
+        return Cost(reference_calls=reference.calls - before)
 
     spread(numbers, one, LABELS, ".h5", arguments.output)
 
@@ -133,61 +173,78 @@ def collect(arguments: argparse.Namespace) -> None:
     job, plan = Job(), SelectData.model_validate_json(arguments.plan)
     gate = json.loads(arguments.gate.read_text())
     chosen = dataset.read(arguments.chosen)
-    labels = {path.stem: dataset.read(path)[0] for path in sorted(LABELS.glob("*.h5"))}
     bought: dict[str, list[Atoms]] = {group.subsystem: [] for group in plan.groups}
     failed: dict[str, Counter] = {group.subsystem: Counter() for group in plan.groups}
-    for number, frame in enumerate(chosen):
-        name, subsystem = f"{number:06d}", frame.info["subsystem"]
-        if name in labels:
-            bought[subsystem].append(labels[name])
+    calls: Counter = Counter()
+    for frame, name in zip(chosen, names_of(chosen), strict=True):
+        subsystem, path = frame.info["subsystem"], LABELS / f"{name}.h5"
+        calls[subsystem] += paid(name)
+        if path.is_file():
+            bought[subsystem] += dataset.read(path)
         else:
-            record = LABELS / f"{name}.failed.json"
-            kind = json.loads(record.read_text())["class"] if record.is_file() else "lost"
-            failed[subsystem][kind] += 1
-    kept, groups = [], []
-    for group in plan.groups:
-        frames, row = _group(group, bought[group.subsystem], gate[group.subsystem], plan, job)
+            failed[subsystem][failure(name)] += 1
+    kept, rows = [], []
+    quotas = [
+        min(quota(g, gate[g.subsystem]["candidates"]), len(bought[g.subsystem]))
+        for g in plan.groups
+    ]
+    for group, share in zip(plan.groups, apportion(quotas, plan.max_labels), strict=True):
+        name = group.subsystem
+        frames, errors = judged(bought[name], share, plan, job)
         kept += frames
-        counts = [Count(kind=k, count=n) for k, n in sorted(failed[group.subsystem].items())]
-        calls = row.reference_calls + sum(failed[group.subsystem].values())
-        groups.append(row.model_copy(update={"failed": counts, "reference_calls": calls}))
+        rows.append(
+            SelectGroupResult(
+                subsystem=name,
+                candidates=gate[name]["candidates"],
+                rejected=[Count(kind=k, count=n) for k, n in gate[name]["rejected"].items()],
+                reference_calls=calls[name],
+                labels=len(frames),
+                failed=[Count(kind=k, count=n) for k, n in sorted(failed[name].items())],
+                **errors,
+            )
+        )
     if kept:
         dataset.write(WORK / "dataset.h5", kept)
     result = SelectDataResult(
         method=plan.method,
         model=plan.model,
         samples=plan.samples,
-        groups=groups,
+        groups=rows,
         dataset=f"d{arguments.iteration:03d}" if kept else None,
     )
     write_record(arguments.output, result)
 
 
-def _group(
-    group: SelectGroup, frames: list[Atoms], gate: dict, plan: SelectData, job: Job
-) -> tuple[list[Atoms], SelectGroupResult]:
-    calls, energy, force = len(frames), None, None
-    if frames and plan.model:
-        model = Path(f"../{int(plan.model[1:]):03d}/train/model.almtp")
-        found = residuals(model, job.species, frames)
-        energy = float(np.mean([abs(r.energy) for r in found]))
-        force = float(np.mean([np.abs(r.forces).mean() for r in found]))
-        if plan.method == "error":
-            worst = np.argsort([-np.linalg.norm(r.forces, axis=1).max() for r in found])
-            keep = sorted(worst[: quota(group, gate["candidates"])])
-            frames = [frames[i] for i in keep]
-    rejected = [Count(kind=k, count=n) for k, n in gate["rejected"].items()]
-    row = SelectGroupResult(
-        subsystem=group.subsystem,
-        candidates=gate["candidates"],
-        rejected=rejected,
-        reference_calls=calls,
-        labels=len(frames),
-        failed=[],
-        energy_mae=energy,
-        force_mae=force,
-    )
-    return frames, row
+def paid(name: str) -> int:
+    """Reference calls made for a frame, by its cost file."""
+    path = LABELS / f"{name}.cost.json"
+    return json.loads(path.read_text())["reference_calls"] if path.is_file() else 0
+
+
+def failure(name: str) -> str:
+    """Why a frame has no label."""
+    path = LABELS / f"{name}.failed.json"
+    return json.loads(path.read_text())["class"] if path.is_file() else "lost"
+
+
+def judged(
+    frames: list[Atoms], share: int, plan: SelectData, job: Job
+) -> tuple[list[Atoms], dict[str, float]]:
+    """Labelled frames that are kept, and the errors of the plan's model on all of them.
+
+    By error the `share` frames with the largest force error of any atom are kept, in their order.
+    """
+    if not (frames and plan.model):
+        return frames, {}
+    found = residuals(model_file(plan.model), job.species, frames)
+    errors = {
+        "energy_mae": float(np.mean([abs(r.energy) for r in found])),
+        "force_mae": float(np.mean([np.abs(r.forces).mean() for r in found])),
+    }
+    if plan.method == "error":
+        worst = np.argsort([-np.linalg.norm(r.forces, axis=1).max() for r in found], kind="stable")
+        frames = [frames[i] for i in sorted(worst[:share])]
+    return frames, errors
 
 
 def main() -> None:

@@ -2,23 +2,28 @@
 
 import argparse
 import json
-import shlex
+import sys
 import time
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 
 from atomistics import dataset
-from atomistics.job import Job, entry, previous_state, trajectory
+from atomistics.job import Job, dataset_file, entry, model_file, previous_state, trajectory
 from atomistics.observables import outliers
 from atomistics.prediction import Residuals, errors, residuals
 from atomistics.spread import core_seconds
 from mtp.cfg import write_cfg
-from mtp.configuration import from_atoms
+from mtp.configuration import Configuration, from_atoms
 from mtp.errors import MTPError
-from mtp.potential import untrained, write_potential
-from mtp.site import Site
+from mtp.loss import LossWeights
+from mtp.objective import Objective, survey
+from mtp.optimisers import first_state, gauss_newton
+from mtp.parallel import Ranks
+from mtp.potential import Potential, read_potential, untrained, write_potential
+from mtp.starting_point import with_random_functions
 from planner.errors import UserError
 from planner.files import write_record, write_text
 from planner.plan import FrameSet, Train
@@ -26,6 +31,7 @@ from planner.results import Errors, TrainResult
 from planner.state import State
 
 WORK = Path("train")
+FRAMES_TIMED = 24
 REFUSALS = ("diverged", "silent", "truncated")  # anything else is for the user to mend
 
 
@@ -34,12 +40,7 @@ def active(plan: Train, state: State) -> list[tuple[str, int, Atoms]]:
     excluded = {d.id: set(d.excluded) for d in state.datasets}
     rows = []
     for name in plan.datasets:
-        folder = Path(f"../{int(name[1:]):03d}")
-        paths = [folder / "sample/dataset.h5", folder / "select_data/dataset.h5"]
-        path = next((p for p in paths if p.is_file()), None)
-        if path is None:
-            raise UserError(f"{folder}: data set {name}: no dataset.h5; restore it or prune {name}")
-        frames = dataset.read(path)
+        frames = dataset.read(dataset_file(name))
         rows += [(name, i, a) for i, a in enumerate(frames) if i not in excluded[name]]
     return rows
 
@@ -50,27 +51,74 @@ def inputs(arguments: argparse.Namespace) -> None:
     rows = active(plan, previous_state(job, arguments.state))
     if not rows:
         raise UserError(f"plan.yaml: train.datasets: {plan.datasets} hold no active frame")
-    write_cfg(arguments.data, [from_atoms(atoms, job.species) for _, _, atoms in rows])
+    configurations = [from_atoms(atoms, job.species) for _, _, atoms in rows]
+    write_cfg(arguments.data, configurations)
     frames = [[name, index, atoms.info["subsystem"]] for name, index, atoms in rows]
     write_text(arguments.frames, json.dumps(frames) + "\n")
+    seconds = iteration_seconds(beginning(job, plan), configurations, weights(job))
+    limit = iteration_limit(job, plan.effort)
+    expected = {"iterations": limit, "core_seconds": round(limit * seconds, 3)}
+    say(f"{limit} iterations on {len(rows)} frames: at most about {limit * seconds:.1f} core-s")
+    write_text(arguments.estimate, json.dumps(expected) + "\n")
+
+
+def beginning(job: Job, plan: Train) -> Potential:
+    """The potential a fit starts from."""
+    if plan.model:
+        return read_potential(model_file(plan.model))
+    return with_random_functions(blank(job), np.random.default_rng(plan.seed))
+
+
+def blank(job: Job) -> Potential:
+    """An untrained potential of the configured shape."""
+    mlp = job.config.mlp
+    shortest = 0.9 * mlp.cutoff / 5  # until the data's own is known
+    return untrained(mlp.level, len(job.species), shortest, mlp.cutoff, mlp.radial_basis)
+
+
+def weights(job: Job) -> LossWeights:
+    """The configured weights of energy, forces and stress."""
+    mlp = job.config.mlp
+    return LossWeights(mlp.energy_weight, mlp.force_weight, mlp.stress_weight)
+
+
+def iteration_limit(job: Job, effort: str) -> int:
+    """Iterations a fit may take."""
+    return getattr(job.config.mlp, f"{effort}_iterations")
+
+
+def iteration_seconds(
+    start: Potential, configurations: list[Configuration], loss: LossWeights
+) -> float:
+    """CPU seconds of one iteration over all configurations: some made on a part of them.
+
+    Made with the embedded engine, whose speed another `mlp` need not have. A fit often ends
+    before its limit, and its start, pre-training and active set are not in this number.
+    """
+    part = configurations[:: max(1, len(configurations) // FRAMES_TIMED)]
+    loads, _ = survey(part, start.max_dist)
+    objective = Objective(Ranks(), start, part, [], loss, loads)
+    x = objective.solve_linear(start.parameters)
+    began = time.process_time()
+    made = sum(1 for _ in islice(gauss_newton(objective, first_state(objective, x)), 4))
+    share = sum(map(len, part)) / sum(map(len, configurations))
+    return (time.process_time() - began) / max(1, made) / share
+
+
+def say(line: str) -> None:
+    """One line for the log of the rule."""
+    sys.stderr.write(f"train: {line}\n")
 
 
 def fit(arguments: argparse.Namespace) -> None:
     """Run `mlp train`; whatever goes wrong in it refuses the model and is named in fit.json."""
     job = Job()
     mlp = job.config.mlp
-    site = Site(
-        flavour=mlp.flavour,
-        command=tuple(shlex.split(mlp.command)),
-        launcher=tuple(shlex.split(arguments.launcher)),
-    )
     start = Path(arguments.parent) if arguments.start == "continue" else WORK / "start.almtp"
     if arguments.start == "scratch":
-        shape = (mlp.level, len(job.species), 0.9 * mlp.cutoff / 5, mlp.cutoff, mlp.radial_basis)
-        write_potential(start, untrained(*shape))
-    limit = getattr(mlp, f"{arguments.effort}_iterations")
+        write_potential(start, blank(job))
     options = {
-        "iteration_limit": limit,
+        "iteration_limit": iteration_limit(job, arguments.effort),
         "energy_weight": mlp.energy_weight,
         "force_weight": mlp.force_weight,
         "stress_weight": mlp.stress_weight,
@@ -82,18 +130,21 @@ def fit(arguments: argparse.Namespace) -> None:
     report = {"status": "ok", "failure": None, "iterations": 0, "loss": None}
     try:
         files = (start, arguments.data, WORK / "model.almtp")
-        log = site.train(files, options, WORK / "train.log")
-        report |= {"iterations": len(log.losses), "loss": log.losses[-1][1] if log.losses else None}
+        log = job.site(arguments.launcher).train(files, options, WORK / "train.log")
+        if log.losses:
+            last, loss = log.losses[-1]
+            report |= {"iterations": last + 1, "loss": loss}
     except MTPError as error:
         kind = getattr(error, "kind", "failed")
         if kind not in REFUSALS:
             raise
         report |= {"status": "refused", "failure": kind}
         write_text(WORK / "refusal.txt", f"{error}\n")
-    write_text(
-        WORK / "fit.cost.json", json.dumps({"core_seconds": round(core_seconds(), 3)}) + "\n"
-    )
-    write_text(WORK / "time.json", json.dumps({"seconds": time.monotonic() - began}) + "\n")
+    spent, seconds = round(core_seconds(), 3), round(time.monotonic() - began, 3)
+    expected = json.loads(arguments.estimate.read_text())["core_seconds"]
+    say(f"estimated {expected:.1f} core-s, took {spent:.1f} core-s, {seconds:.1f} s by the clock")
+    write_text(WORK / "fit.cost.json", json.dumps({"core_seconds": spent}) + "\n")
+    write_text(WORK / "time.json", json.dumps({"seconds": seconds}) + "\n")
     write_text(arguments.output, json.dumps(report) + "\n")
 
 
@@ -172,6 +223,8 @@ def main() -> None:
     for name in ("launcher", "parent", "start", "effort"):
         two.add_argument(f"--{name}", required=True)
     two.add_argument("--seed", type=int, required=True)
+    for command in (one, two):
+        command.add_argument("--estimate", type=Path, required=True)
     three = commands.add_parser("collect")
     three.set_defaults(call=collect)
     three.add_argument("--iteration", type=int, required=True)
