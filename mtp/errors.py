@@ -1,4 +1,4 @@
-"""The one exception of this package; its message is one line that names file, key, value and remedy."""
+"""The one exception of this package: one line that names file, key, value and remedy."""
 
 
 class MTPError(Exception):

@@ -63,7 +63,10 @@ def _pending_jobs(campaign: Campaign) -> Jobs:
         previous=[f"../{campaign.sealed:03d}/state.yaml"] if campaign.sealed else [],
         plan=plan.model_dump(mode="json", exclude_none=True),
         leaves={**none.leaves, plan.action: _leaf(plan)},
-        packs={**none.packs, plan.action: _packed(items(plan, state, config), _share(plan, config))},
+        packs={
+            **none.packs,
+            plan.action: _packed(items(plan, state, config), _share(plan, config)),
+        },
         model=_model(plan),
         targets=["state.yaml"],
         refusal=refusal(campaign, plan) or "",

@@ -29,7 +29,8 @@ def run(arguments: argparse.Namespace) -> None:
     reference = None if model else job.reference()
 
     def one(name: str, target: Path) -> Cost:
-        item, metered = items[name], Metered(calculator)
+        # a calculator of its own: a neighbour list kept from another run would change last digits
+        item, metered = items[name], Metered(reference or job.model(arguments.model))
         atoms = job.atoms(item["structure"])
         atoms.info |= {"source": name, "temperature": item["temperature"]}
         atoms.calc = metered

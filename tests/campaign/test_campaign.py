@@ -31,9 +31,11 @@ def test_reaches_a_verdict_with_potential_and_report(finished: Path) -> None:
     state = Campaign.at(finished).state()
     assert state.verdict is not None
     assert state.verdict.outcome == "converged", state.verdict.reasons
-    assert {"reference_calc", "sample", "select_data", "train", "model_eval", "end"} <= {
-        entry.action for entry in state.history
-    } <= set(ACTIONS)
+    assert (
+        {"reference_calc", "sample", "select_data", "train", "model_eval", "end"}
+        <= {entry.action for entry in state.history}
+        <= set(ACTIONS)
+    )
     assert (finished / "result/potential.almtp").stat().st_size > 1000
     assert state.campaign in (finished / "result/report.html").read_text()
 
@@ -81,7 +83,7 @@ def test_single_commands_do_what_run_does(campaign: Path, finished: Path) -> Non
 
 
 def test_kill_at_random_moments_changes_nothing(campaign: Path, finished: Path) -> None:
-    """kill -9 of the driver (children live on, as after a real kill), and the same command again."""
+    """kill -9 of the driver (its children live on), and the same command again."""
     for delay in (2.0, 5.5, 3.1, 7.3, 4.2):
         process = start_run(campaign)
         time.sleep(delay)
@@ -142,7 +144,7 @@ def test_interrupt_leaves_no_process_behind(campaign: Path) -> None:
     os.kill(process.pid, signal.SIGINT)
     assert process.wait(timeout=90) == 130
     assert not (campaign / "planner.lock").exists()
-    gone, alive = psutil.wait_procs(children, timeout=20)
+    _, alive = psutil.wait_procs(children, timeout=20)
     assert alive == []
 
 

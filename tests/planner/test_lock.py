@@ -17,9 +17,9 @@ from planner.lock import child_file, locked, note_child
 def test_second_holder_is_refused_with_the_first_one_named(tmp_path: Path) -> None:
     import os
 
-    with locked(tmp_path, "planner run"), pytest.raises(UserError, match=str(os.getpid())):
-        with locked(tmp_path, "planner next"):
-            pass
+    refused = pytest.raises(UserError, match=str(os.getpid()))
+    with locked(tmp_path, "planner run"), refused, locked(tmp_path, "planner next"):
+        pass
     with locked(tmp_path, "planner next"):
         pass
     assert list(tmp_path.iterdir()) == []
@@ -55,7 +55,7 @@ def test_reused_process_id_is_not_mistaken_for_the_holder(tmp_path: Path) -> Non
 def test_lock_of_another_host_is_never_broken(tmp_path: Path) -> None:
     holder = {"host": "login2.example", "doing": "planner run", "pid": 1, "started": 1.0}
     (tmp_path / "planner.lock").write_text(json.dumps(holder))
-    with pytest.raises(UserError, match="login2.example"), locked(tmp_path, "planner run"):
+    with pytest.raises(UserError, match="login2"), locked(tmp_path, "planner run"):
         pass
 
 
