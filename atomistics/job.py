@@ -1,22 +1,25 @@
 """What a job finds in its iteration's folder: configuration, campaign, state, calculators."""
 
 import json
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator
 
+from atomistics.metered import LabelFailedError, Metered
 from atomistics.observables import density
 from atomistics.reference import reference_calculator
-from atomistics.structures import check, load, read_index
+from atomistics.structures import Structure, check, load, read_index
 from atomistics.watchdog import Limits
 from mtp.calculator import MTP
 from mtp.errors import MTPError
+from mtp.site import Site
 from planner.campaign import Campaign
 from planner.config import Config
 from planner.errors import UserError
@@ -46,14 +49,19 @@ class Job:
         return list(self.campaign.task.species)
 
     @cached_property
-    def structures(self) -> dict[str, Any]:
+    def structures(self) -> dict[str, Structure]:
         """The campaign's structures by id."""
         return {s.id: s for s in read_index(self.campaign.folder / "structures")}
 
+    def structure(self, name: str) -> Structure:
+        """One entry of the index."""
+        if name not in self.structures:
+            raise UserError(f"structures/index.yaml: no structure {name}; put it back")
+        return self.structures[name]
+
     def atoms(self, structure: str) -> Atoms:
         """One structure, with its provenance in `info`."""
-        record = self.structures[structure]
-        atoms = load(record)
+        atoms = load(self.structure(structure))
         check(atoms, self.species, self.config.mlp.cutoff)
         return atoms
 
@@ -64,6 +72,12 @@ class Job:
     def model(self, path: str) -> Calculator:
         """A fitted potential as ASE calculator, with extrapolation grades."""
         return MTP(path, species=self.species, grades=True)
+
+    def site(self, launcher: str = "") -> Site:
+        """The `mlp` command of this site."""
+        mlp = self.config.mlp
+        words = (tuple(shlex.split(line)) for line in (mlp.command, launcher))
+        return Site(mlp.flavour, *words)
 
     def limits(self, atoms: Atoms, temperature: float, state: State) -> Limits:
         """When an MD of `atoms` (calculator attached) at `temperature` (K) is stopped.
@@ -88,7 +102,9 @@ class Job:
                 start - watch.energy_margin,
                 start + watch.energy_margin + 3 * units.kB * temperature,
             ),
-            density=(rho * (1 - watch.density_margin), rho * (1 + watch.density_margin)),
+            density=(rho * (1 - watch.density_margin), rho * (1 + watch.density_margin))
+            if rho
+            else None,
             min_distance=watch.min_distance_factor * min(seen) if seen else None,
             grade=watch.grade,
         )
@@ -106,6 +122,31 @@ def trajectory(state: State, structure: str) -> Path:
         if past.action == "reference_calc" and path.is_file():
             return path
     raise UserError(f"reference_calc/runs/{structure}.h5: no iteration has this trajectory")
+
+
+def model_file(model: str) -> Path:
+    """The potential of a model id, seen from an iteration's folder."""
+    return Path(f"../{int(model[1:]):03d}/train/model.almtp")
+
+
+def dataset_file(name: str) -> Path:
+    """The frames of a data set id; they come from a sampling or from a selection."""
+    folder = Path(f"../{int(name[1:]):03d}")
+    for path in (folder / "sample/dataset.h5", folder / "select_data/dataset.h5"):
+        if path.is_file():
+            return path
+    raise UserError(f"{folder}: data set {name}: no dataset.h5; restore it or prune {name}")
+
+
+@contextmanager
+def billed(metered: Metered) -> Iterator[None]:
+    """Reference calls made inside are charged even if what they were made for fails."""
+    before = metered.calls
+    try:
+        yield
+    except LabelFailedError as error:
+        error.reference_calls = metered.calls - before
+        raise
 
 
 def items_of(packs: list[Path]) -> list[str]:

@@ -2,7 +2,8 @@
 
 reads   plan.yaml:select_data  config.yaml  ../NNN/sample/runs  ../NNN/train/model.almtp
 writes  select_data/chosen.h5         what is to be labelled, in the order it was chosen
-        select_data/labels/{n}.h5     one file a label; {n}.failed.json is its quarantine
+        select_data/labels/{n}.h5     one file a label; {n}.failed.json is its quarantine;
+                                      n is the place in the choice and a digest of the frame
         select_data/dataset.h5        the labels that came
         select_data/result.yaml       candidates, rejections, reference calls and labels
 """

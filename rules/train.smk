@@ -2,6 +2,7 @@
 
 reads   plan.yaml:train  config.yaml  ../NNN/{sample,select_data}/dataset.h5  the parent model
 writes  train/train.cfg train/start.almtp   what `mlp train` is given
+        train/estimate.json train/time.json how long it may take, how long it took
         train/model.almtp train/train.log   what it gave, with the MaxVol active set
         train/fit.json                      ok, or the class of the refusal
         train/result.yaml                   errors per subsystem, outliers
@@ -16,13 +17,15 @@ rule train_inputs:
     output:
         data="train/train.cfg",
         frames="train/frames.json",
+        estimate="train/estimate.json",
     log:
         "logs/train/inputs.log",
     params:
         plan=lookup(dpath="train", within=JOBS.leaves),
     shell:
         "python $SCRIPTS/train.py inputs --plan {params.plan:q} --state '{input.state}'"
-        " --data {output.data:q} --frames {output.frames:q} 2> {log:q}"
+        " --data {output.data:q} --frames {output.frames:q}"
+        " --estimate {output.estimate:q} 2> {log:q}"
 
 
 rule fit:
@@ -30,6 +33,7 @@ rule fit:
     input:
         config=ancient("config.yaml"),
         data="train/train.cfg",
+        estimate="train/estimate.json",
         parent=JOBS.model,
     output:
         "train/fit.json",
@@ -46,7 +50,8 @@ rule fit:
     shell:
         "python $SCRIPTS/train.py fit --launcher '{resources.mpi} -n {resources.tasks}'"
         " --data {input.data:q} --parent '{input.parent}' --start {params.start}"
-        " --effort {params.effort} --seed {params.seed} --output {output:q} 2> {log:q}"
+        " --effort {params.effort} --seed {params.seed} --estimate {input.estimate:q}"
+        " --output {output:q} 2> {log:q}"
 
 
 rule train:
