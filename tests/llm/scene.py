@@ -7,13 +7,12 @@ import yaml
 
 from planner import rules
 from planner.campaign import Campaign
+from planner.create import SNAKEFILE
 from planner.decide import next_plan
 from planner.files import sha256, write_record, write_text
 from planner.fold import after
 from planner.situation import Situation
 from tests.planner.simulation import SMALL, World, campaign, config_of, structures_of, task_of
-
-SNAKEFILE = "from planner import TOOLKIT\n\n\ninclude: TOOLKIT / 'Snakefile'\n\n\nrule campaign:\n    input:\n        rules.all.input,\n"
 
 
 def situations(llm: dict | None = None, world: World | None = None) -> list[Situation]:

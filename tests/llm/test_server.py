@@ -135,7 +135,8 @@ def test_repair_sends_the_faults_back_and_stops_after_two() -> None:
         assert ask(double).plan
     told = json.loads(double.requests[1]["messages"][0]["content"][-1]["text"])
     assert any(f.startswith("action:") for f in told["faults"])
-    assert double.requests[0]["messages"][0]["content"][0] == double.requests[1]["messages"][0]["content"][0]  # fmt: skip
+    states = [r["messages"][0]["content"][0] for r in double.requests[:2]]
+    assert states[0] == states[1]
 
 
 def test_gate_denial_is_a_fault_of_the_answer() -> None:
