@@ -7,7 +7,6 @@ host and taken over, and the Snakemake that the dead process left behind is stop
 
 import json
 import os
-import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,11 +16,13 @@ import psutil
 
 from planner.errors import UserError
 
+MARK = "MTPILOT_LOCK"
+
 
 @contextmanager
 def locked(folder: Path, doing: str) -> Iterator[Path]:
     """Hold the campaign's lock; UserError names the holder when there is one."""
-    path = folder / "planner.lock"
+    path = folder.resolve() / "planner.lock"
     _take_over(path)
     try:
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
@@ -35,17 +36,11 @@ def locked(folder: Path, doing: str) -> Iterator[Path]:
         yield path
     finally:
         path.unlink(missing_ok=True)
-        child_file(path).unlink(missing_ok=True)
 
 
-def child_file(lock: Path) -> Path:
-    """Where the process group of the running Snakemake is noted."""
-    return lock.with_suffix(".child")
-
-
-def note_child(lock: Path, pid: int) -> None:
-    """Remember the Snakemake started under this lock, so that it never outlives it unseen."""
-    child_file(lock).write_text(json.dumps(_identity(pid)))
+def marked(lock: Path) -> dict[str, str]:
+    """Environment that marks every process started under this lock, however deep."""
+    return {MARK: str(lock)}
 
 
 def _identity(pid: int) -> dict[str, float]:
@@ -67,8 +62,7 @@ def _take_over(path: Path) -> None:
     except FileNotFoundError:
         return
     except ValueError:  # killed between creation and the first byte
-        path.unlink(missing_ok=True)
-        return
+        holder = {"host": socket.gethostname(), "pid": 0, "started": 0.0}
     if holder["host"] != socket.gethostname():
         raise UserError(
             f"{path}: held by process {holder['pid']} on {holder['host']} ({holder['doing']});"
@@ -78,20 +72,16 @@ def _take_over(path: Path) -> None:
         raise UserError(
             f"{path}: process {holder['pid']} is at work here ({holder['doing']}); wait or stop it"
         )
-    _stop_orphan(child_file(path))
+    _stop_orphans(path)
     path.unlink(missing_ok=True)
 
 
-def _stop_orphan(path: Path) -> None:
+def _stop_orphans(lock: Path) -> None:
     """End what a killed planner left running: items on disk are kept, the rest starts again."""
-    with suppress(FileNotFoundError, ValueError):
-        child = json.loads(path.read_text())
-        if _alive(child):
-            processes = psutil.Process(int(child["pid"])).children(recursive=True)
-            with suppress(ProcessLookupError):
-                os.killpg(int(child["pid"]), signal.SIGKILL)
-            for process in processes:
-                with suppress(psutil.NoSuchProcess):
-                    process.kill()
-            psutil.wait_procs(processes, timeout=10)
-    path.unlink(missing_ok=True)
+    left = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if process.environ().get(MARK) == str(lock) and process.pid != os.getpid():
+                process.kill()
+                left.append(process)
+    psutil.wait_procs(left, timeout=10)

@@ -1,12 +1,19 @@
 """`planner run`: next, audit, snakemake, and again until the campaign ends."""
 
 import json
+import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from planner.approval import require_approved
 from planner.audit import audit, last_line, render, snakemake
@@ -14,15 +21,18 @@ from planner.campaign import Campaign
 from planner.decide import next_plan
 from planner.errors import UserError
 from planner.files import write_text
-from planner.lock import locked, note_child
+from planner.lock import locked, marked
 from planner.plan import Plan
 from planner.workflow import jobs
 
+ATTEMPTS = 3
 STEP = re.compile(r"^(\d+) of (\d+) steps")
 
 
 def run(folder: Path, profile: str | None, say: Callable[[str], None]) -> Campaign:
     """Carry the campaign on to its verdict; every stop before it is a UserError."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a dropped connection stops nothing
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with locked(folder, "planner run") as lock:
         while True:
             campaign = Campaign.at(folder)
@@ -33,41 +43,57 @@ def run(folder: Path, profile: str | None, say: Callable[[str], None]) -> Campai
             write_text(campaign.iteration(plan.iteration) / "audit.json", seen.as_json() + "\n")
             say(render(seen, campaign.config.limits))
             require_approved(campaign, plan)
-            carry_out(campaign, plan, lock, profile, say)
+            carry_out(Iteration(campaign, plan, lock, profile), say)
 
 
-def carry_out(
-    campaign: Campaign, plan: Plan, lock: Path, profile: str | None, say: Callable[[str], None]
-) -> None:
-    """Run the pending iteration until it is sealed; lost jobs are written off, not waited for."""
-    for attempt in (1, 2):
-        reason = _snakemake(campaign, plan, lock, profile, say)
-        if campaign.state_file(plan.iteration).is_file():
+@dataclass(frozen=True)
+class Iteration:
+    """The plan to be carried out, and with what."""
+
+    campaign: Campaign
+    plan: Plan
+    lock: Path
+    profile: str | None
+
+    @property
+    def folder(self) -> Path:
+        """The iteration's folder."""
+        return self.campaign.iteration(self.plan.iteration)
+
+
+def carry_out(it: Iteration, say: Callable[[str], None]) -> None:
+    """Run the pending iteration until it is sealed; lost jobs are written off, not waited for.
+
+    A Snakemake that was killed is started again; items on disk are never computed twice.
+    """
+    reason = ""
+    for _ in range(ATTEMPTS):
+        status, reason = _snakemake(it, say)
+        if it.campaign.state_file(it.plan.iteration).is_file():
             return
-        if attempt == 1 and not _write_off(campaign, plan, say):
+        if status >= 0 and not _write_off(it, say):
             break
-    log = campaign.iteration(plan.iteration) / "snakemake.log"
-    raise UserError(f"{log}: iteration {plan.iteration} ({plan.action}) failed: {reason}")
+    log = it.folder / "snakemake.log"
+    raise UserError(f"{log}: iteration {it.plan.iteration} ({it.plan.action}) failed: {reason}")
 
 
-def _snakemake(
-    campaign: Campaign, plan: Plan, lock: Path, profile: str | None, say: Callable[[str], None]
-) -> str:
-    folder = campaign.iteration(plan.iteration)
-    command = [*snakemake(), "--nolock", "--rerun-incomplete", "--keep-going"]
-    command += ["--profile", profile] if profile else []
-    meter = Meter(campaign, plan, say)
+def _snakemake(it: Iteration, say: Callable[[str], None]) -> tuple[int, str]:
+    """Exit status, and the line that says why when it is not 0."""
+    _unlock(it)
+    command = [*snakemake(), "--rerun-incomplete", "--keep-going"]
+    command += ["--profile", it.profile] if it.profile else []
+    meter = Meter(it, say)
     lines = []
-    with (folder / "snakemake.log").open("a", encoding="utf-8") as log:
+    with (it.folder / "snakemake.log").open("a", encoding="utf-8") as log:
         child = subprocess.Popen(
             command,
-            cwd=campaign.folder,
+            cwd=it.campaign.folder,
+            env={**os.environ, **marked(it.lock)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
         )
-        note_child(lock, child.pid)
         try:
             for line in child.stdout or ():
                 log.write(line)
@@ -78,7 +104,22 @@ def _snakemake(
         except BaseException:
             _interrupt(child)
             raise
-    return _cause(folder, lines) if child.returncode else ""
+    return child.returncode, _cause(it.folder, lines) if child.returncode else ""
+
+
+def _unlock(it: Iteration) -> None:
+    """Take away the Snakemake lock that a killed run left; a living Snakemake here is an error."""
+    locks = it.folder / ".snakemake" / "locks"
+    if not locks.is_dir() or not any(locks.iterdir()):
+        return
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            here = Path(process.cwd()).is_relative_to(it.campaign.folder)
+            if here and any("snakemake" in word for word in process.cmdline()[:2]):
+                raise UserError(
+                    f"{locks}: snakemake {process.pid} is at work here; wait or stop it"
+                )
+    shutil.rmtree(locks)
 
 
 def _interrupt(child: subprocess.Popen[str]) -> None:
@@ -99,14 +140,14 @@ def _cause(folder: Path, lines: list[str]) -> str:
     return last_line("".join(lines))
 
 
-def _write_off(campaign: Campaign, plan: Plan, say: Callable[[str], None]) -> bool:
+def _write_off(it: Iteration, say: Callable[[str], None]) -> bool:
     """Close the packs whose job was lost, if any pack came through; True when there were some.
 
     The items a lost job had finished stand on disk and count; the rest is reported as `lost`.
     """
-    table = jobs(campaign.folder)
-    packs = {Path(f"{plan.action}/packs/{n}.json"): json.loads(t) for n, t in
-             table.packs[plan.action].items()}  # fmt: skip
+    table, action = jobs(it.campaign.folder), it.plan.action
+    shares = table.packs[action].items()
+    packs = {Path(f"{action}/packs/{name}.json"): json.loads(text) for name, text in shares}
     missing = {path: items for path, items in packs.items() if not (table.folder / path).is_file()}
     if not missing or len(missing) == len(packs):
         return False
@@ -120,11 +161,10 @@ def _write_off(campaign: Campaign, plan: Plan, say: Callable[[str], None]) -> bo
 class Meter:
     """One line of progress: jobs, labels, core-minutes, time left for this action."""
 
-    def __init__(self, campaign: Campaign, plan: Plan, say: Callable[[str], None]) -> None:
-        self.plan, self.say, self.began = plan, say, time.monotonic()
-        self.labels = campaign.state().spent.labels
-        self.folder = campaign.iteration(plan.iteration)
-        self.core_seconds = campaign.core_seconds()
+    def __init__(self, it: Iteration, say: Callable[[str], None]) -> None:
+        self.plan, self.folder, self.say, self.began = it.plan, it.folder, say, time.monotonic()
+        self.labels = it.campaign.state().spent.labels
+        self.core_seconds = it.campaign.core_seconds()
 
     def show(self, done: int, total: int) -> None:
         """Say how far the action is."""
@@ -144,6 +184,7 @@ class Meter:
 
 
 def to_terminal(line: str) -> None:
-    """Progress overwrites itself on a terminal and is a line of its own elsewhere."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+    """Say one line."""
+    with suppress(OSError):  # the terminal may be gone, the campaign goes on
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()

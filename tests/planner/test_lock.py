@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from planner.errors import UserError
-from planner.lock import child_file, locked, note_child
+from planner.lock import locked, marked
 
 
 def test_second_holder_is_refused_with_the_first_one_named(tmp_path: Path) -> None:
@@ -25,22 +25,20 @@ def test_second_holder_is_refused_with_the_first_one_named(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-def test_lock_of_a_dead_process_is_taken_over_and_its_child_stopped(tmp_path: Path) -> None:
-    child = subprocess.Popen(
-        [sys.executable, "-c", "import subprocess; subprocess.run(['sleep', '100'])"],
-        start_new_session=True,
-    )
-    time.sleep(0.5)
-    family = [psutil.Process(child.pid), *psutil.Process(child.pid).children(recursive=True)]
+def test_lock_of_a_dead_process_is_taken_over_and_its_children_stopped(tmp_path: Path) -> None:
+    import os
+
     path = tmp_path / "planner.lock"
-    path.write_text(
-        json.dumps({"host": socket.gethostname(), "doing": "x", "pid": 2**22, "started": 1.0})
-    )
-    note_child(path, child.pid)
+    code = "import subprocess; subprocess.Popen(['setsid', 'sleep', '100']).wait()"
+    child = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, **marked(path)})
+    time.sleep(1)
+    family = [psutil.Process(child.pid), *psutil.Process(child.pid).children(recursive=True)]
+    assert len(family) > 1
+    dead = {"host": socket.gethostname(), "doing": "x", "pid": 2**22, "started": 1.0}
+    path.write_text(json.dumps(dead))
     with locked(tmp_path, "planner run"):
         child.wait(timeout=10)
         assert not any(p.is_running() and p.status() != "zombie" for p in family)
-    assert not child_file(path).exists()
 
 
 def test_reused_process_id_is_not_mistaken_for_the_holder(tmp_path: Path) -> None:
