@@ -59,7 +59,7 @@ def near(sit: Situation) -> str | None:
     room = parameters.left(sit)
     if room.labels <= NEARLY * limits.labels:
         return f"{spent.labels} of {limits.labels} labels bought"
-    if room.reference_calls <= NEARLY * limits.reference_calls:
+    if room.reference_calls <= NEARLY * min(limits.labels, limits.reference_calls):
         return f"{spent.reference_calls} of {limits.reference_calls} reference calls made"
     return None
 

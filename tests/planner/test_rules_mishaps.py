@@ -58,6 +58,9 @@ def test_no_prune_when_the_round_was_hotter_or_the_model_the_same() -> None:
     groups = [g.model_copy(update={"temperature_high": 1200}) for g in sit.state.samples[-1].groups]
     assert decide(with_last(sit, "samples", groups=groups)).action != "prune"
     assert decide(with_last(sit, "samples", model="m003")).action != "prune"
+    cool = with_subsystem(regressed(0.5, 0.0), "oxide", rounds=2)
+    both = [s.model_copy(update={"model": "m006"}) for s in cool.state.samples[1:]]
+    assert decide(bent(cool, samples=[cool.state.samples[0], *both])).action != "prune"
 
 
 # giving up -----------------------------------------------------------------------------------
@@ -185,9 +188,16 @@ def test_a_budget_at_its_end_trains_evaluates_and_ends(limits: dict[str, int]) -
     assert len(run.plans) <= config.limits.decisions
 
 
+@pytest.mark.parametrize(("decisions", "action"), [(9, "sample"), (8, "model_eval"), (7, "end")])
+def test_the_last_decisions_are_kept_for_the_evaluation(decisions: int, action: str) -> None:
+    assert decided(at(JOINT, limits={"decisions": decisions})).action == action
+
+
 def test_core_hours_nearly_spent_leave_room_for_the_evaluation() -> None:
     sit = replace(at(TRAIN_JOINT), core_seconds=0.95 * 1000 * 3600)
     assert decided(sit).train.effort == "accurate"
+    sit = replace(at(JOINT), core_seconds=0.95 * 1000 * 3600)
+    assert decided(sit).action == "model_eval"
     sit = replace(at(EVALUATE), core_seconds=0.95 * 1000 * 3600)
     assert decided(sit).action == "model_eval"
     sit = replace(at(EVALUATE), core_seconds=1000 * 3600)
@@ -204,6 +214,9 @@ def test_selection_is_cut_to_the_labels_left() -> None:
     spent = at(SELECT).state.spent.labels
     sit = at(SELECT, limits={"labels": spent + 40, "reference_calls": 10**6})
     assert decided(sit).select_data.max_labels == 40
+    calls = at(SELECT).state.spent.reference_calls + at(SELECT).config.model_eval.fresh_frames
+    sit = at(SELECT, limits={"reference_calls": calls + 120})
+    assert decided(sit).select_data.max_labels == 120
 
 
 def test_ranking_by_error_gives_way_to_grades_when_it_costs_too_much() -> None:
@@ -225,6 +238,17 @@ def test_converged_is_said_however_the_end_comes() -> None:
     plan = decided(sit)
     assert plan.end.outcome == "converged"
     assert conclude(sit.state, plan.end).outcome == "converged"
+
+
+def test_the_best_model_is_the_one_with_the_fewest_open_targets() -> None:
+    sit = replace(at(END), core_seconds=1e9)
+    passed = sit.state.evaluations[-1]
+    bad = [s.model_copy(update={"force_mae": 0.9}) for s in passed.structures]
+    failed = passed.model_copy(update={"structures": bad, "passed": [], "failed": ["joint"]})
+    for older, newer, best in ((passed, failed, "m006"), (failed, passed, "m009")):
+        both = [older.model_copy(update={"model": "m006"}), newer]
+        plan = decided(bent(sit, evaluations=both))
+        assert (plan.end.outcome, plan.end.model) == ("converged", best)
 
 
 def test_nothing_is_decided_after_the_end() -> None:
