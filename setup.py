@@ -18,6 +18,7 @@ setup(
                 "-fno-math-errno",
                 "-fno-trapping-math",
                 "-ffp-contract=fast",
+                "-fno-tree-loop-distribute-patterns",  # accumulators stay in registers
                 "-Wno-psabi",
                 "-pthread",
             ],

@@ -1,29 +1,33 @@
 // The contraction graph for four atoms at a time, one per lane, as reverse-mode differentiation of
-// E = sum_k xi_k moment[mapping_k]. Included inside the namespace of each variant.
+// E = sum_k xi_k moment[mapping_k]. The reverse sums gather all uses of a moment instead of adding
+// to two moments per product: no store waits for another. Included inside each variant's namespace.
+
+template <class Node>
+MTP_INLINE const Node &at(const Node *nodes, uint32_t offset) {
+    return *(const Node *)((const char *)nodes + uint64_t(offset) * (sizeof(Node) / sizeof(v4)));
+}
+
+MTP_INLINE v4 sum_of(const Run &run, const Factors *factors, const v4 *a, const v4 *b) {
+    v4 even = splat(0), odd = splat(0);
+    int k = run.begin;
+    for (; k + 1 < run.end; k += 2) {
+        even += at(a, factors[k].a) * at(b, factors[k].b);
+        odd += at(a, factors[k + 1].a) * at(b, factors[k + 1].b);
+    }
+    if (k < run.end) even += at(a, factors[k].a) * at(b, factors[k].b);
+    return run.c * (even + odd);
+}
 
 MTP_INLINE void forward(const Tables &t, v4 *m) {
     for (int n = t.basics; n < t.nodes; ++n) m[n] = splat(0);
-    for (const Run *run = t.run; run < t.run + t.runs; ++run) {
-        v4 total = m[run->target];
-        for (int k = run->begin; k < run->end; ++k) {
-            const Product &p = t.products[k];
-            total += p.c * (m[p.a] * m[p.b]);
-        }
-        m[run->target] = total;
-    }
+    for (const Run *run = t.run; run < t.run + t.runs; ++run)
+        m[run->node] += sum_of(*run, t.factors, m, m);
 }
 
 // Adjoints of all nodes from those given for the scalars.
 MTP_INLINE void reverse_seeded(const Tables &t, const v4 *m, v4 *g) {
-    for (const Run *run = t.run + t.runs; run-- > t.run;) {
-        const v4 from = g[run->target];
-        for (int k = run->end; k-- > run->begin;) {
-            const Product &p = t.products[k];
-            const v4 c = p.c * from;
-            g[p.a] += c * m[p.b];
-            g[p.b] += c * m[p.a];
-        }
-    }
+    for (const Run *run = t.use; run < t.use + t.uses; ++run)
+        g[run->node] += sum_of(*run, t.use_factors, g, m);
 }
 
 // g = dE/dmoment for all nodes.
@@ -41,14 +45,15 @@ struct Dual {
 MTP_INLINE void forward(const Tables &t, Dual *m) {
     for (int n = t.basics; n < t.nodes; ++n) m[n] = {splat(0), splat(0)};
     for (const Run *run = t.run; run < t.run + t.runs; ++run) {
-        Dual total = m[run->target];
+        v4 value = splat(0), left = splat(0), right = splat(0);
         for (int k = run->begin; k < run->end; ++k) {
-            const Product &p = t.products[k];
-            const v4 a = p.c * m[p.a].value;
-            total.value += a * m[p.b].value;
-            total.change += a * m[p.b].change + p.c * m[p.a].change * m[p.b].value;
+            const Dual &a = at(m, t.factors[k].a), &b = at(m, t.factors[k].b);
+            value += a.value * b.value;
+            left += a.change * b.value;
+            right += a.value * b.change;
         }
-        m[run->target] = total;
+        m[run->node].value += run->c * value;
+        m[run->node].change += run->c * (left + right);
     }
 }
 
@@ -59,16 +64,25 @@ MTP_INLINE void reverse(const Tables &t, const Dual *m, v4 weight, Dual *g) {
         g[t.mapping[k]].change += t.moment_coeff[k];
         g[t.mapping[k]].value += t.moment_coeff[k] * weight;
     }
-    for (const Run *run = t.run + t.runs; run-- > t.run;) {
-        const Dual from = g[run->target];
-        for (int k = run->end; k-- > run->begin;) {
-            const Product &p = t.products[k];
-            const v4 c = p.c * from.change, v = p.c * from.value;
-            const Dual a = m[p.a], b = m[p.b];
-            g[p.a].change += c * b.value;
-            g[p.a].value += v * b.value + c * b.change;
-            g[p.b].change += c * a.value;
-            g[p.b].value += v * a.value + c * a.change;
+    for (const Run *run = t.use; run < t.use + t.uses; ++run) {
+        v4 change = splat(0), left = splat(0), right = splat(0);
+        for (int k = run->begin; k < run->end; ++k) {
+            const Dual &from = at(g, t.use_factors[k].a), &other = at(m, t.use_factors[k].b);
+            change += from.change * other.value;
+            left += from.value * other.value;
+            right += from.change * other.change;
         }
+        g[run->node].change += run->c * change;
+        g[run->node].value += run->c * (left + right);
     }
+}
+
+// The second derivatives of E along a change of the moments, m and g known: dg = d2E/dm2 dm.
+MTP_INLINE void second_derivatives(const Tables &t, const v4 *m, const v4 *g, v4 *dm, v4 *dg) {
+    for (int n = t.basics; n < t.nodes; ++n) dm[n] = splat(0);
+    for (const Run *run = t.run; run < t.run + t.runs; ++run)
+        dm[run->node] += sum_of(*run, t.factors, dm, m) + sum_of(*run, t.factors, m, dm);
+    for (int n = 0; n < t.nodes; ++n) dg[n] = splat(0);
+    for (const Run *run = t.use; run < t.use + t.uses; ++run)
+        dg[run->node] += sum_of(*run, t.use_factors, dg, m) + sum_of(*run, t.use_factors, g, dm);
 }

@@ -44,10 +44,11 @@ struct Jacobian {
     Worker w;
     const Tables &t;
     const Pairs &pairs;
-    Buffer right_memory, left_memory, phi_memory, total_memory, dual_memory, dual_adjoint_memory;
+    Buffer right_memory, left_memory, phi_memory, total_memory, change_memory, result_memory;
     double **target;  // row of the result for every row of the left matrix
     Buffer target_memory;
-    double *phi = nullptr, *rows;
+    double *phi = nullptr, *slope = nullptr, *rows;
+    int columns = 0;
     int64_t block, width, linear_begin;
     bool linear;
 
@@ -73,7 +74,7 @@ struct Jacobian {
         v4 *g = (v4 *)w.adjoints.need(4 * (t.nodes + 1));
         reverse(t, m, g);
         basis_functions(s);
-        add_product(height, mixed_derivatives(s, m), block, central * block);
+        add_product(height, mixed_derivatives(s, m, g), block, central * block);
         direct(atom, s, (const double *)g, central * block);
     }
 
@@ -84,7 +85,7 @@ struct Jacobian {
         double *a = left_memory.need(height * t.basics);
         for (int mu = 0; mu < t.radial_count; ++mu)
             for (int k = t.basic_begin[mu]; k < t.basic_begin[mu + 1]; ++k)
-                left_column(s, mu, k, pairs.first[atom], a + t.basic_index[k] * height);
+                left_column(s, mu, k, pairs.first[atom], a + 4 * t.basic_index[k]);
         target = (double **)target_memory.need(height);
         const int *index = pairs.index + pairs.first[atom];
         const int64_t own = atom - pairs.atom_begin[c], atoms = pairs.atom_begin[c + 1] - pairs.atom_begin[c];
@@ -103,6 +104,7 @@ struct Jacobian {
         const int *power = t.basic_powers + 3 * k, *lower = t.basic_lower + 3 * k;
         const double degree = power[0] + power[1] + power[2];
         const int n = 4 * s.vectors;
+        const int64_t tile = t.basics;
         v4 total[9] = {};
         for (int i = 0; i < n; i += 4) {
             const v4 f = load(s.f + mu * s.stride + i) * load(s.inverse + i);
@@ -112,7 +114,7 @@ struct Jacobian {
             for (int axis = 0; axis < 3; ++axis) {
                 a[axis] = load(s.u[axis] + i) * along +
                           power[axis] * f * load(s.p + int64_t(lower[axis]) * s.stride + i);
-                store(out + axis * n + i, -a[axis]);
+                store(out + (axis * n + i) * tile, -a[axis]);
                 total[axis] += a[axis];
             }
             const v4 x = load(pairs.x + first + i), y = load(pairs.y + first + i);
@@ -124,8 +126,8 @@ struct Jacobian {
             total[7] -= x * a[2];
             total[8] -= x * a[1];
         }
-        for (int row = 0; row < 9; ++row) out[3 * n + row] = sum(total[row]);
-        for (int row = 9; row < 12; ++row) out[3 * n + row] = 0;
+        for (int row = 0; row < 12; ++row)
+            out[(3 * n + row / 4 * 4) * tile + row % 4] = row < 9 ? sum(total[row]) : 0;
     }
 
     // right[b, k] = dB_k/dm_b, four scalars at a time.
@@ -142,75 +144,80 @@ struct Jacobian {
         return right;
     }
 
-    // phi_k(r_j) and its slope for every neighbour, rows by k.
+    // phi_k(r_j) by neighbour, then its slope: rows of `columns` values.
     void basis_functions(Site &s) {
-        phi = phi_memory.need(2 * int64_t(t.radial_size) * s.stride);
+        columns = (t.radial_size + 3) / 4 * 4;
+        phi = phi_memory.need(2 * int64_t(columns) * s.stride);
+        slope = phi + int64_t(columns) * s.stride;
+        for (int64_t k = 0; k < 2 * int64_t(columns) * s.stride; ++k) phi[k] = 0;
         for (int i = 0; i < 4 * s.vectors; i += 4) {
             s.chebyshev.evaluate(t, load(s.r + i));
             for (int k = 0; k < t.radial_size; ++k) {
-                const v4 value = t.scaling * s.chebyshev.value[k], slope = t.scaling * s.chebyshev.slope[k];
-                store(phi + k * s.stride + i, value * s.chebyshev.factor);
-                store(phi + (t.radial_size + k) * s.stride + i,
-                      slope * s.chebyshev.factor + value * s.chebyshev.factor_slope);
+                const v4 value = t.scaling * s.chebyshev.value[k], change = t.scaling * s.chebyshev.slope[k];
+                const v4 f = value * s.chebyshev.factor;
+                const v4 d = change * s.chebyshev.factor + value * s.chebyshev.factor_slope;
+                for (int l = 0; l < 4; ++l) {
+                    phi[(i + l) * columns + k] = f[l];
+                    slope[(i + l) * columns + k] = d[l];
+                }
             }
         }
     }
 
-    // right[b, column] = sum_b' d2V/dm_b dm_b' dm_b'/dc_column, four columns at a time.
-    const double *mixed_derivatives(const Site &s, const v4 *m) {
+    // right[b, column] = sum_b' d2V/dm_b dm_b' dm_b'/dc_column, four k of a species and mu at a time.
+    const double *mixed_derivatives(const Site &s, const v4 *m, const v4 *g) {
         const int64_t ld = (block + 3) / 4 * 4;
         double *right = right_memory.need(ld * t.basics);
-        Dual *dual = (Dual *)dual_memory.need(8 * (t.nodes + 1));
-        Dual *g = (Dual *)dual_adjoint_memory.need(8 * (t.nodes + 1));
-        for (int64_t column = 0; column < block; column += 4) {
-            for (int n = 0; n < t.basics; ++n) dual[n] = {m[n], splat(0)};
-            bool any = false;
-            for (int l = 0; l < 4 && column + l < block; ++l) any |= seed(s, column + l, l, dual);
-            if (any) {
-                forward(t, dual);
-                reverse(t, dual, splat(0), g);
-            }
-            for (int n = 0; n < t.basics; ++n) store(right + n * ld + column, any ? g[n].value : splat(0));
-        }
+        for (int64_t k = 0; k < ld * t.basics; ++k) right[k] = 0;
+        v4 *change = (v4 *)change_memory.need(4 * (t.nodes + 1));
+        v4 *result = (v4 *)result_memory.need(4 * (t.nodes + 1));
+        for (int other = 0; other < t.species; ++other)
+            for (int mu = 0; mu < t.radial_count; ++mu)
+                for (int k = 0; k < t.radial_size && s.begin[other] < s.begin[other + 1]; k += 4) {
+                    seed(s, other, mu, k, change);
+                    second_derivatives(t, m, g, change, result);
+                    double *to = right + (int64_t(other) * t.radial_count + mu) * t.radial_size + k;
+                    for (int n = 0; n < t.basics; ++n)
+                        for (int l = 0; l < 4 && k + l < t.radial_size; ++l) to[n * ld + l] = result[n][l];
+                }
         return right;
     }
 
-    bool seed(const Site &s, int64_t column, int lane, Dual *dual) const {
-        const int k = int(column % t.radial_size), mu = int(column / t.radial_size % t.radial_count);
-        const int other = int(column / t.radial_size / t.radial_count);
-        const double *value = phi + k * s.stride;
+    // dm_b/dc = sum_j phi_k P_b over the neighbours of one species, four k in the lanes.
+    void seed(const Site &s, int other, int mu, int k, v4 *change) const {
+        for (int n = 0; n < t.basics; ++n) change[n] = splat(0);
         for (int n = t.basic_begin[mu]; n < t.basic_begin[mu + 1]; ++n) {
             const double *p = s.p + int64_t(t.basic_monomial[n]) * s.stride;
-            double total = 0;
-            for (int i = s.begin[other]; i < s.begin[other + 1]; ++i) total += value[i] * p[i];
-            dual[t.basic_index[n]].change[lane] = total;
+            v4 total = splat(0);
+            for (int i = s.begin[other]; i < s.begin[other + 1]; ++i)
+                total += p[i] * load(phi + int64_t(i) * columns + k);
+            change[t.basic_index[n]] = total;
         }
-        return s.begin[other] < s.begin[other + 1];
     }
 
     // rows[target, offset + column] += left^T right, in tiles of 4 rows by 12 columns.
-    void add_product(int64_t height, const double *right, int64_t columns, int64_t offset) {
-        const int64_t ld = (columns + 3) / 4 * 4;
+    void add_product(int64_t height, const double *right, int64_t count, int64_t offset) {
+        const int64_t ld = (count + 3) / 4 * 4;
         const double *left = left_memory.need(0);
         for (int64_t column = 0; column < ld; column += 12)
             for (int64_t row = 0; row < height; row += 4) {
                 const int64_t vectors = (ld - column) / 4;
                 if (vectors >= 3)
-                    tile<3>(height, left + row, right + column, ld, row, columns - column, offset + column);
+                    tile<3>(left + row * t.basics, right + column, ld, row, count - column, offset + column);
                 else if (vectors == 2)
-                    tile<2>(height, left + row, right + column, ld, row, columns - column, offset + column);
+                    tile<2>(left + row * t.basics, right + column, ld, row, count - column, offset + column);
                 else
-                    tile<1>(height, left + row, right + column, ld, row, columns - column, offset + column);
+                    tile<1>(left + row * t.basics, right + column, ld, row, count - column, offset + column);
             }
     }
 
     template <int N>
-    void tile(int64_t height, const double *a, const double *b, int64_t ld, int64_t row, int64_t columns,
+    void tile(const double *a, const double *b, int64_t ld, int64_t row, int64_t count,
               int64_t offset) {
         v4 total[4][N];
         for (int r = 0; r < 4; ++r)
             for (int n = 0; n < N; ++n) total[r][n] = splat(0);
-        for (int m = 0; m < t.basics; ++m, a += height, b += ld) {
+        for (int m = 0; m < t.basics; ++m, a += 4, b += ld) {
             v4 value[N];
             for (int n = 0; n < N; ++n) value[n] = load(b + 4 * n);
             for (int r = 0; r < 4; ++r)
@@ -220,10 +227,10 @@ struct Jacobian {
             double *out = target[row + r];
             if (!out) continue;
             for (int n = 0; n < N; ++n)
-                if (columns >= 4 * n + 4)
+                if (count >= 4 * n + 4)
                     add(out + offset + 4 * n, total[r][n]);
                 else
-                    for (int64_t l = 0; l < columns - 4 * n; ++l) out[offset + 4 * n + l] += total[r][n][l];
+                    for (int64_t l = 0; l < count - 4 * n; ++l) out[offset + 4 * n + l] += total[r][n][l];
         }
     }
 
@@ -257,7 +264,7 @@ struct Jacobian {
         double across[3];
         for (int k = 0; k < 3; ++k) across[k] = (h[k] - u[k] * along) * s.inverse[i];
         for (int k = 0; k < t.radial_size; ++k) {
-            const double f = phi[k * s.stride + i], d = phi[(t.radial_size + k) * s.stride + i] * value;
+            const double f = phi[int64_t(i) * columns + k], d = slope[int64_t(i) * columns + k] * value;
             const double a[3] = {d * u[0] + f * across[0], d * u[1] + f * across[1], d * u[2] + f * across[2]};
             const double part[10] = {a[0],         a[1],         a[2],         -r[0] * a[0], -r[1] * a[1],
                                      -r[2] * a[2], -r[1] * a[2], -r[0] * a[2], -r[0] * a[1], f * value};

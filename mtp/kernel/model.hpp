@@ -120,14 +120,44 @@ private:
         return fresh;
     }
 
+    // Sums with one factor c over pairs of nodes, by node.
+    using Sums = std::map<std::pair<int, double>, std::vector<Factors>>;
+
     void build_products(const int *times, int products) {
-        for (int k = 0; k < products; ++k) {
-            const int *row = times + 4 * k;
-            if (runs_.empty() || runs_.back().target != row[3]) runs_.push_back({row[3], k, k});
-            runs_.back().end = k + 1;
-            products_.push_back({row[0], row[1], double(row[2])});
+        Sums sums, uses;
+        std::vector<int> depth(tables_.nodes, 0);
+        for (const int *row = times; row < times + 4 * products; row += 4) {
+            const int a = row[0], b = row[1], target = row[3];
+            const double c = row[2];
+            depth[target] = std::max({depth[target], depth[a] + 1, depth[b] + 1});
+            sums[{target, c}].push_back(offsets(a, b));
+            uses[{a, a == b ? 2 * c : c}].push_back(offsets(target, b));
+            if (a != b) uses[{b, c}].push_back(offsets(target, a));
         }
+        add_runs(sums, [&](int node) { return depth[node]; }, runs_, factors_);
+        add_runs(uses, [&](int node) { return -depth[node]; }, uses_, use_factors_);
         tables_.runs = int(runs_.size());
+        tables_.uses = int(uses_.size());
+    }
+
+    static Factors offsets(int a, int b) { return {uint32_t(a) * 32, uint32_t(b) * 32}; }
+
+    // By depth, as the sums need those before; then by length, so that the length of the inner loop
+    // hardly ever changes and the processor foresees where it ends.
+    template <class Order>
+    static void add_runs(const Sums &sums, const Order &order, std::vector<Run> &runs,
+                         std::vector<Factors> &factors) {
+        std::vector<Sums::const_iterator> sorted;
+        for (auto item = sums.begin(); item != sums.end(); ++item) sorted.push_back(item);
+        std::stable_sort(sorted.begin(), sorted.end(), [&](auto a, auto b) {
+            return std::make_pair(order(a->first.first), a->second.size()) <
+                   std::make_pair(order(b->first.first), b->second.size());
+        });
+        for (const auto &item : sorted) {
+            const int begin = int(factors.size());
+            factors.insert(factors.end(), item->second.begin(), item->second.end());
+            runs.push_back({item->first.first, begin, int(factors.size()), item->first.second});
+        }
     }
 
     static Powers lower(Powers power, int axis) {
@@ -146,7 +176,9 @@ private:
         tables_.term_begin = term_begin_.data();
         tables_.terms = terms_.data();
         tables_.run = runs_.data();
-        tables_.products = products_.data();
+        tables_.use = uses_.data();
+        tables_.factors = factors_.data();
+        tables_.use_factors = use_factors_.data();
         tables_.mapping = mapping_.data();
         tables_.radial = radial_.data();
         tables_.species_energy = species_energy_.data();
@@ -158,8 +190,8 @@ private:
     std::vector<int> parent_, axis_, basic_begin_, basic_index_, basic_monomial_, basic_powers_;
     std::vector<int> basic_lower_, term_begin_, mapping_;
     std::vector<Term> terms_;
-    std::vector<Run> runs_;
-    std::vector<Product> products_;
+    std::vector<Run> runs_, uses_;
+    std::vector<Factors> factors_, use_factors_;
     std::vector<double> radial_, species_energy_, moment_coeff_;
 };
 

@@ -139,7 +139,7 @@ struct Site {
     void polynomials(const Tables &t, const double *coefficient, double *out) const {
         for (int mu = 0; mu < t.radial_count; ++mu, out += 4 * stride) {
             int v = 0;
-            for (; v + 3 <= vectors; v += 3) polynomials_of<3>(t, mu, coefficient, 4 * v, out);
+            for (; v + 2 <= vectors; v += 2) polynomials_of<2>(t, mu, coefficient, 4 * v, out);
             for (; v < vectors; ++v) polynomials_of<1>(t, mu, coefficient, 4 * v, out);
         }
     }

@@ -15,18 +15,20 @@ struct Term {
     double factor[4];
 };
 
-struct Product {
-    int a, b;
+// Two nodes as byte offsets into an array of four doubles per node.
+struct Factors {
+    uint32_t a, b;
+};
+
+// moment[node] += c times the sum over [begin, end). Forward the two factors are moments; in reverse
+// they are the adjoint of a product's target and the moment beside `node` in that product.
+struct Run {
+    int node, begin, end;
     double c;
 };
 
-// moment[target] += sum of c moment[a] moment[b] over products [begin, end).
-struct Run {
-    int target, begin, end;
-};
-
 struct Tables {
-    int species, radial_size, radial_count, basics, nodes, scalars, monomials, runs;
+    int species, radial_size, radial_count, basics, nodes, scalars, monomials, runs, uses;
     double min_dist, max_dist;
     const int *parent, *axis;              // monomial = parent monomial times u[axis]
     const int *basic_begin;                // by radial index: range in basic_index and basic_monomial
@@ -34,8 +36,8 @@ struct Tables {
     const int *basic_powers, *basic_lower; // by position in basic_index: powers, monomials one lower
     const int *term_begin;                 // by radial index: [2 mu] terms with a gradient, then value only
     const Term *terms;
-    const Run *run;
-    const Product *products;
+    const Run *run, *use;                  // products in order, and their uses, last node first
+    const Factors *factors, *use_factors;
     const int *mapping;                    // node of each scalar
     const double *radial;                  // (species, species, radial_count, radial_size), scaled
     const double *species_energy, *moment_coeff;
