@@ -67,7 +67,8 @@ def everything(sit: Situation, budget: int) -> Digest:
         data = _brief(sit, level, quotes) | _overview(sit, level, quotes)
         for action, details in DETAILS.items():
             if action in ("sample", "reference_calc", "model_eval", "prune", "end"):
-                data[f"{action}_details"] = details(sit, level, quotes)
+                told = details(sit, level, quotes)
+                data[f"{action}_details"] = {k: v for k, v in told.items() if k not in data}
         text = json.dumps(_rounded(data), separators=(",", ":"), ensure_ascii=False)
         if tokens_at_most(text) <= budget:
             break

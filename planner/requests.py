@@ -41,8 +41,15 @@ class Request:
     @property
     def tokens(self) -> int:
         """Upper bound of what it costs, answer included."""
-        told = {k: v for k, v in self.body.items() if k != "max_tokens"}
-        return tokens_at_most(canonical_json(told)) + self.body["max_tokens"]
+        return self.tokens_read + self.body["max_tokens"]
+
+    @property
+    def tokens_read(self) -> int:
+        """Upper bound of the tokens that are read: prompts and schema."""
+        content = self.body["messages"][0]["content"]
+        turns = [content] if isinstance(content, str) else [block["text"] for block in content]
+        shape = canonical_json(self.body.get("output_config", {}))
+        return sum(map(tokens_at_most, (self.body.get("system", ""), shape, *turns)))
 
 
 @cache

@@ -11,6 +11,7 @@ import yaml
 
 from planner.backends import HaltError
 from planner.campaign import Campaign
+from planner.claude import HALTING
 from planner.decide import next_plan
 from planner.gates import check
 from planner.record import load
@@ -21,6 +22,7 @@ from tests.planner.simulation import World
 
 DECISIONS = int(os.environ.get("MTPILOT_DECISIONS", "60"))
 DEADLINE = 1.0
+SLACK = 6.0  # files, gates and a busy machine; the faults below last for ever
 BAD = json.dumps({"parameters": {"steps": -1}, "objection": None})
 FAULTS = (
     changed(stop_reason="refusal", content=[]),
@@ -37,7 +39,7 @@ FAULTS = (
     fails(500), fails(503), fails(504), fails(529, retry_after="-1"),
     raw(b""), raw(b"\xff\xfe"), raw(b"data: {}\n\n", content_type="text/event-stream"),
     raw(b'{"type":"message","content":[{"type":"text","text":"{\\"action\\":\\"\\ud800\\"}"}]}'),
-    hang_up, drip, stall(5.0),
+    hang_up, drip, stall(60.0),
 )  # fmt: skip
 LOSSES = (fails(400), fails(401), fails(402), fails(403), fails(404))
 
@@ -51,6 +53,8 @@ def test_each_ends_in_a_plan_or_a_name(tmp_path: Path, on_failure: str) -> None:
             done += _campaign(tmp_path / str(number), double, rng, on_failure, names)
     assert len(set(names)) > (6 if DECISIONS >= 60 else 2), set(names)
     assert {"model"} < set(names)
+    halts = {n.removeprefix("halt:") for n in names if n.startswith("halt:")}
+    assert on_failure == "halt" or halts <= set(HALTING)
 
 
 def _campaign(path: Path, double: Double, rng, on_failure: str, names: list[str]) -> int:
@@ -67,9 +71,9 @@ def _campaign(path: Path, double: Double, rng, on_failure: str, names: list[str]
             next_plan(here)
             names.append(load(here.iteration(here.last))["source"])
         except HaltError as halt:
-            names.append(f"halt:{str(halt).split(':')[1].split('(')[0].strip()}")
+            names.append(halt.decision.source)
         took = time.monotonic() - began
-        assert took < DEADLINE + 1.0, (names[-1], took)
+        assert took < DEADLINE + SLACK, (names[-1], took)
         decisions += 1
         if plan := Campaign.at(path).pending:
             gates = check(plan, here.situation())
