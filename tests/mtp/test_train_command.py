@@ -15,13 +15,9 @@ import numpy as np
 import pytest
 
 from mtp.cfg import read_cfg, write_cfg
-from mtp.configuration import Configuration
 from mtp.engine import Engine
-from mtp.loss import LossWeights
-from mtp.objective import Objective, survey
-from mtp.parallel import Ranks
-from mtp.potential import read_potential, untrained, write_potential
-from mtp.starting_point import with_random_functions
+from mtp.potential import read_potential, write_potential
+from tests.mtp.train_samples import labelled, reference
 
 MLP = [sys.executable, "-m", "mtp.cli"]
 ROOT = Path(__file__).parents[2]
@@ -44,33 +40,6 @@ def mlp(folder, *words, launcher=()):
         capture_output=True,
         text=True,
         timeout=120,
-    )
-
-
-def labelled(potential, count, seed):
-    """Rattled crystals of two species, labelled by a known potential."""
-    rng = np.random.default_rng(seed)
-    grid = np.array([[i, j, k] for i in range(2) for j in range(2) for k in range(2)], float)
-    configurations = []
-    for number in range(count):
-        cell = np.diag(rng.uniform(4.6, 5.6, 3)) + rng.normal(0, 0.1, (3, 3))
-        positions = (grid / 2) @ cell + rng.normal(0, 0.25, (8, 3))
-        types = rng.permutation(np.arange(8) % 2)[: 8 - number % 3]
-        configurations.append(Configuration(cell, types, positions[: len(types)]))
-    return [
-        replace(c, energy=e.energy, forces=e.forces, stress=e.stress)
-        for c, e in zip(configurations, Engine(potential).evaluate(configurations), strict=True)
-    ]
-
-
-def reference():
-    potential = with_random_functions(untrained(6, 2, 1.5, 4.0, 5), np.random.default_rng(5))
-    potential = replace(potential, scaling=0.1)
-    rng = np.random.default_rng(6)
-    return replace(
-        potential,
-        species_coeffs=np.array([-2.0, -3.0]),
-        moment_coeffs=rng.normal(size=len(potential.alpha_moment_mapping)),
     )
 
 
@@ -296,47 +265,3 @@ def test_overwrite_replaces_the_input_when_asked(data, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "pot.mtp").read_bytes() != before
-
-
-def test_weight_feature_decides_which_of_two_contradicting_labels_wins(data):
-    train = read_cfg(data / "train.cfg")
-    raised = [replace(c, energy=c.energy + 8.0, features={"weight": "0"}) for c in train]
-    weights = LossWeights(penalty_weight=0.0)
-    potential = reference()
-    values = []
-    for configurations in ([*train, *raised], train):
-        loads, _ = survey(configurations, potential.max_dist)
-        problem = Objective(Ranks(), potential, configurations, [], weights, loads)
-        values.append(problem.value_and_gradient(potential.parameters)[0])
-    assert values[0] == pytest.approx(values[1], abs=1e-8)
-    assert values[1] < 1e-8
-
-
-def test_gradient_and_curvature_of_the_objective(data):
-    train, rng = read_cfg(data / "train.cfg"), np.random.default_rng(0)
-    potential = reference()
-    loads, _ = survey(train, potential.max_dist)
-    problem = Objective(Ranks(), potential, train, [], LossWeights(), loads)
-    exact, scale = potential.parameters, 1e-5
-    direction = rng.normal(size=len(exact))
-    x = exact + 0.1 * direction
-    _, gradient = problem.value_and_gradient(x)
-    up, down = (problem.value_and_gradient(x + h * direction)[0] for h in (scale, -scale))
-    assert gradient @ direction == pytest.approx((up - down) / (2 * scale), rel=1e-6)
-    # labels come from this potential: residuals vanish, so Gauss-Newton is the Hessian
-    matrix = sum(problem.curvature(exact, k) * n for k, n in enumerate(problem.batch_sizes))
-    up, down = (problem.value_and_gradient(exact + h * direction)[1] for h in (1e-6, -1e-6))
-    found = matrix @ direction / len(train)
-    assert found == pytest.approx((up - down) / 2e-6, rel=1e-4, abs=1e-4 * np.abs(found).max())
-
-
-def test_the_linear_solution_is_a_minimum(data):
-    train = read_cfg(data / "train.cfg")
-    potential = reference()
-    loads, _ = survey(train, potential.max_dist)
-    problem = Objective(Ranks(), potential, train, [], LossWeights(), loads)
-    x = potential.parameters
-    x[problem.linear_start :] = 0.0
-    solved = problem.solve_linear(x)
-    assert np.array_equal(solved[: problem.linear_start], x[: problem.linear_start])
-    assert problem.value_and_gradient(solved)[0] < 1e-4 * problem.value_and_gradient(x)[0]
