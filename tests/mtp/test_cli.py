@@ -271,6 +271,23 @@ def test_relaxation_finds_a_minimum(files, capsys):
     fails(capsys, "relax", *words, "--relaxation_settings=settings", says="settings:1")
 
 
+def test_relaxation_under_pressure(files):
+    """A purely repulsive crystal is held together by the pressure that was asked for."""
+    model = potential(level=4, species=1)
+    radial, moment = np.zeros_like(model.radial_coeffs), np.zeros_like(model.moment_coeffs)
+    radial[..., 0, 0], moment[0] = 1.0, 10.0
+    write_potential(
+        "r.mtp",
+        replace(model, radial_coeffs=radial, moment_coeffs=moment, species_coeffs=np.zeros(1)),
+    )
+    write_cfg("one.cfg", [configuration(species=1)])
+    settings = ["--pressure=20", "--stress_tolerance=0.05", "--force_tolerance=1e-3"]
+    assert main(["relax", "r.mtp", "one.cfg", "out.cfg", *settings]) == 0
+    (relaxed,) = read_cfg("out.cfg")
+    gpa = relaxed.stress / relaxed.volume * 160.21766
+    assert gpa == pytest.approx([20, 20, 20, 0, 0, 0], abs=0.06)
+
+
 @needs_shared
 @pytest.mark.parametrize("level", ["08", "12", "16"])
 def test_energies_of_mlip_to_the_printed_digits(tmp_path, level):
