@@ -19,6 +19,7 @@ from atomistics.structures import Structure, check, load, read_index
 from atomistics.watchdog import Limits
 from mtp.calculator import MTP
 from mtp.errors import MTPError
+from mtp.potential import Potential
 from mtp.site import Site
 from planner.campaign import Campaign
 from planner.config import Config
@@ -69,9 +70,9 @@ class Job:
         """The reference method as ASE calculator."""
         return reference_calculator(self.config.reference)
 
-    def model(self, path: str) -> Calculator:
+    def model(self, potential: Potential) -> Calculator:
         """A fitted potential as ASE calculator, with extrapolation grades."""
-        return MTP(path, species=self.species, grades=True)
+        return MTP(potential, species=self.species, grades=True)
 
     def site(self, launcher: str = "") -> Site:
         """The `mlp` command of this site."""

@@ -17,6 +17,7 @@ from atomistics.prediction import residuals
 from atomistics.reference import label
 from atomistics.spread import Cost, spread
 from atomistics.watchdog import Watchdog
+from mtp.potential import read_potential
 from planner.files import write_record, write_text
 from planner.results import EvaluatedStructure, ModelEvalResult
 
@@ -28,11 +29,13 @@ def run(arguments: argparse.Namespace) -> None:
     """Every item of the pack: the model's MD, fresh reference calls on it, the comparison."""
     job, items = Job(), json.loads(arguments.items)
     state = previous_state(job, arguments.state)
+    # read before any is run: a bad file is for the user to mend, no failure of the model
+    start = {name: job.atoms(name) for name in items}
+    references = {name: dataset.read(trajectory(state, name)) for name in items}
+    potential = read_potential(arguments.model)
 
     def one(name: str, target: Path) -> Cost:
-        reference = dataset.read(trajectory(state, name))
-        calculator = job.model(arguments.model)
-        atoms = job.atoms(name)
+        atoms, reference, calculator = start[name], references[name], job.model(potential)
         atoms.calc = calculator
         watchdog = Watchdog(job.limits(atoms, arguments.temperature, state))
         same = matched(reference)

@@ -20,9 +20,11 @@ def run(arguments: argparse.Namespace) -> None:
     """One reference trajectory for every item of the pack."""
     job = Job()
     items = json.loads(arguments.items)
+    # read before any is run: a bad file is for the user to mend, no failure of its MD
+    start = {name: job.atoms(name) for name in items}
 
     def trajectory(name: str, target: Path) -> Cost:
-        atoms = job.atoms(name)
+        atoms = start[name]
         protocol = md.Protocol(
             ensemble=arguments.ensemble,
             temperature=arguments.temperature,

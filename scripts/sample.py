@@ -14,6 +14,7 @@ from atomistics.metered import LabelFailedError, Metered
 from atomistics.reference import label
 from atomistics.spread import Cost, spread
 from atomistics.watchdog import Watchdog
+from mtp.potential import read_potential
 from planner.files import write_record, write_text
 from planner.results import Count, SampleGroupResult, SampleResult
 from planner.state import State
@@ -26,12 +27,15 @@ def run(arguments: argparse.Namespace) -> None:
     job, items = Job(), json.loads(arguments.items)
     state = previous_state(job, arguments.state)
     model = arguments.method == "model"
+    # read before any is run: a bad file is for the user to mend, no failure of its MD
+    start = {name: job.atoms(item["structure"]) for name, item in items.items()}
     reference = None if model else job.reference()
+    potential = read_potential(arguments.model) if model else None
 
     def one(name: str, target: Path) -> Cost:
         # a calculator of its own: a neighbour list kept from another run would change last digits
-        item, metered = items[name], Metered(reference or job.model(arguments.model))
-        atoms = job.atoms(item["structure"])
+        item, metered = items[name], Metered(reference or job.model(potential))
+        atoms = start[name]
         atoms.info |= {"source": name, "temperature": item["temperature"]}
         atoms.calc = metered
         with nullcontext() if model else billed(metered):

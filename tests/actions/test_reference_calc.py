@@ -1,0 +1,188 @@
+"""reference_calc: trajectories kept, ranges true to them, a failure its own, nothing run twice."""
+
+import json
+import re
+
+import h5py
+import numpy as np
+import pytest
+import yaml
+from ase import Atoms
+from ase.calculators.calculator import SCFError
+from ase.calculators.emt import EMT
+from ase.io import write
+
+from atomistics import dataset
+from planner.plan import ReferenceCalc
+from tests.actions.conftest import HELD_OUT, Bench, Reference, structure
+
+CM3 = 1.66053906892  # g/cm3 of 1 u/Å^3
+
+
+def plan(**changes: object) -> ReferenceCalc:
+    given = {
+        "structures": list(HELD_OUT), "temperature": 300, "ensemble": "npt",
+        "steps": 18, "interval": 3, "seed": 11,
+    }  # fmt: skip
+    return ReferenceCalc(**given | changes)
+
+
+def run(bench: Bench) -> None:
+    section = bench.campaign.pending.reference_calc
+    for output, share in bench.packs().items():
+        bench.call(
+            "reference_calc", "run", "--items", share, "--ensemble", section.ensemble,
+            "--temperature", section.temperature, "--steps", section.steps,
+            "--interval", section.interval, "--output", output,
+        )  # fmt: skip
+
+
+def collect(bench: Bench) -> None:
+    kelvin = bench.campaign.pending.reference_calc.temperature
+    bench.call(
+        "reference_calc", "collect", "--temperature", kelvin,
+        "--output", "reference_calc/result.yaml", *bench.packs(),
+    )  # fmt: skip
+
+
+def test_ranges_are_those_of_the_kept_trajectory(new: Bench) -> None:
+    new.begin(plan())
+    run(new)
+    collect(new)
+    result = new.result()
+    assert [r.structure for r in result.structures] == sorted(HELD_OUT)
+    for seen in result.structures:
+        with h5py.File(new.here / f"reference_calc/runs/{seen.structure}.h5") as file:
+            cells, energies = file["cell"][:], file["energy"][:]
+            positions = file["positions"][:].reshape(len(cells), -1, 3)
+        assert seen.frames == len(cells) == 18 // 3
+        masses = structure(new.folder, seen.structure).get_masses().sum()
+        density = masses / np.abs(np.linalg.det(cells)) * CM3
+        late = slice(len(cells) // 3, None)
+        assert seen.density.low == pytest.approx(density[late].min(), rel=1e-6)
+        assert seen.density.high == pytest.approx(density[late].max(), rel=1e-6)
+        assert seen.density.high > seen.density.low, "the cell must move in npt"
+        per_atom = energies / positions.shape[1]
+        assert seen.energy.low == pytest.approx(per_atom[late].min())
+        assert seen.energy.high == pytest.approx(per_atom[late].max())
+        shortest = []
+        for cell, at in zip(cells, positions, strict=True):
+            distances = Atoms(positions=at, cell=cell, pbc=True).get_all_distances(mic=True)
+            shortest.append(distances[np.triu_indices(len(at), 1)].min())
+        assert seen.min_distance == pytest.approx(min(shortest))
+        assert seen.subsystem == HELD_OUT[seen.structure]
+    assert result.reference_calls == 2 * 19
+    assert result.md_steps == 2 * 18
+
+
+def test_every_kept_frame_carries_the_reference_s_label_and_the_protocol(new: Bench) -> None:
+    new.begin(plan(temperature=250, ensemble="nvt"))
+    run(new)
+    frames = dataset.read(new.here / "reference_calc/runs/alloy_held.h5")
+    assert [a.info["step"] for a in frames] == [3, 6, 9, 12, 15, 18]
+    for atoms in frames:
+        fresh = atoms.copy()
+        fresh.calc = EMT()
+        assert atoms.get_potential_energy() == pytest.approx(fresh.get_potential_energy())
+        assert np.allclose(atoms.get_forces(), fresh.get_forces(), atol=1e-9)
+        assert np.allclose(atoms.get_stress(), fresh.get_stress(), atol=1e-9)
+        said = {
+            key: atoms.info[key] for key in ("ensemble", "temperature", "timestep", "structure")
+        }
+        assert said == {
+            "ensemble": "nvt", "temperature": 250, "timestep": 4.0, "structure": "alloy_held",
+        }  # fmt: skip
+
+
+def test_a_structure_that_fails_is_classed_and_the_others_go_on(
+    new: Bench, reference: Reference
+) -> None:
+    reference.fail = lambda atoms, number: (
+        SCFError("no convergence") if "Ag" in atoms.symbols and number % 5 == 0 else None
+    )
+    new.begin(plan())
+    run(new)
+    collect(new)
+    bad, good = new.result().structures
+    assert (bad.structure, bad.status, bad.failure) == ("alloy_held", "failed", "calculator")
+    assert bad.density is bad.energy is bad.min_distance is None
+    assert (good.structure, good.status) == ("cu_held", "ok")
+    assert new.result().reference_calls == reference.calls, "calls of the failure are paid too"
+    new.seal()
+    assert new.campaign.state().history[-1].outcome == "partial"
+
+
+def test_what_is_on_disk_is_not_run_again(new: Bench, reference: Reference) -> None:
+    new.begin(plan())
+    run(new)
+    files = sorted((new.here / "reference_calc/runs").iterdir())
+    before, paid = [p.read_bytes() for p in files], reference.calls
+    run(new)
+    assert reference.calls == paid
+    assert [p.read_bytes() for p in files] == before
+    for path in (new.here / "reference_calc/runs").glob("cu_held.*"):
+        path.unlink()
+    run(new)
+    assert reference.calls == paid + 19
+    assert [p.read_bytes() for p in files if p.suffix == ".h5"] == [
+        b for p, b in zip(files, before, strict=True) if p.suffix == ".h5"
+    ]
+
+
+def test_a_molecule_has_no_density(new: Bench) -> None:
+    cluster = Atoms("Cu4", [[0, 0, 0], [2.4, 0, 0], [0, 2.4, 0], [0, 0, 2.4]])
+    cluster.center(vacuum=4.0)
+    path = new.folder / "structures/cu_held.extxyz"
+    write(path, cluster)
+    index = new.folder / "structures/index.yaml"
+    entries = yaml.safe_load(index.read_text())
+    for entry in entries:
+        entry.pop("sha256")
+    index.write_text(yaml.safe_dump(entries))
+    new.begin(plan(structures=["cu_held"], ensemble="nvt"))
+    run(new)
+    collect(new)
+    (seen,) = new.result().structures
+    assert seen.status == "ok"
+    assert seen.density is None
+    assert 1.5 < seen.min_distance < 3.0
+
+
+def test_an_item_without_a_trace_is_lost(new: Bench) -> None:
+    new.begin(plan())
+    for output, share in new.packs().items():
+        path = new.here / output
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({"items": sorted(json.loads(share))}))
+    collect(new)
+    assert {r.failure for r in new.result().structures} == {"lost"}
+    assert new.result().reference_calls == 0
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [("half", "not a structure"), ("gone", "is missing"), ("renamed", "no structure cu_held")],
+)
+def test_a_bad_structure_is_one_line_and_goes_on_once_mended(
+    new: Bench, damage: str, said: str
+) -> None:
+    new.begin(plan())
+    path, index = (new.folder / "structures" / n for n in ("cu_held.extxyz", "index.yaml"))
+    sound = path.read_text(), index.read_text()
+    if damage == "half":
+        path.write_text(sound[0][:300])
+        index.write_text(re.sub(r"  sha256: .*\n", "", sound[1]))
+    elif damage == "gone":
+        path.unlink()
+    else:
+        index.write_text(sound[1].replace("id: cu_held", "id: other"))
+    ((output, share),) = new.packs().items()
+    words = ["run", "--items", share, "--ensemble", "nvt", "--temperature", 300]
+    words += ["--steps", 4, "--interval", 2, "--output", output]
+    assert said in new.fails("reference_calc", *words)
+    assert not (new.here / "reference_calc").exists(), "nothing was run or written off"
+    path.write_text(sound[0])
+    index.write_text(sound[1])
+    new.call("reference_calc", *words)
+    collect(new)
+    assert {r.status for r in new.result().structures} == {"ok"}
