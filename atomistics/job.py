@@ -14,7 +14,7 @@ from ase.calculators.calculator import Calculator
 
 from atomistics.metered import LabelFailedError, Metered
 from atomistics.observables import density
-from atomistics.reference import reference_calculator
+from atomistics.reference import label, reference_calculator
 from atomistics.structures import Structure, check, load, read_index
 from atomistics.watchdog import Limits
 from mtp.calculator import MTP
@@ -90,7 +90,7 @@ class Job:
         `min_distance_factor` (Å), where there was one.
         """
         watch = self.config.watchdog
-        start = atoms.get_potential_energy() / len(atoms)
+        start = label(atoms, atoms.calc).get_potential_energy() / len(atoms)
         rho = density(atoms)
         seen = [
             r.min_distance
