@@ -11,6 +11,7 @@
 #pragma GCC target("avx2,fma")
 #endif
 
+#define MTP_WIDE
 namespace mtp {
 namespace avx2 {
 #include "vectors.hpp"

@@ -12,8 +12,7 @@ struct Chebyshev {
         slope = value + t.radial_size + 1;
         const double scale = 2 / (t.max_dist - t.min_dist);
         const v4 x = scale * (r - 0.5 * (t.max_dist + t.min_dist));
-        v4 rest = t.max_dist - r;
-        rest = rest > 0 ? rest : splat(0);
+        const v4 rest = positive(t.max_dist - r);
         factor = rest * rest;
         factor_slope = -2 * rest;
         value[0] = splat(1);
