@@ -25,7 +25,7 @@ def reasons(frames, bands, **known):
 def test_each_class_of_rejection():
     broken, crowded, thin, dense = crystal(1), crystal(2), crystal(3), crystal(4)
     broken.positions[3, 1] = np.nan
-    crowded.positions[0] = crowded.positions[1] + [0.7, 0, 0]
+    crowded.positions[0] = crowded.positions[1] + [1.5, 0, 0]  # 0.6 of the radii is 1.608
     thin.set_cell(thin.cell * 1.1, scale_atoms=True)
     dense.set_cell(dense.cell * 0.92, scale_atoms=True)
     frames = [crystal(0), broken, crowded, thin, dense, crystal(0), crystal(5)]
@@ -113,5 +113,16 @@ def test_chain_of_repeats_keeps_the_first_of_each():
     frames = [one, two, one.copy(), two.copy(), one.copy()]
     assert screen(frames, Bands())[0] == [0, 1]
     assert screen(frames, Bands(), known=[two])[0] == [0]
+    assert reasons(frames[:2], Bands(), known=[two, two.copy()]) == {1: "duplicate"}
     assert screen([], Bands()) == ([], [])
     assert reasons([Atoms("H", cell=[9] * 3, pbc=True)] * 2, Bands()) == {1: "duplicate"}
+
+
+def test_a_frame_like_a_dropped_one_alone_is_kept():
+    frames = [crystal() for _ in range(3)]
+    for step, atoms in enumerate(frames):
+        atoms.set_cell(atoms.cell * (1 + 1e-4 * step), scale_atoms=True)
+    marks = [fingerprint(atoms) for atoms in frames]
+    tolerance = 1.2 * np.linalg.norm(marks[1] - marks[0])
+    assert np.linalg.norm(marks[2] - marks[0]) > tolerance
+    assert screen(frames, Bands(tolerance=tolerance))[0] == [0, 2]

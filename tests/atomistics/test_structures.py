@@ -131,6 +131,10 @@ def test_trajectory_is_not_a_structure(folder):
 def test_heights_are_perpendicular():
     primitive = bulk("NaCl", "rocksalt", 5.64)
     assert np.allclose(structures.heights(primitive), 5.64 / np.sqrt(3))
+    cell = np.array([[5.0, 0, 0], [3, 4, 0], [1, 2, 6]])
+    across = [np.cross(cell[1], cell[2]), np.cross(cell[2], cell[0]), np.cross(cell[0], cell[1])]
+    expected = abs(np.linalg.det(cell)) / np.linalg.norm(across, axis=1)
+    assert np.allclose(structures.heights(Atoms("Na", cell=cell, pbc=True)), expected)
     slab = Atoms("Na", cell=[4, 5, 0], pbc=(True, True, False))
     assert np.allclose(structures.heights(slab), [4, 5, np.inf])
 
