@@ -26,7 +26,8 @@ def renamed(situation: Situation) -> Situation:
 def permuted(situation: Situation) -> Situation:
     """The same state with subsystems of a stage and structures in another order."""
     state, task = situation.state, situation.task
-    order = sorted(state.subsystems[::-1], key=lambda s: s.stage)
+    order = list(reversed(state.subsystems))
+    order.sort(key=lambda s: s.stage)
     tasks = {s.name: s for s in task.subsystems}
     return replace(
         situation,

@@ -92,13 +92,18 @@ def _audit(arguments: argparse.Namespace) -> int:
 
     campaign = Campaign.at(arguments.campaign)
     seen = audit(campaign)
-    text = seen.as_json() if arguments.json else render(seen, campaign.config.limits)
-    sys.stdout.write(text + "\n")
     if arguments.lookahead:
         from planner.lookahead import lookahead
         from planner.lookahead import render as projected
 
-        sys.stdout.write(projected(lookahead(campaign, seen.plan, arguments.lookahead)) + "\n")
+        ahead = lookahead(campaign, seen.plan, arguments.lookahead)
+    if arguments.json:
+        steps = {k: [vars(s) for s in v] for k, v in ahead.items()} if arguments.lookahead else {}
+        text = json.dumps({**json.loads(seen.as_json()), "lookahead": steps}, indent=1)
+    else:
+        text = render(seen, campaign.config.limits)
+        text += "\n" + projected(ahead) if arguments.lookahead else ""
+    sys.stdout.write(text + "\n")
     if seen.denied:
         raise GateError("; ".join(seen.denied))
     return 0

@@ -1,0 +1,110 @@
+"""The commands as a user types them: doctor, a model's decision, halts, the look ahead."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from planner.campaign import Campaign
+from planner.cli import main
+from planner.lookahead import lookahead
+from tests.llm.scene import carried_on, folder
+from tests.llm.server import fails, says, serve
+from tests.planner.simulation import World
+
+
+def words(path: Path, *more: str) -> list[str]:
+    return [more[0], "--campaign", str(path), *more[1:]]
+
+
+def test_doctor_tells_what_a_server_can_do(tmp_path: Path, capsys) -> None:
+    with serve() as double:
+        folder(tmp_path / "c", {"llm": {"base_url": double.url, "effort": None}})
+        double.will(says("ready"), says('{"colour":"red"}'))
+        assert main(words(tmp_path / "c", "doctor")) == 0
+        assert "held to by the server" in capsys.readouterr().out
+        double.will(says("ready"), says("The sky is blue."))
+        assert main(words(tmp_path / "c", "doctor")) == 0
+        assert "set llm.structured: false" in capsys.readouterr().out
+        double.will(fails(404))
+        assert main(words(tmp_path / "c", "doctor")) == 1
+        assert "not_found" in capsys.readouterr().out
+
+
+def test_no_key_is_one_line(tmp_path: Path, capsys) -> None:
+    folder(tmp_path / "c", {"planner": "anthropic"})
+    assert main(words(tmp_path / "c", "next")) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "ANTHROPIC_API_KEY: not set" in error
+
+
+def test_a_halt_is_one_line_and_status_four(tmp_path: Path, capsys) -> None:
+    with serve() as double:
+        folder(tmp_path / "c", {"planner": "anthropic", "llm": {"base_url": double.url}})
+        double.will(fails(402))
+        assert main(words(tmp_path / "c", "next")) == 4
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "billing" in error
+
+
+def test_audit_shows_where_model_and_rules_part(tmp_path: Path, capsys) -> None:
+    plan = {"structures": ["oxide-v0"], "temperature": 300, "ensemble": "nvt", "steps": 100,
+            "interval": 10}  # fmt: skip
+    with serve() as double:
+        here = folder(tmp_path / "c", {"planner": "anthropic", "llm": {"base_url": double.url}})
+        double.situation = here.situation()
+        double.will(None, says(json.dumps({"parameters": plan, "objection": None})))
+        assert main(words(tmp_path / "c", "next")) == 0
+    capsys.readouterr()
+    assert main(words(tmp_path / "c", "audit", "--json", "--lookahead", "3")) == 0
+    seen = json.loads(capsys.readouterr().out)
+    assert len(seen["lookahead"]["optimistic"]) == 3
+    assert seen["source"] == "model"
+    assert not seen["rules"]["same"]
+    assert seen["rules"]["core_hours_more"] > 0
+    assert seen["command"]
+    assert main(words(tmp_path / "c", "audit")) == 0
+    assert "core-hours against this plan" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("world", [World(seed=1), World(seed=3, unstable=0.6)])
+def test_looking_ahead_ends_and_the_dark_outlook_is_no_shorter(tmp_path: Path, world) -> None:
+    folder(tmp_path / "c")
+    carried_on(tmp_path / "c", world, 3)
+    assert main(words(tmp_path / "c", "next")) == 0
+    here = Campaign.at(tmp_path / "c")
+    seen = lookahead(here, here.pending, 60)
+    assert seen["optimistic"][-1].action == "end"
+    assert seen["pessimistic"][-1].action == "end"
+    assert len(seen["pessimistic"]) >= len(seen["optimistic"])
+    assert sum(s.labels for s in seen["optimistic"]) > 0
+
+
+def test_next_with_rules_takes_less_than_a_second(tmp_path: Path) -> None:
+    folder(tmp_path / "c")
+    carried_on(tmp_path / "c", World(seed=5, unstable=0.4), 12)
+    command = [str(Path(sys.executable).with_name("planner")), "next"]
+    began = os.times()
+    done = subprocess.run(command, cwd=tmp_path / "c", capture_output=True, check=False)
+    ended = os.times()
+    spent = (ended.children_user - began.children_user) + (
+        ended.children_system - began.children_system
+    )
+    assert done.returncode == 0
+    assert spent < 1.0
+
+
+def test_wall_time_is_a_limit(tmp_path: Path, capsys) -> None:
+    folder(tmp_path / "c", {"limits": {"wall_hours": 1.0}})
+    carried_on(tmp_path / "c", World(seed=1), 2)
+    first = Campaign.at(tmp_path / "c").iteration(1) / "decision.json"
+    old = time.time() - 7200
+    os.utime(first, (old, old))
+    assert main(words(tmp_path / "c", "next")) == 3
+    assert "limits.wall_hours" in capsys.readouterr().err
