@@ -232,7 +232,7 @@ def test_training_again_with_a_new_species_starts_from_the_old_potential(data, t
         (["pot.mtp", "train.cfg", "--save_to=none/o.mtp"], "folder that exists"),
         (["pot.mtp", "train.cfg", "--level=8", "--save_to=o.mtp"], "leave the potential file out"),
         (["pot.mtp", "train.cfg", "--save_to=o.mtp", "--iteration_limi=3"], "did you mean"),
-        (["huge.cfg", "--level=6", "--species=2", "--save_to=o.mtp"], "loss at the start is"),
+        (["huge.cfg", "--level=6", "--species=2", "--save_to=o.mtp"], "the training loss"),
     ],
 )
 def test_failures_are_one_line_and_write_no_potential(data, tmp_path, words, message):
