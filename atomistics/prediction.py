@@ -2,16 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from ase import Atoms, units
 
 from mtp.configuration import from_atoms
 from mtp.engine import Engine, neighbours
-from mtp.potential import read_potential
+from mtp.errors import MTPError
+from mtp.potential import Potential
 from planner.plan import Name
 from planner.results import Errors
+
+
+class NotFiniteError(MTPError):
+    """A potential that predicts something that is no number, or errors too large for one."""
 
 
 @dataclass(frozen=True)
@@ -24,19 +28,22 @@ class Residuals:
     predicted_forces: np.ndarray
 
 
-def residuals(path: Path, species: Sequence[str], frames: Sequence[Atoms]) -> list[Residuals]:
-    """Evaluate the potential in `path` on labelled frames.
+def residuals(
+    potential: Potential, species: Sequence[str], frames: Sequence[Atoms]
+) -> list[Residuals]:
+    """Evaluate a potential on labelled frames; NotFiniteError where it gives no number.
 
     Stress residuals follow from MLIP's PlusStress = -V sigma (eV), in Voigt order xx yy zz yz xz
     xy; frames without a stress label have none.
     """
-    potential = read_potential(path)
     configurations = [from_atoms(atoms, species) for atoms in frames]
     lists = neighbours(configurations, potential.max_dist)
+    try:
+        predicted = Engine(potential).evaluate(lists)
+    except MTPError as error:
+        raise NotFiniteError(str(error)) from error
     found = []
-    for seen, label, atoms in zip(
-        Engine(potential).evaluate(lists), configurations, frames, strict=True
-    ):
+    for seen, label, atoms in zip(predicted, configurations, frames, strict=True):
         stress = None
         if label.stress is not None:
             stress = -(seen.stress - label.stress) / atoms.get_volume() / units.GPa
@@ -56,13 +63,15 @@ def errors(subsystem: Name, split: str, found: Sequence[Residuals]) -> Errors:
     energy = np.array([r.energy for r in found])
     force = np.concatenate([r.forces.ravel() for r in found])
     stresses = [r.stress for r in found if r.stress is not None]
-    return Errors(
-        subsystem=subsystem,
-        split=split,
-        frames=len(found),
-        energy_mae=float(np.abs(energy).mean()),
-        energy_rmse=float(np.sqrt(np.square(energy).mean())),
-        force_mae=float(np.abs(force).mean()),
-        force_rmse=float(np.sqrt(np.square(force).mean())),
-        stress_mae=float(np.abs(stresses).mean()) if stresses else None,
-    )
+    with np.errstate(over="ignore"):
+        figures = {
+            "energy_mae": float(np.abs(energy).mean()),
+            "energy_rmse": float(np.sqrt(np.square(energy).mean())),
+            "force_mae": float(np.abs(force).mean()),
+            "force_rmse": float(np.sqrt(np.square(force).mean())),
+            "stress_mae": float(np.abs(stresses).mean()) if stresses else 0.0,
+        }
+    if not np.isfinite(list(figures.values())).all():
+        raise NotFiniteError(f"errors on {subsystem} ({split}) are not finite")
+    figures["stress_mae"] = figures["stress_mae"] if stresses else None
+    return Errors(subsystem=subsystem, split=split, frames=len(found), **figures)

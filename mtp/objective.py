@@ -9,6 +9,7 @@ from scipy.linalg import lstsq
 
 from mtp.configuration import Configuration
 from mtp.engine import Engine, Neighbours, Targets, Weights, neighbours
+from mtp.errors import MTPError
 from mtp.loss import LossWeights, Penalty, labels_of
 from mtp.parallel import Ranks, balanced_shares
 from mtp.potential import Potential
@@ -173,6 +174,8 @@ class Objective:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         size = len(x) - self.linear_start
         total = self._sum("linear_system", x)
+        if not np.isfinite(total).all():
+            raise MTPError("the training loss is not finite: check the labels and their weights")
         return total[: size * size].reshape(size, size), total[size * size :]
 
     def _sum(self, operation: str, *arguments: object) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import shlex
 import shutil
 import signal
@@ -26,6 +27,7 @@ from mtp.site_files import SiteError, check_trained, ended, joined, merge, read_
 from mtp.training_log import TrainingLog, parse_training_log
 
 SPECIES_WORDS = ("not present in the training set", "unknown species", "Atomic number")
+NOT_FINITE = re.compile(r"not finite|\b(nan|inf|infinity)\b", re.IGNORECASE)
 INCREASED = ("Training set was increased by", "TS increased by")
 GRACE_SECONDS = 10.0
 
@@ -168,7 +170,9 @@ class Site:
         if status and any(word in text for word in SPECIES_WORDS):
             raise SiteError("species", ended(log, text, "a species is missing"))
         if status:
-            raise SiteError("failed", ended(log, text, f"exit status {status}"))
+            why = ended(log, text, f"exit status {status}")
+            kind = "diverged" if NOT_FINITE.search(why.partition(" ends: ")[2]) else "failed"
+            raise SiteError(kind, why)
         return text
 
 

@@ -147,6 +147,8 @@ def _resumed(
     progress = load_progress(options.checkpoint, mark) if options.checkpoint else None
     if progress:
         log(f"Continuing after iteration {progress.state.iteration} of {options.checkpoint}")
+        # the last line of the log must tell the loss even if no iteration is left
+        log(f"BFGS iter {progress.state.iteration - 1}: f={progress.state.value:.8g}")
         objective.take_scaling(progress.scaling)
     return progress
 

@@ -17,7 +17,7 @@ from atomistics.prediction import residuals
 from atomistics.reference import label
 from atomistics.spread import Cost, spread
 from atomistics.watchdog import Watchdog
-from mtp.potential import read_potential
+from mtp.potential import Potential, read_potential
 from planner.files import write_record, write_text
 from planner.results import EvaluatedStructure, ModelEvalResult
 
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> None:
         report = _report(job, name, outcome, long, seen)
         if twin.stop and not outcome.stop:
             report |= {"status": "early_stop", "stop": twin.stop}
-        report |= _errors(job, arguments.model, reference, fresh, seen)
+        report |= _errors(job, potential, reference, fresh, seen)
         seen.add_long_run(outcome.frames, long.timestep)
         write_text(WORK / name / "observables.json", json.dumps(seen.curves) + "\n")
         dataset.write(RUNS / f"{name}.fresh.h5", fresh)
@@ -119,10 +119,10 @@ def _report(
 
 
 def _errors(
-    job: Job, model: str, reference: list[Atoms], fresh: list[Atoms], seen: Comparison
+    job: Job, model: Potential, reference: list[Atoms], fresh: list[Atoms], seen: Comparison
 ) -> dict[str, Any]:
     """MAE of energy (eV/atom) and force components (eV/Å) on reference MD and fresh frames."""
-    found = residuals(Path(model), job.species, reference)
+    found = residuals(model, job.species, reference)
     labels = np.concatenate([a.get_forces().ravel() for a in reference])
     predicted = np.concatenate([r.predicted_forces.ravel() for r in found])
     thin = max(1, len(labels) // 2000)
@@ -131,7 +131,7 @@ def _errors(
         "model": predicted[::thin].round(5).tolist(),
     }
     report: dict[str, Any] = {**_mae("", found), "fresh_frames": len(fresh)}
-    return report | (_mae("fresh_", residuals(Path(model), job.species, fresh)) if fresh else {})
+    return report | (_mae("fresh_", residuals(model, job.species, fresh)) if fresh else {})
 
 
 def _mae(prefix: str, found: list) -> dict[str, float]:

@@ -18,6 +18,7 @@ from atomistics.reference import label
 from atomistics.spread import Cost, spread
 from mtp.cfg import read_cfg, write_cfg
 from mtp.configuration import from_atoms
+from mtp.potential import read_potential
 from planner.cost import quota
 from planner.files import write_record, write_text
 from planner.plan import SelectData, SelectGroup
@@ -236,7 +237,7 @@ def judged(
     """
     if not (frames and plan.model):
         return frames, {}
-    found = residuals(model_file(plan.model), job.species, frames)
+    found = residuals(read_potential(model_file(plan.model)), job.species, frames)
     errors = {
         "energy_mae": float(np.mean([abs(r.energy) for r in found])),
         "force_mae": float(np.mean([np.abs(r.forces).mean() for r in found])),

@@ -12,7 +12,7 @@ from ase import Atoms
 from atomistics import dataset
 from atomistics.job import Job, dataset_file, entry, model_file, previous_state, trajectory
 from atomistics.observables import outliers
-from atomistics.prediction import Residuals, errors, residuals
+from atomistics.prediction import NotFiniteError, Residuals, errors, residuals
 from atomistics.spread import core_seconds
 from mtp.cfg import write_cfg
 from mtp.configuration import Configuration, from_atoms
@@ -98,11 +98,12 @@ def iteration_seconds(
     part = configurations[:: max(1, len(configurations) // FRAMES_TIMED)]
     loads, _ = survey(part, start.max_dist)
     objective = Objective(Ranks(), start, part, [], loss, loads)
-    began = time.process_time()
-    objective.value_and_gradient(start.parameters)
-    gradient = time.process_time() - began
-    objective.curvature(start.parameters, 0)
-    matrix = time.process_time() - began - gradient
+    with np.errstate(all="ignore"):  # weights that make it diverge are for the fit to refuse
+        began = time.process_time()
+        objective.value_and_gradient(start.parameters)
+        gradient = time.process_time() - began
+        objective.curvature(start.parameters, 0)
+        matrix = time.process_time() - began - gradient
     share = sum(map(len, part)) / sum(map(len, configurations))
     batch = max(1.0, len(configurations) / MOST_BATCHES / objective.batch_sizes[0])
     return 1.4 * gradient / share + matrix * batch / 4
@@ -164,21 +165,27 @@ def outlier_sets(rows: list[list], found: list[Residuals]) -> list[FrameSet]:
     return [FrameSet(dataset=name, frames=sorted(frames)) for name, frames in sets.items()]
 
 
-def held_out_errors(job: Job, state: State, model: Path) -> list[Errors]:
-    """Errors on the reference trajectories of the held-out structures."""
-    table: dict[str, list[Atoms]] = {}
+def by_subsystem(rows: list[list], found: list[Residuals]) -> dict[str, list[Residuals]]:
+    """Residuals of the training frames, the subsystems in the order they come up."""
+    table: dict[str, list[Residuals]] = {}
+    for (_, _, subsystem), seen in zip(rows, found, strict=True):
+        table.setdefault(subsystem, []).append(seen)
+    return table
+
+
+def held_out(job: Job, state: State, potential: Potential) -> dict[str, list[Residuals]]:
+    """Residuals on the reference trajectories of the held-out structures."""
+    table: dict[str, list[Residuals]] = {}
     for record in state.reference:
         if record.status == "ok":
             frames = dataset.read(trajectory(state, record.structure))
-            table.setdefault(record.subsystem, []).extend(frames)
-    return [
-        errors(name, "held_out", residuals(model, job.species, frames))
-        for name, frames in table.items()
-    ]
+            found = residuals(potential, job.species, frames)
+            table.setdefault(record.subsystem, []).extend(found)
+    return table
 
 
 def collect(arguments: argparse.Namespace) -> None:
-    """Errors on train and held-out frames; a model with NaN in them is refused."""
+    """Errors on train and held-out frames; a model that gives NaN there is refused."""
     job, plan = Job(), Train.model_validate_json(arguments.plan)
     state = previous_state(job, arguments.state)
     report = json.loads(arguments.fit.read_text())
@@ -186,18 +193,20 @@ def collect(arguments: argparse.Namespace) -> None:
     frames = [atoms for _, _, atoms in active(plan, state)]
     table: list[Errors] = []
     odd: list[FrameSet] = []
-    model = WORK / "model.almtp"
     if report["status"] == "ok":
-        found = residuals(model, job.species, frames)
-        if not all(np.isfinite(r.forces).all() and np.isfinite(r.energy) for r in found):
-            report |= {"status": "refused", "failure": "nan"}
-        else:
-            names = [subsystem for _, _, subsystem in rows]
-            for name in dict.fromkeys(names):
-                own = [r for r, subsystem in zip(found, names, strict=True) if subsystem == name]
-                table.append(errors(name, "train", own))
-            table += held_out_errors(job, state, model)
+        potential = read_potential(WORK / "model.almtp")
+        try:
+            found = residuals(potential, job.species, frames)
+            splits = {
+                "train": by_subsystem(rows, found),
+                "held_out": held_out(job, state, potential),
+            }
+            table = [
+                errors(name, split, own) for split in splits for name, own in splits[split].items()
+            ]
             odd = outlier_sets(rows, found)
+        except NotFiniteError:
+            report |= {"status": "refused", "failure": "nan"}
     result = TrainResult(
         model=f"m{arguments.iteration:03d}",
         parent=plan.model,

@@ -23,7 +23,7 @@ from atomistics.prediction import errors, residuals
 from atomistics.reference import label
 from mtp.cfg import write_cfg
 from mtp.configuration import from_atoms
-from mtp.potential import untrained, write_potential
+from mtp.potential import read_potential, untrained, write_potential
 from mtp.site import Site
 from planner.campaign import Campaign
 from planner.create import create
@@ -240,7 +240,7 @@ def write_model(bench: Bench) -> None:
     site = Site("embedded", (sys.executable, "-m", "mtp.cli"))
     files = (work / "start.almtp", work / "train.cfg", work / "model.almtp")
     site.train(files, {"iteration_limit": 30, "al_mode": "nbh"}, work / "train.log")
-    found = residuals(work / "model.almtp", SPECIES, frames)
+    found = residuals(read_potential(work / "model.almtp"), SPECIES, frames)
     split = len(frames) // 2
     table = [errors("copper", "train", found[:split]), errors("alloy", "train", found[split:])]
     bench.seal(

@@ -1,0 +1,320 @@
+"""train: what is fitted and what is left out, refusals, errors and outliers true to the model."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from atomistics import dataset
+from mtp.calculator import MTP
+from mtp.cfg import read_cfg
+from mtp.loss import LossWeights
+from mtp.parallel import Ranks
+from mtp.potential import read_potential, write_potential
+from mtp.training import TrainingOptions
+from mtp.training import train as fit
+from planner.plan import FrameSet, Prune, Train
+from planner.results import PruneResult, TrainResult
+from tests.actions.conftest import ROOT, SPECIES, Bench
+
+FRAMES = 24
+
+
+def plan(**changes: object) -> Train:
+    given = {"start": "scratch", "effort": "quick", "datasets": ["d002"], "seed": 31}
+    return Train(**given | changes)
+
+
+def begin(bench: Bench, section: Train) -> None:
+    bench.begin(section)
+    (bench.here / "train").mkdir(exist_ok=True)
+
+
+def inputs(bench: Bench) -> None:
+    bench.call(
+        "train", "inputs", "--plan", bench.campaign.pending.train.model_dump_json(),
+        "--state", bench.state, "--data", "train/train.cfg", "--frames", "train/frames.json",
+        "--estimate", "train/estimate.json",
+    )  # fmt: skip
+
+
+def fit_words(bench: Bench) -> list[object]:
+    section = bench.campaign.pending.train
+    parent = f"../{section.model[1:]}/train/model.almtp" if section.model else ""
+    return [
+        "fit", "--launcher", "", "--data", "train/train.cfg", "--parent", parent,
+        "--start", section.start, "--effort", section.effort, "--seed", section.seed,
+        "--estimate", "train/estimate.json", "--output", "train/fit.json",
+    ]  # fmt: skip
+
+
+def collect(bench: Bench) -> TrainResult:
+    plan = bench.campaign.pending
+    bench.call(
+        "train", "collect", "--plan", plan.train.model_dump_json(), "--iteration", plan.iteration,
+        "--state", bench.state, "--fit", "train/fit.json", "--data", "train/train.cfg",
+        "--frames", "train/frames.json", "--output", "train/result.yaml",
+    )  # fmt: skip
+    return bench.result()
+
+
+def train(bench: Bench, section: Train) -> TrainResult:
+    begin(bench, section)
+    inputs(bench)
+    bench.call("train", *fit_words(bench))
+    return collect(bench)
+
+
+def reuse(bench: Bench) -> None:
+    """The fit of iteration 3 stands for that of the pending iteration."""
+    begin(bench, plan())
+    inputs(bench)
+    shutil.copy(bench.here / "../003/train/model.almtp", bench.here / "train/model.almtp")
+    report = {"status": "ok", "failure": None, "iterations": 30, "loss": 0.1}
+    (bench.here / "train/fit.json").write_text(json.dumps(report))
+
+
+def data(bench: Bench) -> Path:
+    return bench.campaign.iteration(2) / "sample/dataset.h5"
+
+
+def relabel(bench: Bench, changes: dict[int, tuple[float, float]]) -> None:
+    """Forces of chosen frames of d002 times a factor, with noise (eV/Å) on top."""
+    frames = dataset.read(data(bench))
+    generator = np.random.default_rng(0)
+    for number, (factor, noise) in changes.items():
+        atoms = frames[number]
+        forces = factor * atoms.get_forces() + generator.normal(0, noise, (len(atoms), 3))
+        energy, stress = atoms.get_potential_energy(), atoms.get_stress()
+        atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces, stress=stress)
+    dataset.write(data(bench), frames)
+
+
+def test_scratch_gives_a_model_with_an_active_set(begun: Bench) -> None:
+    result = train(begun, plan(effort="quick"))
+    assert (result.model, result.parent, result.status) == ("m004", None, "ok")
+    assert (result.frames, result.atoms) == (FRAMES, FRAMES * 32)
+    assert 1 <= result.iterations <= 15, "the quick limit of this campaign"
+    start = read_potential(begun.here / "train/start.almtp")
+    model = read_potential(begun.here / "train/model.almtp")
+    assert not start.trained
+    assert (model.trained, model.species_count, model.max_dist) == (True, 2, 5.0)
+    shortest = min(
+        a.get_all_distances(mic=True)[np.triu_indices(len(a), 1)].min()
+        for a in dataset.read(data(begun))
+    )
+    assert 0.95 * shortest < model.min_dist <= shortest
+    atoms = dataset.read(data(begun), [0])[0]
+    calculator = MTP(model, SPECIES, grades=True)
+    calculator.calculate(atoms)
+    assert calculator.results["grades"].max() <= 1 + 1e-6, "a frame it was fitted to"
+
+
+def test_continue_starts_from_the_parent_and_accurate_goes_further(begun: Bench) -> None:
+    result = train(begun, plan(start="continue", model="m003", effort="accurate"))
+    assert (result.parent, result.status) == ("m003", "ok")
+    assert result.iterations <= 25, "the accurate limit of this campaign"
+    first = re.search(r"BFGS iter 0: f=(\S+)", (begun.here / "train/train.log").read_text())
+    last = re.findall(r"f=(\S+)", (begun.here / "../003/train/train.log").read_text())[-1]
+    assert float(first.group(1)) <= 1.001 * float(last), "goes on where the parent ended"
+    assert result.loss < float(last)
+    assert not (begun.here / "train/start.almtp").exists()
+
+
+def test_pruned_frames_are_left_out(begun: Bench) -> None:
+    cut = {"datasets": [], "models": [], "frames": [FrameSet(dataset="d002", frames=[2, 13, 14])]}
+    begun.begin(Prune(**cut))
+    begun.seal(PruneResult(**cut, restored=False))
+    begin(begun, plan())
+    inputs(begun)
+    rows = json.loads((begun.here / "train/frames.json").read_text())
+    assert [index for _, index, _ in rows] == sorted(set(range(FRAMES)) - {2, 13, 14})
+    written = [c.positions for c in read_cfg(begun.here / "train/train.cfg")]
+    everything = dataset.read(data(begun))
+    kept = [everything[index].positions for _, index, _ in rows]
+    assert np.allclose(written, kept, atol=1e-9)
+    assert {subsystem for _, _, subsystem in rows} == {"copper", "alloy"}
+
+
+def test_errors_are_those_of_an_independent_evaluation(begun: Bench) -> None:
+    reuse(begun)
+    result = collect(begun)
+    calculator = MTP(begun.here / "train/model.almtp", SPECIES)
+    reference = begun.campaign.iteration(1) / "reference_calc/runs"
+    frames = dataset.read(data(begun))
+    sets = {
+        ("copper", "train"): frames[:12],
+        ("alloy", "train"): frames[12:],
+        ("copper", "held_out"): dataset.read(reference / "cu_held.h5"),
+        ("alloy", "held_out"): dataset.read(reference / "alloy_held.h5"),
+    }
+    assert {(e.subsystem, e.split) for e in result.errors} == set(sets)
+    for seen in result.errors:
+        own = sets[seen.subsystem, seen.split]
+        energy, force, stress = map(np.array, zip(*(off(a, calculator) for a in own), strict=True))
+        assert seen.frames == len(own)
+        assert seen.energy_mae == pytest.approx(np.abs(energy).mean(), rel=1e-6)
+        assert seen.energy_rmse == pytest.approx(np.sqrt((energy**2).mean()), rel=1e-6)
+        assert seen.force_mae == pytest.approx(np.abs(force).mean(), rel=1e-6)
+        assert seen.force_rmse == pytest.approx(np.sqrt((force**2).mean()), rel=1e-6)
+        assert seen.stress_mae == pytest.approx(np.abs(stress).mean() * 160.21766, rel=1e-5)
+
+
+def off(atoms: Atoms, calculator: MTP) -> tuple[float, np.ndarray, np.ndarray]:
+    """Model minus label: eV/atom, eV/Å, eV/Å^3."""
+    copy = atoms.copy()
+    copy.calc = calculator
+    energy = (copy.get_potential_energy() - atoms.get_potential_energy()) / len(atoms)
+    force = copy.get_forces() - atoms.get_forces()
+    return energy, force, copy.get_stress() - atoms.get_stress()
+
+
+def test_a_corrupt_label_is_an_outlier(begun: Bench) -> None:
+    reuse(begun)
+    before = {n for odd in collect(begun).outliers for n in odd.frames}
+    assert 17 not in before
+    relabel(begun, {17: (1.0, 3.0)})
+    after = [FrameSet(dataset="d002", frames=sorted(before | {17}))]
+    assert collect(begun).outliers == after
+
+
+def test_a_bad_model_makes_no_outliers(begun: Bench) -> None:
+    relabel(begun, dict.fromkeys(range(FRAMES), (4.0, 0.5)))
+    reuse(begun)
+    result = collect(begun)
+    assert result.outliers == []
+    assert result.errors[0].force_mae > 0.3
+
+
+def test_a_diverging_fit_is_refused_and_the_campaign_goes_on(begun: Bench) -> None:
+    begun.configure(mlp={"energy_weight": 1e307, "force_weight": 1e307})
+    result = train(begun, plan())
+    assert (result.status, result.failure) == ("refused", "diverged")
+    assert result.errors == result.outliers == []
+    begun.seal()
+    state = begun.campaign.state()
+    assert [m.id for m in state.usable_models] == ["m003"]
+    assert state.history[-1].outcome == "failed"
+
+
+@pytest.mark.parametrize("factor", [1e160, 1e250])
+def test_a_model_that_predicts_no_number_is_refused(begun: Bench, factor: float) -> None:
+    reuse(begun)
+    path = begun.here / "train/model.almtp"
+    model = read_potential(path)
+    linear = model.parameters.copy()
+    linear[model.slices.species.start :] *= factor
+    write_potential(path, model.with_parameters(linear))
+    result = collect(begun)
+    assert (result.status, result.failure) == ("refused", "nan")
+    assert result.errors == []
+
+
+def test_a_label_that_is_no_number_refuses_the_fit(begun: Bench) -> None:
+    begin(begun, plan())
+    inputs(begun)
+    path = begun.here / "train/train.cfg"
+    path.write_text(re.sub(r"(Energy\s+)\S+", r"\1nan", path.read_text(), count=1))
+    begun.call("train", *fit_words(begun))
+    result = collect(begun)
+    assert (result.status, result.failure) == ("refused", "diverged")
+    assert "finite" in (begun.here / "train/refusal.txt").read_text()
+
+
+def test_an_mlp_that_is_missing_stops_with_one_line(begun: Bench) -> None:
+    begun.configure(mlp={"command": "no-such-mlp"})
+    begin(begun, plan())
+    inputs(begun)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts/train.py"), *map(str, fit_words(begun))],
+        cwd=begun.here, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "no-such-mlp" in done.stderr
+    assert not (begun.here / "train/fit.json").exists()
+
+
+def test_the_time_is_estimated_before_and_measured_after(
+    begun: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun.configure(mlp={"level": 8, "quick_iterations": 40})
+    begin(begun, plan())
+    inputs(begun)
+    before = json.loads((begun.here / "train/estimate.json").read_text())
+    assert before["iterations"] == 40
+    assert "40 iterations on 24 frames" in capsys.readouterr().err
+    bench = begun
+    bench.call("train", *fit_words(bench))
+    said = capsys.readouterr().err
+    iterations = json.loads((bench.here / "train/fit.json").read_text())["iterations"]
+    clock = re.findall(r"(\d+\.\d) s, at most", (bench.here / "train/train.log").read_text())[-1]
+    assert before["core_seconds"] * iterations / 40 == pytest.approx(float(clock), rel=4.0, abs=0.5)
+    spent = json.loads((bench.here / "train/fit.cost.json").read_text())["core_seconds"]
+    assert f"estimated {before['core_seconds']:.1f} core-s, took {spent:.1f} core-s" in said
+    assert json.loads((bench.here / "train/time.json").read_text())["seconds"] > 0
+    text = (bench.here / "train/fit.json").read_text()
+    assert "seconds" not in text
+
+
+def test_killed_and_continued_gives_the_same_result(begun: Bench) -> None:
+    begun.configure(mlp={"level": 8, "quick_iterations": 60})
+    begin(begun, plan())
+    inputs(begun)
+    work = begun.here / "train"
+    begun.call("train", *fit_words(begun))
+    undisturbed = (work / "model.almtp").read_bytes(), (work / "fit.json").read_bytes()
+    for name in ("model.almtp", "fit.json"):
+        (work / name).unlink()
+    words = [sys.executable, str(ROOT / "scripts/train.py"), *map(str, fit_words(begun))]
+    process = subprocess.Popen(words, cwd=begun.here, start_new_session=True)
+    while process.poll() is None and not (work / "checkpoint").exists():
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (work / "fit.json").exists(), "killed in time"
+    assert (work / "checkpoint").exists()
+    begun.call("train", *fit_words(begun))
+    assert "Continuing after" in (work / "train.log").read_text()
+    assert (work / "model.almtp").read_bytes() == undisturbed[0]
+    assert (work / "fit.json").read_bytes() == undisturbed[1]
+
+
+def test_killed_after_the_last_iteration_gives_the_same_result(begun: Bench) -> None:
+    begin(begun, plan())
+    inputs(begun)
+    work = begun.here / "train"
+    begun.call("train", *fit_words(begun))
+    undisturbed = (work / "model.almtp").read_bytes(), (work / "fit.json").read_bytes()
+    weights = LossWeights(1.0, 0.01, 0.001)
+    options = TrainingOptions(weights, iteration_limit=15, seed=31, checkpoint=work / "checkpoint")
+    start, frames = read_potential(work / "start.almtp"), read_cfg(work / "train.cfg")
+    fit(Ranks(), start, frames, [], options, lambda line: None)
+    assert (work / "checkpoint").exists()
+    begun.call("train", *fit_words(begun))
+    assert "Continuing after iteration 15" in (work / "train.log").read_text()
+    assert (work / "model.almtp").read_bytes() == undisturbed[0]
+    assert (work / "fit.json").read_bytes() == undisturbed[1]
+
+
+def test_a_data_set_pruned_to_nothing_is_one_line(begun: Bench) -> None:
+    cut = {"datasets": [], "models": []}
+    frames = [FrameSet(dataset="d002", frames=list(range(FRAMES)))]
+    begun.begin(Prune(**cut, frames=frames))
+    begun.seal(PruneResult(**cut, frames=frames, restored=False))
+    begin(begun, plan())
+    words = [
+        "inputs", "--plan", plan().model_dump_json(), "--state", begun.state, "--data",
+        "train/train.cfg", "--frames", "train/frames.json", "--estimate", "train/estimate.json",
+    ]  # fmt: skip
+    assert "hold no active frame" in begun.fails("train", *words)
