@@ -1,0 +1,92 @@
+"""A cheap exact reference: copper and a copper-silver alloy by effective medium theory (ASE)."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import yaml
+from ase import Atoms, units
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.io import write
+from ase.md.langevin import Langevin
+from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+
+SPECIES = ["Cu", "Ag"]
+TASK = {
+    "name": "copper-silver",
+    "description": "Copper and a copper-silver alloy; the reference is EMT.",
+    "species": SPECIES,
+    "temperature": 300,
+    "subsystems": [
+        {"name": "copper", "stage": 1, "role": "component", "max_temperature": 800},
+        {"name": "alloy", "stage": 2, "role": "target", "max_temperature": 700},
+    ],
+    "targets": {
+        "force_mae": 0.02, "energy_mae": 0.005, "density_deviation": 0.02, "rdf_overlap": 0.9,
+        "stable_ps": 0.8,
+    },
+}  # fmt: skip
+CONFIG = {
+    "reference": {"method": "emt", "seconds_per_call": 0.01},
+    "mlp": {"level": 8, "quick_iterations": 30, "accurate_iterations": 60},
+    "md": {"timestep": 4.0},
+    "reference_calc": {"steps": 60, "interval": 6},
+    "reference_sample": {
+        "temperatures": [600], "ensembles": ["nvt"], "steps": 40, "interval": 8,
+        "compression": [0.97, 1.03], "rattle": 2,
+    },
+    "model_sample": {"steps": 120, "interval": 6},
+    "model_eval": {"interval": 10, "fresh_frames": 2},
+    "approval": {"mode": "auto"},
+    "label_chunk": 20,
+    "runs_per_job": 20,
+}  # fmt: skip
+
+
+def make_source(folder: Path, seed: int, labels: int, extra: dict) -> Path:
+    """A folder for `planner init`; the alloys' order is drawn by `seed`."""
+    (folder / "structures").mkdir(parents=True)
+    generator, entries = np.random.default_rng(seed), []
+    for name, subsystem, held_out in (
+        ("cu", "copper", False), ("cu-held", "copper", True),
+        ("alloy-a", "alloy", False), ("alloy-b", "alloy", False), ("alloy-held", "alloy", True),
+    ):  # fmt: skip
+        path = folder / "structures" / f"{name}.extxyz"
+        write(path, _crystal(generator, 16 if subsystem == "alloy" else 0))
+        entries.append({
+            "id": name, "file": path.name, "subsystem": subsystem, "family": "solid",
+            "held_out": held_out, "description": f"{name}, fcc, 32 atoms",
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        })  # fmt: skip
+    limits = {"labels": labels, "reference_calls": 40 * labels, "core_hours": 2.0, "decisions": 30}
+    config = {**CONFIG, "limits": limits, "seed": seed, **extra}
+    for file, data in (
+        ("structures/index.yaml", entries), ("task.yaml", TASK), ("config.yaml", config),
+    ):  # fmt: skip
+        (folder / file).write_text(yaml.safe_dump(data, sort_keys=False))
+    return folder
+
+
+def _crystal(generator: np.random.Generator, silver: int) -> Atoms:
+    atoms = bulk("Cu", a=3.85 if silver else 3.61, cubic=True).repeat(2)
+    atoms.symbols[generator.permutation(len(atoms))[:silver]] = "Ag"
+    return atoms
+
+
+def fresh_frames(count: int = 20) -> list[Atoms]:
+    """Alloy frames from EMT MD at 300 K and 600 K that no campaign ever sees; forces in eV/Å."""
+    generator, frames = np.random.default_rng(987_654), []
+    for kelvin in (300, 600):
+        atoms = _crystal(generator, 16)
+        atoms.calc = EMT()
+        MaxwellBoltzmannDistribution(atoms, temperature_K=2 * kelvin, rng=generator)
+        run = Langevin(atoms, 4 * units.fs, temperature_K=kelvin, friction=0.02 / units.fs,
+                       rng=generator)  # fmt: skip
+        run.run(250)
+        for _ in range(count // 2):
+            run.run(50)
+            kept = atoms.copy()
+            kept.arrays["reference_forces"] = atoms.get_forces()
+            frames.append(kept)
+    return frames
