@@ -22,7 +22,7 @@ from planner.create import create
 from planner.decide import next_plan
 from planner.files import write_record, write_text
 from planner.lock import locked
-from planner.loop import carry_out
+from planner.loop import Iteration, carry_out
 
 LIVE = ("llm", "replay")
 
@@ -42,7 +42,7 @@ def lead(folder: Path, policy: str, seed: int) -> Campaign:
                 write_record(brought, POLICIES[policy](situation, chance))
             plan = next_plan(here, brought)
             sys.stderr.write(f"{folder.name}: {plan.iteration} {plan.action}\n")
-            carry_out(Campaign.at(folder), plan, lock, None, lambda _: None)
+        XX
 
 
 def curve(here: Campaign, frames: list) -> list[dict[str, Any]]:
