@@ -42,7 +42,7 @@ def lead(folder: Path, policy: str, seed: int) -> Campaign:
                 write_record(brought, POLICIES[policy](situation, chance))
             plan = next_plan(here, brought)
             sys.stderr.write(f"{folder.name}: {plan.iteration} {plan.action}\n")
-        XX
+            carry_out(Iteration(Campaign.at(folder), plan, lock, None), lambda _: None)
 
 
 def curve(here: Campaign, frames: list) -> list[dict[str, Any]]:
