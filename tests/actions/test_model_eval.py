@@ -1,0 +1,242 @@
+"""model_eval: the reference's own protocol repeated, stability told, errors true to the files."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.calculators.calculator import SCFError
+from ase.calculators.emt import EMT
+
+from atomistics import dataset, md
+from atomistics.comparison import compare
+from atomistics.job import Job
+from mtp.calculator import MTP
+from planner.plan import ModelEval
+from planner.results import EvaluatedStructure
+from tests.actions.conftest import HELD_OUT, SPECIES, Bench, Reference, structure
+
+
+def plan(**changes: object) -> ModelEval:
+    given = {
+        "model": "m003", "structures": list(HELD_OUT), "temperature": 300, "steps": 40,
+        "interval": 10, "fresh_frames": 2, "seed": 41,
+    }  # fmt: skip
+    return ModelEval(**given | changes)
+
+
+def run(bench: Bench) -> None:
+    section = bench.campaign.pending.model_eval
+    for output, share in bench.packs().items():
+        bench.call(
+            "model_eval", "run", "--items", share, "--temperature", section.temperature,
+            "--steps", section.steps, "--interval", section.interval,
+            "--fresh-frames", section.fresh_frames, "--state", bench.state,
+            "--model", "../003/train/model.almtp", "--output", output,
+        )  # fmt: skip
+
+
+def collect(bench: Bench) -> dict[str, EvaluatedStructure]:
+    section = bench.campaign.pending.model_eval
+    bench.call(
+        "model_eval", "collect", "--model", section.model, "--temperature", section.temperature,
+        "--output", "model_eval/result.yaml", *bench.packs(),
+    )  # fmt: skip
+    return {s.structure: s for s in bench.result().structures}
+
+
+def evaluate(bench: Bench, **changes: object) -> dict[str, EvaluatedStructure]:
+    bench.begin(plan(**changes))
+    run(bench)
+    return collect(bench)
+
+
+def reference_frames(bench: Bench, name: str) -> list[Atoms]:
+    return dataset.read(bench.campaign.iteration(1) / f"reference_calc/runs/{name}.h5")
+
+
+class Exact(EMT):
+    """The reference in the place of the model: what a perfect fit would be."""
+
+    implemented_properties = (*EMT.implemented_properties, "grades")
+
+    def calculate(self, atoms: Atoms, *given: Any) -> None:
+        super().calculate(atoms, *given)
+        self.results["grades"] = np.zeros(len(atoms))
+
+
+def test_a_perfect_model_deviates_by_nothing(begun: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Job, "model", lambda *_: Exact())
+    begun.configure(reference_calc={"ensemble": "npt"}, md={"timestep": 1.0, "pressure": 3.0})
+    for seen in evaluate(begun).values():
+        assert seen.status == "ok"
+        assert seen.density_deviation == pytest.approx(0, abs=1e-9)
+        assert seen.rdf_overlap == pytest.approx(1, abs=1e-9)
+
+
+def test_a_trajectory_compared_with_itself_and_with_others() -> None:
+    base = md.Protocol("npt", 500, steps=200, timestep=4.0, interval=5, seed=3)
+    start = Atoms("Cu", cell=[[0, 1.8, 1.8], [1.8, 0, 1.8], [1.8, 1.8, 0]], pbc=True).repeat(2)
+    start.symbols[:4] = "Ag"
+    frames = md.run(start, EMT(), base).frames
+    same = compare(frames, frames, 4.0)
+    assert (same.density_deviation, same.rdf_overlap) == (0, pytest.approx(1))
+    assert {d["element"] for d in same.diffusion} == {"Ag", "Cu"}
+    assert all(d["model"] == d["reference"] for d in same.diffusion)
+    wide = [a.copy() for a in frames]
+    for copy, atoms in zip(wide, frames, strict=True):
+        copy.set_cell(copy.cell * 1.02, scale_atoms=True)
+        copy.calc = atoms.calc
+    other = compare(wide, frames, 4.0)
+    assert other.density_deviation == pytest.approx(1.02**-3 - 1)
+    assert other.rdf_overlap < 0.9
+    nothing = compare([], frames, 4.0)
+    assert nothing.density is nothing.rdf_overlap is None
+    assert nothing.diffusion == []
+    early = compare(frames[:10], frames, 4.0)
+    assert early.rdf_overlap > 0.5
+    assert early.diffusion == []
+
+
+def test_errors_are_those_of_the_files_left_behind(begun: Bench, reference: Reference) -> None:
+    found = evaluate(begun)
+    model = MTP(begun.campaign.iteration(3) / "train/model.almtp", SPECIES)
+    for name, seen in found.items():
+        assert (seen.status, seen.stop, seen.subsystem) == ("ok", None, HELD_OUT[name])
+        assert seen.picoseconds == pytest.approx(40 * 4.0 / 1000)
+        energy, force = mae(reference_frames(begun, name), model)
+        assert seen.energy_mae == pytest.approx(energy, rel=1e-6)
+        assert seen.force_mae == pytest.approx(force, rel=1e-6)
+        fresh = dataset.read(begun.here / f"model_eval/runs/{name}.fresh.h5")
+        assert seen.fresh_frames == len(fresh) == 2
+        energy, force = mae(fresh, model)
+        assert seen.fresh_energy_mae == pytest.approx(energy, rel=1e-6)
+        assert seen.fresh_force_mae == pytest.approx(force, rel=1e-6)
+        own = dataset.read(begun.here / f"model_eval/runs/{name}.h5")
+        assert [a.info["step"] for a in own] == [10, 20, 30, 40]
+        places = {a.positions.tobytes() for a in own}
+        for atoms in fresh:
+            assert atoms.positions.tobytes() in places, "a snapshot of the model's own MD"
+            again = atoms.copy()
+            again.calc = EMT()
+            assert np.allclose(atoms.get_forces(), again.get_forces(), atol=1e-9)
+    result = begun.result()
+    assert result.reference_calls == reference.calls == 4
+    assert result.md_steps == 2 * (20 + 40)
+    begun.seal()
+    assert begun.campaign.state().spent.reference_calls == 42 + 98 + 4
+
+
+def mae(frames: list[Atoms], model: MTP) -> tuple[float, float]:
+    energies, forces = [], []
+    for atoms in frames:
+        copy = atoms.copy()
+        copy.calc = model
+        energies.append((copy.get_potential_energy() - atoms.get_potential_energy()) / len(atoms))
+        forces.append(copy.get_forces() - atoms.get_forces())
+    return float(np.abs(energies).mean()), float(np.abs(forces).mean())
+
+
+def test_curves_hold_model_and_reference(begun: Bench) -> None:
+    evaluate(begun)
+    curves = json.loads((begun.here / "model_eval/alloy_held/observables.json").read_text())
+    reference = reference_frames(begun, "alloy_held")
+    assert curves["time_ps"] == [0.04, 0.08, 0.12, 0.16]
+    assert curves["reference_time_ps"] == [round(a.info["step"] * 0.004, 6) for a in reference]
+    assert len(curves["density"]["model"]) == 4
+    assert len(curves["density"]["reference"]) == len(reference) == 5
+    assert set(curves["rdf"]["pairs"]) == {"Ag-Ag", "Ag-Cu", "Cu-Cu"}
+    assert set(curves["msd"]) == {"Ag", "Cu"}
+    parity = curves["force_parity"]
+    labels = np.concatenate([a.get_forces().ravel() for a in reference])
+    assert np.allclose(parity["reference"], labels.round(5), atol=1e-4)
+
+
+@pytest.mark.parametrize("which", ["both", "twin"])
+def test_an_early_stop_is_told_with_its_class_and_time(
+    begun: Bench, which: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun.configure(watchdog={"grade": 1e9})
+    if which == "both":
+        begun.configure(watchdog={"grade": 1e-3})
+    else:
+        monkeypatch.setattr(md, "run", stopping(md.run, lambda protocol: protocol.seed == 3))
+    for seen in evaluate(begun).values():
+        assert (seen.status, seen.stop) == ("early_stop", "grade")
+        assert seen.picoseconds == (0.0 if which == "both" else pytest.approx(0.16))
+    begun.seal()
+    (record,) = begun.campaign.state().evaluations
+    assert set(record.failed) == {"copper", "alloy"}
+
+
+def stopping(run: Callable, wanted: Callable) -> Callable:
+    """md.run with a limit on the grade that only some protocols reach."""
+
+    def stopped(atoms: Atoms, calculator: Any, protocol: md.Protocol, watchdog: Any) -> md.Outcome:
+        if wanted(protocol):
+            limits = watchdog.limits
+            watchdog = type(watchdog)(type(limits)(**{**vars(limits), "grade": 1e-3}))
+        return run(atoms, calculator, protocol, watchdog)
+
+    return stopped
+
+
+def test_a_fresh_label_that_fails_is_left_out_and_paid(begun: Bench, reference: Reference) -> None:
+    reference.fail = lambda atoms, number: SCFError("no convergence") if number == 2 else None
+    found = evaluate(begun)
+    assert [found[name].fresh_frames for name in sorted(HELD_OUT)] == [1, 2]
+    assert begun.result().reference_calls == reference.calls == 4
+
+
+def test_no_fresh_label_at_all_fails_the_structure_alone(
+    begun: Bench, reference: Reference
+) -> None:
+    reference.fail = lambda atoms, number: (
+        SCFError("no convergence") if "Ag" in atoms.symbols else None
+    )
+    found = evaluate(begun)
+    assert (found["alloy_held"].status, found["alloy_held"].stop) == ("failed", "unconverged")
+    assert found["cu_held"].status == "ok"
+    assert begun.result().reference_calls == reference.calls == 4
+
+
+def test_what_is_on_disk_is_not_run_again(begun: Bench, reference: Reference) -> None:
+    first = evaluate(begun)
+    files = {p: p.read_bytes() for p in (begun.here / "model_eval").rglob("*") if p.is_file()}
+    run(begun)
+    assert collect(begun) == first
+    assert reference.calls == 4
+    assert {p: p.read_bytes() for p in files} == files
+    for path in (begun.here / "model_eval/runs").glob("cu_held.*"):
+        path.unlink()
+    run(begun)
+    assert collect(begun) == first
+    assert {p: b for p, b in files.items() if p.suffix == ".h5"} == {
+        p: p.read_bytes() for p in files if p.suffix == ".h5"
+    }
+
+
+@pytest.mark.parametrize("gone", ["001/reference_calc/runs/cu_held.h5", "003/train/model.almtp"])
+def test_a_missing_file_is_one_line_and_nothing_is_written_off(begun: Bench, gone: str) -> None:
+    begun.begin(plan())
+    Path(begun.folder / "iterations" / gone).unlink()
+    ((output, share),) = begun.packs().items()
+    line = begun.fails(
+        "model_eval", "run", "--items", share, "--temperature", 300, "--steps", 40, "--interval",
+        10, "--fresh-frames", 2, "--state", begun.state, "--model", "../003/train/model.almtp",
+        "--output", output,
+    )  # fmt: skip
+    assert Path(gone).name in line
+    assert not (begun.here / "model_eval").exists()
+
+
+def test_an_item_without_a_trace_is_lost(begun: Bench) -> None:
+    begun.begin(plan())
+    for output, share in begun.packs().items():
+        (begun.here / output).parent.mkdir(parents=True)
+        (begun.here / output).write_text(json.dumps({"items": sorted(json.loads(share))}))
+    assert {(s.status, s.stop) for s in collect(begun).values()} == {("failed", "lost")}
+    assert structure(begun.folder, "cu_held").info["subsystem"] == "copper"
