@@ -1,0 +1,70 @@
+"""prune: left out, not deleted; restored, the state is as before."""
+
+import pytest
+
+from atomistics import dataset
+from planner.errors import UserError
+from planner.gates import require
+from planner.plan import FrameSet, Prune
+from planner.state import State
+from tests.actions.conftest import Bench
+
+
+def prune(bench: Bench, **parts: object) -> State:
+    """The state after one prune, by its script and the fold."""
+    section = Prune(**parts)
+    plan = bench.begin(section)
+    require(plan, bench.campaign.situation())
+    bench.call("prune", "--plan", section.model_dump_json(), "--output", "prune/result.yaml")
+    result = bench.result()
+    assert (result.models, result.datasets, result.frames) == (
+        section.models, section.datasets, section.frames,
+    )  # fmt: skip
+    assert result.restored == section.restore
+    bench.seal()
+    return bench.campaign.state()
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"models": ["m003"]},
+        {"frames": [FrameSet(dataset="d002", frames=[1, 5])]},
+        {"models": ["m003"], "frames": [FrameSet(dataset="d002", frames=[0])]},
+    ],
+)
+def test_restore_is_the_inverse_and_no_file_changes(begun: Bench, parts: dict) -> None:
+    before = begun.campaign.state()
+    files = {p: p.read_bytes() for p in begun.folder.rglob("*") if p.is_file()}
+    left_out = prune(begun, **parts)
+    changed = left_out.models != before.models or left_out.datasets != before.datasets
+    assert changed
+    back = prune(begun, **parts, restore=True)
+    assert back.models == before.models
+    assert back.datasets == before.datasets
+    assert back.subsystems == before.subsystems
+    assert back.spent == before.spent == left_out.spent, "it costs nothing"
+    assert {p: p.read_bytes() for p in files} == files
+
+
+def test_what_is_pruned_is_out_of_use(begun: Bench) -> None:
+    frames = [FrameSet(dataset="d002", frames=[7, 3])]
+    state = prune(begun, models=["m003"], frames=frames)
+    assert state.usable_models == []
+    assert state.models[0].status == "rolled_back"
+    assert state.datasets[0].excluded == [3, 7]
+    assert len(dataset.read(begun.campaign.iteration(2) / "sample/dataset.h5")) == 24
+    again = prune(begun, frames=[FrameSet(dataset="d002", frames=[3, 4])])
+    assert again.datasets[0].excluded == [3, 4, 7]
+
+
+def test_nothing_unknown_is_pruned_and_nothing_that_is_all_there_is(begun: Bench) -> None:
+    for parts, said in (
+        ({"models": ["m009"]}, "no model m009"),
+        ({"frames": [FrameSet(dataset="d002", frames=[24])]}, "no frame 24"),
+        ({"datasets": ["d002"]}, "nothing would be left"),
+        ({"models": ["m003"], "restore": True}, "is ok"),
+    ):
+        plan = begun.begin(Prune(**parts))
+        with pytest.raises(UserError, match=said):
+            require(plan, begun.campaign.situation())
