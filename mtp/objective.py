@@ -72,12 +72,13 @@ class Share:
             total += np.concatenate([system.matrix.ravel(), system.vector])
         return total
 
-    def gauss_newton(self, x: NDArray[np.float64], batch: int) -> NDArray[np.float64]:
-        """(n * n,): summed Gauss-Newton matrix of one batch."""
-        if self.batches[batch] is None:
-            return np.zeros(len(x) ** 2)
+    def gauss_newton(self, x: NDArray[np.float64], chosen: list[int]) -> NDArray[np.float64]:
+        """(n * n,): summed Gauss-Newton matrix of the chosen batches."""
         self.engine.update(x)
-        return self.engine.gauss_newton(*self.batches[batch]).matrix.ravel()
+        total = np.zeros((len(x), len(x)))
+        for batch in filter(None, (self.batches[number] for number in chosen)):
+            total += self.engine.gauss_newton(*batch).matrix
+        return total.ravel()
 
     def validate(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """(1,): summed loss of the validation set, without penalty."""
@@ -114,7 +115,7 @@ class Objective:
             for share, part in zip(shares, parts, strict=True)
         ]
         self.ranks, self.potential = ranks, potential
-        self.batch_sizes, self.next_batch = np.bincount(batch_of, minlength=count), 0
+        self.batches, self.batch_sizes = count, np.bincount(batch_of, minlength=count)
         self.size, self.validation_size = len(training), len(validation)
         self.penalty = Penalty(potential.radial_shape, weights.penalty_weight)
         self.linear_start = potential.slices.species.start
@@ -126,15 +127,15 @@ class Objective:
         penalty, gradient = self.penalty.value_and_gradient(x)
         return float(total[0]) + penalty, total[1:] + gradient
 
-    def curvature(self, x: NDArray[np.float64], batch: int) -> NDArray[np.float64]:
-        """Gauss-Newton matrix (n, n) from one batch of the data, the batches taken in turn.
+    def curvature(self, x: NDArray[np.float64], first: int, count: int) -> NDArray[np.float64]:
+        """Gauss-Newton matrix (n, n) from `count` batches of the data, from number `first` on.
 
-        A batch has at least 12 residuals per coefficient, enough for a good preconditioner at a
-        fraction of the cost; the gradient always comes from all data.
+        A batch has at least 12 residuals per coefficient, often enough for a good preconditioner
+        at a fraction of the cost; the gradient always comes from all data.
         """
-        batch %= len(self.batch_sizes)
-        matrix = self._sum("gauss_newton", x, batch).reshape(len(x), len(x))
-        return 2.0 / self.batch_sizes[batch] * matrix + self.penalty.curvature(x)
+        chosen = [(first + k) % self.batches for k in range(count)]
+        matrix = self._sum("gauss_newton", x, chosen).reshape(len(x), len(x))
+        return 2.0 / self.batch_sizes[chosen].sum() * matrix + self.penalty.curvature(x)
 
     def solve_linear(
         self, x: NDArray[np.float64], free: slice = slice(None)

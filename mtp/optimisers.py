@@ -24,15 +24,16 @@ class Problem(Protocol):
     """f(x) = sum of weighted squared residuals + penalties, linear in x[linear_start:]."""
 
     linear_start: int
+    batches: int
 
     def value_and_gradient(self, x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         """f and its gradient (n,) at x."""
         ...
 
-    def curvature(self, x: NDArray[np.float64], batch: int) -> NDArray[np.float64]:
+    def curvature(self, x: NDArray[np.float64], first: int, count: int) -> NDArray[np.float64]:
         """Gauss-Newton matrix (n, n) of f: the Hessian without second derivatives of residuals.
 
-        May come from a part of the residuals that `batch` = 0, 1, 2, ... chooses.
+        An estimate from `count` of the `batches` of the data, from number `first` on in a circle.
         """
         ...
 
@@ -53,7 +54,8 @@ class State:
     damping: float = 1.0
     step: float = 1.0
     age: int = 0
-    refreshes: int = 0
+    next_batch: int = 0
+    sample: int = 1
     evaluations: int = 0
 
 
@@ -167,18 +169,15 @@ def gauss_newton(problem: Problem, state: State, refresh: int = 16) -> Iterator[
             state = replace(state, inverse_hessian=None, damping=damping)
             continue
         fresh = state.age == 0
-        state = replace(
-            following,
-            iteration=state.iteration + 1,
-            age=state.age + 1,
-            damping=_adapted(state, following) if fresh else state.damping,
-            step=min(1.0, following.step * (STALE_STEP if fresh else STEP_GROWTH)),
-        )
+        step = min(1.0, following.step * (STALE_STEP if fresh else STEP_GROWTH))
+        if fresh:
+            following = _adapted(problem, state, following)
+        state = replace(following, iteration=state.iteration + 1, age=state.age + 1, step=step)
         yield state
 
 
 def _refreshed(problem: Problem, state: State) -> State:
-    matrix = problem.curvature(state.x, state.refreshes)
+    matrix = problem.curvature(state.x, state.next_batch, state.sample)
     damping = np.diag(matrix).copy()
     damping[: problem.linear_start] *= state.damping
     damping[problem.linear_start :] *= SMALLEST_DAMPING
@@ -188,15 +187,20 @@ def _refreshed(problem: Problem, state: State) -> State:
         return _refreshed(problem, replace(state, damping=4.0 * max(state.damping, 1e-6)))
     inverse, _ = lapack.dpotri(factor, lower=True)
     inverse = np.tril(inverse) + np.tril(inverse, -1).T
-    return replace(state, inverse_hessian=inverse, age=0, step=1.0, refreshes=state.refreshes + 1)
+    following = (state.next_batch + state.sample) % problem.batches
+    return replace(state, inverse_hessian=inverse, age=0, step=1.0, next_batch=following)
 
 
-def _adapted(state: State, following: State) -> float:
-    """Less damping after a fresh matrix whose full step was good, more after one cut short."""
+def _adapted(problem: Problem, state: State, following: State) -> State:
+    """Less damping after a fresh matrix whose full step was good; more data, then more damping,
+    after one cut short: a matrix from a part of the data may miss what the rest constrains.
+    """
     full = float(state.gradient @ state.inverse_hessian @ state.gradient)
     ratio = (state.value - following.value) / (0.5 * full)
     if following.step > 0.9 and ratio > 0.6:
-        change = 0.2
-    else:
-        change = 4.0 if following.step < 0.5 or ratio < 0.25 else 1.0
-    return float(np.clip(state.damping * change, SMALLEST_DAMPING, LARGEST_DAMPING))
+        return replace(following, damping=max(0.2 * state.damping, SMALLEST_DAMPING))
+    if following.step >= 0.5 and ratio >= 0.25:
+        return following
+    if state.sample < problem.batches:
+        return replace(following, sample=min(2 * state.sample, problem.batches))
+    return replace(following, damping=min(4.0 * state.damping, LARGEST_DAMPING))

@@ -13,6 +13,8 @@ from mtp.optimisers import State, bfgs, first_state, gauss_newton
 class Exponentials:
     """y(t) = sum_k c_k exp(-theta_k t), the classic separable least-squares problem."""
 
+    batches = 1
+
     def __init__(self, seed=0, terms=3, noise=1e-4):
         rng = np.random.default_rng(seed)
         self.t = np.linspace(0, 4, 60)
@@ -30,7 +32,7 @@ class Exponentials:
         r, jacobian, _ = self.parts(x)
         return float(r @ r), 2 * jacobian.T @ r
 
-    def curvature(self, x, batch):
+    def curvature(self, x, first, count):
         _, jacobian, _ = self.parts(x)
         return 2 * jacobian.T @ jacobian
 
