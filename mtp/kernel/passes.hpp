@@ -208,7 +208,8 @@ struct Worker {
     void radial_gradient(Site &s, const double *g, const double *kept, const double *motion, int central) {
         double *y = rows.need(t.radial_count * int64_t(2 * s.stride + 4)), *z = y + t.radial_count * s.stride;
         s.values(t, g, y);
-        for (int mu = 0; mu < t.radial_count; ++mu)
+        for (int mu = 0; mu < t.radial_count; ++mu) {
+            store(z + mu * s.stride + 4 * s.vectors, splat(0));
             for (int i = 0; i < 4 * s.vectors; i += 4) {
                 const double *q = kept + 4 * int64_t(mu) * s.stride + i;
                 v4 a = load(y + mu * s.stride + i);
@@ -216,6 +217,7 @@ struct Worker {
                 store(y + mu * s.stride + i, a);
                 store(z + mu * s.stride + i, load(motion + i) * load(q));
             }
+        }
         project(s, y, z, (v4 *)radial_sums.need(0) +
                              int64_t(central) * t.species * t.radial_count * t.radial_size);
     }

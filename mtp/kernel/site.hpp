@@ -177,6 +177,7 @@ struct Site {
             for (; v + 8 <= vectors; v += 8) values_of<8>(t, mu, coefficient, 4 * v, out);
             for (; v + 2 <= vectors; v += 2) values_of<2>(t, mu, coefficient, 4 * v, out);
             for (; v < vectors; ++v) values_of<1>(t, mu, coefficient, 4 * v, out);
+            store(out + 4 * vectors, splat(0));  // read, times zero, by a vector that reaches here
         }
     }
 

@@ -59,6 +59,9 @@ public:
             data = (double *)aligned_alloc(64, (capacity * 8 + 63) / 64 * 64);
             if (!data) out_of_memory();
         }
+#ifdef MTP_POISON  // tests build this: whatever is read before it is written shows as NaN
+        for (int64_t i = 0; i < count; ++i) data[i] = __builtin_nan("");
+#endif
         return data;
     }
     Buffer() = default;
