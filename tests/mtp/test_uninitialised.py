@@ -23,7 +23,7 @@ def test_poisoned_build_gives_the_same_bits(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "setup.py", "-q", "build_ext", "--build-lib", str(tmp_path / "lib"),
          "--build-temp", str(tmp_path / "temp")],
-        cwd=TOOLKIT, env={**os.environ, "CFLAGS": "-DMTP_POISON"}, check=True, timeout=600,
+        cwd=TOOLKIT, env={**os.environ, "CXXFLAGS": "-DMTP_POISON", "CFLAGS": "-DMTP_POISON"}, check=True, timeout=600,
         capture_output=True,
     )  # fmt: skip
     ours, theirs = computed(TOOLKIT, tmp_path), computed(tmp_path / "lib", tmp_path)
