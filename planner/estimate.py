@@ -4,6 +4,8 @@ from planner.campaign import Campaign
 from planner.ledger import totals
 from planner.plan import Plan
 
+MODEL_STEP = 0.002  # core-seconds of an MD step with a model, until one was measured
+
 
 def core_hours(campaign: Campaign, plan: Plan, calls: int, steps: int) -> float:
     """Estimate from what a call or an MD step has cost so far, else from the configuration."""
@@ -18,10 +20,22 @@ def core_hours(campaign: Campaign, plan: Plan, calls: int, steps: int) -> float:
     last = seen.get("train")
     fits = max(1, len(campaign.state().models))
     training = last["core_seconds"] / fits if last and plan.action == "train" else 0.0
-    own = seen.get("sample")
-    moved = plan.action in ("sample", "model_eval") and steps > calls and own and own["md_steps"]
-    per_step = own["core_seconds"] / own["md_steps"] if moved else 0.0
-    return (calls * per_call + max(0, steps - calls) * per_step + training) / 3600
+    moved = max(0, steps - calls) if plan.action in ("sample", "model_eval") else 0
+    seconds = calls * per_call + moved * _seconds_per_step(campaign, seen, per_call) + training
+    return seconds / 3600
+
+
+def _seconds_per_step(
+    campaign: Campaign, seen: dict[str, dict[str, float]], per_call: float
+) -> float:
+    """What a step of MD with a model has cost; the action `sample` also holds reference MD."""
+    steps = campaign.state().spent.model_md_steps
+    spent = sum(
+        seen[action]["core_seconds"] - seen[action]["reference_calls"] * per_call
+        for action in ("sample", "model_eval")
+        if action in seen
+    )
+    return max(spent, 0.0) / steps if steps else MODEL_STEP
 
 
 def measured(campaign: Campaign, plan: Plan) -> bool:

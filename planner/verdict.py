@@ -67,4 +67,6 @@ def conclude(state: State, asked: End) -> EndResult:
     if outcome == "converged" and missed:
         outcome = "failed"
     reasons = missed or [f"{asked.model}: every target met on every target subsystem"]
+    if outcome != "converged" and asked.recommendation:
+        reasons = [asked.recommendation, *reasons]
     return EndResult(outcome=outcome, asked=asked.outcome, reasons=reasons, model=asked.model)
