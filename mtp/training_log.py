@@ -12,6 +12,7 @@ ENDINGS = (
     "BFGS ended due to small decr.",
     "BFGS has exceeded the linesearch limit",
     "early stop",
+    "time limit reached",
 )
 COMPLETE = {"embedded": "training complete", "mlip3": "training complete", "mlip2": "TRAIN ERRORS"}
 

@@ -68,6 +68,16 @@ def test_training_gives_losses_errors_and_the_potential(files, flavour):
     assert left_over(files) == []
 
 
+@pytest.mark.parametrize(
+    ("options", "ending"),
+    [({"iteration_limit": 2}, "step limit reached"), ({"time_limit": 1e-6}, "time limit reached")],
+)
+def test_how_a_fit_of_our_own_ended(files, options, ending):
+    found = train("embedded", options)
+    assert found.complete
+    assert found.ending == ending
+
+
 @pytest.mark.parametrize("flavour", OLD)
 @pytest.mark.parametrize(
     ("mode", "kind"),

@@ -21,11 +21,22 @@ from planner import TOOLKIT
 def test_poisoned_build_gives_the_same_bits(tmp_path: Path) -> None:
     shutil.copytree(TOOLKIT / "mtp", tmp_path / "lib/mtp", ignore=shutil.ignore_patterns("*.so"))
     subprocess.run(
-        [sys.executable, "setup.py", "-q", "build_ext", "--build-lib", str(tmp_path / "lib"),
-         "--build-temp", str(tmp_path / "temp")],
-        cwd=TOOLKIT, env={**os.environ, "CXXFLAGS": "-DMTP_POISON", "CFLAGS": "-DMTP_POISON"}, check=True, timeout=600,
+        [
+            sys.executable,
+            "setup.py",
+            "-q",
+            "build_ext",
+            "--build-lib",
+            str(tmp_path / "lib"),
+            "--build-temp",
+            str(tmp_path / "temp"),
+        ],
+        cwd=TOOLKIT,
+        env={**os.environ, "CXXFLAGS": "-DMTP_POISON", "CFLAGS": "-DMTP_POISON"},
+        check=True,
+        timeout=600,
         capture_output=True,
-    )  # fmt: skip
+    )
     ours, theirs = computed(TOOLKIT, tmp_path), computed(tmp_path / "lib", tmp_path)
     for name, values in ours.items():
         assert np.isfinite(theirs[name]).all(), name
