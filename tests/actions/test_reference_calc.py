@@ -94,6 +94,19 @@ def test_every_kept_frame_carries_the_reference_s_label_and_the_protocol(new: Be
         }  # fmt: skip
 
 
+def test_another_seed_gives_another_trajectory(new: Bench) -> None:
+    ends = []
+    for seed in (11, 11, 12):
+        new.begin(plan(structures=["cu_held"], steps=4, interval=2, seed=seed))
+        run(new)
+        path = new.here / "reference_calc/runs/cu_held.h5"
+        ends.append(dataset.read(path)[-1].positions)
+        for made in path.parent.iterdir():
+            made.unlink()
+    assert np.array_equal(ends[0], ends[1])
+    assert not np.allclose(ends[0], ends[2], atol=1e-3)
+
+
 def test_a_structure_that_fails_is_classed_and_the_others_go_on(
     new: Bench, reference: Reference
 ) -> None:

@@ -133,8 +133,10 @@ def test_packing_and_order_change_nothing(begun: Bench, method: str) -> None:
     one, four = made(1), made(4)
     assert len(one) >= 5
     assert one == four
-    trees = {len(set(one.values()))}
-    assert trees == {len(one)}, "no two runs may share their random numbers"
+    begun.begin(plan(method, **more, seed=22))
+    other = made(4)
+    fixed = {n for n in one if "compression" in n or n == "result.yaml"}
+    assert {n for n in one if n not in fixed and one[n] == other[n]} == set(), "seeds of the plan"
 
 
 def test_the_class_of_a_stop_reaches_its_subsystem(begun: Bench) -> None:
@@ -162,12 +164,15 @@ def test_the_class_of_a_stop_reaches_its_subsystem(begun: Bench) -> None:
 
 def test_grade_stops_a_run_and_the_last_sound_frames_are_kept(begun: Bench) -> None:
     begun.configure(watchdog={"grade": 1e9})
-    begun.begin(plan("model", groups=groups([900], ("nvt",))))
+    begun.begin(plan("model", groups=groups([300, 900], ("nvt",))))
     run(begun)
     collect(begun)
-    free = trajectories(begun)["alloy_a-nvt-900k"]
-    highest = {g.subsystem: g.max_grade for g in begun.result().groups}
-    assert highest["alloy"] == max(a.info["grade"] for a in free)
+    runs = trajectories(begun)
+    for group, name in zip(begun.result().groups, TRAINING, strict=True):
+        grades = [a.info["grade"] for k in (300, 900) for a in runs[f"{name}-nvt-{k}k"]]
+        assert group.max_grade == max(grades)
+        assert (group.temperature_low, group.temperature_high) == (300, 900)
+    free = runs["alloy_a-nvt-900k"]
     limit = sorted(a.info["grade"] for a in free)[1]
     for path in begun.here.glob("sample/runs/*"):
         path.unlink()
@@ -186,9 +191,8 @@ def test_grade_stops_a_run_and_the_last_sound_frames_are_kept(begun: Bench) -> N
         assert atoms.info["grade"] == pytest.approx(calculator.results["grades"].max(), rel=1e-6)
         assert atoms.info["grade"] < limit
     group = begun.result().groups[1]
-    assert group.max_grade == max(a.info["grade"] for a in kept)
     assert group.max_grade < limit
-    assert [c.kind for c in group.stops] == ["grade"]
+    assert "grade" in {c.kind for c in group.stops}
 
 
 def test_a_run_that_gives_nothing_is_counted_and_paid(new: Bench, reference: Reference) -> None:
