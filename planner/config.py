@@ -226,7 +226,7 @@ class Config(Strict):
     rules: Rules
     limits: Limits
     seed: int = Field(ge=0, lt=2**31)
-    label_chunk: int = Field(ge=1, description="labels of one job")
+    label_jobs: int = Field(ge=1, description="jobs the labels of an iteration are spread over")
     runs_per_job: int = Field(ge=1, description="MD runs with a model of one job")
     planner: Literal["rules", "anthropic", "replay", "manual"]
     llm: Llm

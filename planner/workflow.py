@@ -87,7 +87,7 @@ def items(plan: Plan, state: State, config: Config) -> dict[str, dict[str, objec
         section, table = plan.sample, plan.sample.runs()
     elif plan.select_data:
         section = plan.select_data
-        chunks = math.ceil(price(section, state).reference_calls / config.label_chunk)
+        chunks = max(1, min(price(section, state).reference_calls, config.label_jobs))
         return {f"chunk-{i:04d}": {"chunk": i, "chunks": chunks} for i in range(chunks)}
     elif plan.model_eval:
         section = plan.model_eval

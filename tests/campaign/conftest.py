@@ -46,7 +46,7 @@ CONFIG = {
     "model_sample": {"steps": 60, "interval": 6},
     "model_eval": {"interval": 10, "fresh_frames": 2},
     "limits": {"labels": 200, "reference_calls": 2000, "core_hours": 1.0, "decisions": 25},
-    "label_chunk": 4,
+    "label_jobs": 2,
     "runs_per_job": 4,
 }
 
