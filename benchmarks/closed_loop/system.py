@@ -39,7 +39,7 @@ CONFIG = {
     "model_sample": {"steps": 120, "interval": 6},
     "model_eval": {"interval": 10, "fresh_frames": 2},
     "approval": {"mode": "auto"},
-    "label_chunk": 20,
+    "label_jobs": 20,
     "runs_per_job": 20,
 }  # fmt: skip
 
