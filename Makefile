@@ -1,12 +1,13 @@
 # make demo    a whole campaign on two cores, no key, no network but the package registries
 # make test    the tests
+# make sanitize  what reads files and runs the kernel, again under AddressSanitizer and UBSan (g++)
 # make check   formatters, linters, types of files (what CI runs before the tests)
 PYTHON ?= python3
 BIN := .venv/bin
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check setup clean
+.PHONY: demo test check sanitize setup clean
 
 demo: setup
 	@test -f demo/task.yaml || $(BIN)/planner init dry_ice_nitrogen demo
@@ -18,6 +19,30 @@ test: setup
 check: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile rules
+
+# A copy of the package and its tests around a kernel of its own: none of it touches the build in use.
+SANITIZED := build/sanitized
+SANITIZERS := -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all
+TESTS_OF_KERNEL := fuzz extremes engine calculator potential cfg selection train_objective
+SANITIZER_OPTIONS := detect_leaks=0:quarantine_size_mb=16:print_stacktrace=1:abort_on_error=1
+
+sanitize: setup
+	@rm -rf $(SANITIZED)/mtp $(SANITIZED)/tests
+	@mkdir -p $(SANITIZED)/tests
+	@cp -R mtp pyproject.toml $(SANITIZED)/ && rm -f $(SANITIZED)/mtp/*.so
+	@cp -R tests/__init__.py tests/mtp $(SANITIZED)/tests/
+	@$(MAKE) --no-print-directory -j2 $(SANITIZED)/_kernel.so
+	@cp $(SANITIZED)/_kernel.so $(SANITIZED)/mtp/
+	@cd $(SANITIZED) && LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so.6)" \
+	ASAN_OPTIONS=$(SANITIZER_OPTIONS) UBSAN_OPTIONS=$(SANITIZER_OPTIONS) OPENBLAS_NUM_THREADS=1 \
+	$(CURDIR)/$(BIN)/pytest --capture=sys $(TESTS_OF_KERNEL:%=tests/mtp/test_%.py)
+
+$(SANITIZED)/_kernel.so: $(patsubst mtp/kernel/%.cpp,$(SANITIZED)/%.o,$(wildcard mtp/kernel/*.cpp))
+	g++ -shared -pthread $(SANITIZERS) $^ -o $@
+
+$(SANITIZED)/%.o: mtp/kernel/%.cpp $(wildcard mtp/kernel/*.hpp)
+	g++ -std=c++17 -O1 -g1 -fPIC -fvisibility=hidden -pthread -Wno-psabi $(SANITIZERS) \
+	$$($(BIN)/python -m pybind11 --includes) -c $< -o $@
 
 setup: .venv/installed
 

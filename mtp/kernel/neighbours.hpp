@@ -144,6 +144,8 @@ private:
                 for (int i = 0; i < atoms; ++i) {
                     const double *r = positions + 3 * i;
                     const double s = dot(frame_.inverse[d], {r[0], r[1], r[2]});
+                    if (!(std::abs(s) < 1e9))
+                        throw std::invalid_argument("atom " + std::to_string(i + 1) + " is too far away");
                     fraction_[i][d] = s;
                     low = i ? std::min(low, s) : s;
                     high = i ? std::max(high, s) : s;
@@ -157,7 +159,6 @@ private:
                 for (int d = 0; d < 3; ++d) {
                     if (!periodic[d]) continue;
                     const double cells = std::floor(fraction_[i][d]);
-                    if (std::abs(cells) > 1e9) throw std::invalid_argument("an atom is too far away");
                     fraction_[i][d] -= cells;
                     for (int k = 0; k < 3; ++k) wrapped_[i][k] -= cells * frame_.row[d][k];
                 }

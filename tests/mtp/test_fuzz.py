@@ -98,7 +98,7 @@ def hung(signum, frame):
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 @pytest.mark.parametrize("kind", ["cfg", "mtp", "almtp"])
-def test_damaged_files(originals, kind, capfd, tmp_path):
+def test_damaged_files(originals, kind, capsys, tmp_path):
     data = (originals / f"x.{kind}").read_bytes()
     bad = tmp_path / f"bad.{kind}"
     signal.signal(signal.SIGALRM, hung)
@@ -107,13 +107,13 @@ def test_damaged_files(originals, kind, capfd, tmp_path):
     for seed in range(CASES):
         bad.write_bytes(damaged(data, random.Random(f"{kind}{seed}")))
         for words in commands(kind, bad, originals):
-            capfd.readouterr()
+            capsys.readouterr()
             signal.alarm(SECONDS)
             try:
                 status = main(words)
             finally:
                 signal.alarm(0)
-            error = capfd.readouterr().err
+            error = capsys.readouterr().err
             assert status in outcomes, (seed, words)
             outcomes[status] += 1
             assert re.fullmatch(r"ERROR: .+\n" if status else "", error), (seed, words, error)
