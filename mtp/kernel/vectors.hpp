@@ -53,11 +53,18 @@ class Buffer {
 
 public:
     double *need(int64_t count) {
-        if (count > capacity) {
+#ifdef __SANITIZE_ADDRESS__  // no slack in which an overflow could hide
+        const bool fits = count == 0 || count == capacity;
+        const int64_t wanted = count;
+#else
+        const bool fits = count <= capacity;
+        const int64_t wanted = count + count / 4 + 64;
+#endif
+        if (!fits) {
             free(data);
-            capacity = count + count / 4 + 64;
-            data = (double *)aligned_alloc(64, (capacity * 8 + 63) / 64 * 64);
-            if (!data) out_of_memory();
+            data = nullptr;
+            capacity = wanted;
+            if (posix_memalign((void **)&data, 64, wanted * 8)) out_of_memory();
         }
 #ifdef MTP_POISON  // tests build this: whatever is read before it is written shows as NaN
         for (int64_t i = 0; i < count; ++i) data[i] = __builtin_nan("");
