@@ -18,11 +18,11 @@ from typing import Any
 from evals.judge import verdict, wilson
 from evals.states import Scenario, everything
 from evals.transforms import TRANSFORMS, same_decision
-from planner import rules
-from planner.consult import Consultation, Reply, consult
 from planner.errors import UserError
+from planner.llm.consult import Consultation, Reply, consult
+from planner.llm.requests import Request
 from planner.plan import Plan
-from planner.requests import Request
+from planner.policy import rules
 from planner.situation import Situation
 
 
@@ -70,7 +70,7 @@ class Decider:
         return Reply(kept["response"], kept["failure"])
 
     def _live(self, situation: Situation) -> Consultation:
-        from planner.claude import Server
+        from planner.llm.claude import Server
 
         settings = situation.config.llm
         server = Server(settings, settings.tokens, settings.money)
@@ -114,7 +114,7 @@ def _one(scenario: Scenario, decide: Decider, tally: Tally) -> Plan | None:
     if plan:
         tally.agrees += rules.decide(scenario.situation).action == plan.action
     if talk:
-        from planner.prices import tokens
+        from planner.llm.prices import tokens
 
         counts = [tokens(e.reply.message or {}) for e in talk.exchanges]
         tally.tokens.append((sum(c[0] for c in counts), sum(c[1] for c in counts)))
@@ -144,7 +144,7 @@ def report(tally: Tally, model: str | None, host: str) -> str:
     median = statistics.median(tally.seconds)
     lines.append(f"  latency                  median {median:.3f} s, 95 % below {worst:.3f} s")
     if tally.tokens and model:
-        from planner.prices import money, prices
+        from planner.llm.prices import money, prices
 
         read, written = (sum(t[i] for t in tally.tokens) for i in (0, 1))
         usd = money(model, host, read, written)

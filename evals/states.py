@@ -6,12 +6,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from planner import TOOLKIT, rules
+from planner import TOOLKIT
 from planner.config import Config, Task
 from planner.errors import UserError
 from planner.evidence import IDENTITY
 from planner.files import canonical_json, parse, read_yaml, sha256
 from planner.fold import after
+from planner.policy import rules
 from planner.results import RESULTS
 from planner.situation import Situation, StructureInfo
 from planner.state import State, start

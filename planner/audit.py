@@ -9,13 +9,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from planner import approval, record, rules, spending
+from planner import approval, record, spending
 from planner.campaign import Campaign
 from planner.errors import UserError
 from planner.estimate import core_hours
 from planner.gates import Verdict, check, cost
+from planner.llm.untrusted import plain
 from planner.plan import Plan
-from planner.untrusted import plain
+from planner.policy import rules
 
 
 @dataclass(frozen=True)

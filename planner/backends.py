@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from planner import rules
 from planner.campaign import Campaign
 from planner.errors import UserError
 from planner.plan import Plan
+from planner.policy import rules
 from planner.situation import Situation
 
 if TYPE_CHECKING:
-    from planner.consult import Consultation
+    from planner.llm.consult import Consultation
 
 REMEDIES = {
     "authentication": "the server refuses the key: check ANTHROPIC_API_KEY",
@@ -66,13 +66,13 @@ def decide(campaign: Campaign, situation: Situation) -> Decision:
 
 
 def _consulted(campaign: Campaign, situation: Situation, backend: str) -> Decision:
-    from planner.consult import consult
+    from planner.llm.consult import consult
 
     facts: dict[str, Any]
     if backend == "anthropic":
         import anthropic
 
-        from planner.claude import HALTING, Server
+        from planner.llm.claude import HALTING, Server
         from planner.spending import spent
 
         settings, used = campaign.config.llm, spent(campaign, campaign.sealed)

@@ -141,7 +141,7 @@ def _explain(arguments: argparse.Namespace) -> int:
 
 def _doctor(arguments: argparse.Namespace) -> int:
     from planner.campaign import Campaign
-    from planner.doctor import examine
+    from planner.llm.doctor import examine
 
     sound, text = examine(Campaign.at(arguments.campaign).config.llm)
     sys.stdout.write(text + "\n")

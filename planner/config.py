@@ -62,9 +62,7 @@ class Reference(Strict):
     ]
     options: dict[
         str, str | bool | int | float | list[int | float] | dict[str, str | bool | int | float]
-    ] = Field(
-        description="handed to the ASE calculator of the method"
-    )
+    ] = Field(description="handed to the ASE calculator of the method")
     max_force: Positive = Field(description="a label with a larger force is quarantined, eV/Å")
     timeout: Positive = Field(description="wall time of one call, s")
     seconds_per_call: Positive = Field(description="first guess for the audit, until measured")

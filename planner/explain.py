@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from planner.untrusted import plain
+from planner.llm.untrusted import plain
 
 
 def explain(data: dict[str, Any]) -> str:

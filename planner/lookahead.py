@@ -7,11 +7,11 @@ favourable, and folded into the state as real ones are.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from planner import rules
 from planner.campaign import Campaign
 from planner.cost import Cost, cost, snapshots
 from planner.fold import after
 from planner.plan import Plan, Prune, ReferenceCalc, Sample, SelectData, Train
+from planner.policy import rules
 from planner.results import (
     Count,
     Errors,

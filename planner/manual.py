@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from planner import rules
 from planner.backends import Decision
 from planner.campaign import Campaign
 from planner.errors import UserError
 from planner.files import dump_yaml, parse, read_yaml, write_text
 from planner.plan import Plan
+from planner.policy import rules
 from planner.situation import Situation
 
 DRAFT = "draft.yaml"

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import planner
-from planner import rules
 from planner.backends import Decision
 from planner.campaign import Campaign
 from planner.cost import cost
 from planner.errors import UserError
 from planner.files import canonical_json, dump_yaml, sha256, write_text
 from planner.plan import Plan
+from planner.policy import rules
 from planner.situation import Situation
 
 if TYPE_CHECKING:
-    from planner.consult import Consultation, Exchange
+    from planner.llm.consult import Consultation, Exchange
 
 FORMAT = 1
 
@@ -82,7 +82,7 @@ def used(campaign: Campaign, talk: "Consultation | None", host: str) -> dict[str
     """Calls, tokens and money of one decision."""
     if talk is None or host == "replay":
         return {"calls": 0, "tokens": 0, "money": 0.0}
-    from planner.prices import money, tokens
+    from planner.llm.prices import money, tokens
 
     read = written = 0
     for exchange in talk.exchanges:
@@ -102,8 +102,8 @@ def used(campaign: Campaign, talk: "Consultation | None", host: str) -> dict[str
 
 
 def _dialogue(campaign: Campaign, talk: "Consultation") -> dict[str, Any]:
-    from planner.prices import fingerprint as prices_sha256
-    from planner.requests import schema
+    from planner.llm.prices import fingerprint as prices_sha256
+    from planner.llm.requests import schema
 
     settings = campaign.config.llm
     served = [(e.reply.message or {}).get("model") for e in talk.exchanges]

@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from planner import record, rules
+from planner import record
 from planner.campaign import Campaign
 from planner.config import Config
-from planner.consult import Reply, Speak, consult
 from planner.errors import UserError
 from planner.files import canonical_json, dump_yaml, parse, read, sha256
+from planner.llm.consult import Reply, Speak, consult
+from planner.llm.requests import Request
 from planner.plan import Plan
-from planner.requests import Request
+from planner.policy import rules
 from planner.situation import Situation
 
 

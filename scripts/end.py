@@ -5,9 +5,9 @@ import shutil
 from pathlib import Path
 
 from atomistics.job import Job, entry, previous_state
-from planner import report
 from planner.files import write_record
 from planner.plan import End
+from planner.report import document as report
 from planner.results import EndResult
 from planner.verdict import conclude
 

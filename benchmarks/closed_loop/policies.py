@@ -3,11 +3,11 @@
 import random
 from collections.abc import Callable
 
-from planner import ending, parameters, rules
-from planner.draft import ACTION_OF
 from planner.files import Strict
 from planner.gates import check
 from planner.plan import End, Plan, Prune
+from planner.policy import ending, parameters, rules
+from planner.policy.draft import ACTION_OF
 from planner.situation import Situation
 
 Policy = Callable[[Situation, random.Random], Plan]

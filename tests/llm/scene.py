@@ -5,12 +5,12 @@ from pathlib import Path
 
 import yaml
 
-from planner import rules
 from planner.campaign import Campaign
 from planner.create import SNAKEFILE
 from planner.decide import next_plan
 from planner.files import sha256, write_record, write_text
 from planner.fold import after
+from planner.policy import rules
 from planner.situation import Situation
 from tests.planner.simulation import SMALL, World, campaign, config_of, structures_of, task_of
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from planner import rules
 from planner.plan import Plan
+from planner.policy import rules
 from planner.situation import Situation
 
 Fault = Callable[["Handler", dict[str, Any]], None]

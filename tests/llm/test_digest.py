@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from planner import parameters, rules
-from planner.digest import digest, tokens_at_most
-from planner.draft import ACTION_OF
 from planner.evidence import evidence_value
 from planner.fold import after
+from planner.llm.digest import digest, tokens_at_most
+from planner.llm.requests import request
 from planner.plan import ACTIONS, Plan, Prune
-from planner.requests import request
+from planner.policy import parameters, rules
+from planner.policy.draft import ACTION_OF
 from planner.situation import Situation, StructureInfo
 from planner.state import start
 from tests.llm.scene import situations

@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from planner import rules
 from planner.audit import audit, render
 from planner.campaign import Campaign
 from planner.decide import next_plan
+from planner.llm.requests import request, system
+from planner.llm.untrusted import plain
 from planner.plan import End, Plan
+from planner.policy import rules
 from planner.record import load
-from planner.requests import request, system
 from planner.results import ReferenceCalcResult
 from planner.situation import Situation
 from planner.state import start
-from planner.untrusted import plain
 from planner.workflow import jobs
 from tests.llm.scene import folder, situations
 from tests.llm.server import says, serve
@@ -116,7 +116,7 @@ def test_text_of_a_model_reaches_no_command_line(tmp_path: Path) -> None:
 def test_names_of_a_model_are_names_or_refused(name: str) -> None:
     sit = situations()[3]
     own = rules.decide(sit)
-    from planner.answer import AnswerError, Choice, plan_of
+    from planner.llm.answer import AnswerError, Choice, plan_of
 
     choice = Choice(action="reference_calc", intent="", reason="r", evidence=["iteration"],
                     confidence="low")  # fmt: skip

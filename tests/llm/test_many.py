@@ -11,9 +11,9 @@ import yaml
 
 from planner.backends import HaltError
 from planner.campaign import Campaign
-from planner.claude import HALTING
 from planner.decide import next_plan
 from planner.gates import check
+from planner.llm.claude import HALTING
 from planner.record import load
 from planner.replay import replay
 from tests.llm.scene import folder, sealed

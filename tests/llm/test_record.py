@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from planner import requests
 from planner.campaign import Campaign
 from planner.cli import main
 from planner.decide import next_plan
 from planner.explain import explain
+from planner.llm import requests
 from planner.record import load
 from planner.replay import replay
 from tests.llm.scene import carried_on, folder, sealed

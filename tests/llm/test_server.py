@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from planner import rules
-from planner.claude import Server
-from planner.consult import consult
 from planner.files import dump_yaml
+from planner.llm.claude import Server
+from planner.llm.consult import consult
+from planner.policy import rules
 from tests.llm.scene import situations
 from tests.llm.server import (
     Double,

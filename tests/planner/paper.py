@@ -8,8 +8,8 @@ from planner.config import Task
 from planner.files import parse, read_yaml
 from planner.fold import after
 from planner.plan import Plan
+from planner.policy.rules import decide
 from planner.results import RESULTS, Result
-from planner.rules import decide
 from planner.situation import Situation, StructureInfo
 from planner.state import start
 from tests.planner.simulation import config_of

@@ -3,7 +3,6 @@
 import random
 from dataclasses import dataclass, field
 
-from planner import rules
 from planner.campaign import TOOLKIT
 from planner.config import Config, Task
 from planner.cost import price
@@ -11,6 +10,7 @@ from planner.files import parse, read_yaml
 from planner.fold import after
 from planner.gates import check
 from planner.plan import Plan
+from planner.policy import rules
 from planner.results import (
     Count,
     Errors,

@@ -7,7 +7,7 @@ from typing import Any
 from planner.evidence import evidence_value
 from planner.gates import check
 from planner.plan import Plan
-from planner.rules import decide
+from planner.policy.rules import decide
 from planner.situation import Situation
 from planner.state import start
 from tests.planner.simulation import SMALL, World, campaign, config_of, structures_of, task_of

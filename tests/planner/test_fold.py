@@ -4,8 +4,8 @@ import pytest
 
 from planner.fold import after
 from planner.plan import FrameSet, Plan
+from planner.policy.rules import decide
 from planner.results import PruneResult, SampleGroupResult, SampleResult, SelectDataResult
-from planner.rules import decide
 from planner.situation import Situation
 from planner.state import State
 from tests.planner.simulation import SMALL, World, campaign, config_of, task_of

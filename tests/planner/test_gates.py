@@ -9,7 +9,7 @@ from planner.cost import cost, price
 from planner.errors import GateError
 from planner.gates import check, require
 from planner.plan import Plan
-from planner.rules import decide
+from planner.policy.rules import decide
 from planner.situation import Situation
 from planner.verdict import conclude
 from tests.planner.states import (

@@ -8,7 +8,7 @@ import pytest
 from planner.errors import UserError
 from planner.files import dump_yaml, parse, read, write_record
 from planner.plan import Plan
-from planner.rules import decide
+from planner.policy.rules import decide
 from tests.planner.states import COMPONENTS, DATA, SELECT, TRAIN, at
 
 

@@ -19,16 +19,16 @@ from hypothesis import strategies as st
 from atomistics import dataset
 from mtp.calculator import MTP
 from mtp.potential import untrained, write_potential
-from planner import figures
-from planner.bill import settle
 from planner.campaign import Campaign
 from planner.config import Targets
-from planner.domain import domain
 from planner.errors import UserError
 from planner.plan import End
-from planner.report import gather, write
+from planner.report import figures
+from planner.report.bill import settle
+from planner.report.document import gather, write
+from planner.report.domain import domain
+from planner.report.story import checks, failures, target_rows, tell
 from planner.results import EvaluatedStructure
-from planner.story import checks, failures, target_rows, tell
 from planner.verdict import conclude, shortfalls
 from tests.planner import story_campaign
 
@@ -344,7 +344,7 @@ def test_worst_pairs_are_the_ones_shown():
 
 def test_heavy_libraries_wait_until_a_report_is_written():
     heavy = "{'jinja2', 'matplotlib', 'numpy'}"
-    code = f"import sys, planner.report; print(*sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, planner.report.document; print(*sorted({heavy} & set(sys.modules)))"
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root

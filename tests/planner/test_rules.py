@@ -2,7 +2,7 @@
 
 import pytest
 
-from planner.curriculum import ladder
+from planner.policy.curriculum import ladder
 from planner.results import Count, SelectGroupResult
 from tests.planner.simulation import SMALL, World, campaign, config_of, task_of
 from tests.planner.states import (

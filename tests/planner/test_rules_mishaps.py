@@ -6,8 +6,8 @@ import pytest
 
 from planner.cost import price
 from planner.errors import UserError
+from planner.policy.rules import decide
 from planner.results import FrameSet
-from planner.rules import decide
 from planner.situation import Situation
 from planner.verdict import conclude
 from tests.planner.simulation import SMALL, World, campaign, config_of, structures_of, task_of

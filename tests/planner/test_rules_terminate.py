@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from planner.rules import RULES
+from planner.policy.rules import RULES
 from tests.planner.simulation import (
     SMALL,
     Run,

@@ -9,9 +9,13 @@ is bounded: samplings by `rules.max_rounds`, retries by a count of one or two, a
 
 from collections.abc import Callable
 
-from planner import ending, parameters
-from planner.beginning import BEGINNING
-from planner.curriculum import (
+from planner.errors import UserError
+from planner.evidence import seen
+from planner.gates import limit_faults
+from planner.plan import Plan
+from planner.policy import ending, parameters
+from planner.policy.beginning import BEGINNING
+from planner.policy.curriculum import (
     Focus,
     focus,
     hopeless,
@@ -22,12 +26,8 @@ from planner.curriculum import (
     unstable,
     window,
 )
-from planner.draft import Draft, keys_of
-from planner.errors import UserError
-from planner.evidence import seen
-from planner.gates import limit_faults
-from planner.mending import MENDING, blown_up
-from planner.plan import Plan
+from planner.policy.draft import Draft, keys_of
+from planner.policy.mending import MENDING, blown_up
 from planner.situation import Situation
 from planner.state import SubsystemState
 from planner.verdict import open_targets

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from planner import parameters
-from planner.draft import Draft
 from planner.plan import End, Outcome
+from planner.policy import parameters
+from planner.policy.draft import Draft
 from planner.situation import Situation
 from planner.verdict import open_targets
 

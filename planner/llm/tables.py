@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from planner.curriculum import settled
+from planner.llm.untrusted import Quotes
+from planner.policy.curriculum import settled
 from planner.situation import Situation
 from planner.state import SubsystemState
-from planner.untrusted import Quotes
 from planner.verdict import open_targets
 
 

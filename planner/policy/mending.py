@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from planner import ending, parameters
-from planner.curriculum import focus
-from planner.draft import Draft, keys_of
 from planner.plan import FrameSet, Prune
+from planner.policy import ending, parameters
+from planner.policy.curriculum import focus
+from planner.policy.draft import Draft, keys_of
 from planner.situation import Situation
 from planner.state import DatasetRecord, ModelRecord, SubsystemState
 

@@ -3,13 +3,13 @@
 import json
 import time
 
-from planner.claude import Server, address, client, host
 from planner.config import Llm
-from planner.consult import text_of
 from planner.files import canonical_json
-from planner.prices import LIST, prices
-from planner.requests import Request
-from planner.untrusted import plain
+from planner.llm.claude import Server, address, client, host
+from planner.llm.consult import text_of
+from planner.llm.prices import LIST, prices
+from planner.llm.requests import Request
+from planner.llm.untrusted import plain
 
 PROBE = {
     "type": "object",

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from planner import ending, parameters
-from planner.draft import Draft, keys_of
+from planner.policy import ending, parameters
+from planner.policy.draft import Draft, keys_of
 from planner.situation import Situation
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 from planner.cost import Cost, candidates, price, steps_for
-from planner.curriculum import ladder, severe, unstable
 from planner.plan import (
     ModelEval,
     ReferenceCalc,
@@ -13,6 +12,7 @@ from planner.plan import (
     SelectGroup,
     Train,
 )
+from planner.policy.curriculum import ladder, severe, unstable
 from planner.situation import Situation
 from planner.state import SubsystemState
 

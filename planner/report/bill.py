@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 
 from planner.ledger import totals
+from planner.report.story import Story
 from planner.results import SampleResult, SelectDataResult
-from planner.story import Story
 
 
 @dataclass

@@ -12,12 +12,12 @@ from typing import Any, Literal
 
 import jinja2
 
-from planner.answer import choice_schema, single_schema, specialist_schema
-from planner.digest import Digest, digest, everything, tokens_at_most
 from planner.files import canonical_json, sha256
+from planner.llm.answer import choice_schema, single_schema, specialist_schema
+from planner.llm.digest import Digest, digest, everything, tokens_at_most
+from planner.llm.untrusted import plain
 from planner.plan import ACTIONS, Action
 from planner.situation import Situation
-from planner.untrusted import plain
 
 PROMPTS = Path(__file__).parent / "prompts"
 Role = Literal["decision_maker", "single"] | Action

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from planner import answer
-from planner.answer import AnswerError, Choice
 from planner.gates import check
+from planner.llm import answer
+from planner.llm.answer import AnswerError, Choice
+from planner.llm.requests import Request, feedback, request
+from planner.llm.untrusted import plain
 from planner.plan import Plan
-from planner.requests import Request, feedback, request
 from planner.situation import Situation
-from planner.untrusted import plain
 
 LARGEST_ANSWER = 20_000
 

@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import planner
-from planner import figures
-from planner.bill import settle
 from planner.campaign import Campaign
-from planner.domain import domain
 from planner.errors import UserError
 from planner.files import write_text
-from planner.results import EndResult, EvaluatedStructure
-from planner.state import State
-from planner.story import (
+from planner.report import figures
+from planner.report.bill import settle
+from planner.report.domain import domain
+from planner.report.story import (
     MEASURES,
     Story,
     decisions,
@@ -28,6 +26,8 @@ from planner.story import (
     target_rows,
     tell,
 )
+from planner.results import EndResult, EvaluatedStructure
+from planner.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable

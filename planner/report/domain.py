@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 
 from planner.plan import Sample
+from planner.report.story import Story
 from planner.results import Range, SampleResult, SelectDataResult
 from planner.state import SubsystemState
-from planner.story import Story
 
 NEVER_TESTED = (
     "Phonons, elastic constants, surface, defect and migration energies: no action measures them.",

@@ -10,13 +10,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, ValidationError
 
-from planner import parameters
-from planner.draft import ACTION_OF
 from planner.evidence import seen
 from planner.files import Strict
+from planner.llm.untrusted import plain
 from planner.plan import ACTIONS, Action, Plan
+from planner.policy import parameters
+from planner.policy.draft import ACTION_OF
 from planner.situation import Situation
-from planner.untrusted import plain
 
 BOUNDS = {
     "minimum": ">=", "maximum": "<=", "exclusiveMinimum": ">", "exclusiveMaximum": "<",

@@ -18,11 +18,11 @@ import anthropic
 import httpx2
 
 from planner.config import Llm
-from planner.consult import Reply
 from planner.errors import UserError
-from planner.prices import money, tokens
-from planner.requests import Request
-from planner.untrusted import plain
+from planner.llm.consult import Reply
+from planner.llm.prices import money, tokens
+from planner.llm.requests import Request
+from planner.llm.untrusted import plain
 
 OFFICIAL = "https://api.anthropic.com"
 LARGEST_REPLY = 4_000_000

@@ -1,0 +1,1 @@
+"""The rules planner: the first rule that fires decides."""

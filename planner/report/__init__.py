@@ -1,0 +1,1 @@
+"""report.html and the model card: one reading of a whole campaign."""
