@@ -136,6 +136,9 @@ class Evaluation(Strict):
 
     interval: int = Field(ge=1)
     fresh_frames: int = Field(ge=0)
+    grade: Positive = Field(
+        default=1000.0, description="extrapolation grade that ends an evaluation as an early stop"
+    )
 
 
 class Selection(Strict):

@@ -136,6 +136,7 @@ class EvaluatedStructure(Strict):
     stop: str | None = Field(default=None, description="class of the early stop or failure")
     picoseconds: float = Field(description="MD done, ps")
     temperature: Temperature
+    max_grade: float | None = Field(default=None, description="highest of the kept snapshots")
     density: float | None = Field(default=None, description="mean of the model's MD, g/cm3")
     density_deviation: float | None = Field(default=None, description="fraction of the reference")
     rdf_overlap: float | None = Field(default=None, description="least over all pairs, 1 is equal")

@@ -37,7 +37,9 @@ def run(arguments: argparse.Namespace) -> None:
     def one(name: str, target: Path) -> Cost:
         atoms, reference, calculator = start[name], references[name], job.model(potential)
         atoms.calc = calculator
-        watchdog = Watchdog(job.limits(atoms, arguments.temperature, state))
+        # what samples stop at for a label is no end of a simulation; how far it went is reported
+        limits = job.limits(atoms, arguments.temperature, state)
+        watchdog = Watchdog(replace(limits, grade=job.config.model_eval.grade))
         same = matched(reference)
         twin = md.run(atoms, calculator, same, watchdog)
         long = replace(
@@ -110,6 +112,9 @@ def _report(
         "status": "early_stop" if outcome.stop else "ok",
         "stop": outcome.stop,
         "picoseconds": outcome.steps * protocol.timestep / 1000,
+        "max_grade": max(
+            (f.info["grade"] for f in outcome.frames if "grade" in f.info), default=None
+        ),
         "temperature": protocol.temperature,
         "density": seen.density,
         "density_deviation": seen.density_deviation,
