@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from planner import TOOLKIT
+TOOLKIT = Path(__file__).resolve().parent.parent
 
 README = TOOLKIT / "README.md"
 BEGIN, END = "<!-- tree-begin -->\n", "<!-- tree-end -->"
