@@ -20,6 +20,7 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+BREAKS = frozenset("\x85\u2028\u2029\ufeff")
 Record = TypeVar("Record", bound=BaseModel)
 
 
@@ -72,7 +73,10 @@ def read(model: type[Record], path: Path) -> Record:
 def dump_yaml(record: BaseModel) -> str:
     """Canonical YAML of a record: field order, no line folding, absent sections left out."""
     data = record.model_dump(mode="json", exclude_none=True)
-    return yaml.safe_dump(data, sort_keys=False, width=10**6, allow_unicode=True)
+    text = yaml.safe_dump(data, sort_keys=False, width=10**6, allow_unicode=True)
+    if not BREAKS.isdisjoint(text):  # line breaks to YAML, yet written as they are
+        text = yaml.safe_dump(data, sort_keys=False, width=10**6)
+    return text
 
 
 def write_text(path: Path, text: str) -> None:
