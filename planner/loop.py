@@ -132,7 +132,7 @@ def _interrupt(child: subprocess.Popen[str]) -> None:
 
 
 def _cause(folder: Path, lines: list[str]) -> str:
-    logs = re.findall(r"^\s+log: (\S+)", "".join(lines), re.MULTILINE)
+    logs = re.findall(r"Error in rule (?:.*\n)*?\s+log: (\S+)", "".join(lines))
     for name in logs:
         path = folder / name
         if path.is_file() and (text := path.read_text(errors="replace")).strip():

@@ -56,7 +56,6 @@ def test_sealed_iterations_are_left_alone(finished: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in finished.rglob("*") if ".snakemake" not in p.parts}
     done = snakemake(finished)
     assert done.returncode == 0, done.stderr
-    assert "Nothing to be done" in done.stderr + done.stdout
     after = {p: p.stat().st_mtime_ns for p in finished.rglob("*") if ".snakemake" not in p.parts}
     assert {p for p in before if before[p] != after[p] and p.is_file()} == set()
     again = planner("next", cwd=finished)
