@@ -1,8 +1,10 @@
 """Molecular dynamics with any ASE calculator, watched, seeded, never ending in a traceback."""
 
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from ase import Atoms, units
@@ -98,32 +100,26 @@ def run(
     metered = Metered.of(calculator)
     moving.calc = metered
     before = metered.calls
-    record = _Record(moving, protocol, watchdog, check_interval)
-    try:
+    record = Record(moving, protocol, watchdog, check_interval)
+    with record.stopping():
         start_velocities(moving, protocol)
-        dynamics = _integrator(moving, protocol)
+        dynamics = integrator(moving, protocol)
         for _ in dynamics.irun(protocol.steps):
             if record.breach(dynamics.nsteps):
                 break
-    except LabelFailedError as error:
-        kind = "nan" if error.kind == "nan" else "calculator"
-        record.stop = kind, error.detail if kind == "nan" else str(error)
-    except UserError:
-        raise
-    except Exception as error:  # whatever a calculator raises is a class, not a crash
-        record.stop = "calculator", f"{type(error).__name__}: {failure(error).detail}"
     kind, detail = record.stop or (None, "")
     return Outcome(record.frames(), record.step, kind, detail, metered.calls - before)
 
 
-class _Record:
-    """What one run leaves behind."""
+class Record:
+    """What one run leaves behind; `note` goes into the info of every frame."""
 
     def __init__(
         self, moving: Atoms, protocol: Protocol, watchdog: Watchdog | None, check_interval: int
     ) -> None:
         self.step = 0
         self.stop: tuple[str, str] | None = None
+        self.note: dict[str, Any] = {"temperature": protocol.temperature}
         self._moving = moving
         self._protocol = protocol
         self._watchdog = watchdog
@@ -131,6 +127,19 @@ class _Record:
         self._kept: dict[int, Atoms] = {}
         self._tail: deque[Atoms] = deque(maxlen=TAIL)
         self._highest: Atoms | None = None
+
+    @contextmanager
+    def stopping(self) -> Iterator[None]:
+        """Whatever a calculator raises inside is the stop of this run, not a crash."""
+        try:
+            yield
+        except LabelFailedError as error:
+            kind = "nan" if error.kind == "nan" else "calculator"
+            self.stop = kind, error.detail if kind == "nan" else str(error)
+        except UserError:
+            raise
+        except Exception as error:
+            self.stop = "calculator", f"{type(error).__name__}: {failure(error).detail}"
 
     def breach(self, step: int) -> bool:
         """Look at the structure after `step`; True ends the run."""
@@ -142,7 +151,7 @@ class _Record:
         if self.stop:
             return True
         frame = labelled(self._moving)
-        frame.info |= {"step": step, "temperature": self._protocol.temperature}
+        frame.info |= {"step": step, **self.note}
         self._tail.append(frame)
         grade = frame.info.get("grade")
         if grade is not None and (self._highest is None or grade > self._highest.info["grade"]):
@@ -174,7 +183,7 @@ def start_velocities(atoms: Atoms, protocol: Protocol) -> None:
     atoms.set_momenta(momenta)
 
 
-def _integrator(atoms: Atoms, protocol: Protocol) -> MolecularDynamics:
+def integrator(atoms: Atoms, protocol: Protocol) -> MolecularDynamics:
     """Return the ASE integrator of the ensemble.
 
     NVE: velocity Verlet. NVT: stochastic velocity rescaling (Bussi, Donadio and Parrinello,
