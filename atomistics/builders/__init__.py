@@ -1,0 +1,58 @@
+"""Deterministic structure builders: one module per family, each on the library of its field."""
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+
+from planner.errors import UserError
+from planner.prepare.families import Parameters
+
+DECIMALS = 6  # of positions and cells (Å), so that what is written is what was built
+
+
+def build(
+    parameters: Parameters, seed: int, folder: Path, calculator: Calculator | None = None
+) -> Atoms:
+    """The structure (Å), without calculator; the same seed gives the same bytes when written.
+
+    `folder` is the task folder: user files lie in folder/files, earlier built structures in
+    folder/structures/ID.extxyz. `calculator` (atomistics.reference) is for steps that need MD.
+    info: family, seed, charge (e), density_g_cm3 or NaN, and what the family reports (strain,
+    molarity, ...). arrays: `molecule`, the index of the molecule or ion an atom belongs to, or -1.
+    Raises UserError, one line, when the parameters cannot be met.
+    """
+    module = importlib.import_module(f"atomistics.builders.{_MODULES[parameters.family]}")
+    steps = {"calculator": calculator} if parameters.family == "amorphous" else {}
+    atoms = module.build(parameters, np.random.default_rng(seed), Path(folder), **steps)
+    if not len(atoms):
+        raise UserError(f"{parameters.family}: no atom is left; enlarge the structure")
+    return _finished(atoms, parameters, seed)
+
+
+def _finished(atoms: Atoms, parameters: Parameters, seed: int) -> Atoms:
+    """Rounded, wrapped where periodic, with nothing but molecule numbers and reported info."""
+    molecule = atoms.arrays.get("molecule", np.full(len(atoms), -1))
+    info = {"family": parameters.family, "seed": seed, "charge": 0, **atoms.info}
+    cell = np.round(atoms.cell.array, DECIMALS) + 0.0
+    clean = Atoms(atoms.numbers, atoms.positions, cell=cell, pbc=atoms.pbc, info=info)
+    clean.positions = np.round(clean.positions, DECIMALS) + 0.0
+    clean.arrays["molecule"] = molecule.astype(int)
+    return clean
+
+
+_MODULES = {
+    "solid": "solid",
+    "amorphous": "amorphous",
+    "molecule": "molecule",
+    "solid-surface": "solid_surface",
+    "cluster": "cluster",
+    "solid-solid": "solid_solid",
+    "solid-molecule": "solid_molecule",
+    "liquid-liquid": "liquid_liquid",
+    "polymer": "polymer",
+    "other": "other",
+    "stack": "stack",
+}
