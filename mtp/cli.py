@@ -20,8 +20,8 @@ def verbs(modules: Sequence[str] = MODULES) -> dict[str, Verb]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; 0: it did what was asked, 1: an error, 130: interrupted."""
-    # ranks share the cores: BLAS threads beside them only wait; read when numpy is first imported
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # ranks share the cores, and digits must not depend on threads; read when numpy is imported
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         status = _dispatch(words)

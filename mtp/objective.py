@@ -11,7 +11,7 @@ from mtp.configuration import Configuration
 from mtp.engine import Engine, Neighbours, Targets, Weights, neighbours
 from mtp.errors import MTPError
 from mtp.loss import LossWeights, Penalty, labels_of
-from mtp.parallel import Ranks, balanced_shares
+from mtp.parallel import Ranks, balanced_shares, one_blas_thread
 from mtp.potential import Potential
 from mtp.starting_point import balanced_scaling
 
@@ -184,6 +184,7 @@ class Objective:
         return self.ranks.sum(getattr(self.share, operation)(*arguments))
 
 
+@one_blas_thread
 def serve(ranks: Ranks) -> None:
     """What every rank but the first does: compute its share of what rank 0 asks for."""
     share = Share(ranks.scatter(None))

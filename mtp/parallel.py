@@ -12,9 +12,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from mtp.errors import MTPError
 
+# A training repeats bit for bit however many cores a job has: BLAS sums differ with its threads.
+one_blas_thread = threadpool_limits.wrap(limits=1, user_api="blas")
 LAUNCHED_SIZE = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS", "SLURM_STEP_NUM_TASKS")
 
 

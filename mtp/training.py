@@ -15,7 +15,7 @@ from mtp.errors import MTPError
 from mtp.loss import LossWeights
 from mtp.objective import Objective, survey
 from mtp.optimisers import bfgs, first_state, gauss_newton
-from mtp.parallel import Ranks
+from mtp.parallel import Ranks, one_blas_thread
 from mtp.potential import Potential
 from mtp.starting_point import with_min_dist, with_random_functions, with_species
 
@@ -48,6 +48,7 @@ class TrainingOptions:
 Log = Callable[[str], None]
 
 
+@one_blas_thread
 def train(
     ranks: Ranks,
     potential: Potential,

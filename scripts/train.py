@@ -19,7 +19,7 @@ from mtp.configuration import Configuration, from_atoms
 from mtp.errors import MTPError
 from mtp.loss import LossWeights
 from mtp.objective import MOST_BATCHES, Objective, survey
-from mtp.parallel import Ranks
+from mtp.parallel import Ranks, one_blas_thread
 from mtp.potential import Potential, read_potential, untrained, write_potential
 from mtp.starting_point import with_random_functions
 from planner.errors import UserError
@@ -85,15 +85,16 @@ def iteration_limit(job: Job, effort: str) -> int:
     return getattr(job.config.mlp, f"{effort}_iterations")
 
 
+@one_blas_thread
 def iteration_seconds(
     start: Potential, configurations: list[Configuration], loss: LossWeights
 ) -> float:
     """CPU seconds of one iteration over all configurations, from a part of them.
 
-    An iteration takes 1.4 gradients of all data and, every fourth time, a Gauss-Newton matrix of
-    one batch (mtp.optimisers). On 200 frames of 32 atoms, levels 8 to 16, that was 1.1 to 1.7 times
-    the truth, on 24 frames up to 2.7 times. The start, pre-training and the active set are not in
-    it, nor further batches an optimiser may want, the ranks' waiting, or an `mlp` of another make.
+    An iteration takes 1.35 gradients of all data and, every tenth time, a Gauss-Newton matrix of
+    one batch (mtp.optimisers). On 24 to 192 frames of 32 atoms, levels 8 to 16, that was 0.8 to 1.5
+    times the truth. The start, pre-training and the active set are not in it, nor further batches
+    an optimiser may want, the ranks' waiting, or an `mlp` of another make.
     """
     part = configurations[:: max(1, len(configurations) // FRAMES_TIMED)]
     loads, _ = survey(part, start.max_dist)
@@ -106,7 +107,7 @@ def iteration_seconds(
         matrix = time.process_time() - began - gradient
     share = sum(map(len, part)) / sum(map(len, configurations))
     batch = max(1.0, len(configurations) / MOST_BATCHES / objective.batch_sizes[0])
-    return 1.4 * gradient / share + matrix * batch / 4
+    return 1.35 * gradient / share + matrix * batch / 10
 
 
 def say(line: str) -> None:

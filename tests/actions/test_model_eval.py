@@ -159,10 +159,10 @@ def test_curves_hold_model_and_reference(begun: Bench) -> None:
 def test_an_early_stop_is_told_with_its_class_and_time(
     begun: Bench, which: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun.configure(watchdog={"grade": 1e9})
     if which == "both":
-        begun.configure(watchdog={"grade": 1e-3})
-    else:
+        begun.configure(model_eval={"grade": 1e-3}, watchdog={"grade": 1e9})
+    else:  # where a sample would stop does not matter
+        begun.configure(model_eval={"grade": 1e9}, watchdog={"grade": 1e-3})
         monkeypatch.setattr(md, "run", stopping(md.run, lambda protocol: protocol.seed == 3))
     for seen in evaluate(begun).values():
         assert (seen.status, seen.stop) == ("early_stop", "grade")

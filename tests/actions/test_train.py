@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from threadpoolctl import threadpool_limits
 
 from atomistics import dataset
 from mtp.calculator import MTP
@@ -269,20 +270,20 @@ def test_the_time_is_estimated_before_and_measured_after(
         assert "seconds" not in (begun.here / "train" / name).read_text(), "no clock in a result"
 
 
-def test_the_estimate_of_an_iteration_is_of_the_right_size(begun: Bench) -> None:
+@pytest.mark.parametrize("copies", [1, 4])
+def test_the_estimate_of_an_iteration_is_within_a_factor_of_two(begun: Bench, copies: int) -> None:
     module = script("train")
-    frames = [from_atoms(a, SPECIES) for a in dataset.read(data(begun))] * 4
+    frames = [from_atoms(a, SPECIES) for a in dataset.read(data(begun))] * copies
     start = with_random_functions(untrained(10, 2, 1.5, 5.0, 8), np.random.default_rng(0))
     loads, _ = survey(frames, 5.0)
     objective = Objective(Ranks(), start, frames, [], LossWeights(), loads)
     state = first_state(objective, objective.solve_linear(objective.rescale().parameters))
-    began = time.process_time()
-    assert len(list(islice(gauss_newton(objective, state), 12))) == 12
-    true = (time.process_time() - began) / 12
-    found = [module.iteration_seconds(start, frames, LossWeights()) for _ in range(3)]
-    assert true / 2.5 < np.median(found) < 5 * true
-    few = [module.iteration_seconds(start, frames[:24], LossWeights()) for _ in range(3)]
-    assert np.median(found) > 1.3 * np.median(few), "more data, longer iterations"
+    with threadpool_limits(1):
+        began = time.process_time()
+        assert len(list(islice(gauss_newton(objective, state), 12))) == 12
+        true = (time.process_time() - began) / 12
+    found = [module.iteration_seconds(start, frames, LossWeights()) for _ in range(5)]
+    assert true / 2 < np.median(found) < 2 * true
 
 
 def test_killed_and_continued_gives_the_same_result(begun: Bench) -> None:
@@ -308,9 +309,6 @@ def test_killed_and_continued_gives_the_same_result(begun: Bench) -> None:
     assert (work / "fit.json").read_bytes() == undisturbed[1]
 
 
-@pytest.mark.xfail(
-    reason="model differs in last digits when resumed at the limit: open", strict=False
-)
 def test_killed_after_the_last_iteration_gives_the_same_result(begun: Bench) -> None:
     begin(begun, plan())
     inputs(begun)
