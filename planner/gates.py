@@ -265,6 +265,12 @@ def _limits(plan: Plan, sit: Situation) -> Iterator[Finding]:
 
 
 def _loop(plan: Plan, sit: Situation) -> Iterator[Finding]:
+    """A plan names its models, data sets and samples: the same again has seen nothing new.
+
+    Fits, selections and prunings may excuse two more; nothing excuses the sixth, so that plans
+    which undo each other by turns (fit, take back, fit, ...) are stopped as well.
+    """
+    total = sum(entry.fingerprint == plan.fingerprint for entry in sit.state.history)
     same = 0
     for entry in reversed(sit.state.history):
         if entry.fingerprint == plan.fingerprint:
@@ -273,7 +279,9 @@ def _loop(plan: Plan, sit: Situation) -> Iterator[Finding]:
             break
     if same + 1 >= REPETITIONS:
         yield "deny", f"the same {plan.action} ran {same} times without a gain"
-    elif same:
+    elif total + 1 >= 2 * REPETITIONS:
+        yield "deny", f"the same {plan.action} ran {total} times by turns with others"
+    elif total:
         yield "warn", f"the same {plan.action} has run before"
 
 

@@ -232,6 +232,16 @@ def test_the_third_repetition_without_a_gain_is_denied() -> None:
     assert not denied(plan, bent(sit, history=[entry, entry, trained]))
 
 
+def test_plans_that_undo_each_other_by_turns_are_stopped() -> None:
+    sit = at(COMPONENTS)
+    plan, trained = decide(sit), sit.state.history[-1]
+    entry = trained.model_copy(update={"action": "sample", "fingerprint": plan.fingerprint})
+    assert not denied(plan, bent(sit, history=[entry, trained] * 4))
+    assert "loop: the same sample ran 5 times" in denied(
+        plan, bent(sit, history=[entry, trained] * 5)
+    )
+
+
 def test_a_seed_makes_no_new_plan() -> None:
     plan = decide(at(COMPONENTS))
     assert edited(at(COMPONENTS), seed=7).fingerprint == plan.fingerprint
