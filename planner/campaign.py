@@ -11,6 +11,7 @@ from planner.config import Config, Task
 from planner.errors import UserError
 from planner.files import parse, read, read_yaml, sha256
 from planner.plan import Plan
+from planner.protocol_approval import known
 from planner.situation import Situation, StructureInfo
 from planner.state import State, start
 
@@ -36,12 +37,7 @@ class Campaign:
     @cached_property
     def config(self) -> Config:
         """The toolkit's defaults with the campaign's config.yaml laid over them."""
-        defaults = read_yaml(TOOLKIT / "config" / "default.yaml")
-        path = self.folder / "config.yaml"
-        overlay = read_yaml(path) if path.exists() else None
-        if overlay is not None and not isinstance(overlay, dict):
-            raise UserError(f"{path}: must be a mapping of config keys")
-        return parse(Config, _overlaid(defaults, overlay or {}), str(path))
+        return configuration(self.folder)
 
     @cached_property
     def structures(self) -> list[StructureInfo]:
@@ -134,7 +130,18 @@ class Campaign:
             structures=self.structures,
             core_seconds=self.core_seconds(),
             state_sha256=self.state_sha256(),
+            protocols=known(self.folder),
         )
+
+
+def configuration(folder: Path) -> Config:
+    """The toolkit's defaults with a folder's config.yaml, if there is one, laid over them."""
+    defaults = read_yaml(TOOLKIT / "config" / "default.yaml")
+    path = folder / "config.yaml"
+    overlay = read_yaml(path) if path.exists() else None
+    if overlay is not None and not isinstance(overlay, dict):
+        raise UserError(f"{path}: must be a mapping of config keys")
+    return parse(Config, _overlaid(defaults, overlay or {}), str(path))
 
 
 def _overlaid(base: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:

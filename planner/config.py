@@ -6,6 +6,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from planner.files import Strict
 from planner.plan import Ensemble, Name, Temperature
+from planner.prepare.material import Material, Method
 
 Element = Annotated[str, StringConstraints(pattern=r"^[A-Z][a-z]?$")]
 Positive = Annotated[float, Field(gt=0)]
@@ -43,6 +44,9 @@ class Task(Strict):
     temperature: Temperature = Field(description="of the intended use, K")
     subsystems: list[Subsystem] = Field(min_length=1)
     targets: Targets
+    material: Material | None = Field(
+        default=None, description="what structures are planned from, as `planner prepare` wrote it"
+    )
 
     @model_validator(mode="after")
     def _coherent(self) -> "Task":
@@ -57,9 +61,7 @@ class Task(Strict):
 class Reference(Strict):
     """The method every label comes from."""
 
-    method: Literal[
-        "gfn1-xtb", "gfn2-xtb", "chgnet", "emt", "lj", "vasp", "cp2k", "espresso", "orca"
-    ]
+    method: Method
     options: dict[
         str, str | bool | int | float | list[int | float] | dict[str, str | bool | int | float]
     ] = Field(description="handed to the ASE calculator of the method")

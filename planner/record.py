@@ -82,22 +82,26 @@ def used(campaign: Campaign, talk: "Consultation | None", host: str) -> dict[str
     """Calls, tokens and money of one decision."""
     if talk is None or host == "replay":
         return {"calls": 0, "tokens": 0, "money": 0.0}
+    return bill(talk.exchanges, campaign.config.llm.model, host)
+
+
+def bill(exchanges: list["Exchange"], model: str, host: str) -> dict[str, Any]:
+    """What requests have cost; a reply that tells no tokens is booked at its bound."""
     from planner.llm.prices import money, tokens
 
     read = written = 0
-    for exchange in talk.exchanges:
+    for exchange in exchanges:
         counts = tokens(exchange.reply.message or {})
         if exchange.reply.message is not None and not sum(counts):
             limit = exchange.request.body["max_tokens"]
             counts = (exchange.request.tokens - limit, limit)
         read, written = read + counts[0], written + counts[1]
-    bill = money(campaign.config.llm.model, host, read, written)
     return {
-        "calls": sum(max(1, len(e.reply.tries)) for e in talk.exchanges),
+        "calls": sum(max(1, len(e.reply.tries)) for e in exchanges),
         "tokens_read": read,
         "tokens_written": written,
         "tokens": read + written,
-        "money": round(bill, 9),
+        "money": round(money(model, host, read, written), 9),
     }
 
 
@@ -120,12 +124,13 @@ def _dialogue(campaign: Campaign, talk: "Consultation") -> dict[str, Any]:
         "prompts": prompts,
         "schemas": {role: sha256(canonical_json(schema(role))) for role in roles},
         "choice": talk.choice.model_dump() if talk.choice else None,
-        "exchanges": [_exchange(e) for e in talk.exchanges],
+        "exchanges": [kept(e) for e in talk.exchanges],
         "untrusted": quoted,
     }
 
 
-def _exchange(exchange: "Exchange") -> dict[str, Any]:
+def kept(exchange: "Exchange") -> dict[str, Any]:
+    """One request with its reply, as it stands in a record."""
     return {
         "role": exchange.request.role,
         "request_sha256": exchange.request.sha256,

@@ -6,9 +6,18 @@ from pathlib import Path
 from planner.config import Config, Task
 from planner.files import Strict, write_text
 from planner.plan import Plan
+from planner.prepare.material import Answers
+from planner.prepare.structure_plan import StructurePlan
 from planner.state import State
 
-SCHEMAS: dict[str, type[Strict]] = {"plan": Plan, "state": State, "config": Config, "task": Task}
+SCHEMAS: dict[str, type[Strict]] = {
+    "plan": Plan,
+    "state": State,
+    "config": Config,
+    "task": Task,
+    "answers": Answers,
+    "structure_plan": StructurePlan,
+}
 
 
 def schema(model: type[Strict]) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import jinja2
 
+from planner.config import Llm
 from planner.files import canonical_json, sha256
 from planner.llm.answer import choice_schema, single_schema, specialist_schema
 from planner.llm.digest import Digest, digest, everything, tokens_at_most
@@ -73,11 +74,17 @@ def schema(role: str) -> dict[str, Any]:
     return specialist_schema(next(a for a in ACTIONS if a == role))
 
 
+def rendered(name: str, **values: Any) -> str:
+    """A prompt file with its values; a value that is missing is an error."""
+    return _environment().get_template(f"{name}.md").render(**values)
+
+
 def system(sit: Situation, role: str) -> str:
     """The system prompt of a role; from files and configuration only."""
     config = sit.config
     name = role if role in SPECIAL else "specialist"
-    return _environment().get_template(f"{name}.md").render(
+    return rendered(
+        name,
         action=role,
         temperature=sit.state.temperature,
         timestep=config.md.timestep,
@@ -110,18 +117,25 @@ def request(
     room = (settings.prompt_tokens - fixed - sum(map(tokens_at_most, turns)) - 100) // shrink
     seen = _digest(sit, role, room)
     texts = [seen.text, *turns]
+    return Request(role, body(settings, prompt, texts, schema(role), max_tokens), seen.quoted)
+
+
+def body(
+    settings: Llm, prompt: str, texts: list[str], shape: dict[str, Any], max_tokens: int
+) -> dict[str, Any]:
+    """What goes on the wire: system prompt, one turn of several texts, the answer's schema."""
     output: dict[str, Any] = {}
     if settings.effort:
         output["effort"] = settings.effort
     if settings.structured:
-        output["format"] = {"type": "json_schema", "schema": schema(role)}
-    body: dict[str, Any] = {
+        output["format"] = {"type": "json_schema", "schema": shape}
+    plain_body: dict[str, Any] = {
         "model": settings.model,
         "max_tokens": max_tokens,
         "system": prompt,
         "messages": [{"role": "user", "content": [{"type": "text", "text": t} for t in texts]}],
     }
-    return Request(role, {**body, "output_config": output} if output else body, seen.quoted)
+    return {**plain_body, "output_config": output} if output else plain_body
 
 
 def _digest(sit: Situation, role: str, room: int) -> Digest:

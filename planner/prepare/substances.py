@@ -152,3 +152,9 @@ def _solutes(phase: Phase) -> float:
     """g/cm3 that solutes add: half their mass (they take the room of the other half)."""
     dissolved = [i for i in phase.substances if i.molarity is not None]
     return sum(0.5e-3 * i.molarity * mass(content(i)[0]) for i in dissolved if i.molarity)
+
+
+@cache
+def listed() -> list[str]:
+    """Names that need no further words."""
+    return list(read_yaml(LIST))

@@ -153,6 +153,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "reference": lambda text: text.lower(),
     "atoms": whole,
     "name": slug,
+    "kind": str,
 }
 
 

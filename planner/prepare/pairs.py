@@ -1,0 +1,193 @@
+"""Interfaces by rules: two phases that meet, and the whole stack of layers."""
+
+from planner.errors import UserError
+from planner.prepare import ingredients, substances
+from planner.prepare.ingredients import Parameters
+from planner.prepare.material import Material, Phase
+
+Draft = tuple[str, str, Parameters]
+# name, what is told, thickness of the first and of the second, density of the second, gap in Å
+ROWS = (
+    ("thin", "thin layers", 0.8, 0.8, 1.0, 0.0),
+    ("layers", "likely densities", 1.0, 1.0, 1.0, 0.0),
+    ("thick", "upper layer thicker", 1.0, 1.4, 1.0, 0.0),
+    ("dense", "upper layer 5 % denser", 1.0, 1.0, 1.05, 0.0),
+    ("apart", "gap 0.6 A wider", 1.0, 1.0, 0.97, 0.6),
+    ("held-out", "lower layer thicker, gap 0.2 A wider", 1.3, 1.1, 1.0, 0.2),
+)
+FIRMNESS = ("crystal", "other", "particle", "amorphous", "polymer", "melt", "liquid")
+GAP = 2.2
+LAYER = 9.0
+PACKED = ("amorphous", "liquid", "melt")
+
+
+def pair(material: Material, one: Phase, other: Phase) -> list[Draft]:
+    """Variants of an interface; the firmer phase lies below."""
+    lower, upper = sorted((one, other), key=lambda phase: FIRMNESS.index(phase.kind))
+    kinds = (lower.kind, upper.kind)
+    if "particle" in kinds:
+        if lower.kind != "crystal":
+            raise UserError(
+                f"task.yaml: material.interfaces: a particle ({upper.name}, {lower.name}) lies on"
+                " a crystal only; write other arrangements into structures/plan.yaml"
+            )
+        return _supported(material, lower, upper)
+    if kinds == ("crystal", "crystal"):
+        return _matched(material, one, other)
+    if lower.kind == "crystal" and upper.kind in PACKED:
+        return _on_slab(material, lower, upper)
+    if kinds == ("liquid", "liquid"):
+        return _liquids(material, lower, upper)
+    return full(material, [lower, upper])
+
+
+def _on_slab(material: Material, lower: Phase, upper: Phase) -> list[Draft]:
+    """A glass, melt or liquid on a crystal's face."""
+    width = ingredients.width(material)
+    found = []
+    for suffix, told, below, above, density, apart in ROWS:
+        slab = ingredients.slab(lower, round(LAYER * below, 1), width)
+        thickness = layer_thickness(upper, width, above)
+        film = {**ingredients.mixture(upper, density), "thickness_angstrom": thickness}
+        if upper.kind == "amorphous":
+            made: Parameters = {"family": "solid-solid", "substrate": slab, "amorphous": film}
+        else:
+            made = {"family": "solid-molecule", "surface": slab, "liquid": film}
+        found.append((suffix, told, {**made, "gap_angstrom": round(GAP + apart, 2)}))
+    return found
+
+
+def _matched(material: Material, one: Phase, other: Phase) -> list[Draft]:
+    """Two crystals, strained to a common cell."""
+    found = []
+    for suffix, told, below, above, _, apart in ROWS:
+        made: Parameters = {
+            "family": "solid-solid",
+            "substrate": _unrepeated(ingredients.slab(one, round(LAYER * below, 1), 1.0)),
+            "film": _unrepeated(ingredients.slab(other, round(LAYER * above, 1), 1.0)),
+            "gap_angstrom": round(GAP + apart, 2),
+            "max_atoms": max(400, 6 * material.atoms),
+        }
+        dense = suffix == "dense"
+        made["film"] |= {"scale": 0.98} if dense else {}
+        found.append((suffix, "film 2 % compressed" if dense else told, made))
+    return found
+
+
+def _unrepeated(slab: Parameters) -> Parameters:
+    return {key: value for key, value in slab.items() if key != "min_width_angstrom"}
+
+
+def _supported(material: Material, lower: Phase, upper: Phase) -> list[Draft]:
+    """A particle on a crystal's face, under vacuum."""
+    size = upper.diameter or 12.0
+    found = []
+    for suffix, told, below, above, _, apart in ROWS:
+        diameter = size * (0.7 + 0.3 * above)
+        width = max(ingredients.width(material), diameter + 5.0)
+        made: Parameters = {
+            "family": "solid-solid",
+            "substrate": ingredients.slab(lower, round(7.0 * below, 1), round(width, 1)),
+            "particle": {"family": "cluster", **ingredients.particle(upper, diameter)},
+            "gap_angstrom": round(GAP + apart, 2),
+            "vacuum_angstrom": 12.0,
+            "max_atoms": 5000,
+        }
+        dense = suffix == "dense"
+        made["particle"] |= {"scale": 0.97} if dense else {}
+        words = "particle 3 % compressed" if dense else told.replace("upper layer", "particle")
+        found.append((suffix, words, made))
+    return found
+
+
+def _liquids(material: Material, lower: Phase, upper: Phase) -> list[Draft]:
+    """Two liquids in layers."""
+    width = ingredients.width(material)
+    return [
+        (
+            suffix,
+            told,
+            {
+                "family": "liquid-liquid",
+                "phases": [
+                    {
+                        **ingredients.mixture(lower),
+                        "thickness_angstrom": layer_thickness(lower, width, below),
+                    },
+                    {
+                        **ingredients.mixture(upper, density),
+                        "thickness_angstrom": layer_thickness(upper, width, above),
+                    },
+                ],
+                "width_angstrom": width,
+                "gap_angstrom": round(1.5 + apart, 2),
+            },
+        )
+        for suffix, told, below, above, density, apart in ROWS
+    ]
+
+
+def full(material: Material, phases: list[Phase]) -> list[Draft]:
+    """All layers in one cell, the last meeting the first."""
+    return [
+        (
+            suffix,
+            told,
+            {
+                "family": "stack",
+                "layers": [
+                    _layer(material, phase, below if not n else above, density if n else 1.0)
+                    for n, phase in enumerate(phases)
+                ],
+                "gap_angstrom": round(GAP + apart, 2),
+            },
+        )
+        for suffix, told, below, above, density, apart in ROWS
+    ]
+
+
+def _layer(material: Material, phase: Phase, thick: float, density: float) -> Parameters:
+    width = ingredients.width(material)
+    if phase.kind == "crystal":
+        slab = ingredients.slab(phase, round(LAYER * thick, 1), width)
+        content: Parameters = {"family": "solid-surface", **slab, "vacuum_angstrom": 0.0}
+        return {"name": phase.name, "content": content}
+    if phase.kind == "polymer":
+        units, number = chain_size(material, phase, 1.0)
+        made = ingredients.chains(phase, density, units, number, 1.0 if phase.substances else 0.0)
+        return {"name": phase.name, "content": {"family": "polymer", **made}}
+    if phase.kind not in PACKED:
+        raise UserError(
+            f"task.yaml: material.layers: {phase.name}: a {phase.kind} is no layer of a stack;"
+            " write it into structures/plan.yaml"
+        )
+    thickness = layer_thickness(phase, width, thick)
+    packed = {
+        "family": "amorphous" if phase.kind == "amorphous" else "molecule",
+        **ingredients.mixture(phase, density),
+        "atoms": ingredients.solute_atoms(phase, material.atoms),
+    }
+    return {"name": phase.name, "content": packed, "thickness_angstrom": thickness}
+
+
+def layer_thickness(phase: Phase, width: float, factor: float) -> float:
+    """Å: nine, or what it takes to hold one formula unit of the thinnest solute."""
+    least = [
+        1000 / (substances.AVOGADRO * i.molarity * width**2)
+        for i in phase.substances
+        if i.molarity is not None
+    ]
+    return round(max(LAYER * factor, *least, 0.0) if least else LAYER * factor, 1)
+
+
+def chain_size(material: Material, phase: Phase, added: float) -> tuple[int, int]:
+    """Repeat units a chain and chains, near the wished size and with a whole formula unit added."""
+    repeat = substances.repeat_of(phase)
+    if repeat is None:
+        raise UserError(f"task.yaml: material.phases.{phase.name}.repeat: missing")
+    per_unit = max(1, substances.composition(repeat)[0].total())
+    ratios = [i.ratio or 1.0 for i in phase.substances if i.molarity is None] if added else []
+    least = max((round(1 / r) for r in ratios if r < 1), default=1)
+    total = max(least, round(material.atoms / per_unit), 2)
+    units = phase.units or max(2, total // 2)
+    return units, max(1, -(-total // units))
