@@ -10,20 +10,23 @@ from pathlib import Path
 from snakemake.utils import min_version
 
 from planner import TOOLKIT
+from planner.cluster import guard, launch
 from planner.workflow import jobs
 
 min_version("9.27")
 
 JOBS = jobs(Path(workflow.main_snakefile).resolve().parent)
+guard(JOBS)
 ACTION = JOBS.plan.get("action", "none")
 
 
 workdir: JOBS.folder
 
 
+# `setup` is the site's own line of shell, from slurm/profile.yaml;
 # an unapproved plan may be looked at with -n; should anything start all the same, it stops here
 shell.prefix(
-    f"{'exit 3; ' if JOBS.refusal else ''}set -euo pipefail; export OMP_NUM_THREADS=1 SCRIPTS='{TOOLKIT}/scripts' "
+    f"{'exit 3; ' if JOBS.refusal else ''}{config.get('setup', 'true')}; set -euo pipefail; export OMP_NUM_THREADS=1 SCRIPTS='{TOOLKIT}/scripts' "
     f"PATH='{Path(sys.executable).parent}':$PATH; "
 )
 
@@ -32,10 +35,16 @@ wildcard_constraints:
     pack="[0-9]+",
 
 
+# what takes a second is not worth a place in a queue
 localrules:
     all,
+    end,
+    model_eval,
     prune,
+    reference_calc,
+    sample,
     seal,
+    select_data,
 
 
 onstart:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import re
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,9 +13,9 @@ from planner.campaign import Campaign
 from planner.config import Config
 from planner.cost import price
 from planner.errors import UserError
-from planner.files import read
+from planner.files import read, sha256
 from planner.gates import require
-from planner.plan import ACTIONS, Plan
+from planner.plan import ACTIONS, ModelEval, Plan, ReferenceCalc
 from planner.state import State
 
 
@@ -27,6 +28,7 @@ class Jobs:
     """
 
     folder: Path
+    name: str = ""
     previous: list[str] = field(default_factory=list)
     plan: dict[str, object] = field(default_factory=dict)
     leaves: dict[str, str] = field(default_factory=lambda: dict.fromkeys(ACTIONS, "{}"))
@@ -60,6 +62,7 @@ def _pending_jobs(campaign: Campaign) -> Jobs:
     none = Jobs(campaign.iteration(plan.iteration))
     return replace(
         none,
+        name=_name(campaign, plan),
         previous=[f"../{campaign.sealed:03d}/state.yaml"] if campaign.sealed else [],
         plan=plan.model_dump(mode="json", exclude_none=True),
         leaves={**none.leaves, plan.action: _leaf(plan)},
@@ -73,6 +76,14 @@ def _pending_jobs(campaign: Campaign) -> Jobs:
     )
 
 
+def _name(campaign: Campaign, plan: Plan) -> str:
+    """What the jobs of this plan are called in a queue: equal for a repetition, else different."""
+    frozen = campaign.iteration(plan.iteration) / "config.yaml"
+    digest = sha256(plan.model_dump_json() + frozen.read_text(encoding="utf-8"))
+    task = re.sub(r"\W+", "-", campaign.task.name, flags=re.ASCII)[:30]
+    return f"{task}-{plan.iteration:03d}-{digest[:8]}"
+
+
 def _leaf(plan: Plan) -> str:
     # free text of a plan never comes near a command line
     return plan.parameters.model_dump_json(exclude={"recommendation"})
@@ -82,7 +93,8 @@ def items(plan: Plan, state: State, config: Config) -> dict[str, dict[str, objec
     """The independent pieces of work of a plan by name, each with its leaves and its seed."""
     if plan.reference_calc:
         section = plan.reference_calc
-        table = {name: {"structure": name} for name in section.structures}
+        ready = {r.structure for r in state.reference if r.status == "ok"}
+        table = {name: {"structure": name} for name in section.plain(ready)} | _staged(section)
     elif plan.sample:
         section, table = plan.sample, plan.sample.runs()
     elif plan.select_data:
@@ -91,10 +103,16 @@ def items(plan: Plan, state: State, config: Config) -> dict[str, dict[str, objec
         return {f"chunk-{i:04d}": {"chunk": i, "chunks": chunks} for i in range(chunks)}
     elif plan.model_eval:
         section = plan.model_eval
-        table = {name: {"structure": name} for name in section.structures}
+        table = {name: {"structure": name} for name in section.structures} | _staged(section)
     else:
         return {}
     return {name: {**leaf, "seed": _seed(section.seed, name)} for name, leaf in table.items()}
+
+
+def _staged(section: ReferenceCalc | ModelEval) -> dict[str, dict[str, object]]:
+    """Runs of the plan's protocol: jobs of their own, so that a lost one loses no MD beside it."""
+    name = section.protocol
+    return {f"{s}+{name}": {"structure": s, "protocol": name} for s in section.structures if name}
 
 
 def _model(plan: Plan) -> list[str]:

@@ -28,8 +28,9 @@ rule evaluate:
         steps=lookup(dpath="model_eval/steps", within=JOBS.plan, default=None),
         interval=lookup(dpath="model_eval/interval", within=JOBS.plan, default=None),
         fresh=lookup(dpath="model_eval/fresh_frames", within=JOBS.plan, default=None),
+        launch=launch,
     shell:
-        "{resources.mpi} python $SCRIPTS/model_eval.py run --items {params.share:q}"
+        "{params.launch} python $SCRIPTS/model_eval.py run --items {params.share:q}"
         " --temperature {params.temperature} --steps {params.steps} --interval {params.interval}"
         " --fresh-frames {params.fresh} --state '{input.state}' --model {input.model:q}"
         " --output {output:q} 2> {log:q}"

@@ -24,8 +24,9 @@ rule reference_md:
         ),
         steps=lookup(dpath="reference_calc/steps", within=JOBS.plan, default=None),
         interval=lookup(dpath="reference_calc/interval", within=JOBS.plan, default=None),
+        launch=launch,
     shell:
-        "{resources.mpi} python $SCRIPTS/reference_calc.py run --items {params.share:q}"
+        "{params.launch} python $SCRIPTS/reference_calc.py run --items {params.share:q}"
         " --ensemble {params.ensemble} --temperature {params.temperature}"
         " --steps {params.steps} --interval {params.interval} --output {output:q} 2> {log:q}"
 

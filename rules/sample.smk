@@ -28,8 +28,9 @@ rule sample_md:
         rattle=lookup(dpath="sample/rattle", within=JOBS.plan, default=None),
         amplitude=lookup(dpath="sample/amplitude", within=JOBS.plan, default=None),
         relax_steps=lookup(dpath="sample/relax_steps", within=JOBS.plan, default=None),
+        launch=launch,
     shell:
-        "{resources.mpi} python $SCRIPTS/sample.py run --items {params.share:q}"
+        "{params.launch} python $SCRIPTS/sample.py run --items {params.share:q}"
         " --method {params.method} --steps {params.steps} --interval {params.interval}"
         " --compression {params.compression} --rattle {params.rattle}"
         " --amplitude {params.amplitude} --relax-steps {params.relax_steps}"

@@ -20,6 +20,8 @@ rule choose:
         gate="select_data/gate.json",
     log:
         "logs/select_data/choose.log",
+    resources:
+        mpi="",
     params:
         plan=lookup(dpath="select_data", within=JOBS.leaves),
     shell:
@@ -40,8 +42,9 @@ rule label:
         mpi="",
     params:
         share=lookup(dpath="{pack}", within=JOBS.packs["select_data"]),
+        launch=launch,
     shell:
-        "{resources.mpi} python $SCRIPTS/select_data.py label --items {params.share:q}"
+        "{params.launch} python $SCRIPTS/select_data.py label --items {params.share:q}"
         " --chosen {input.chosen:q} --output {output:q} 2> {log:q}"
 
 

@@ -20,6 +20,8 @@ rule train_inputs:
         estimate="train/estimate.json",
     log:
         "logs/train/inputs.log",
+    resources:
+        mpi="",
     params:
         plan=lookup(dpath="train", within=JOBS.leaves),
     shell:
@@ -47,8 +49,9 @@ rule fit:
         start=lookup(dpath="train/start", within=JOBS.plan, default=None),
         effort=lookup(dpath="train/effort", within=JOBS.plan, default=None),
         seed=lookup(dpath="train/seed", within=JOBS.plan, default=None),
+        launch=launch,
     shell:
-        "python $SCRIPTS/train.py fit --launcher '{resources.mpi} -n {resources.tasks}'"
+        "python $SCRIPTS/train.py fit --launcher {params.launch:q}"
         " --data {input.data:q} --parent '{input.parent}' --start {params.start}"
         " --effort {params.effort} --seed {params.seed} --estimate {input.estimate:q}"
         " --output {output:q} 2> {log:q}"
@@ -65,6 +68,8 @@ rule train:
         "train/result.yaml",
     log:
         "logs/train/result.log",
+    resources:
+        mpi="",
     params:
         plan=lookup(dpath="train", within=JOBS.leaves),
         iteration=lookup(dpath="iteration", within=JOBS.plan, default=None),

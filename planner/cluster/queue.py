@@ -1,0 +1,76 @@
+"""One bounded question to SLURM at a time, and its answer as records."""
+
+import os
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+PATIENCE = 60.0  # seconds that one command may take
+LIVING = {"PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "REQUEUED"}
+LIVING |= {"REQUEUE_HOLD", "REQUEUE_FED", "RESIZING", "SIGNALING", "STAGE_OUT", "SPECIAL_EXIT"}
+# what `squeue` gives as the reason of a job that waits for nothing that will ever come
+HOPELESS = re.compile(
+    r"PartitionNodeLimit|PartitionTimeLimit|PartitionConfig|BadConstraints|AccountNotAllowed"
+    r"|Invalid(Account|QOS)|DependencyNeverSatisfied|JobHoldMaxRequeue|launch failed requeued held"
+    r"|(Assoc|QOS)Max\w*PerJob\w*|MaxMemPerLimit|ReservationDeleted"
+)
+FIELDS = ("%i", "%T", "%N", "%Z", "%j", "%k", "%r")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One job as SLURM sees it."""
+
+    id: str
+    state: str
+    nodes: str
+    folder: str
+    name: str
+    comment: str
+    reason: str
+
+    @property
+    def living(self) -> bool:
+        """Whether it runs, waits, or will be run again by SLURM itself."""
+        return self.state in LIVING
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether it waits for what will not come, whatever else happens on the cluster."""
+        return self.state == "PENDING" and HOPELESS.fullmatch(self.reason) is not None
+
+
+def queue(folder: Path) -> list[Entry] | None:
+    """This user's jobs from `folder`, ended ones too while SLURM remembers; None: no answer."""
+    answer = ask("squeue", "--me", "--states=all", "--noheader", "--format", "|".join(FIELDS))
+    if answer is None:
+        return None
+    rows = [line.strip().split("|", len(FIELDS) - 1) for line in answer.splitlines()]
+    entries = [Entry(*row) for row in rows if len(row) == len(FIELDS)]
+    return [e for e in entries if os.path.realpath(e.folder) == os.path.realpath(folder)]
+
+
+def ended(ids: list[str]) -> dict[str, str]:
+    """State by job of those the accounting knows; empty when it does not answer."""
+    answer = ask("sacct", "-X", "-n", "-P", "-D", "-j", ",".join(ids), "-o", "JobIDRaw,State")
+    rows = [line.split("|") for line in (answer or "").splitlines()]
+    return {row[0]: row[1].partition(" ")[0] for row in rows if len(row) == 2}  # last one counts
+
+
+def cancel(ids: list[str]) -> None:
+    """Cancel jobs; those that are gone already are no fault."""
+    if ids:
+        ask("scancel", "--quiet", *ids)
+
+
+def ask(*words: str) -> str | None:
+    """Output of one SLURM command, None when it fails or does not answer in time."""
+    try:
+        done = subprocess.run(
+            words, capture_output=True, text=True, check=False, timeout=PATIENCE,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
