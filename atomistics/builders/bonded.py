@@ -1,0 +1,94 @@
+"""Molecules and molecular ions inside crystals: finite groups of bound non-metals."""
+
+from collections import deque
+
+import numpy as np
+from ase import Atoms
+from ase.data import covalent_radii
+from ase.neighborlist import neighbor_list
+
+NONMETALS = (1, 5, 6, 7, 8, 9, 14, 15, 16, 17, 33, 34, 35, 52, 53)  # H, B to F, Si to Cl, As to Br,
+# Te, I: what forms molecules and molecular ions
+BOND = 1.2  # of the sum of the covalent radii
+
+
+def bonds(atoms: Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Covalent bonds i, j, image shift (P, 3) and length (P,) Å between non-metals, both ways."""
+    bound = np.isin(atoms.numbers, NONMETALS)
+    i, j, shift, length = neighbor_list(
+        "ijSd", atoms, (BOND * covalent_radii[atoms.numbers]).tolist()
+    )
+    keep = bound[i] & bound[j]
+    return i[keep], j[keep], shift[keep], length[keep]
+
+
+def molecules(atoms: Atoms) -> np.ndarray:
+    """Number (N,) of the molecule or molecular ion each atom is in; -1: none, or an endless net.
+
+    A group is endless when a path of bonds leads from an atom to its own image (graphite, SiO2).
+    """
+    number = np.full(len(atoms), -1)
+    for following, group in enumerate(_finite_groups(atoms)):
+        number[list(group)] = following
+    return number
+
+
+def whole(atoms: Atoms) -> Atoms:
+    """A copy with the array `molecule`, atoms of each molecule in one image; others wrapped."""
+    copy = atoms.copy()
+    copy.wrap()
+    copy.arrays["molecule"] = molecules(copy)
+    for group in _finite_groups(copy):
+        copy.positions[list(group)] += np.array(list(group.values())) @ copy.cell.array
+    return copy
+
+
+def _finite_groups(atoms: Atoms) -> list[dict[int, np.ndarray]]:
+    """Of each molecule its atoms, each with the image (3,) that makes it whole."""
+    i, j, shift, _ = bonds(atoms)
+    neighbours: dict[int, list[tuple[int, np.ndarray]]] = {}
+    for one, other, image in zip(i, j, shift, strict=True):
+        neighbours.setdefault(int(one), []).append((int(other), image))
+    groups, seen = [], set()
+    for start in sorted(neighbours):
+        if start not in seen:
+            found, finite = _group(start, neighbours)
+            seen.update(found)
+            groups += [found] if finite else []
+    return groups
+
+
+def _group(
+    start: int, neighbours: dict[int, list[tuple[int, np.ndarray]]]
+) -> tuple[dict[int, np.ndarray], bool]:
+    image = {start: np.zeros(3, int)}
+    waiting, finite = deque([start]), True
+    while waiting:
+        here = waiting.popleft()
+        for other, shift in neighbours[here]:
+            there = image[here] + shift
+            if other not in image:
+                image[other] = there
+                waiting.append(other)
+            elif (image[other] != there).any():
+                finite = False
+    return image, finite
+
+
+def formulas(atoms: Atoms, number: np.ndarray) -> list[str]:
+    """Formula of each molecule, sorted."""
+    groups = [np.flatnonzero(number == n) for n in range(number.max(initial=-1) + 1)]
+    return sorted(atoms[group].get_chemical_formula() for group in groups)
+
+
+def longest_bonds(atoms: Atoms, in_molecules: bool) -> dict[tuple[str, str], float]:
+    """Longest bond (Å, a little more) of each pair of elements, of molecules alone or of all."""
+    number = molecules(atoms)
+    i, j, _, length = bonds(atoms)
+    longest: dict[tuple[str, str], float] = {}
+    for one, other, distance in zip(i, j, length, strict=True):
+        if number[one] >= 0 or not in_molecules:
+            first, second = sorted((str(atoms.symbols[one]), str(atoms.symbols[other])))
+            found = longest.get((first, second), 0.0)
+            longest[first, second] = max(found, float(distance) + 0.02)
+    return longest

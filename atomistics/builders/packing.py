@@ -1,0 +1,163 @@
+"""Molecules packed into a cell: Packmol where the cell is a box, random insertion where not."""
+
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from scipy.spatial.transform import Rotation
+
+from atomistics.builders.conformers import Template
+from atomistics.builders.contacts import Walls, push_off
+from atomistics.builders.sizing import Batch
+from atomistics.neighbours import pairs
+from planner.errors import UserError
+
+SECONDS = 60  # for Packmol; what it has by then is only a start for the push-off
+TRIALS = 60  # of each molecule's random insertion
+
+
+@dataclass(frozen=True)
+class Room:
+    """Where molecules go: cell (3, 3) Å, periodic axes, least distance Å, walls, host if any."""
+
+    cell: np.ndarray
+    least: float
+    pbc: tuple[bool, bool, bool] = (True, True, True)
+    walls: Walls = field(default_factory=Walls)
+    host: Atoms | None = None
+
+
+def box(volume: float, ratio: list[float]) -> np.ndarray:
+    """Orthorhombic cell (3, 3) of a volume (Å^3), edges in the ratio."""
+    edges = np.array(ratio, float)
+    return np.diag(edges * (volume / edges.prod()) ** (1 / 3))
+
+
+def layer(area_cell: np.ndarray, thickness: float, least: float) -> Room:
+    """Room between two planes, `thickness` Å apart, periodic along the two rows of area_cell."""
+    cell = np.array([*area_cell[:2], [0, 0, thickness]])
+    return Room(cell, least, (True, True, False), Walls(low=0.0, high=thickness))
+
+
+def pack(batch: Batch, room: Room, rng: np.random.Generator) -> Atoms:
+    """The molecules (and the host, first), no two unbound atoms nearer than `room.least` Å.
+
+    Packmol (Martinez et al., J. Comput. Chem. 30, 2157 (2009)) or random insertion gives a start;
+    the push-off of `contacts` then holds the distances under the periodic boundaries, images of
+    the same molecule included, which Packmol does not see.
+    """
+    molecules = [molecule for molecule, count in batch.molecules for _ in range(count)]
+    orthogonal = not (room.cell - np.diag(room.cell.diagonal())).any()
+    if orthogonal and room.host is None and not np.isfinite(room.walls.radius):
+        places = _packmol(batch, room, int(rng.integers(1, 2**31 - 1)))
+    else:
+        places = _inserted(molecules, room, rng)
+    host = room.host if room.host is not None else Atoms()
+    return settle(molecules, places, room, host, batch.charge)
+
+
+def settle(
+    molecules: list[Template], places: np.ndarray, room: Room, host: Atoms, charge: int
+) -> Atoms:
+    """The push-off of molecules at `places` (N, 3) Å; numbers them in the array `molecule`."""
+    sizes = [len(molecule.atoms) for molecule in molecules]
+    starts = len(host) + np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(int)
+    numbers = np.concatenate([host.numbers, *(m.atoms.numbers for m in molecules)]).astype(int)
+    bonds = [m.bonds + start for m, start in zip(molecules, starts, strict=True)]
+    positions = np.vstack([host.positions.reshape(-1, 3), places])
+    atoms = Atoms(numbers, positions, cell=room.cell, pbc=room.pbc)
+    fixed = np.arange(len(atoms)) < len(host)
+    atoms = push_off(
+        atoms, np.vstack([np.zeros((0, 2), int), *bonds]), room.least, room.walls, fixed
+    )
+    before = host.arrays.get("molecule", np.full(len(host), -1))
+    first = before.max(initial=-1) + 1
+    atoms.arrays["molecule"] = np.concatenate([before, first + np.repeat(range(len(sizes)), sizes)])
+    atoms.info["charge"] = charge + host.info.get("charge", 0)
+    return atoms
+
+
+def _packmol(batch: Batch, room: Room, seed: int) -> np.ndarray:
+    """Positions (N, 3) Å from Packmol: argument list, fixed file names, own folder, time limit."""
+    length = room.cell.diagonal() + np.where(room.pbc, 0, 50)
+    text = [
+        f"tolerance {room.least:.4f}", "filetype xyz", f"seed {seed}", "nloop 60",
+        "output packed.xyz",
+        "pbc 0. 0. 0. " + " ".join(f"{edge:.6f}" for edge in length),
+    ]  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="packmol-") as name:
+        folder = Path(name)
+        for number, (molecule, count) in enumerate(batch.molecules):
+            molecule.atoms.write(folder / f"{number}.xyz", format="xyz")
+            text += [f"structure {number}.xyz", f" number {count}"]
+            if not room.pbc[2]:
+                text += [" over plane 0. 0. 1. 0.", f" below plane 0. 0. 1. {room.cell[2, 2]:.6f}"]
+            text.append("end structure")
+        (folder / "packmol.inp").write_text("\n".join(text) + "\n")
+        _run(folder)
+        packed = next(
+            (folder / n for n in ("packed.xyz", "packed.xyz_FORCED") if (folder / n).is_file()),
+            None,
+        )
+        if packed is None:
+            raise UserError(
+                "packing: Packmol gave no structure; lower the density or the least distance"
+            )
+        rows = [line.split()[1:4] for line in packed.read_text().splitlines()[2:]]
+    return np.array(rows, float)
+
+
+def _run(folder: Path) -> None:
+    program = Path(sys.executable).with_name("packmol")
+    try:
+        subprocess.run(
+            [str(program) if program.is_file() else "packmol", "-i", "packmol.inp"],
+            cwd=folder, capture_output=True, timeout=SECONDS, check=False,
+        )  # fmt: skip
+    except FileNotFoundError:
+        raise UserError("packmol: not found; pip install packmol") from None
+    except subprocess.TimeoutExpired:
+        pass
+
+
+def _inserted(molecules: list[Template], room: Room, rng: np.random.Generator) -> np.ndarray:
+    """Positions (N, 3) Å: of each molecule's random places the one with most room around it."""
+    placed = Atoms(cell=room.cell, pbc=room.pbc)
+    if room.host is not None:
+        placed += room.host
+    before = len(placed)
+    for molecule in molecules:
+        best, most = np.zeros((0, 3)), -np.inf
+        for _ in range(TRIALS):
+            trial = _random_place(molecule, room, rng)
+            free = _room(placed, trial, room.least)
+            if free > most:
+                best, most = trial, free
+            if most >= room.least:
+                break
+        placed += Atoms(molecule.atoms.numbers, best)
+    return placed.positions[before:]
+
+
+def _random_place(molecule: Template, room: Room, rng: np.random.Generator) -> np.ndarray:
+    centred = molecule.atoms.positions - molecule.atoms.positions.mean(axis=0)
+    turned = Rotation.random(rng=rng).apply(centred)
+    for _ in range(1000):
+        centre = rng.random(3) @ room.cell
+        if not room.walls.outside(centre[None]).any():
+            break
+    return turned + centre
+
+
+def _room(placed: Atoms, trial: np.ndarray, least: float) -> float:
+    """Shortest distance (Å) from the trial to what is placed, images included; `least` if more."""
+    if not len(placed):
+        return least
+    both = placed + Atoms("H" * len(trial), trial)
+    found = pairs(both, least)
+    across = (found.i >= len(placed)) & (found.j < len(placed))
+    return found.distance[across].min(initial=least)

@@ -1,0 +1,73 @@
+"""What parameters refer to: user files, earlier built structures, substances."""
+
+import re
+from pathlib import Path
+
+from ase import Atoms, io
+from ase.data import atomic_numbers
+
+from atomistics.builders.conformers import Template, from_atoms, from_smiles, single
+from atomistics.structures import FORMATS
+from planner.errors import UserError
+from planner.prepare.terms import Substance
+
+BUILT = "structures"
+
+
+def user_file(reference: str, folder: Path) -> Atoms:
+    """The structure in folder/files/NAME.ext; nothing outside that folder, links included."""
+    path = folder / reference
+    if not path.resolve().is_relative_to((folder / "files").resolve()):
+        raise UserError(f"{path}: lies outside {folder / 'files'}; copy the file there")
+    return _read(path)
+
+
+def built(name: str, folder: Path) -> Atoms:
+    """An earlier built structure, with its charge and molecule numbers."""
+    return _read(folder / BUILT / f"{name}.extxyz")
+
+
+def _read(path: Path) -> Atoms:
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; put it there or correct the reference")
+    try:
+        images = io.read(path, index=":", format=FORMATS[path.suffix.lower()])
+    except Exception as error:  # ASE's readers raise whatever the malformed line led to
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: not a structure: {type(error).__name__}: {reason}") from error
+    if len(images) != 1 or not len(images[0]):
+        raise UserError(f"{path}: holds {len(images)} frames, must hold one with atoms in it")
+    found = images[0]
+    charge = found.info.get("charge", 0)
+    info = {"charge": int(charge)} if isinstance(charge, int) else {}
+    atoms = Atoms(found.numbers, found.positions, cell=found.cell, pbc=found.pbc, info=info)
+    if "molecule" in found.arrays and found.arrays["molecule"].dtype.kind == "i":
+        atoms.arrays["molecule"] = found.arrays["molecule"]
+    return atoms
+
+
+def templates(substance: Substance, seed: int, folder: Path) -> list[Template]:
+    """The molecules of one formula unit of a substance, with repetitions."""
+    if substance.smiles is not None:
+        return from_smiles(substance.smiles, seed)
+    if substance.formula is not None:
+        return [single(symbol) for symbol in elements(substance.formula)]
+    if substance.file is not None:
+        atoms = user_file(substance.file, folder)
+    else:
+        atoms = built(substance.structure or "", folder)
+    if atoms.pbc.any():
+        source = substance.file or substance.structure
+        raise UserError(f"'{source}': is periodic; a molecule's file must not be")
+    found = from_atoms(atoms)
+    return [Template(found.atoms, found.bonds, atoms.info.get("charge", 0))]
+
+
+def elements(formula: str) -> list[str]:
+    """Symbols of a formula in its order: Li2O gives Li, Li, O."""
+    symbols: list[str] = []
+    for symbol, number in re.findall(r"([A-Z][a-z]?)(\d*)", formula):
+        if symbol not in atomic_numbers or symbol == "X" or number == "0":
+            raise UserError(f"formula '{formula}': {symbol}{number} is no element; correct it")
+        symbols += [symbol] * int(number or 1)
+    return symbols
