@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,12 @@ from ase.md.nose_hoover_chain import MaskedMTKNPT
 from ase.parallel import DummyMPI
 
 from atomistics import md
-from atomistics.bias import Biased, biased
+from atomistics.bias import Biased, biased, plumed_input
 from atomistics.metered import Metered
 from atomistics.rnemd import Exchange
 from atomistics.strain import Straining, stress_of, stress_strain
 from atomistics.watchdog import Watchdog, temperature
+from planner.errors import UserError
 from planner.protocol import Metadynamics, ReverseMd, Stage, StagedProtocol, Strain
 
 SAMPLED = 5  # MD steps between two readings of temperature, stress and slabs
@@ -69,6 +71,7 @@ def run(
     A stop ends the protocol; the stage it fell into reports no property. `most` steps of every
     stage alone make a rehearsal.
     """
+    require_suitable(atoms, protocol)
     moving = atoms.copy()
     metered = Metered.of(calculator)
     moving.calc = metered
@@ -91,6 +94,20 @@ def run(
     kind, detail = record.stop or (None, "")
     calls = metered.calls - before
     return StagedOutcome(record.frames(), record.step, kind, detail, calls, reports)
+
+
+def require_suitable(atoms: Atoms, protocol: StagedProtocol) -> None:
+    """UserError where a stage cannot be done with this structure, before a call is paid."""
+    for number, stage in enumerate(protocol.stages, 1):
+        if isinstance(stage, ReverseMd):
+            Exchange(atoms, stage)
+        elif isinstance(stage, Metadynamics):
+            plumed_input(stage, atoms, protocol.timestep, Path("HILLS"))
+        npt = getattr(stage, "ensemble", None) == "npt"
+        if (npt or isinstance(stage, Strain)) and not atoms.pbc.all():
+            raise UserError(
+                f"stage {number}, {stage.stage}: needs a structure periodic in x, y and z"
+            )
 
 
 class _Course:

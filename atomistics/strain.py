@@ -7,7 +7,6 @@ from ase import Atoms, units
 from ase.md.bussi import Bussi
 
 from atomistics.md import CELL_MODULUS, COUPLING
-from planner.errors import UserError
 from planner.protocol import Strain
 
 VOIGT = {"x": 0, "y": 1, "z": 2, "yz": 3, "xz": 4, "xy": 5}
@@ -30,8 +29,6 @@ class Straining(Bussi):
 
     def along(self, stage: Strain, steps: int) -> "Straining":
         """Strain the cell as it is now by `stage.strain` in `steps` steps."""
-        if not self.atoms.pbc.all():
-            raise UserError("strain: needs a structure periodic in x, y and z")
         self._stage, self._whole = stage, steps
         self._start = self.atoms.cell.array.copy()
         self._lengths = np.ones(3)

@@ -1,9 +1,11 @@
 """What a plan costs at most, before it runs."""
 
 import math
+from collections.abc import Mapping
 
 from planner.files import Strict
 from planner.plan import ModelEval, Plan, ReferenceCalc, Sample, SelectData, SelectGroup
+from planner.protocol import ProtocolInfo
 from planner.situation import Situation
 from planner.state import State
 
@@ -20,19 +22,25 @@ class Cost(Strict):
 
 def cost(plan: Plan, situation: Situation) -> Cost:
     """Upper bounds of a plan, with the price of a reference call as it has been so far."""
-    bare = price(plan.parameters, situation.state)
+    bare = price(plan.parameters, situation.state, situation.protocols)
     seconds = bare.reference_calls * seconds_per_call(situation)
     return bare.model_copy(update={"core_seconds": seconds})
 
 
-def price(section: Strict, state: State) -> Cost:
+def price(
+    section: Strict, state: State, protocols: Mapping[str, ProtocolInfo] | None = None
+) -> Cost:
     """Upper bounds of an action's parameters."""
+    known = protocols or {}
     if isinstance(section, ReferenceCalc):
-        runs = len(section.structures)
-        calls = runs * (section.steps + 1)
-        return Cost(reference_calls=calls, md_steps=runs * section.steps, runs=runs)
+        ready = {r.structure for r in state.reference if r.status == "ok"}
+        plain = len(section.plain(ready))
+        staged = len(section.structures) if section.protocol else 0
+        steps = plain * section.steps + staged * _length(section.protocol, known)
+        runs = plain + staged
+        return Cost(reference_calls=steps + runs, md_steps=steps, runs=runs)
     if isinstance(section, Sample):
-        return _sample(section)
+        return _sample(section, known)
     if isinstance(section, SelectData):
         labels = labels_at_most(section, state)
         calls = candidates(section, state) if section.method == "error" else labels
@@ -41,10 +49,15 @@ def price(section: Strict, state: State) -> Cost:
         runs = len(section.structures)
         return Cost(
             reference_calls=runs * section.fresh_frames,
-            md_steps=runs * section.steps,
-            runs=runs,
+            md_steps=runs * (section.steps + _length(section.protocol, known)),
+            runs=2 * runs if section.protocol else runs,
         )
     return Cost()
+
+
+def _length(protocol: str | None, known: Mapping[str, ProtocolInfo]) -> int:
+    """MD steps of a protocol; none of one that a gate refuses."""
+    return known[protocol].steps if protocol in known else 0
 
 
 def seconds_per_call(situation: Situation) -> float:
@@ -57,19 +70,22 @@ def seconds_per_call(situation: Situation) -> float:
     return min(guess, seen) if seen else guess
 
 
-def _sample(section: Sample) -> Cost:
+def _sample(section: Sample, known: Mapping[str, ProtocolInfo]) -> Cost:
     runs = section.runs()
     kinds = [leaf["kind"] for leaf in runs.values()]
     md = sum(kind in ("nvt", "npt") for kind in kinds)
+    staged = [_length(str(r["protocol"]), known) for r in runs.values() if "protocol" in r]
+    steps = md * section.steps + sum(staged)
     if section.method == "model":
-        return Cost(md_steps=md * section.steps, runs=len(runs))
+        return Cost(md_steps=steps, runs=len(runs))
     frames = section.steps // section.interval + 1
+    own_frames = sum(length // section.interval + 1 for length in staged)
     scaled = kinds.count("compression") * len(section.compression)
     rattled = kinds.count("rattle") * section.rattle
     return Cost(
-        reference_calls=md * (section.steps + 1) + scaled + rattled * (section.relax_steps + 1),
-        labels=md * frames + scaled + rattled * (2 if section.relax_steps else 1),
-        md_steps=md * section.steps,
+        reference_calls=steps + md + len(staged) + scaled + rattled * (section.relax_steps + 1),
+        labels=md * frames + own_frames + scaled + rattled * (2 if section.relax_steps else 1),
+        md_steps=steps,
         runs=len(runs),
     )
 

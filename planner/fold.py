@@ -7,6 +7,7 @@ from planner.plan import Plan
 from planner.results import (
     EndResult,
     ModelEvalResult,
+    ProtocolRun,
     PruneResult,
     ReferenceCalcResult,
     Result,
@@ -82,7 +83,9 @@ def _reference_calc(state: State, _: Plan, result: ReferenceCalcResult) -> tuple
     )
     count = len(result.structures)
     note = f"reference MD of {count - failed}/{count} held-out structures"
-    return changed, _outcome(failed, count), note
+    runs = result.protocol_runs or []
+    failed += sum(run.stop is not None for run in runs)
+    return changed, _outcome(failed, count + len(runs)), note + _measured(runs)
 
 
 def _sampled(subsystem: SubsystemState, group: Any) -> dict[str, Any]:
@@ -96,7 +99,8 @@ def _sampled(subsystem: SubsystemState, group: Any) -> dict[str, Any]:
         # a job that gave no trajectory says nothing about the model
         "early_stop_fraction": group.early_stops / finished if finished > 0 else None,
         "sampled_temperature": (
-            group.temperature_high if finished > 0 else subsystem.sampled_temperature
+            # 0: nothing but protocols, whose temperatures are no rung of the curriculum
+            (group.temperature_high if finished > 0 else 0) or subsystem.sampled_temperature
         ),
         "selection": None,
     }
@@ -224,7 +228,28 @@ def _model_eval(state: State, plan: Plan, result: ModelEvalResult) -> tuple[Stat
     )
     broken = sum(s.status == "failed" for s in result.structures)
     note = f"{result.model}: passed {len(record.passed)}/{len(missed)} subsystems"
+    note += _measured(result.protocol_runs or [])
     return changed, _outcome(broken, len(result.structures)), note
+
+
+def _measured(runs: Iterable[ProtocolRun]) -> str:
+    """The properties of protocol runs in words."""
+    told = []
+    for run in runs:
+        told += [f"{run.structure}+{run.protocol}: stopped ({run.stop})"] if run.stop else []
+        for found in run.properties:
+            values = [
+                f"{value:.3g} ± {error or 0:.1g} by {who}"
+                for who, value, error in (
+                    ("model", found.model, found.model_error),
+                    ("reference", found.reference, found.reference_error),
+                )
+                if value is not None
+            ]
+            told.append(
+                f"{run.structure}: {found.name} {', '.join(values) or 'unknown'} {found.unit}"
+            )
+    return "".join(f"; {text}" for text in told)
 
 
 def _prune(state: State, _: Plan, result: PruneResult) -> tuple[State, str, str]:

@@ -11,16 +11,8 @@ from planner.cost import Cost, cost
 from planner.errors import GateError
 from planner.evidence import fault
 from planner.files import Strict
-from planner.plan import (
-    End,
-    ModelEval,
-    Plan,
-    Prune,
-    ReferenceCalc,
-    Sample,
-    SelectData,
-    Train,
-)
+from planner.plan import End, ModelEval, Plan, Prune, ReferenceCalc, Sample, SelectData, Train
+from planner.protocol_approval import findings
 from planner.situation import Situation
 from planner.verdict import open_targets
 
@@ -137,7 +129,8 @@ def _model(plan: Plan, sit: Situation) -> Iterator[Finding]:
 
 def _preconditions(plan: Plan, sit: Situation) -> Iterator[Finding]:
     section = plan.parameters
-    if isinstance(section, ReferenceCalc):
+    yield from findings(plan, sit)
+    if isinstance(section, ReferenceCalc) and not section.protocol:
         ready = {r.structure for r in sit.state.reference if r.status == "ok"}
         for name in sorted(ready & set(section.structures)):
             yield "warn", f"structures: {name} has its reference trajectory already"
@@ -233,7 +226,8 @@ def _physics(plan: Plan, sit: Situation) -> Iterator[Finding]:
                 if kelvin > highest * TEMPERATURE_MARGIN:
                     yield "deny", f"temperatures: {kelvin} K, {group.subsystem} allows {highest} K"
         moves = steps and any(g.temperatures and g.ensembles for g in section.groups)
-        if not (moves or section.compression or section.rattle):
+        staged = any(g.protocol for g in section.groups)
+        if not (moves or section.compression or section.rattle or staged):
             yield "deny", "steps, temperatures, ensembles: nothing would be sampled"
     elif isinstance(section, SelectData):
         for group in section.groups:

@@ -16,6 +16,13 @@ DatasetId = Annotated[str, StringConstraints(pattern=r"^d\d{3,4}$")]
 ModelId = Annotated[str, StringConstraints(pattern=r"^m\d{3,4}$")]
 Temperature = Annotated[int, Field(ge=1, le=10000, description="K")]
 Ensemble = Literal["nvt", "npt"]
+ProtocolName = Annotated[
+    Name | None,
+    Field(
+        description="an approved file of protocols/ to run besides; null for none",
+        exclude_if=lambda name: name is None,
+    ),
+]
 Action = Literal["reference_calc", "sample", "select_data", "train", "model_eval", "prune", "end"]
 ACTIONS: tuple[Action, ...] = (
     "reference_calc", "sample", "select_data", "train", "model_eval", "prune", "end",
@@ -34,7 +41,12 @@ class ReferenceCalc(Strict):
     ensemble: Ensemble
     steps: int = Field(ge=2, le=1_000_000, description="MD steps, one reference call each")
     interval: int = Field(ge=1, le=100_000, description="MD steps between kept snapshots")
+    protocol: ProtocolName = None
     seed: Seed
+
+    def plain(self, ready: set[str]) -> list[str]:
+        """Structures that need plain MD; beside a protocol, not those which have it already."""
+        return [name for name in self.structures if not (self.protocol and name in ready)]
 
 
 class SampleGroup(Strict):
@@ -44,6 +56,7 @@ class SampleGroup(Strict):
     structures: list[Name] = Field(min_length=1)
     temperatures: list[Temperature] = Field(max_length=20)
     ensembles: list[Ensemble] = Field(max_length=2)
+    protocol: ProtocolName = None
 
 
 class Sample(Strict):
@@ -91,6 +104,10 @@ class Sample(Strict):
                     }  # fmt: skip
                 if self.rattle:
                     table[f"{structure}-rattle"] = {**leaf, "kind": "rattle", "temperature": 0}
+                if group.protocol:
+                    table[f"{structure}+{group.protocol}"] = {
+                        **leaf, "kind": "protocol", "protocol": group.protocol, "temperature": 0,
+                    }  # fmt: skip
         return table
 
 
@@ -155,6 +172,7 @@ class ModelEval(Strict):
         le=1000,
         description="snapshots of the model's own MD, each checked by a reference call",
     )
+    protocol: ProtocolName = None
     seed: Seed
 
 

@@ -269,6 +269,16 @@ class StagedProtocol(Strict):
         return int(max(kelvin for s in self.stages for _, kelvin in s.knots(self.timestep)))
 
 
+class ProtocolInfo(Strict):
+    """What gates and costs need of a protocol; `fault` says why it may not be used."""
+
+    name: str
+    steps: int = 0
+    highest: int = 0
+    stages: list[str] = Field(default=[])
+    fault: str = ""
+
+
 def protocol_name(path: Path) -> str:
     """The name a plan calls the file by."""
 

@@ -17,6 +17,7 @@ from planner.llm.consult import Reply, Speak, consult
 from planner.llm.requests import Request
 from planner.plan import Plan
 from planner.policy import rules
+from planner.protocol_approval import known
 from planner.situation import Situation
 
 
@@ -70,6 +71,7 @@ def _situation(campaign: Campaign, number: int, data: dict[str, Any]) -> Situati
         structures=campaign.structures,
         core_seconds=float(data.get("core_seconds", 0.0)),
         state_sha256=campaign.state_sha256(number - 1),
+        protocols=known(campaign.folder),
     )
 
 

@@ -40,10 +40,33 @@ class ReferenceRange(Strict):
     min_distance: float | None = Field(default=None, description="Å")
 
 
+class Property(Strict):
+    """What a stage of a protocol measured, by model and reference, with standard errors."""
+
+    name: str = Field(pattern=r"^[a-z_]{1,40}$")
+    unit: Literal["GPa", "W/m/K", "mPa s"]
+    model: float | None = None
+    model_error: float | None = None
+    reference: float | None = None
+    reference_error: float | None = None
+
+
+class ProtocolRun(Strict):
+    """One run of a protocol; only runs of the very same file are compared."""
+
+    structure: Name
+    protocol: Name
+    protocol_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    steps: int = Field(default=0, description="MD steps done")
+    stop: str | None = Field(default=None, description="class of an early stop or failure")
+    properties: list[Property] = Field(default=[])
+
+
 class ReferenceCalcResult(Strict):
     """reference_calc/result.yaml."""
 
     structures: list[ReferenceRange]
+    protocol_runs: list[ProtocolRun] | None = Field(default=None, description="if the plan had one")
     reference_calls: int
     md_steps: int
 
@@ -163,6 +186,7 @@ class ModelEvalResult(Strict):
 
     model: ModelId
     structures: list[EvaluatedStructure]
+    protocol_runs: list[ProtocolRun] | None = Field(default=None, description="if the plan had one")
     reference_calls: int
     md_steps: int
 

@@ -8,6 +8,7 @@ from planner.files import Strict, write_text
 from planner.plan import Plan
 from planner.prepare.material import Answers
 from planner.prepare.structure_plan import StructurePlan
+from planner.protocol import StagedProtocol
 from planner.state import State
 
 SCHEMAS: dict[str, type[Strict]] = {
@@ -17,6 +18,7 @@ SCHEMAS: dict[str, type[Strict]] = {
     "task": Task,
     "answers": Answers,
     "structure_plan": StructurePlan,
+    "protocol": StagedProtocol,
 }
 
 

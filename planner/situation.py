@@ -1,13 +1,14 @@
 """What a decision is taken from: state, task, configuration, structures, cost so far."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from pydantic import Field
 
 from planner.config import Config, Task
 from planner.files import Strict
 from planner.plan import Name
+from planner.protocol import ProtocolInfo
 from planner.results import EvaluatedStructure, SampleGroupResult
 from planner.state import DatasetRecord, ModelRecord, SampleRecord, State, SubsystemState
 
@@ -31,6 +32,7 @@ class Situation:
     structures: Sequence[StructureInfo]
     core_seconds: float
     state_sha256: str
+    protocols: Mapping[str, ProtocolInfo] = field(default_factory=dict)
 
     @property
     def iteration(self) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from atomistics import dataset, md
+from atomistics import dataset, md, procedure, stages
 from atomistics.comparison import Comparison, compare
 from atomistics.job import Job, billed, entry, items_of, previous_state, trajectory
 from atomistics.metered import LabelFailedError, Metered
@@ -19,7 +19,9 @@ from atomistics.spread import Cost, spread
 from atomistics.watchdog import Watchdog
 from mtp.potential import Potential, read_potential
 from planner.files import write_record, write_text
+from planner.protocol_approval import Approved
 from planner.results import EvaluatedStructure, ModelEvalResult
+from planner.state import State
 
 WORK = Path("model_eval")
 RUNS = WORK / "runs"
@@ -30,11 +32,17 @@ def run(arguments: argparse.Namespace) -> None:
     job, items = Job(), json.loads(arguments.items)
     state = previous_state(job, arguments.state)
     # read before any is run: a bad file is for the user to mend, no failure of the model
-    start = {name: job.atoms(name) for name in items}
-    references = {name: dataset.read(trajectory(state, name)) for name in items}
+    start = {name: job.atoms(item["structure"]) for name, item in items.items()}
+    protocols = procedure.loaded(job, items)
+    plain = [name for name, item in items.items() if "protocol" not in item]
+    references = {name: dataset.read(trajectory(state, name)) for name in plain}
     potential = read_potential(arguments.model)
 
     def one(name: str, target: Path) -> Cost:
+        if approved := protocols.get(items[name].get("protocol")):
+            start[name].calc = job.model(potential)
+            leaf = {**items[name], "interval": arguments.interval}
+            return staged(job, start[name], approved, state, (leaf, target))
         atoms, reference, calculator = start[name], references[name], job.model(potential)
         atoms.calc = calculator
         # what samples stop at for a label is no end of a simulation; how far it went is reported
@@ -68,6 +76,25 @@ def run(arguments: argparse.Namespace) -> None:
         return Cost(reference_calls=metered.calls, md_steps=twin.steps + outcome.steps)
 
     spread(items, one, RUNS, ".h5", arguments.output)
+
+
+def staged(
+    job: Job, atoms: Atoms, approved: Approved, state: State, item: tuple[dict[str, Any], Path]
+) -> Cost:
+    """The protocol with the model, beside what the reference measured, where it ran it."""
+    leaf, target = item
+    atoms.info |= {"source": leaf["structure"]}
+    watch = procedure.watchdog(job, atoms, approved.protocol, state)
+    watch = Watchdog(replace(watch.limits, grade=job.config.model_eval.grade))
+    outcome = stages.run(
+        atoms, atoms.calc, approved.protocol, leaf["interval"], leaf["seed"], watch
+    )
+    report = procedure.summary(leaf["structure"], approved, outcome)
+    report["compared"] = procedure.of_reference(state, leaf["structure"], approved)
+    name = f"{leaf['structure']}+{approved.name}"
+    write_text(RUNS / f"{name}.report.json", json.dumps(report) + "\n")
+    dataset.write(target, outcome.frames)
+    return Cost(md_steps=outcome.steps)
 
 
 def matched(reference: list[Atoms]) -> md.Protocol:
@@ -149,8 +176,8 @@ def _mae(prefix: str, found: list) -> dict[str, float]:
 
 def collect(arguments: argparse.Namespace) -> None:
     """Numbers per structure; one whose job gave nothing is `failed` with its class."""
-    job, rows = Job(), []
-    for name in items_of(arguments.packs):
+    job, rows, names = Job(), [], items_of(arguments.packs)
+    for name in (n for n in names if "+" not in n):
         if (RUNS / f"{name}.h5").is_file():
             report = json.loads((RUNS / f"{name}.report.json").read_text())
             rows.append(EvaluatedStructure.model_validate(report))
@@ -170,6 +197,7 @@ def collect(arguments: argparse.Namespace) -> None:
     result = ModelEvalResult(
         model=arguments.model,
         structures=rows,
+        protocol_runs=procedure.table(RUNS, names, "model"),
         reference_calls=sum(c["reference_calls"] for c in costs),
         md_steps=sum(c["md_steps"] for c in costs),
     )

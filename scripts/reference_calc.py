@@ -5,12 +5,16 @@ import json
 from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
-from atomistics import dataset, md
+from ase import Atoms
+
+from atomistics import dataset, md, procedure, stages
 from atomistics.job import Job, entry, items_of
 from atomistics.observables import density, min_distance
 from atomistics.spread import Cost, spread
-from planner.files import write_record
+from planner.files import write_record, write_text
+from planner.protocol_approval import Approved
 from planner.results import Range, ReferenceCalcResult, ReferenceRange
 
 RUNS = Path("reference_calc/runs")
@@ -21,7 +25,13 @@ def run(arguments: argparse.Namespace) -> None:
     job = Job()
     items = json.loads(arguments.items)
     # read before any is run: a bad file is for the user to mend, no failure of its MD
-    start = {name: job.atoms(name) for name in items}
+    start = {name: job.atoms(item["structure"]) for name, item in items.items()}
+    protocols = procedure.loaded(job, items)
+
+    def one(name: str, target: Path) -> Cost:
+        if approved := protocols.get(items[name].get("protocol")):
+            return staged(job, start[name], approved, arguments.interval, (items[name], target))
+        return trajectory(name, target)
 
     def trajectory(name: str, target: Path) -> Cost:
         atoms = start[name]
@@ -43,7 +53,21 @@ def run(arguments: argparse.Namespace) -> None:
         dataset.write(target, outcome.frames)
         return Cost(**paid)
 
-    spread(items, trajectory, RUNS, ".h5", arguments.output)
+    spread(items, one, RUNS, ".h5", arguments.output)
+
+
+def staged(
+    job: Job, atoms: Atoms, approved: Approved, interval: int, item: tuple[dict[str, Any], Path]
+) -> Cost:
+    """One run of a protocol; a stop of its own is reported, not a failure of the yardstick."""
+    leaf, target = item
+    atoms.info |= {"source": leaf["structure"]}
+    outcome = stages.run(atoms, job.reference(), approved.protocol, interval, leaf["seed"])
+    report = procedure.summary(leaf["structure"], approved, outcome)
+    name = f"{leaf['structure']}+{approved.name}"
+    write_text(RUNS / f"{name}.report.json", json.dumps(report) + "\n")
+    dataset.write(target, outcome.frames)
+    return Cost(reference_calls=outcome.reference_calls, md_steps=outcome.steps)
 
 
 def ranges(name: str, temperature: int, job: Job) -> ReferenceRange:
@@ -84,7 +108,8 @@ def collect(arguments: argparse.Namespace) -> None:
     names = items_of(arguments.packs)
     costs = [json.loads(p.read_text()) for p in sorted(RUNS.glob("*.cost.json"))]
     result = ReferenceCalcResult(
-        structures=[ranges(name, arguments.temperature, job) for name in names],
+        structures=[ranges(n, arguments.temperature, job) for n in names if "+" not in n],
+        protocol_runs=procedure.table(RUNS, names, "reference"),
         reference_calls=sum(c["reference_calls"] for c in costs),
         md_steps=sum(c["md_steps"] for c in costs),
     )

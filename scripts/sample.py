@@ -8,7 +8,7 @@ from typing import Any
 
 from ase import Atoms
 
-from atomistics import dataset, md, series
+from atomistics import dataset, md, procedure, series, stages
 from atomistics.job import Job, billed, entry, items_of, previous_state
 from atomistics.metered import LabelFailedError, Metered
 from atomistics.reference import label
@@ -16,6 +16,7 @@ from atomistics.spread import Cost, spread
 from atomistics.watchdog import Watchdog
 from mtp.potential import read_potential
 from planner.files import write_record, write_text
+from planner.protocol_approval import Approved
 from planner.results import Count, SampleGroupResult, SampleResult
 from planner.state import State
 
@@ -29,6 +30,7 @@ def run(arguments: argparse.Namespace) -> None:
     model = arguments.method == "model"
     # read before any is run: a bad file is for the user to mend, no failure of its MD
     start = {name: job.atoms(item["structure"]) for name, item in items.items()}
+    protocols = procedure.loaded(job, items)
     reference = None if model else job.reference()
     potential = read_potential(arguments.model) if model else None
 
@@ -39,7 +41,10 @@ def run(arguments: argparse.Namespace) -> None:
         atoms.info |= {"source": name, "temperature": item["temperature"]}
         atoms.calc = metered
         with nullcontext() if model else billed(metered):
-            outcome = _made(job, item, atoms, arguments, state)
+            if item["kind"] == "protocol":
+                outcome = _staged(job, item, atoms, protocols[item["protocol"]], arguments, state)
+            else:
+                outcome = _made(job, item, atoms, arguments, state)
         report = {
             **{key: item[key] for key in ("subsystem", "kind", "temperature")},
             "stop": outcome.stop,
@@ -50,6 +55,9 @@ def run(arguments: argparse.Namespace) -> None:
             if model
             else None,
         }
+        if isinstance(outcome, stages.StagedOutcome):
+            approved = protocols[item["protocol"]]
+            report |= procedure.summary(item["structure"], approved, outcome)
         dataset.write(target, outcome.frames)
         write_text(RUNS / f"{name}.report.json", json.dumps(report) + "\n")
         return Cost(reference_calls=0 if model else metered.calls, md_steps=outcome.steps)
@@ -79,6 +87,18 @@ def _made(
     )
     watchdog = Watchdog(job.limits(atoms, item["temperature"], state))
     return md.run(atoms, atoms.calc, protocol, watchdog)
+
+
+def _staged(
+    job: Job,
+    item: dict[str, Any],
+    atoms: Atoms,
+    approved: Approved,
+    arguments: argparse.Namespace,
+    state: State,
+) -> stages.StagedOutcome:
+    watch = procedure.watchdog(job, atoms, approved.protocol, state)
+    return stages.run(atoms, atoms.calc, approved.protocol, arguments.interval, item["seed"], watch)
 
 
 def _compressed(atoms: Atoms, factors: list[float]) -> md.Outcome:

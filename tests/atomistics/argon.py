@@ -31,8 +31,7 @@ class LennardJones(Calculator):
         if (
             moved
             or np.abs(positions - self._at).max() > self.skin / 3.5
-            or "cell" in system_changes
-            and not np.array_equal(lengths, self._lengths)
+            or ("cell" in system_changes and not np.array_equal(lengths, self._lengths))
         ):
             self._at, self._lengths = positions.copy(), lengths
             i, j = np.triu_indices(len(atoms), 1)
