@@ -7,6 +7,7 @@ writes  {folder}/{item}{suffix}       the result, by the caller's `work`
 
 import json
 import os
+import socket
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -52,6 +53,8 @@ def spread(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         pending = [name for name in sorted(items) if not _path(folder, name, ".cost.json").exists()]
+        if rank == 0:
+            _clear(folder, pending)
         if comm:
             pending = comm.bcast(pending)
         for name in shares({n: float(items[n].get("size", 1)) for n in pending}, size)[rank]:
@@ -109,8 +112,8 @@ def core_seconds() -> float:
 
 def _one(name: str, work: Callable[[str, Path], Cost], folder: Path, suffix: str) -> None:
     before = core_seconds()
-    partial = folder / f".{name}.partial{suffix}"
-    partial.unlink(missing_ok=True)
+    # a copy of this job may still be at work on a node that SLURM has given up
+    partial = folder / f".{name}.partial-{socket.gethostname()}-{os.getpid()}{suffix}"
     try:
         cost = work(name, partial)
         partial.replace(_path(folder, name, suffix))
@@ -125,6 +128,13 @@ def _one(name: str, work: Callable[[str, Path], Cost], folder: Path, suffix: str
         write_text(_path(folder, name, ".failed.json"), json.dumps(record) + "\n")
     spent = asdict(cost) | {"core_seconds": round(core_seconds() - before, 3)}
     write_text(_path(folder, name, ".cost.json"), json.dumps(spent) + "\n")
+
+
+def _clear(folder: Path, pending: list[str]) -> None:
+    """Take away what killed jobs had begun of the pending items; a copy of one ends by it."""
+    for path in folder.glob(".*.partial*"):
+        if path.name[1:].partition(".partial")[0] in pending:
+            path.unlink(missing_ok=True)
 
 
 def _path(folder: Path, name: str, suffix: str) -> Path:

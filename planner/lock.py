@@ -77,11 +77,16 @@ def _take_over(path: Path) -> None:
 
 
 def _stop_orphans(lock: Path) -> None:
-    """End what a killed planner left running: items on disk are kept, the rest starts again."""
+    """End what a killed planner left running: items on disk are kept, the rest starts again.
+
+    SLURM's jobs are not among it: they live on, and the next Snakemake takes them over.
+    """
     left = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            if process.environ().get(MARK) == str(lock) and process.pid != os.getpid():
+            known = process.environ()
+            ours = known.get("SLURM_JOB_ID") == os.environ.get("SLURM_JOB_ID")
+            if known.get(MARK) == str(lock) and ours and process.pid != os.getpid():
                 process.kill()
                 left.append(process)
     psutil.wait_procs(left, timeout=10)

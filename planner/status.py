@@ -1,6 +1,7 @@
 """`planner status`: where the campaign stands, from files only."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 from planner.campaign import Campaign
@@ -23,12 +24,36 @@ def status(campaign: Campaign) -> dict[str, Any]:
             "action": plan.action,
             "reason": plan.reason,
             "packs_done": len(list(folder.glob(f"{plan.action}/packs/*.json"))),
+            "progress": _written(folder / "progress.json"),
+            "queue": _written(folder / "queue.json"),
         },
         "spent": {**state.spent.model_dump(), "core_hours": campaign.core_seconds() / 3600},
         "limits": limits.model_dump(),
         "subsystems": [s.model_dump() for s in state.subsystems],
         "history": [entry.model_dump() for entry in state.history],
     }
+
+
+def _written(path: Path) -> dict[str, Any] | None:
+    """What the run has left here of its progress; None before it did."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _under_way(plan: dict[str, Any]) -> list[str]:
+    """Lines on progress and queue, each with the time it was seen."""
+    lines = []
+    if seen := plan["progress"]:
+        left = f"about {seen['seconds_left'] / 60:.1f} min left"
+        lines.append(f"      {seen['done']}/{seen['jobs']} jobs done, {left} at {seen['at']}")
+    if seen := plan["queue"]:
+        states = ", ".join(f"{n} {state.lower()}" for state, n in seen["states"].items())
+        why = ", ".join(f"{reason} ({n})" for reason, n in seen["waiting_for"].items())
+        waiting = f"; waiting for {why}" if why else ""
+        lines.append(f"      queue: {states or 'empty'}{waiting} at {seen['at']}")
+    return lines
 
 
 def render(seen: dict[str, Any]) -> str:
@@ -63,6 +88,7 @@ def render(seen: dict[str, Any]) -> str:
     if seen["pending"]:
         plan = seen["pending"]
         lines.append(f"  {plan['iteration']:>3} {plan['action']:<15}waiting  {plan['reason']}")
+        lines += _under_way(plan)
     return "\n".join(lines)
 
 

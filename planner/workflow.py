@@ -18,6 +18,8 @@ from planner.gates import require
 from planner.plan import ACTIONS, ModelEval, Plan, ReferenceCalc
 from planner.state import State
 
+LONGEST = 50_000  # characters of one argument of a command line; Linux refuses 131,072
+
 
 @dataclass(frozen=True)
 class Jobs:
@@ -133,7 +135,8 @@ def _share(plan: Plan, config: Config) -> int:
 
 def _packed(table: dict[str, dict[str, object]], size: int) -> dict[str, str]:
     names = list(table)
-    count = math.ceil(len(names) / size)
+    length = sum(len(json.dumps({name: leaf})) for name, leaf in table.items())
+    count = max(math.ceil(len(names) / size), math.ceil(length / LONGEST))
     shares = [names[i::count] for i in range(count)]
     return {
         f"{i + 1:04d}": json.dumps({name: table[name] for name in share}, sort_keys=True)
