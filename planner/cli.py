@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from planner import __version__
+from planner import __version__, protocol_command
 from planner.errors import GateError, UserError
 
 
@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     command("doctor", "probe the server of the planner LLM (costs a few tokens)")
     run = command("run", "next, audit and snakemake until the campaign ends")
     run.add_argument("--profile", help="Snakemake profile, e.g. slurm")
+    protocol_command.add(commands)
     schema = commands.add_parser("schema", help="write the JSON schemas of plan, state, ...")
     schema.add_argument("folder", type=Path)
     return parser
@@ -184,6 +185,7 @@ _COMMANDS = {
     "doctor": _doctor,
     "status": _status,
     "run": _run,
+    "protocol": protocol_command.run,
     "schema": _schema,
 }
 

@@ -50,6 +50,9 @@ def create(source: str, folder: Path) -> Campaign:
                 f"{origin}/structures: no such folder; put structures and index.yaml there"
             )
         shutil.copytree(origin / "structures", partial / "structures")
+        for path in sorted(origin.glob("protocols/*.yaml")):  # to be approved anew
+            (partial / "protocols").mkdir(exist_ok=True)
+            shutil.copy(path, partial / "protocols")
         shutil.copytree(TOOLKIT / "profiles/default", partial / "profiles/default")
         shutil.copytree(TOOLKIT / "profiles/slurm", partial / "slurm")
         write_text(partial / "Snakefile", SNAKEFILE)
