@@ -51,6 +51,11 @@ class Biased(GetPropertiesMixin):
         return self.plain.results
 
     @property
+    def implemented_properties(self) -> list[str]:
+        """What the calculator itself can find."""
+        return self.plain.implemented_properties
+
+    @property
     def bias(self) -> float:
         """Bias potential of the last geometry, eV."""
         return float(self.whole.results["energy"] - self.plain.results["energy"])

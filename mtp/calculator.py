@@ -17,6 +17,7 @@ from mtp.potential import Potential, read_potential
 from mtp.selection import Selection
 
 SKIN = 0.5
+IDENTITY = np.eye(3)
 
 
 class MTP(Calculator):
@@ -24,13 +25,14 @@ class MTP(Calculator):
 
     `species[t]` is the element of type t. Results in ASE's units: eV, eV/angstrom, stress
     eV/angstrom^3 = -PlusStress / volume (three periodic directions only). With `grades=True` (an
-    `.almtp` with an active set): results["grades"] (N,) in neighbourhood mode, and
-    results["max_grade"]. Number and kinds of atoms may change between calls.
+    `.almtp` with an active set): "grades" (N,) in neighbourhood mode, and "max_grade", found when
+    `get_property` asks for them, or by `calculate(atoms)`, which finds everything. Number and kinds
+    of atoms may change between calls.
     `skin` (angstrom): how far beyond the cutoff the kept neighbour list reaches.
     """
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "energies"]
-    implemented_properties += ["stress", "grades", "max_grade"]
+    implemented_properties += ["stress"]
 
     def __init__(
         self,
@@ -53,34 +55,55 @@ class MTP(Calculator):
         self.species = list(species)
         self.engine = Engine(self.potential)
         self.selection = Selection.stored(self.potential, name) if grades else None
+        if self.selection:
+            per_atom = ["grades"] if self.selection.weights.site else []
+            self.implemented_properties = [*self.implemented_properties, "max_grade", *per_atom]
         self.list = VerletList(self.potential.max_dist, skin)
         self._types = np.full(len(chemical_symbols), -1)
         self._types[[atomic_numbers[symbol] for symbol in species]] = np.arange(len(species))
 
+    @property
+    def atoms(self) -> Atoms | None:
+        """What the results belong to, without momenta; made when asked, a copy costs an MD step."""
+        return self._now and self._now.to_atoms(self.species)
+
+    @atoms.setter
+    def atoms(self, given: Atoms | None) -> None:
+        self._now = given and self._seen(given)
+
     def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:  # noqa: ARG002
         """What changed since the last call, compared exactly; ASE's own check costs an MD step."""
-        if self.atoms is None:
+        if self._now is None:
             return list(all_changes)
-        old, new = _state(self.atoms), _state(atoms)
-        return [name for name in old if not np.array_equal(old[name], new[name])]
+        now = self._now
+        pairs = {
+            "cell": (now.cell, atoms.cell.array),
+            "pbc": (now.pbc, atoms.pbc),
+            "positions": (now.positions, atoms.positions),
+            "numbers": (now.types, self._types[atoms.numbers]),
+        }
+        return [name for name, pair in pairs.items() if not np.array_equal(*pair)]
 
     def calculate(
         self,
         atoms: Atoms | None = None,
-        properties: Sequence[str] = ("energy",),  # noqa: ARG002
-        system_changes: Sequence[str] = all_changes,  # noqa: ARG002
+        properties: Sequence[str] = (),
+        system_changes: Sequence[str] = all_changes,
     ) -> None:
         """Evaluate; the neighbour list is rebuilt only when an atom left its skin."""
-        if atoms is not None:
-            self.atoms = atoms.copy()
-        now = Configuration(
-            cell=self.atoms.cell.array,
-            types=self._types_of(self.atoms),
-            positions=self.atoms.positions,
-            pbc=self.atoms.pbc,
-        )
-        near = self.list.follow(now)
-        found: Evaluation = self.engine.evaluate(near)[0]
+        if system_changes or not self.results:
+            if atoms is not None:
+                self.atoms = atoms
+            self._evaluate(self._now)
+        asked = properties or self.implemented_properties
+        if self.selection and ("grades" in asked or "max_grade" in asked):
+            graded = self.selection.grade_neighbours([self._now], self.list.near)[0]
+            self.results["max_grade"] = graded.grade
+            if graded.grades is not None:
+                self.results["grades"] = graded.grades
+
+    def _evaluate(self, now: Configuration) -> None:
+        found: Evaluation = self.engine.evaluate(self.list.follow(now))[0]
         self.results = {
             "energy": found.energy,
             "free_energy": found.energy,
@@ -89,20 +112,15 @@ class MTP(Calculator):
         }
         if (volume := now.volume) > 0:
             self.results["stress"] = -found.stress / volume
-        if self.selection is not None:
-            graded = self.selection.grade_neighbours([now], near)[0]
-            self.results["max_grade"] = graded.grade
-            if graded.grades is not None:
-                self.results["grades"] = graded.grades
 
-    def _types_of(self, atoms: Atoms) -> NDArray[np.int64]:
+    def _seen(self, atoms: Atoms) -> Configuration:
         types = self._types[atoms.numbers]
-        return types if (types >= 0).all() else types_of(atoms, self.species)
-
-
-def _state(atoms: Atoms) -> dict[str, NDArray]:
-    arrays = {"cell": atoms.cell.array, "pbc": atoms.pbc}
-    return arrays | {name: atoms.arrays[name] for name in ("positions", "numbers")}
+        return Configuration(
+            cell=atoms.cell.array.copy(),
+            types=types if types.min(initial=0) >= 0 else types_of(atoms, self.species),
+            positions=atoms.positions.copy(),
+            pbc=atoms.pbc.copy(),
+        )
 
 
 class VerletList:
@@ -121,32 +139,30 @@ class VerletList:
         self._last: Configuration | None = None
 
     def follow(self, now: Configuration) -> Neighbours:
-        """The list for these positions: moved along where that is safe, else built anew."""
+        """The list for these positions, which it keeps: moved along where safe, else built anew."""
         if self._holds(now):
             strain, displacement = _motion(self._last, now)
             self.near.kernel.move(strain, displacement)
         else:
             self.near = neighbours([now], self.cutoff + self.skin)
-            self._built = _copy(now)
+            self._built = now
             self.rebuilt += 1
-        self._last = _copy(now)
+        self._last = now
         return self.near
 
     def _holds(self, now: Configuration) -> bool:
+        """False also where anything is not finite: building says what is wrong."""
         built = self._built
-        if built is None or not (
-            np.array_equal(built.types, now.types) and np.array_equal(built.pbc, now.pbc)
-        ):
+        if built is None or len(built) != len(now) or (built.pbc != now.pbc).any():
             return False
-        if not np.isfinite(now.positions).all() or not np.isfinite(now.cell).all():
+        if (built.types != now.types).any():
             return False
-        if not np.array_equal(built.cell, now.cell) and not (built.volume and now.volume):
+        strained = (built.cell != now.cell).any()
+        if strained and not (built.volume and now.volume and np.isfinite(now.cell).all()):
             return False
         strain, displacement = _motion(built, now)
         farthest = float(np.sqrt(np.square(displacement).sum(axis=1).max(initial=0.0)))
-        back = 1.0
-        if not np.array_equal(built.cell, now.cell):
-            back = float(np.linalg.norm(np.linalg.inv(strain), 2))
+        back = 1.0 / np.linalg.svd(strain, compute_uv=False)[-1] if strained else 1.0
         return (self.cutoff + 2 * farthest) * back <= self.cutoff + self.skin
 
 
@@ -154,13 +170,7 @@ def _motion(
     before: Configuration, now: Configuration
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """G (3, 3) with cell G = new cell, and w (N, 3) = r_new - r_old G."""
-    if np.array_equal(before.cell, now.cell):
-        return np.eye(3), now.positions - before.positions
+    if (before.cell == now.cell).all():
+        return IDENTITY, now.positions - before.positions
     strain = np.linalg.solve(before.cell, now.cell)
     return strain, now.positions - before.positions @ strain
-
-
-def _copy(now: Configuration) -> Configuration:
-    return Configuration(
-        now.cell.copy(), now.types.copy(), now.positions.copy(), pbc=now.pbc.copy()
-    )

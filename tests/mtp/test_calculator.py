@@ -126,14 +126,33 @@ def test_grades_per_atom_and_largest(tmp_path):
     atoms = structures[0].to_atoms(SPECIES)
     atoms.calc = calculator
     atoms.get_potential_energy()
-    known = calculator.results["max_grade"]
-    assert known == pytest.approx(calculator.results["grades"].max())
+    assert "grades" not in calculator.results, "they cost as much as an MD step: found when asked"
+    known = calculator.get_property("max_grade", atoms)
+    assert known == pytest.approx(calculator.get_property("grades", atoms).max())
     assert known <= 1.01
     atoms.positions[0] += 0.7
     atoms.get_forces()
-    assert calculator.results["max_grade"] > 1.5
+    assert calculator.get_property("max_grade", atoms) > 1.5
     expected = next(selection.grade([from_atoms(atoms, SPECIES)]))
+    assert calculator.get_property("grades", atoms) == pytest.approx(expected.grades, rel=1e-5)
+    calculator.calculate(atoms_of(3))
+    expected = next(selection.grade([from_atoms(atoms_of(3), SPECIES)]))
     assert calculator.results["grades"] == pytest.approx(expected.grades, rel=1e-5)
+    assert "grades" not in MTP(MODEL, SPECIES).implemented_properties
+
+
+def test_what_was_evaluated_stays_when_the_atoms_move_on():
+    atoms = atoms_of(4)
+    calculator = MTP(MODEL, SPECIES)
+    assert calculator.atoms is None
+    energy = calculator.get_potential_energy(atoms)
+    before = atoms.copy()
+    atoms.positions[0] += 0.1
+    atoms.cell[0, 0] *= 1.1
+    assert calculator.atoms == before
+    assert calculator.get_potential_energy() == energy
+    assert set(calculator.check_state(atoms)) == {"positions", "cell"}
+    assert calculator.get_potential_energy(atoms) == pytest.approx(fresh(atoms)[0])
 
 
 def test_errors_are_one_line():
