@@ -17,6 +17,7 @@ from atomistics.neighbours import pairs
 from planner.errors import UserError
 
 SECONDS = 60  # for Packmol; what it has by then is only a start for the push-off
+LONG = 60  # atoms; larger molecules have no room as the rigid bodies Packmol takes them for
 TRIALS = 60  # of each molecule's random insertion
 
 
@@ -52,7 +53,9 @@ def pack(batch: Batch, room: Room, rng: np.random.Generator) -> Atoms:
     """
     molecules = [molecule for molecule, count in batch.molecules for _ in range(count)]
     orthogonal = not (room.cell - np.diag(room.cell.diagonal())).any()
-    if orthogonal and room.host is None and not np.isfinite(room.walls.radius):
+    largest = max(len(molecule.atoms) for molecule in molecules)
+    ball = np.isfinite(room.walls.radius)
+    if orthogonal and room.host is None and not ball and largest <= LONG:
         places = _packmol(batch, room, int(rng.integers(1, 2**31 - 1)))
     else:
         places = _inserted(molecules, room, rng)

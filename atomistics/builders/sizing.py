@@ -46,7 +46,7 @@ def batch(mixture: Mixture, seed: int, folder: Path, volume: float | None = None
         sizes = np.array([sum(len(molecule.atoms) for molecule in part) for part in parts])
         density = (mixture.density_g_cm3 or 0) / GRAMS_PER_CM3
         units = _units(mixture, masses, sizes, density, volume)
-    return Batch(_gathered(parts, units), units)
+    return Batch(gathered(parts, units), units)
 
 
 def _units(
@@ -87,7 +87,7 @@ def _units(
     return [max(1, round(n)) for n in exact]
 
 
-def _gathered(parts: list[list[Template]], units: list[int]) -> list[tuple[Template, int]]:
+def gathered(parts: list[list[Template]], units: list[int]) -> list[tuple[Template, int]]:
     """Equal ions together; equal means the same cached template."""
     counted: dict[int, list] = {}
     for part, count in zip(parts, units, strict=True):

@@ -6,10 +6,10 @@ densities in g/cm3, temperatures in K; every random number comes from the seed g
 
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter, model_validator
+from pydantic import AfterValidator, Field, TypeAdapter, model_validator
 
 from planner.files import Strict
-from planner.plan import Name, Temperature
+from planner.plan import Name
 from planner.prepare.crystals import Cluster, Crystal, Slab, Solid, SolidSurface
 from planner.prepare.terms import (
     Angstrom,
@@ -26,6 +26,7 @@ from planner.prepare.terms import (
     Vacuum,
     exactly_one,
 )  # fmt: skip
+from planner.protocol import MeltQuench
 
 __all__ = [
     "FAMILIES", "PARAMETERS", "Amorphous", "Cluster", "Crystal", "LiquidLiquid", "Molecule",
@@ -45,27 +46,21 @@ class Box(Mixture):
     def _sized(self) -> "Box":
         if getattr(self, "vacuum_angstrom", None) is None and self.density_g_cm3 is None:
             raise ValueError("density_g_cm3: required")
-        if not self.counted and self.atoms is None:
-            raise ValueError("atoms: required where amounts are ratios or molarities")
         return self
 
 
-class MeltQuench(Strict):
-    """MD with the campaign's reference: melt, cool linearly, settle (NVT throughout)."""
+class Quench(MeltQuench):
+    """MD with the campaign's reference: melt, cool at a constant rate, settle (K, ps)."""
 
-    melt_temperature: Temperature
-    end_temperature: Temperature = 300
-    melt_steps: int = Field(ge=1, le=1_000_000)
-    quench_steps: int = Field(ge=1, le=10_000_000)
-    settle_steps: int = Field(default=0, ge=0, le=1_000_000)
-    timestep_fs: float = Field(default=1.0, gt=0, le=10)
+    stage: Literal["melt-quench"] = "melt-quench"
+    timestep: float = Field(default=1.0, gt=0, le=10, description="fs")
 
 
 class Amorphous(Box):
     """Glass or disordered inorganic: packed at a density, melt-quenched where asked."""
 
     family: Literal["amorphous"] = "amorphous"
-    melt_quench: MeltQuench | None = Field(default=None, description="needs a reference")
+    melt_quench: Quench | None = Field(default=None, description="needs a reference")
 
 
 class Molecule(Box):
@@ -253,7 +248,7 @@ class Layer(Strict):
 
 
 class Stack(Strict):
-    """Layers along z in one cell; the first one's cross-section is everyone's."""
+    """Layers along z in one cell; the first crystal or built structure sets the cross-section."""
 
     family: Literal["stack"] = "stack"
     layers: list[Layer] = Field(min_length=2, max_length=12, description="from the bottom up")
@@ -262,10 +257,18 @@ class Stack(Strict):
     max_strain_percent: float = Field(default=6.0, gt=0, le=20, description="of strained layers")
 
 
+def _sized(parameters: Strict) -> Strict:
+    """A box by itself needs a number of atoms, where a layer of a stack takes its thickness."""
+    if isinstance(parameters, Box) and not parameters.counted and parameters.atoms is None:
+        raise ValueError("atoms: required where amounts are ratios or molarities")
+    return parameters
+
+
 Parameters = Annotated[
     Solid | Amorphous | Molecule | SolidSurface | Cluster | SolidSolid | SolidMolecule
     | LiquidLiquid | Polymer | Other | Stack,
     Field(discriminator="family"),
+    AfterValidator(_sized),
 ]  # fmt: skip
 PARAMETERS: TypeAdapter[Parameters] = TypeAdapter(Parameters)
 FAMILIES: dict[str, type[Strict]] = {

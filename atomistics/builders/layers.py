@@ -1,0 +1,106 @@
+"""Layers along z: piled into one cell, strained to one cross-section."""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+
+from planner.errors import UserError
+
+IN_PLANE = (True, True, False)
+
+
+@dataclass(frozen=True)
+class Match:
+    """Supercell (2, 2) of a layer whose a, b come nearest to given ones, and what that strains."""
+
+    supercell: np.ndarray
+    strain: float  # largest absolute principal strain
+
+
+def pile(layers: list[Atoms], gap: float, vacuum: float) -> Atoms:
+    """Layers (z from 0 to their cell's height, Å) from the bottom up, `gap` Å between them.
+
+    Without vacuum the last one meets the first across the same gap; periodic along z in any case.
+    The first layer's a and b hold for all; `info` of all is kept, charges are added.
+    """
+    whole = Atoms(cell=layers[0].cell, pbc=True)
+    numbers, z, charge, info = [], 0.0, 0, {}
+    for layer in layers:
+        moved = layer.copy()
+        moved.positions[:, 2] += z
+        z += layer.cell[2, 2] + gap
+        number = layer.arrays.get("molecule", np.full(len(layer), -1))
+        before = max((n.max(initial=-1) for n in numbers), default=-1) + 1
+        numbers.append(np.where(number < 0, -1, number + before))
+        charge += layer.info.get("charge", 0)
+        info |= layer.info
+        moved.arrays = {key: moved.arrays[key] for key in ("numbers", "positions")}
+        whole += moved
+    whole.cell[2] = [0, 0, z + (vacuum - gap if vacuum else 0)]
+    whole.arrays["molecule"] = np.concatenate(numbers)
+    whole.info = info | {"charge": charge}
+    return whole
+
+
+def strain(film: np.ndarray, target: np.ndarray) -> float:
+    """Largest absolute principal strain that takes film vectors (2, 2) to the target's, in Å.
+
+    Stretches of the deformation F = film^-1 target are its singular values (Biot strain).
+    """
+    return float(abs(np.linalg.svd(np.linalg.solve(film, target), compute_uv=False) - 1).max())
+
+
+def match(film: np.ndarray, target: np.ndarray, most: float) -> Match:
+    """The film's supercell nearest to target vectors (2, 2), both right-handed, turned at will."""
+    heights = abs(np.linalg.det(film)) / np.linalg.norm(film, axis=1)[::-1]
+    reach = np.ceil(np.linalg.norm(target, axis=1).max() * (1 + most) / heights).astype(int)
+    steps = itertools.product(*(range(-n, n + 1) for n in reach))
+    lattice = np.array([step for step in steps if any(step)])
+    lengths = np.linalg.norm(lattice @ film, axis=1)
+    wanted = np.linalg.norm(target, axis=1)
+    near = [lattice[abs(lengths - length) <= (most + 1e-6) * length] for length in wanted]
+    best = Match(np.eye(2, dtype=int), np.inf)
+    for a, b in itertools.product(*near):
+        supercell = np.array([a, b])
+        if round(float(np.linalg.det(supercell))) > 0:
+            found = strain(supercell @ film, target)
+            best = Match(supercell, found) if found < best.strain - 1e-9 else best
+    return best
+
+
+def stretched(layer: Atoms, supercell: np.ndarray, target: np.ndarray) -> Atoms:
+    """The layer repeated to the supercell, turned and strained in the plane to target (2, 2) Å.
+
+    Heights, and the atoms' fractional places in the plane, stay.
+    """
+    transform = np.eye(3, dtype=int)
+    transform[:2, :2] = supercell
+    repeated = supercell_of(layer, transform)
+    cell = repeated.cell.array.copy()
+    cell[:2] = 0
+    cell[:2, :2] = target
+    repeated.set_cell(cell, scale_atoms=True)
+    return repeated
+
+
+def supercell_of(atoms: Atoms, transform: np.ndarray) -> Atoms:
+    """The supercell of rows `transform` (3, 3), atoms wrapped into it along periodic axes."""
+    reach = abs(transform).sum(axis=0)
+    reach[2] = 0 if transform[2, 2] == 1 else reach[2]
+    new = Atoms(cell=transform @ atoms.cell.array, pbc=atoms.pbc)
+    spans = [range(-n, n + 1) for n in reach]
+    shifts = np.array(list(itertools.product(*spans))) @ atoms.cell.array
+    positions = (atoms.positions[None] + shifts[:, None]).reshape(-1, 3)
+    fractional = positions @ np.linalg.inv(new.cell.array)
+    inside = ((fractional >= -1e-7) & (fractional < 1 - 1e-7) | ~atoms.pbc).all(axis=1)
+    new += Atoms(np.tile(atoms.numbers, len(shifts))[inside], positions[inside])
+    if len(new) != len(atoms) * abs(round(float(np.linalg.det(transform)))):
+        raise UserError("layers: a supercell lost atoms; give the structure a plainer cell")
+    return new
+
+
+def plane(atoms: Atoms) -> np.ndarray:
+    """Vectors a and b (2, 2) in the xy plane, Å."""
+    return atoms.cell.array[:2, :2]

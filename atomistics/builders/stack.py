@@ -1,0 +1,106 @@
+"""Layers of any kind in one cell, such as electrode, inorganic, organic layer and electrolyte."""
+
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+
+from atomistics.builders import polymer
+from atomistics.builders.bonded import whole
+from atomistics.builders.layers import pile, plane
+from atomistics.builders.packing import layer, pack
+from atomistics.builders.sizing import Batch, batch, realized
+from atomistics.builders.solid_solid import fitted
+from atomistics.builders.solid_surface import cut
+from atomistics.builders.sources import built
+from planner.errors import UserError
+from planner.prepare.crystals import SolidSurface
+from planner.prepare.families import Layer, Polymer, Stack
+
+
+def build(parameters: Stack, rng: np.random.Generator, folder: Path) -> Atoms:
+    """Crystals and built structures first, as they set the cross-section; then what is packed."""
+    solid = {
+        n: _solid(wanted, rng, folder)
+        for n, wanted in enumerate(parameters.layers)
+        if wanted.content is None or isinstance(wanted.content, SolidSurface)
+    }
+    if not solid:
+        raise UserError("layers: none is a solid-surface or built; use the family liquid-liquid")
+    target = plane(solid[min(solid)])
+    most = parameters.max_strain_percent / 100
+    made = []
+    for n, wanted in enumerate(parameters.layers):
+        if n == min(solid):
+            made.append(solid[n])
+        elif n in solid:
+            made.append(fitted(solid[n], target, most, wanted.name))
+        else:
+            made.append(_packed(wanted, target, rng, folder))
+    atoms = pile(made, parameters.gap_angstrom, parameters.vacuum_angstrom)
+    atoms.info = {
+        key: value for key, value in atoms.info.items() if key == "charge" or "strain" in key
+    }
+    for wanted, one in zip(parameters.layers, made, strict=True):
+        found = {key: one.info[key] for key in ("components", "molarity_mol_l") if key in one.info}
+        atoms.info |= {f"{key}_{wanted.name}": value for key, value in found.items()}
+    heights = (
+        f"{w.name}:{one.cell[2, 2]:.3f}" for w, one in zip(parameters.layers, made, strict=True)
+    )
+    atoms.info["layers_angstrom"] = " ".join(heights)
+    return atoms
+
+
+def _solid(wanted: Layer, rng: np.random.Generator, folder: Path) -> Atoms:
+    """A slab, or an earlier structure with its molecules whole, from z = 0."""
+    if isinstance(wanted.content, SolidSurface):
+        return cut(wanted.content, rng, folder)
+    found = built(wanted.structure or "", folder)
+    upright = (
+        abs(found.cell.array[2, :2]).max() < 1e-3 and abs(found.cell.array[:2, 2]).max() < 1e-3
+    )
+    if found.cell.rank < 3 or not upright or not found.pbc[:2].all():
+        raise UserError(
+            f"layer {wanted.name}: '{wanted.structure}' must be periodic in x and y with c along z"
+        )
+    atoms = whole(found)
+    atoms.positions[:, 2] -= atoms.positions[:, 2].min()
+    a = found.cell.array[0]
+    if abs(a[1]) > 1e-6:
+        atoms.rotate(-float(np.degrees(np.arctan2(a[1], a[0]))), "z", rotate_cell=True)
+    atoms.cell = [atoms.cell[0], atoms.cell[1], [0, 0, np.ptp(atoms.positions[:, 2])]]
+    atoms.pbc = (True, True, False)
+    atoms.info = {"charge": found.info.get("charge", 0)}
+    return atoms
+
+
+def _packed(wanted: Layer, target: np.ndarray, rng: np.random.Generator, folder: Path) -> Atoms:
+    """A packed layer over the cross-section; its height follows from mass and density."""
+    content = wanted.content
+    density = getattr(content, "density_g_cm3", None)
+    if density is None:
+        raise UserError(f"layer {wanted.name}: density_g_cm3: required in a stack")
+    area = abs(np.linalg.det(target))
+    chosen = _molecules(wanted, area, rng, folder)
+    thickness = chosen.volume(density) / area
+    cell = np.zeros((3, 3))
+    cell[:2, :2] = target
+    atoms = pack(chosen, layer(cell, thickness, content.min_distance_angstrom), rng)
+    if isinstance(content, Polymer):
+        atoms.info |= polymer.report(content, chosen, area * thickness)
+    else:
+        atoms.info |= realized(content.components, chosen.units, area * thickness)
+    return atoms
+
+
+def _molecules(wanted: Layer, area: float, rng: np.random.Generator, folder: Path) -> Batch:
+    if isinstance(wanted.content, Polymer):
+        return polymer.chains(wanted.content, rng, folder)
+    if getattr(wanted.content, "melt_quench", None) is not None:
+        raise UserError(f"layer {wanted.name}: melt_quench: build it first, then name its id")
+    if wanted.thickness_angstrom is None and not wanted.content.counted:
+        raise UserError(
+            f"layer {wanted.name}: give thickness_angstrom, or counts of all components"
+        )
+    volume = area * wanted.thickness_angstrom if wanted.thickness_angstrom else None
+    return batch(wanted.content, int(rng.integers(2**31 - 1)), folder, volume)
