@@ -1,5 +1,6 @@
 # make demo    a whole campaign on two cores, no key, no network but the package registries
 # make test    the tests
+# make test-slurm  the cluster's tests on a real SLURM of four nodes on this host (root; Debian, Ubuntu)
 # make sanitize  what reads files and runs the kernel, again under AddressSanitizer and UBSan (g++)
 # make check   formatters, linters, types of files (what CI runs before the tests)
 PYTHON ?= python3
@@ -7,7 +8,7 @@ BIN := .venv/bin
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check sanitize setup clean
+.PHONY: demo test test-slurm slurm check sanitize setup clean
 
 demo: setup
 	@test -f demo/task.yaml || $(BIN)/planner init dry_ice_nitrogen demo
@@ -15,6 +16,18 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+test-slurm: setup slurm
+	MTPILOT_SLURM=1 $(BIN)/python -m pytest tests/slurm
+
+# RUNLEVEL=1: the packages start no service
+SLURM := slurm-wlm slurmctld slurmd slurmdbd munge mariadb-server openmpi-bin libpmix-dev
+APT := RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get -qq -o=Dpkg::Use-Pty=0
+slurm:
+	@mkdir -p build; export PATH="$$PATH:/usr/sbin"; command -v slurmdbd munged mariadbd mpirun >/dev/null \
+	&& ls /usr/lib/*/libpmix.so >/dev/null 2>&1 \
+	|| { $(APT) update && $(APT) install -y --no-install-recommends $(SLURM); } >build/slurm.log 2>&1 \
+	|| { echo "make test-slurm: as root, apt-get install $(SLURM) (it failed, see build/slurm.log)" >&2; exit 1; }
 
 check: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -57,7 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     explained = command("explain", "one decision in words, from its record alone")
     explained.add_argument("iteration", type=int)
     explained.add_argument("--json", action="store_true", help="for machines")
-    command("doctor", "probe the server of the planner LLM (costs a few tokens)")
+    command("doctor", "try out what a campaign rests on, and say how to mend it").add_argument(
+        "--llm", action="store_true", help="only the server of the planner LLM (a few tokens)"
+    )
     run = command("run", "next, audit and snakemake until the campaign ends")
     run.add_argument("--profile", help="Snakemake profile, e.g. slurm")
     protocol_command.add(commands)
@@ -142,11 +144,10 @@ def _explain(arguments: argparse.Namespace) -> int:
 
 def _doctor(arguments: argparse.Namespace) -> int:
     from planner.campaign import Campaign
-    from planner.llm.doctor import examine
+    from planner.doctor import doctor
+    from planner.loop import to_terminal
 
-    sound, text = examine(Campaign.at(arguments.campaign).config.llm)
-    sys.stdout.write(text + "\n")
-    return 0 if sound else 1
+    return 0 if doctor(Campaign.at(arguments.campaign), arguments.llm, to_terminal) else 1
 
 
 def _status(arguments: argparse.Namespace) -> int:

@@ -25,13 +25,13 @@ def test_doctor_tells_what_a_server_can_do(tmp_path: Path, capsys) -> None:
     with serve() as double:
         folder(tmp_path / "c", {"llm": {"base_url": double.url, "effort": None}})
         double.will(says("ready"), says('{"colour":"red"}'))
-        assert main(words(tmp_path / "c", "doctor")) == 0
+        assert main(words(tmp_path / "c", "doctor", "--llm")) == 0
         assert "held to by the server" in capsys.readouterr().out
         double.will(says("ready"), says("The sky is blue."))
-        assert main(words(tmp_path / "c", "doctor")) == 0
+        assert main(words(tmp_path / "c", "doctor", "--llm")) == 0
         assert "set llm.structured: false" in capsys.readouterr().out
         double.will(fails(404))
-        assert main(words(tmp_path / "c", "doctor")) == 1
+        assert main(words(tmp_path / "c", "doctor", "--llm")) == 1
         assert "not_found" in capsys.readouterr().out
 
 

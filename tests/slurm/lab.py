@@ -89,7 +89,7 @@ class Lab:
         ]
         values = {
             "folder": str(self.folder), "host": host, "user": getpass.getuser(),
-            "cluster": "lab", "nodes": str(count), "limit": limit,
+            "cluster": "lab", "nodes": str(count), "firm": str(max(1, count // 2)), "limit": limit,
             "port": str(port), "dbd_port": str(port + 1), "sql_port": str(port + 2),
             "cpus": os.environ.get("SLURM_LAB_CPUS", "8"),
             "memory": os.environ.get("SLURM_LAB_MEMORY", "4000"),
@@ -158,11 +158,13 @@ class Lab:
         self._spawn("slurmctld", "-D")
         return self.until(lambda: self._answers("scontrol", "ping"))
 
-    def node(self, name: str, up: bool = True) -> None:
-        """Start a node's slurmd, or end it as a power cut would: its jobs with it."""
+    def node(self, name: str, up: bool = True, jobs: bool = False) -> None:
+        """Start a node's slurmd, or end it: as a power cut would, or sparing its `jobs`."""
         if up:
             return self._spawn(f"slurmd.{name}", "-D", "-N", name)
         self._end(f"slurmd.{name}", signal.SIGKILL)
+        if jobs:
+            return None
         for process in psutil.process_iter():
             with suppress(psutil.Error, OSError):
                 here = process.environ().get("SLURMD_NODENAME") == name and self._owns(process)

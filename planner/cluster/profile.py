@@ -1,0 +1,56 @@
+"""slurm/profile.yaml of a campaign, as far as `planner doctor` judges it."""
+
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from planner.errors import UserError
+from planner.files import read_yaml
+
+RULES = ("reference_md", "sample_md", "choose", "label", "train_inputs", "fit", "train", "evaluate")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Site facts, rule by rule."""
+
+    path: Path
+    keys: dict[str, Any]
+
+    @classmethod
+    def at(cls, folder: Path) -> "Profile":
+        """The profile of a campaign folder; UserError when it is no mapping."""
+        path = folder / "slurm/profile.yaml"
+        keys = read_yaml(path)
+        if not isinstance(keys, dict):
+            raise UserError(f"{path}: must be a mapping; copy profiles/slurm of mtpilot again")
+        return cls(path, keys)
+
+    def resources(self, rule: str) -> dict[str, Any]:
+        """What a job of this rule asks for."""
+        own = (self.keys.get("set-resources") or {}).get(rule) or {}
+        return {**(self.keys.get("default-resources") or {}), **own}
+
+    def number(self, rule: str, resource: str) -> int | None:
+        """A resource at the first attempt; None when it is not given or no product of numbers."""
+        words = re.split(r"\s*\*\s*", str(self.resources(rule).get(resource, "")).strip())
+        factors = [1 if word == "attempt" else word for word in words]
+        if not all(str(f).isdecimal() for f in factors):
+            return None
+        product = 1
+        for factor in factors:
+            product *= int(factor)
+        return product
+
+    def launcher(self, rule: str) -> list[str]:
+        """Words that start the ranks of this rule; empty where it has none."""
+        return shlex.split(str(self.resources(rule).get("mpi") or ""))
+
+    @property
+    def setup(self) -> str:
+        """The site's own line of shell before each job."""
+        lines = [str(entry) for entry in self.keys.get("config") or ()]
+        found = [line.partition("=")[2] for line in lines if line.startswith("setup=")]
+        return found[-1] if found else "true"

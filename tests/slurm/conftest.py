@@ -1,0 +1,177 @@
+"""A SLURM of four nodes for the session, and campaigns small enough to fail in many ways on it.
+
+Only `make test-slurm` collects these tests; there they never skip.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from planner.campaign import Campaign
+from planner.ledger import totals
+from tests.campaign.conftest import clean, make_source
+from tests.slurm.lab import Lab, start
+
+collect_ignore_glob = [] if "MTPILOT_SLURM" in os.environ else ["test_*.py"]
+
+BIN = Path(sys.executable).parent
+QUICK = {  # the shipped profile but for times and sizes that suit four nodes on one host
+    "latency-wait": 10,
+    "slurm-init-seconds-before-status-checks": 3,
+    "default-resources": {"slurm_partition": "main", "mem_mb": "800 * attempt", "runtime": 10},
+    "set-resources": {
+        "fit": {"tasks": 2, "nodes": 2, "mem_mb_per_cpu": "600 * attempt", "runtime": 10},
+        **{rule: {"runtime": 10} for rule in ("label", "reference_md", "sample_md", "evaluate")},
+    },
+}
+
+
+@dataclass(frozen=True)
+class Site:
+    """A campaign on the lab's cluster, and what can be asked of both."""
+
+    folder: Path
+    lab: Lab
+    bin: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """A login node's: the cluster's commands, counted."""
+        path = f"{self.bin}:{BIN}:{self.lab.environment['PATH']}"
+        return {**clean(), "SLURM_CONF": self.lab.environment["SLURM_CONF"], "PATH": path}
+
+    def profile(self, **changes: Any) -> None:
+        """Lay changes over slurm/profile.yaml; dictionaries are merged, deeply."""
+        path = self.folder / "slurm/profile.yaml"
+        path.write_text(yaml.safe_dump(merged(yaml.safe_load(path.read_text()), changes)))
+
+    def begin(self, *words: str) -> subprocess.Popen[str]:
+        """Start a command in the campaign folder, its words kept in `said`."""
+        with (self.folder / "said").open("a") as said:
+            return subprocess.Popen(
+                words, cwd=self.folder, env=self.environment, stdout=said, stderr=said, text=True
+            )
+
+    def run(self, *words: str, seconds: float = 200) -> int:
+        """Exit status of a command in the campaign folder."""
+        return self.begin(*words).wait(timeout=seconds)
+
+    @property
+    def said(self) -> str:
+        """Everything that commands have said so far, and what they had Snakemake say."""
+        logs = [self.folder / "said", *self.folder.glob("iterations/*/snakemake.log")]
+        return "".join(p.read_text() for p in logs if p.exists())
+
+    def jobs(self) -> dict[str, str]:
+        """State by id of all jobs of this campaign that the accounting knows."""
+        rows = self.lab.tell("sacct", "-X", "-n", "-P", "-D", "-o", "JobID,State,WorkDir")
+        found = [line.split("|") for line in rows.splitlines()]
+        return {i: state for i, state, folder in found if folder == str(self.folder)}
+
+    def queue(self, *states: str) -> list[str]:
+        """Ids of this campaign's jobs in the given states."""
+        rows = self.lab.tell("squeue", "-h", "-t", ",".join(states), "-o", "%i %Z").split("\n")
+        return [row.split()[0] for row in rows if row.endswith(f" {self.folder}")]
+
+    def wait_for(self, count: int, *states: str, seconds: float = 60) -> list[str]:
+        """Wait until so many jobs are in one of the states; their ids."""
+        deadline = time.monotonic() + seconds
+        while len(found := self.queue(*states)) < count:
+            assert time.monotonic() < deadline, self.said[-2000:]
+            time.sleep(0.3)
+        return found
+
+    def state(self, number: int) -> str:
+        """The state as it stands on disk."""
+        return (self.folder / f"iterations/{number:03d}/state.yaml").read_text()
+
+
+def merged(base: Any, changes: Any) -> Any:
+    """`changes` laid over `base`."""
+    if not isinstance(base, dict) or not isinstance(changes, dict):
+        return changes
+    return {**base, **{k: merged(base.get(k), v) for k, v in changes.items()}}
+
+
+def bill(folder: Path, number: int) -> dict[str, float]:
+    """Reference calls and MD steps: the ledger's total, held against the state's count."""
+    campaign = Campaign.at(folder)
+    spent, total = campaign.state(number).spent, totals(campaign.iteration(number) / "ledger.jsonl")
+    assert total["reference_calls"] == spent.reference_calls
+    assert total["md_steps"] == spent.reference_md_steps + spent.model_md_steps
+    return {"calls": spent.reference_calls, "labels": spent.labels, "steps": total["md_steps"]}
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    lab = start(tmp_path_factory.mktemp("lab"))
+    yield lab
+    lab.stop()
+
+
+@pytest.fixture(scope="session")
+def counted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SLURM's commands, each writing a line into `calls` before it does its work."""
+    folder = tmp_path_factory.mktemp("bin")
+    for name in ("squeue", "sacct", "scontrol", "sinfo", "sacctmgr", "sbatch", "scancel"):
+        real = shutil.which(name)
+        line = f'echo "$(date +%s.%N) {name}" >> "{folder}/calls"'
+        (folder / name).write_text(f'#!/bin/sh\n{line}\nexec {real} "$@"\n')
+        (folder / name).chmod(0o755)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Copper alone: the whole way to a verdict, in as few iterations as that takes."""
+    folder = make_source(tmp_path_factory.mktemp("source") / "copper")
+    task = yaml.safe_load((folder / "task.yaml").read_text())
+    task |= {"name": "copper", "species": ["Cu"]}
+    task["subsystems"] = [{**task["subsystems"][0], "role": "target", "max_temperature": 400}]
+    index = yaml.safe_load((folder / "structures/index.yaml").read_text())
+    index = [entry for entry in index if entry["subsystem"] == "copper"]
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config |= {"runs_per_job": 4, "label_jobs": 2}
+    for name, data in (("task", task), ("structures/index", index), ("config", config)):
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(data, sort_keys=False))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def local(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The campaign as the local executor carries it to its verdict."""
+    folder = tmp_path_factory.mktemp("local") / "campaign"
+    environment = {**clean(), "PATH": f"{BIN}:{os.environ['PATH']}"}
+    for words in (("init", str(source), str(folder)), ("run", "--campaign", str(folder))):
+        done = subprocess.run(
+            [str(BIN / "planner"), *words], env=environment, capture_output=True, text=True,
+            check=False, timeout=600,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    return folder
+
+
+@pytest.fixture
+def site(lab: Lab, counted: Path, source: Path, tmp_path: Path) -> Callable[..., Site]:
+    """Make a campaign on the cluster, with changes of its profile."""
+
+    def make(name: str = "campaign", **changes: Any) -> Site:
+        made = Site(tmp_path / name, lab, counted)
+        done = subprocess.run(
+            [str(BIN / "planner"), "init", str(source), str(made.folder)],
+            env=made.environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        made.profile(**merged(QUICK, changes))
+        return made
+
+    return make

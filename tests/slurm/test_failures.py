@@ -1,0 +1,210 @@
+"""Every failure of the list, on the real cluster: the campaign goes on and the ledger is right."""
+
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from planner.ledger import totals
+from tests.slurm.conftest import Site, bill
+from tests.slurm.lab import Lab
+
+FIRST = "reference_md"
+IN_JOB = 'setup=test -z "$SLURM_JOB_ID" || '
+
+
+def like_local(here: Site, local: Path, number: int = 1) -> None:
+    """The iteration is sealed, with the state and the bill of an undisturbed run."""
+    assert here.state(number) == (local / f"iterations/{number:03d}/state.yaml").read_text()
+    assert bill(here.folder, number) == bill(local, number)
+    ledger = here.folder / f"iterations/{number:03d}/ledger.jsonl"
+    items = [json.loads(line).get("item") for line in ledger.read_text().splitlines()]
+    assert len(items) == len(set(items))
+
+
+def restored(here: Site, local: Path, sealed: int) -> None:
+    """Put the first iterations of the local campaign here, as if this one had run them."""
+    for number in range(1, sealed + 1):
+        name = f"iterations/{number:03d}"
+        ignored = shutil.ignore_patterns(".snakemake")
+        shutil.copytree(local / name, here.folder / name, ignore=ignored)
+
+
+def iteration_of(local: Path, action: str) -> int:
+    """Number of the first iteration of the local campaign with this action."""
+    for path in sorted(local.glob("iterations/*/plan.yaml")):
+        if yaml.safe_load(path.read_text())["action"] == action:
+            return int(path.parent.name)
+    raise AssertionError(f"no {action} in {local}")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nodes_are_back(lab: Lab) -> Iterator[None]:
+    yield
+    lab.until(lambda: "down" not in lab.tell("sinfo", "-h", "-N", "-o", "%T"))
+
+
+def test_out_of_memory_gets_more_memory(site: Callable[..., Site], local: Path) -> None:
+    here = site(**{"set-resources": {FIRST: {"mem_mb": "150 * attempt ** 2"}}})
+    assert here.run("planner", "next") == 0
+    assert here.run("snakemake", "--profile", "slurm") == 0, here.said[-3000:]
+    killed = "OUT_OF_MEMORY" if here.lab.settings["limit"] == "cgroup" else "FAILED"
+    assert sorted(here.jobs().values()).count(killed) >= 1, here.jobs()
+    like_local(here, local)
+
+
+def test_past_its_walltime_gets_more_time_and_a_lost_answer_is_no_loss(
+    site: Callable[..., Site], local: Path
+) -> None:
+    """The first attempt hangs; SLURM ends it a minute late at worst, the second has two minutes."""
+    once = "test -e hung || (touch hung; sleep 600)"
+    here = site(config=[IN_JOB + once], **{"set-resources": {FIRST: {"runtime": "1 * attempt"}}})
+    assert here.run("planner", "next") == 0
+    assert here.run("snakemake", "--profile", "slurm", seconds=300) == 0, here.said[-3000:]
+    assert "TIMEOUT" in here.jobs().values()
+    like_local(here, local)
+
+
+def test_cancelled_job_comes_back(site: Callable[..., Site], local: Path) -> None:
+    here = site(config=[IN_JOB + "sleep 6"])
+    assert here.run("planner", "next") == 0
+    running = here.begin("snakemake", "--profile", "slurm")
+    first = here.wait_for(1, "RUNNING")[0]
+    here.lab.tell("scancel", first)
+    assert running.wait(timeout=150) == 0, here.said[-3000:]
+    assert here.jobs()[first].startswith("CANCELLED")
+    like_local(here, local)
+
+
+def test_failing_node_whose_job_lives_on_spoils_nothing(
+    site: Callable[..., Site], local: Path
+) -> None:
+    """The worst case: the node is given up, its job works on beside the one that replaces it."""
+    fragile = {"slurm_partition": "fragile", "slurm_extra": "'--exclude=n1,n2'"}
+    here = site(config=[IN_JOB + "sleep 35"], **{"set-resources": {FIRST: fragile}})
+    assert here.run("planner", "next") == 0
+    running = here.begin("snakemake", "--profile", "slurm")
+    here.wait_for(1, "RUNNING")
+    row = here.lab.tell("squeue", "-h", "-t", "RUNNING", "-o", "%N %Z").split("\n")
+    node = next(r.split()[0] for r in row if r.endswith(str(here.folder)))
+    here.lab.node(node, up=False, jobs=True)
+    try:
+        assert running.wait(timeout=200) == 0, here.said[-3000:]
+    finally:
+        here.lab.node(node)
+    assert "NODE_FAIL" in here.jobs().values()
+    like_local(here, local)
+
+
+def test_controller_and_accounting_down(site: Callable[..., Site], local: Path) -> None:
+    """The controller goes before anything can be submitted, the accounting while jobs run."""
+    number = iteration_of(local, "train")
+    here = site(config=[IN_JOB + "sleep 2"])
+    restored(here, local, number - 1)
+    assert here.run("planner", "next") == 0
+    running = here.begin("snakemake", "--profile", "slurm")
+    _until(lambda: "Using shell" in here.said, 60)
+    here.lab.controller(up=False)
+    time.sleep(20)
+    here.lab.controller()
+    here.lab.accounting(up=False)
+    here.wait_for(1, "RUNNING", seconds=90)
+    time.sleep(20)
+    here.lab.accounting()
+    assert running.wait(timeout=200) == 0, here.said[-3000:]
+    like_local(here, local, number)
+
+
+def test_killed_driver_takes_over_what_runs(site: Callable[..., Site], local: Path) -> None:
+    """kill -9 of planner and Snakemake, the same command again: no job is submitted twice."""
+    here = site(config=[IN_JOB + "sleep 20"])
+    driver = here.begin("planner", "run", "--profile", "slurm")
+    before = here.wait_for(1, "RUNNING")
+    family = [psutil.Process(driver.pid), *psutil.Process(driver.pid).children(recursive=True)]
+    for process in family:
+        process.kill()
+    driver.wait()
+    again = here.begin("planner", "run", "--profile", "slurm")
+    _until((here.folder / "iterations/001/state.yaml").exists, 120)
+    again.send_signal(2)
+    again.wait(timeout=90)
+    assert "taken over" in here.said
+    first = [i for i, state in here.jobs().items() if state == "COMPLETED"]
+    assert set(before) <= set(first)
+    assert _submitted(here, "001") == 1, here.said[-3000:]
+    like_local(here, local)
+
+
+def _submitted(here: Site, number: str) -> int:
+    names = here.lab.tell("sacct", "-X", "-n", "-P", "-D", "-o", "JobName,WorkDir").split("\n")
+    return sum(f"-{number}-" in row and row.endswith(f"|{here.folder}") for row in names)
+
+
+def test_failing_and_hanging_labels_are_quarantined(site: Callable[..., Site], local: Path) -> None:
+    number = iteration_of(local, "select_data")
+    doubles = Path(__file__).parent / "doubles"
+    here = site(config=[f"setup=export PYTHONPATH={doubles}"])
+    restored(here, local, number - 1)
+    config = yaml.safe_load((here.folder / "config.yaml").read_text())
+    config["reference"] |= {"method": "gfn1-xtb", "timeout": 3.0}
+    config["select_data"] = {"stable": 0.3, "unstable": 0.4, "severe": 0.5, "grade": 0.0001}
+    (here.folder / "config.yaml").write_text(yaml.safe_dump(config))
+    assert here.run("planner", "next") == 0
+    assert here.run("snakemake", "--profile", "slurm") == 0, here.said[-3000:]
+    failed = here.folder.glob(f"iterations/{number:03d}/select_data/labels/*.failed.json")
+    classes = {json.loads(path.read_text())["class"] for path in failed}
+    assert classes == {"unconverged", "timeout"}
+    assert bill(here.folder, number)["labels"] > bill(local, number - 1)["labels"]
+    assert totals(here.folder / f"iterations/{number:03d}/ledger.jsonl")["core_seconds"] > 0
+
+
+def test_full_scratch_is_named_and_mended(site: Callable[..., Site], local: Path) -> None:
+    here = site()
+    assert here.run("planner", "next") == 0
+    runs = here.folder / "iterations/001/reference_calc/runs"
+    runs.mkdir(parents=True)
+    small = ["mount", "-t", "tmpfs", "-o", "size=4k,nr_inodes=4", "tmpfs", str(runs)]
+    mounted = subprocess.run(small, capture_output=True, check=False).returncode == 0
+    if not mounted:  # no right to mount: a limit on the size of files is the same OSError
+        here.profile(config=[IN_JOB + "ulimit -f 1"])
+    try:
+        assert here.run("planner", "run", "--profile", "slurm", seconds=300) == 1
+        assert "No space left" in here.said or "File too large" in here.said
+        assert "Traceback" not in here.said
+    finally:
+        if mounted:
+            subprocess.run(["umount", str(runs)], check=True)
+    here.profile(config=["setup=true"])
+    assert here.run("snakemake", "--profile", "slurm") == 0, here.said[-3000:]
+    like_local(here, local)
+
+
+def test_job_that_can_never_start_is_named(site: Callable[..., Site]) -> None:
+    never = {"slurm_partition": "short", "runtime": 480}
+    here = site(retries=0, **{"set-resources": {FIRST: never}})
+    assert here.run("planner", "run", "--profile", "slurm") == 1
+    last = here.said.strip().splitlines()[-1]
+    assert "could never start" in last, here.said[-2000:]
+    assert "PartitionTimeLimit" in last
+    assert here.queue("PENDING") == []
+
+
+def test_array_jobs_of_the_plugin_are_refused(site: Callable[..., Site]) -> None:
+    here = site(**{"slurm-array-jobs": "all"})
+    assert here.run("planner", "next") == 0
+    assert here.run("snakemake", "--profile", "slurm") == 1
+    assert "slurm-array-jobs: loses results" in here.said
+    assert here.jobs() == {}
+
+
+def _until(done: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
