@@ -87,11 +87,12 @@ def test_npt_is_the_integrator_of_ase_to_the_last_bit(monkeypatch):
     frames = []
     for method in (md._LangevinHoover._barostat_BAOAB_A, LangevinBAOAB._barostat_BAOAB_A):
         monkeypatch.setattr(md._LangevinHoover, "_barostat_BAOAB_A", method)
-        frames.append(simulate(crystal((1, 2, 1)), "npt", steps=60, pressure=2.0).frames)
+        frames.append(simulate(crystal(), "npt", steps=60, pressure=2.0).frames)
     for own, ase in zip(*frames, strict=True):
         assert own.positions.tobytes() == ase.positions.tobytes()
         assert own.cell.array.tobytes() == ase.cell.array.tobytes()
-    assert own.get_volume() != frames[0][0].get_volume()
+    volumes = [frame.get_volume() for frame in frames[0]]
+    assert len(set(volumes)) == 6
 
 
 def test_npt_volume_fluctuates_as_the_modulus_says():
