@@ -1,0 +1,121 @@
+"""Metadynamics: the input PLUMED gets, labels without the bias, and what is said without PLUMED."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
+
+from atomistics import stages
+from atomistics.bias import plumed_input, require_plumed
+from planner.errors import UserError
+from planner.files import parse
+from planner.protocol import StagedProtocol
+from tests.atomistics import fake_plumed
+
+DISTANCE = {"variable": "distance", "atoms": [0, 1], "width": 0.05}
+
+
+def protocol(*variables: dict, picoseconds: float = 2.0, **changes: object) -> StagedProtocol:
+    stage = {
+        "stage": "metadynamics", "temperature": 100, "picoseconds": picoseconds,
+        "variables": list(variables), "height": 0.02, "every": 20, "bias_factor": 30, **changes,
+    }  # fmt: skip
+    return parse(StagedProtocol, {"timestep": 2.0, "stages": [stage]}, "test")
+
+
+class Spring(Calculator):
+    """Two atoms, 10 eV/Å^2 about 1.5 Å."""
+
+    implemented_properties = ("energy", "forces")
+
+    def calculate(self, atoms=None, properties=None, system_changes=all_changes):
+        vector = atoms.positions[1] - atoms.positions[0]
+        distance = np.linalg.norm(vector)
+        pull = -10 * (distance - 1.5) * vector / distance
+        self.results = {"energy": 5 * (distance - 1.5) ** 2, "forces": np.array([-pull, pull])}
+
+
+@pytest.fixture
+def dimer() -> Atoms:
+    return Atoms("Ar2", [[0, 0, 0], [0, 0, 1.5]])
+
+
+def test_bias_drives_the_dimer_apart_and_labels_stay_bare(
+    dimer: Atoms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "plumed", fake_plumed)
+    seen = stages.run(dimer, Spring(), protocol(DISTANCE), interval=5, seed=1)
+    assert seen.stop is None, seen.detail
+    away = [abs(a.get_distance(0, 1) - 1.5) for a in seen.frames]
+    plain = parse(
+        StagedProtocol,
+        {"timestep": 2.0, "stages": [{"stage": "hold", "temperature": 100, "picoseconds": 2}]},
+        "test",
+    )
+    free = stages.run(dimer, Spring(), plain, interval=5, seed=1).frames
+    assert max(away) > 2 * max(abs(a.get_distance(0, 1) - 1.5) for a in free)
+    hills = np.array([row.split() for row in seen.stages[0].hills.splitlines()], float)
+    assert list(hills[:3, 0]) == [10, 20, 30], "every 20 fs"
+    assert hills[0, 2] == pytest.approx(0.02)
+    assert hills[-1, 2] < 0.9 * hills[0, 2], "well-tempered: they shrink"
+    for frame in seen.frames:
+        bare = frame.copy()
+        bare.calc = Spring()
+        assert frame.get_potential_energy() == pytest.approx(bare.get_potential_energy())
+        assert frame.get_forces() == pytest.approx(bare.get_forces())
+        known = hills[hills[:, 0] < frame.info["step"]]
+        distance = frame.get_distance(0, 1)
+        expected = (known[:, 2] * np.exp(-((distance - known[:, 1]) ** 2) / (2 * 0.05**2))).sum()
+        assert frame.info["bias"] == pytest.approx(expected, abs=1e-6)
+    assert seen.reference_calls == seen.steps + 1
+
+
+def test_input_names_every_variable_in_plumeds_words(dimer: Atoms) -> None:
+    water = Atoms("Li2O4", np.random.default_rng(1).random((6, 3)) * 4)
+    given = protocol(
+        {"variable": "torsion", "atoms": [0, 2, 3, 5], "width": 0.3},
+        {"variable": "coordination", "element": "Li", "others": "O", "radius": 2.5, "width": 0.2},
+        {"variable": "position", "atom": 1, "axis": "z", "width": 0.2},
+        bias_factor=None,
+    )
+    lines = plumed_input(given.stages[0], water, 2.0, Path("HILLS"))
+    assert lines[1:4] == [
+        "v1: TORSION ATOMS=1,3,4,6",
+        "v2: COORDINATION GROUPA=1,2 GROUPB=3,4,5,6 R_0=2.5",
+        "v3: POSITION ATOM=2 NOPBC",
+    ]
+    assert lines[4] == (
+        "bias: METAD ARG=v1,v2,v3.z SIGMA=0.3,0.2,0.2 HEIGHT=0.02 PACE=10 TEMP=100.0 FILE=HILLS"
+    )
+    far = protocol({**DISTANCE, "atoms": [0, 7]})
+    with pytest.raises(UserError, match="7 is given, the structure ends at 1"):
+        stages.run(dimer, Spring(), far, interval=5, seed=1)
+
+
+def test_without_plumed_one_line_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "plumed", None)
+    with pytest.raises(UserError, match="PLUMED_KERNEL"):
+        require_plumed(protocol(DISTANCE))
+    require_plumed(
+        parse(
+            StagedProtocol,
+            {"timestep": 1.0, "stages": [{"stage": "hold", "temperature": 1, "picoseconds": 1}]},
+            "test",
+        )
+    )
+
+
+def test_with_a_real_plumed(dimer: Atoms) -> None:
+    plumed = pytest.importorskip("plumed")
+    try:
+        plumed.Plumed().finalize()
+    except RuntimeError:
+        pytest.skip("no PLUMED kernel")
+    seen = stages.run(dimer, Spring(), protocol(DISTANCE), interval=5, seed=1)
+    assert seen.stop is None, seen.detail
+    rows = [r for r in seen.stages[0].hills.splitlines() if not r.startswith("#")]
+    assert len(rows) == 100
+    assert seen.frames[-1].info["bias"] > 0
