@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from planner.files import Strict
-from planner.plan import Ensemble, Name, Temperature
+from planner.plan import Ensemble, Name, ProtocolName, Temperature
 from planner.prepare.material import Material, Method
 
 Element = Annotated[str, StringConstraints(pattern=r"^[A-Z][a-z]?$")]
@@ -131,6 +131,11 @@ class ModelSample(Strict):
     temperature_step: Temperature = Field(description="rise once a stage is stable, K")
     ensembles: list[Ensemble] = Field(default=["npt", "nvt"], min_length=1, max_length=2)
     rungs: int = Field(default=3, ge=1, le=20, description="temperatures from lowest to highest")
+    protocols: dict[Name, Name] | None = Field(
+        default=None,
+        description="by subsystem: an approved protocol the rules sample with besides",
+        exclude_if=lambda names: names is None,
+    )
 
 
 class Evaluation(Strict):
@@ -138,6 +143,7 @@ class Evaluation(Strict):
 
     interval: int = Field(ge=1)
     fresh_frames: int = Field(ge=0)
+    protocol: ProtocolName = None
     grade: Positive = Field(
         default=1000.0, description="extrapolation grade that ends an evaluation as an early stop"
     )

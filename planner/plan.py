@@ -20,7 +20,7 @@ ProtocolName = Annotated[
     Name | None,
     Field(
         description="an approved file of protocols/ to run besides; null for none",
-        exclude_if=lambda name: name is None,
+        exclude_if=lambda name: name is None,  # a plan without one stays what it was
     ),
 ]
 Action = Literal["reference_calc", "sample", "select_data", "train", "model_eval", "prune", "end"]

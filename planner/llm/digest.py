@@ -101,7 +101,18 @@ def _brief(sit: Situation, level: Detail, quotes: Quotes) -> dict[str, Any]:
         "subsystems": {s.name: _subsystem(sit, s) for s in shown},
         "subsystems_not_shown": len(state.subsystems) - len(shown),
         "newest_usable_model": sit.model.id if sit.model else None,
+        **_protocols(sit),
     }
+
+
+def _protocols(sit: Situation) -> dict[str, Any]:
+    """Protocols a person has approved, which plans may name; nothing where there are none."""
+    usable = {
+        name: {"stages": i.stages, "steps": i.steps, "highest_temperature": i.highest}
+        for name, i in list(sit.protocols.items())[:20]
+        if not i.fault
+    }
+    return {"approved_protocols": usable} if usable else {}
 
 
 def _subsystem(sit: Situation, s: SubsystemState) -> dict[str, Any]:

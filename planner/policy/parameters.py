@@ -108,6 +108,7 @@ def model_sample(sit: Situation, windows: Mapping[str, tuple[int, int]]) -> Samp
                 structures=sit.training(name),
                 temperatures=ladder(*window, settings.rungs),
                 ensembles=settings.ensembles,
+                protocol=(settings.protocols or {}).get(name),
             )
             for name, window in windows.items()
         ],
@@ -175,5 +176,6 @@ def model_eval(sit: Situation, model: str, structures: Sequence[str]) -> ModelEv
         steps=steps,
         interval=min(sit.config.model_eval.interval, steps),
         fresh_frames=min(sit.config.model_eval.fresh_frames, calls // len(structures)),
+        protocol=sit.config.model_eval.protocol,
         seed=seed(sit),
     )

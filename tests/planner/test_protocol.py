@@ -13,6 +13,7 @@ from planner.errors import UserError
 from planner.files import dump_yaml
 from planner.fold import after
 from planner.gates import check
+from planner.llm.digest import digest
 from planner.plan import Plan, ReferenceCalc
 from planner.policy.rules import decide
 from planner.protocol import ProtocolInfo, read_protocol
@@ -255,3 +256,22 @@ def test_commands_say_what_they_did(campaign: Path, capsys: pytest.CaptureFixtur
     assert "task.yaml" in capsys.readouterr().err
     assert main(["protocol", "try", str(path), "x", "--steps", "0"]) == 1
     assert "--steps" in capsys.readouterr().err
+
+
+def test_rules_name_the_protocols_of_the_configuration() -> None:
+    wanted = {"model_sample": {"protocols": {"oxide": "warm"}}, "model_eval": {"protocol": "warm"}}
+    sampling = decide(at(COMPONENTS, **wanted)).sample
+    assert {g.subsystem: g.protocol for g in sampling.groups}["oxide"] == "warm"
+    assert {g.protocol for g in sampling.groups} == {"warm", None}
+    assert decide(at(EVALUATE, **wanted)).model_eval.protocol == "warm"
+    assert "no protocols/warm.yaml" in told(
+        decide(at(EVALUATE, **wanted)), at(EVALUATE, **wanted), "deny"
+    )
+
+
+def test_models_are_told_of_approved_protocols_alone() -> None:
+    sit = at(COMPONENTS)
+    assert "protocols" not in digest(sit, None, 10_000).text
+    text = digest(with_protocols(sit), None, 10_000).text
+    assert '"warm":{"stages":["hold"],"steps":1000' in text
+    assert '"raw"' not in text
