@@ -10,7 +10,7 @@ from pathlib import Path
 from snakemake.utils import min_version
 
 from planner import TOOLKIT
-from planner.cluster import guard, launch
+from planner.cluster import guard, launch, setup
 from planner.workflow import jobs
 
 min_version("9.27")
@@ -23,10 +23,9 @@ ACTION = JOBS.plan.get("action", "none")
 workdir: JOBS.folder
 
 
-# `setup` is the site's own line of shell, from slurm/profile.yaml;
 # an unapproved plan may be looked at with -n; should anything start all the same, it stops here
 shell.prefix(
-    f"{'exit 3; ' if JOBS.refusal else ''}{config.get('setup', 'true')}; set -euo pipefail; export OMP_NUM_THREADS=1 SCRIPTS='{TOOLKIT}/scripts' "
+    f"{'exit 3; ' if JOBS.refusal else ''}{setup(JOBS)}set -euo pipefail; export OMP_NUM_THREADS=1 SCRIPTS='{TOOLKIT}/scripts' "
     f"PATH='{Path(sys.executable).parent}':$PATH; "
 )
 

@@ -18,7 +18,7 @@ from planner.gates import require
 from planner.plan import ACTIONS, ModelEval, Plan, ReferenceCalc
 from planner.state import State
 
-LONGEST = 50_000  # characters of one argument of a command line; Linux refuses 131,072
+LONGEST = 100_000  # characters of one argument of a command line; Linux refuses 131,072
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def _pending_jobs(campaign: Campaign) -> Jobs:
         leaves={**none.leaves, plan.action: _leaf(plan)},
         packs={
             **none.packs,
-            plan.action: _packed(items(plan, state, config), _share(plan, config)),
+            plan.action: packed(items(plan, state, config), _share(plan, config)),
         },
         model=_model(plan),
         targets=["state.yaml"],
@@ -133,7 +133,8 @@ def _share(plan: Plan, config: Config) -> int:
     return config.runs_per_job if with_model else 1
 
 
-def _packed(table: dict[str, dict[str, object]], size: int) -> dict[str, str]:
+def packed(table: dict[str, dict[str, object]], size: int) -> dict[str, str]:
+    """The items as one JSON object a job, `size` of them or as many as a command line takes."""
     names = list(table)
     length = sum(len(json.dumps({name: leaf})) for name, leaf in table.items())
     count = max(math.ceil(len(names) / size), math.ceil(length / LONGEST))

@@ -1,6 +1,7 @@
 """What stands between a campaign and SLURM: guards around the plugin, the queue, the doctor."""
 
 import os
+import shlex
 import sys
 from typing import Any
 
@@ -8,6 +9,15 @@ from planner.workflow import Jobs
 
 PLUGIN = "snakemake_executor_plugin_slurm"
 KEPT = "MTPILOT_SLURM_CONF"
+
+
+def setup(jobs: Jobs) -> str:
+    """The beginning of every command: inside a job the site's own slurm/setup.sh, if there is one.
+
+    It is no option of the profile: the plugin lets the login node's shell expand those.
+    """
+    script = shlex.quote(str(jobs.folder.resolve().parent.parent / "slurm/setup.sh"))
+    return f'if test -n "$SLURM_JOB_ID" -a -e {script}; then . {script} || exit 1; fi; '
 
 
 def launch(_wildcards: object, resources: Any) -> str:

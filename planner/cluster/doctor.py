@@ -186,8 +186,6 @@ def _judged(reports: list[dict], profile: Profile) -> Iterator[Finding]:
         yield Finding("locks", "of two ranks one gets the lock file; compute nodes see the folder")
     free = min(r["scratch_mb"] for r in reports)
     if free < 1000:
-        yield fail(
-            "scratch", f"{free} MB in TMPDIR of a node", "set TMPDIR in `setup` of the profile"
-        )
+        yield fail("scratch", f"{free} MB in TMPDIR of a node", "set TMPDIR in slurm/setup.sh")
     else:
         yield Finding("scratch", f"{free} MB free in TMPDIR of the nodes")

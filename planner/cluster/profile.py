@@ -50,7 +50,6 @@ class Profile:
 
     @property
     def setup(self) -> str:
-        """The site's own line of shell before each job."""
-        lines = [str(entry) for entry in self.keys.get("config") or ()]
-        found = [line.partition("=")[2] for line in lines if line.startswith("setup=")]
-        return found[-1] if found else "true"
+        """Words of shell that do what every job begins with."""
+        script = self.path.with_name("setup.sh")
+        return f". {shlex.quote(str(script.resolve()))}" if script.is_file() else "true"

@@ -94,7 +94,7 @@ def _program(campaign: Campaign, method: str) -> Finding:
         ["bash", "-c", look, "doctor", words[0]], capture_output=True, text=True, check=False
     )
     if done.stdout.strip():
-        remedy = "correct reference.options.command, or load its module in `setup` of the profile"
+        remedy = "correct reference.options.command, or load its module in slurm/setup.sh"
         return fail("reference", f"{method}: {words[0]} is not found", remedy)
     return Finding("reference", f"{method}: {words[0]} is found; a label was not tried")
 

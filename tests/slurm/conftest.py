@@ -54,6 +54,10 @@ class Site:
         path = self.folder / "slurm/profile.yaml"
         path.write_text(yaml.safe_dump(merged(yaml.safe_load(path.read_text()), changes)))
 
+    def setup(self, line: str) -> None:
+        """What every job begins with."""
+        (self.folder / "slurm/setup.sh").write_text(line + "\n")
+
     def begin(self, *words: str) -> subprocess.Popen[str]:
         """Start a command in the campaign folder, its words kept in `said`."""
         with (self.folder / "said").open("a") as said:
@@ -164,7 +168,7 @@ def local(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def site(lab: Lab, counted: Path, source: Path, tmp_path: Path) -> Callable[..., Site]:
     """Make a campaign on the cluster, with changes of its profile."""
 
-    def make(name: str = "campaign", **changes: Any) -> Site:
+    def make(name: str = "campaign", setup: str = "", **changes: Any) -> Site:
         made = Site(tmp_path / name, lab, counted)
         done = subprocess.run(
             [str(BIN / "planner"), "init", str(source), str(made.folder)],
@@ -172,6 +176,7 @@ def site(lab: Lab, counted: Path, source: Path, tmp_path: Path) -> Callable[...,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         made.profile(**merged(QUICK, changes))
+        made.setup(setup)
         return made
 
     return make

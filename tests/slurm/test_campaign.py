@@ -51,7 +51,7 @@ def test_snakemake_alone_works_and_status_reads_files(
     site: Callable[..., Site], local: Path
 ) -> None:
     """Typed exactly as the README has it; meanwhile the status is seen without SLURM."""
-    here = site(config=['setup=test -z "$SLURM_JOB_ID" || sleep 8'])
+    here = site(setup="sleep 8")
     assert here.run("planner", "next") == 0
     running = here.begin("snakemake", "--profile", "slurm")
     here.wait_for(1, "RUNNING")

@@ -16,7 +16,6 @@ from tests.slurm.conftest import Site, bill
 from tests.slurm.lab import Lab
 
 FIRST = "reference_md"
-IN_JOB = 'setup=test -z "$SLURM_JOB_ID" || '
 
 
 def like_local(here: Site, local: Path, number: int = 1) -> None:
@@ -64,7 +63,7 @@ def test_past_its_walltime_gets_more_time_and_a_lost_answer_is_no_loss(
 ) -> None:
     """The first attempt hangs; SLURM ends it a minute late at worst, the second has two minutes."""
     once = "test -e hung || (touch hung; sleep 600)"
-    here = site(config=[IN_JOB + once], **{"set-resources": {FIRST: {"runtime": "1 * attempt"}}})
+    here = site(setup=once, **{"set-resources": {FIRST: {"runtime": "1 * attempt"}}})
     assert here.run("planner", "next") == 0
     assert here.run("snakemake", "--profile", "slurm", seconds=300) == 0, here.said[-3000:]
     assert "TIMEOUT" in here.jobs().values()
@@ -72,7 +71,7 @@ def test_past_its_walltime_gets_more_time_and_a_lost_answer_is_no_loss(
 
 
 def test_cancelled_job_comes_back(site: Callable[..., Site], local: Path) -> None:
-    here = site(config=[IN_JOB + "sleep 6"])
+    here = site(setup="sleep 6")
     assert here.run("planner", "next") == 0
     running = here.begin("snakemake", "--profile", "slurm")
     first = here.wait_for(1, "RUNNING")[0]
@@ -87,7 +86,7 @@ def test_failing_node_whose_job_lives_on_spoils_nothing(
 ) -> None:
     """The worst case: the node is given up, its job works on beside the one that replaces it."""
     fragile = {"slurm_partition": "fragile", "slurm_extra": "'--exclude=n1,n2'"}
-    here = site(config=[IN_JOB + "sleep 35"], **{"set-resources": {FIRST: fragile}})
+    here = site(setup="sleep 35", **{"set-resources": {FIRST: fragile}})
     assert here.run("planner", "next") == 0
     running = here.begin("snakemake", "--profile", "slurm")
     here.wait_for(1, "RUNNING")
@@ -105,7 +104,7 @@ def test_failing_node_whose_job_lives_on_spoils_nothing(
 def test_controller_and_accounting_down(site: Callable[..., Site], local: Path) -> None:
     """The controller goes before anything can be submitted, the accounting while jobs run."""
     number = iteration_of(local, "train")
-    here = site(config=[IN_JOB + "sleep 2"])
+    here = site(setup="sleep 2")
     restored(here, local, number - 1)
     assert here.run("planner", "next") == 0
     running = here.begin("snakemake", "--profile", "slurm")
@@ -123,7 +122,7 @@ def test_controller_and_accounting_down(site: Callable[..., Site], local: Path) 
 
 def test_killed_driver_takes_over_what_runs(site: Callable[..., Site], local: Path) -> None:
     """kill -9 of planner and Snakemake, the same command again: no job is submitted twice."""
-    here = site(config=[IN_JOB + "sleep 20"])
+    here = site(setup="sleep 20")
     driver = here.begin("planner", "run", "--profile", "slurm")
     before = here.wait_for(1, "RUNNING")
     family = [psutil.Process(driver.pid), *psutil.Process(driver.pid).children(recursive=True)]
@@ -149,7 +148,7 @@ def _submitted(here: Site, number: str) -> int:
 def test_failing_and_hanging_labels_are_quarantined(site: Callable[..., Site], local: Path) -> None:
     number = iteration_of(local, "select_data")
     doubles = Path(__file__).parent / "doubles"
-    here = site(config=[f"setup=export PYTHONPATH={doubles}"])
+    here = site(setup=f"export PYTHONPATH={doubles}")
     restored(here, local, number - 1)
     config = yaml.safe_load((here.folder / "config.yaml").read_text())
     config["reference"] |= {"method": "gfn1-xtb", "timeout": 3.0}
@@ -172,7 +171,7 @@ def test_full_scratch_is_named_and_mended(site: Callable[..., Site], local: Path
     small = ["mount", "-t", "tmpfs", "-o", "size=4k,nr_inodes=4", "tmpfs", str(runs)]
     mounted = subprocess.run(small, capture_output=True, check=False).returncode == 0
     if not mounted:  # no right to mount: a limit on the size of files is the same OSError
-        here.profile(config=[IN_JOB + "ulimit -f 1"])
+        here.setup("ulimit -f 1")
     try:
         assert here.run("planner", "run", "--profile", "slurm", seconds=300) == 1
         assert "No space left" in here.said or "File too large" in here.said
@@ -180,7 +179,7 @@ def test_full_scratch_is_named_and_mended(site: Callable[..., Site], local: Path
     finally:
         if mounted:
             subprocess.run(["umount", str(runs)], check=True)
-    here.profile(config=["setup=true"])
+    here.setup("")
     assert here.run("snakemake", "--profile", "slurm") == 0, here.said[-3000:]
     like_local(here, local)
 
