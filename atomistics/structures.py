@@ -1,12 +1,13 @@
 """The campaign's starting structures: a folder of files and its index, refused early when unsound.
 
 index.yaml is a list; each entry has id, file (inside the folder), subsystem, family (Table 1 of the
-paper), held_out, description, and, where the file was built rather than brought, its sha256.
+paper), held_out, description, and, where the file was built rather than brought, its builder's
+parameters, its seed and its sha256.
 """
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import yaml
@@ -46,6 +47,8 @@ class Structure(BaseModel):
     family: Family
     held_out: bool
     description: str = Field(min_length=1)
+    parameters: dict[str, Any] | None = None
+    seed: int | None = Field(default=None, ge=0, lt=2**31)
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     folder: Path = Field(default=Path(), exclude=True)
 
@@ -127,7 +130,9 @@ def _one_line(error: Exception) -> str:
 
 def write_index(folder: Path, structures: list[Structure]) -> None:
     """Write folder/index.yaml whole, each entry with the sha256 its file has now."""
-    entries = [s.model_dump() | {"sha256": digest(folder / s.file)} for s in structures]
+    entries = [
+        s.model_dump(exclude_none=True) | {"sha256": digest(folder / s.file)} for s in structures
+    ]
     temporary = folder / f"{INDEX}.tmp"
     temporary.write_text(yaml.safe_dump(entries, sort_keys=False, width=100), encoding="utf-8")
     temporary.replace(folder / INDEX)

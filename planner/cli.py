@@ -7,6 +7,7 @@ from pathlib import Path
 
 from planner import __version__, protocol_command
 from planner.errors import GateError, UserError
+from planner.prepare import command as preparation
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -63,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     run = command("run", "next, audit and snakemake until the campaign ends")
     run.add_argument("--profile", help="Snakemake profile, e.g. slurm")
     protocol_command.add(commands)
+    preparation.add(commands, command)
     schema = commands.add_parser("schema", help="write the JSON schemas of plan, state, ...")
     schema.add_argument("folder", type=Path)
     return parser
@@ -188,6 +190,7 @@ _COMMANDS = {
     "run": _run,
     "protocol": protocol_command.run,
     "schema": _schema,
+    **preparation.COMMANDS,
 }
 
 if __name__ == "__main__":

@@ -53,17 +53,24 @@ def create(source: str, folder: Path) -> Campaign:
         for path in sorted(origin.glob("protocols/*.yaml")):  # to be approved anew
             (partial / "protocols").mkdir(exist_ok=True)
             shutil.copy(path, partial / "protocols")
-        shutil.copytree(TOOLKIT / "profiles/default", partial / "profiles/default")
-        shutil.copytree(TOOLKIT / "profiles/slurm", partial / "slurm")
-        write_text(partial / "Snakefile", SNAKEFILE)
-        campaign = Campaign.at(partial)
-        check(campaign)
+        take_over(partial)
         if folder.exists():
             folder.rmdir()
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return Campaign.at(folder)
+
+
+def take_over(folder: Path) -> Campaign:
+    """Make a folder that has task and structures a campaign; what is there is kept."""
+    for origin, name in (("profiles/default", "profiles/default"), ("profiles/slurm", "slurm")):
+        if not (folder / name).exists():
+            shutil.copytree(TOOLKIT / origin, folder / name)
+    write_text(folder / "Snakefile", SNAKEFILE)
+    campaign = Campaign.at(folder)
+    check(campaign)
+    return campaign
 
 
 def check(campaign: Campaign) -> None:

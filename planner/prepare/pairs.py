@@ -36,8 +36,6 @@ def pair(material: Material, one: Phase, other: Phase) -> list[Draft]:
         return _matched(material, one, other)
     if lower.kind == "crystal" and upper.kind in PACKED:
         return _on_slab(material, lower, upper)
-    if kinds == ("liquid", "liquid"):
-        return _liquids(material, lower, upper)
     return full(material, [lower, upper])
 
 
@@ -51,6 +49,7 @@ def _on_slab(material: Material, lower: Phase, upper: Phase) -> list[Draft]:
         film = {**ingredients.mixture(upper, density), "thickness_angstrom": thickness}
         if upper.kind == "amorphous":
             made: Parameters = {"family": "solid-solid", "substrate": slab, "amorphous": film}
+            made["max_atoms"] = 5000
         else:
             made = {"family": "solid-molecule", "surface": slab, "liquid": film}
         found.append((suffix, told, {**made, "gap_angstrom": round(GAP + apart, 2)}))
@@ -100,8 +99,8 @@ def _supported(material: Material, lower: Phase, upper: Phase) -> list[Draft]:
     return found
 
 
-def _liquids(material: Material, lower: Phase, upper: Phase) -> list[Draft]:
-    """Two liquids in layers."""
+def _liquids(material: Material, phases: list[Phase]) -> list[Draft]:
+    """Liquids and melts in layers."""
     width = ingredients.width(material)
     return [
         (
@@ -111,13 +110,10 @@ def _liquids(material: Material, lower: Phase, upper: Phase) -> list[Draft]:
                 "family": "liquid-liquid",
                 "phases": [
                     {
-                        **ingredients.mixture(lower),
-                        "thickness_angstrom": layer_thickness(lower, width, below),
-                    },
-                    {
-                        **ingredients.mixture(upper, density),
-                        "thickness_angstrom": layer_thickness(upper, width, above),
-                    },
+                        **ingredients.mixture(phase, density if n else 1.0),
+                        "thickness_angstrom": layer_thickness(phase, width, above if n else below),
+                    }
+                    for n, phase in enumerate(phases)
                 ],
                 "width_angstrom": width,
                 "gap_angstrom": round(1.5 + apart, 2),
@@ -128,7 +124,11 @@ def _liquids(material: Material, lower: Phase, upper: Phase) -> list[Draft]:
 
 
 def full(material: Material, phases: list[Phase]) -> list[Draft]:
-    """All layers in one cell, the last meeting the first."""
+    """All layers in one cell, the last meeting the first; a crystal or a built layer sets it."""
+    if all(phase.kind in ("liquid", "melt") for phase in phases):
+        return _liquids(material, phases)
+    crystals = any(phase.kind == "crystal" for phase in phases)
+    firm = None if crystals else min(phases, key=lambda phase: FIRMNESS.index(phase.kind))
     return [
         (
             suffix,
@@ -136,7 +136,9 @@ def full(material: Material, phases: list[Phase]) -> list[Draft]:
             {
                 "family": "stack",
                 "layers": [
-                    _layer(material, phase, below if not n else above, density if n else 1.0)
+                    _built(phase, suffix)
+                    if phase is firm or phase.kind == "other"
+                    else _layer(material, phase, below if not n else above, density if n else 1.0)
                     for n, phase in enumerate(phases)
                 ],
                 "gap_angstrom": round(GAP + apart, 2),
@@ -144,6 +146,18 @@ def full(material: Material, phases: list[Phase]) -> list[Draft]:
         )
         for suffix, told, below, above, density, apart in ROWS
     ]
+
+
+def _built(phase: Phase, suffix: str) -> Parameters:
+    """A layer that is a structure of the phase's own category, the held-out one held out here."""
+    of_row = {"thin": "box", "layers": "large", "thick": "box", "dense": "dense", "apart": "thin"}
+    own = of_row.get(suffix, suffix)
+    names = {
+        "polymer": {"box": "chains", "large": "short"},
+        "other": {"box": "file", "large": "wide", "thin": "file"},
+    }
+    chosen = names.get(phase.kind, {}).get(own, own)
+    return {"name": phase.name, "structure": f"{phase.name}-{chosen}"}
 
 
 def _layer(material: Material, phase: Phase, thick: float, density: float) -> Parameters:

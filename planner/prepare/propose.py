@@ -5,8 +5,6 @@ size, composition, shape of the cell, thickness, gap. The last one is held out: 
 the others span, in a cell or arrangement none of them has.
 """
 
-from typing import Any
-
 from planner.config import Task
 from planner.errors import UserError
 from planner.files import parse
@@ -78,7 +76,8 @@ def solid(material: Material, phase: Phase) -> list[Draft]:
     edge = ingredients.width(material)
     rows = [
         ("bulk", "reference lattice", 1.0, 0.8), ("dense", "lattice 3 % shorter", 0.97, 0.8),
-        ("wide", "lattice 4 % longer", 1.04, 0.8), ("large", "larger cell", 1.0, 1.1),
+        ("wide", "lattice 4 % longer", 1.04, 0.8),
+        ("large", "larger cell, lattice 1.5 % longer", 1.015, 1.1),
         ("large-dense", "larger cell, lattice 2 % shorter", 0.98, 1.1),
         ("held-out", "larger cell, lattice 1 % longer", 1.01, 1.0),
     ]  # fmt: skip
@@ -193,14 +192,13 @@ def polymer(material: Material, phase: Phase, without: bool) -> list[Draft]:
 
 
 def user_file(phase: Phase) -> list[Draft]:
-    """A file of the user: as it is, and in supercells."""
-    repeats = [("file", [1, 1, 1]), ("double", [2, 1, 1]), ("held-out", [1, 2, 1])]
-    rows: list[tuple[str, Any]] = list(repeats)
+    """A file of the user: as it is, and its cell a little smaller and larger."""
+    rows = [("dense", 0.98), ("wide", 1.02), ("held-out", 1.01)]
+    scaled = {"family": "solid", "file": phase.file, "cell": "as-given"}
     return [
-        (
-            suffix,
-            f"user file, {'x'.join(map(str, cell))}",
-            {"family": "other", "file": phase.file, "supercell": cell},
-        )
-        for suffix, cell in rows
+        ("file", "as in the file", {"family": "other", "file": phase.file}),
+        *(
+            (suffix, f"cell of the file times {scale:g}", {**scaled, "scale": scale})
+            for suffix, scale in rows
+        ),
     ]
