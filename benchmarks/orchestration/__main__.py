@@ -118,13 +118,15 @@ def _timed(words: list[str], folder: Path, more: dict[str, str]) -> tuple[float,
 def iterations(counts: tuple[int, ...] = (1, 20, 100), repeats: int = 3) -> None:
     """A campaign whose history grows; no jobs."""
     from benchmarks.orchestration.history import grown
+    from planner.campaign import Campaign
 
     with tempfile.TemporaryDirectory() as name:
         for count in counts:
             folder = grown(Path(name) / "campaign", count)
+            action = Campaign.at(folder).plan(count).action
             for words in (["snakemake", "-n"], ["planner", "status"], ["planner", "audit"]):
                 taken = [cost(words, folder)[1] for _ in range(repeats)]
-                print(f"iteration {count:>3}  {' '.join(words):<15}", end=" ")
+                print(f"iteration {count:>3} ({action:<14}) {' '.join(words):<15}", end=" ")
                 print(f"{statistics.median(taken):.2f} CPU-s ({min(taken):.2f}-{max(taken):.2f})")
 
 

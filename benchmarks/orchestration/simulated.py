@@ -38,8 +38,9 @@ def sbatch(words: list[str]) -> str:
     note.close()
     pack = comment.rpartition("_")[2]
     output = f"{folder}/packs/{pack}.json"
+    line = f"sleep {seconds}; mkdir -p {folder}/packs; echo done > {output}"
     subprocess.Popen(
-        ["sh", "-c", f"sleep {seconds}; mkdir -p {folder}/packs; echo done > {output}"], start_new_session=True,
+        ["sh", "-c", line], start_new_session=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     return number
