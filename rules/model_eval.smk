@@ -1,6 +1,6 @@
 """MD with a model on held-out structures against the reference trajectories.
 
-reads   plan.yaml:model_eval  config.yaml  the model  ../NNN/reference_calc/runs
+reads   plan.yaml:model_eval  config.yaml  ../../protocols  the model  ../NNN/reference_calc/runs
 writes  model_eval/runs/{structure}.h5           trajectory of the model
         model_eval/runs/{structure}.fresh.h5     its snapshots with reference labels
         model_eval/{structure}/observables.json  density, RDF, MSD, parity: model and reference

@@ -1,6 +1,6 @@
 """Reference MD on held-out structures: the yardstick of every later evaluation.
 
-reads   plan.yaml:reference_calc  config.yaml  ../../structures
+reads   plan.yaml:reference_calc  config.yaml  ../../structures  ../../protocols
 writes  reference_calc/runs/{structure}.h5  labelled trajectory of every structure
         reference_calc/result.yaml          ranges of density, energy and minimum distance
 """

@@ -1,7 +1,7 @@
 """New configurations from MD with the reference (labels included) or with a model.
 
-reads   plan.yaml:sample  config.yaml  ../../structures  ../NNN/train/model.almtp
-writes  sample/runs/{run}.h5       snapshots of one MD, compression series or rattle
+reads   plan.yaml:sample  config.yaml  ../../structures  ../../protocols  ../NNN/train/model.almtp
+writes  sample/runs/{run}.h5       snapshots of one MD, protocol, compression series or rattle
         sample/dataset.h5          all of them, when the reference made them
         sample/result.yaml         runs, early stops by class and snapshots per subsystem
 """
