@@ -43,14 +43,21 @@ for _tag, _pattern, _first in (
 def read_yaml(path: Path) -> Any:
     """Return the document in `path`; UserError names the line of a syntax error."""
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """Return the document in `text`; UserError names `source` and the line of a syntax error."""
+    try:
+        return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else f"{path}"
+        where = f"{source}:{mark.line + 1}" if mark else source
         raise UserError(f"{where}: not valid YAML ({getattr(error, 'problem', error)})") from None
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 
+from atomistics.builders.bonded import molecules
 from planner.errors import UserError
 
 IN_PLANE = (True, True, False)
@@ -104,3 +105,17 @@ def supercell_of(atoms: Atoms, transform: np.ndarray) -> Atoms:
 def plane(atoms: Atoms) -> np.ndarray:
     """Vectors a and b (2, 2) in the xy plane, Å."""
     return atoms.cell.array[:2, :2]
+
+
+def fitted(film: Atoms, target: np.ndarray, most: float, name: str) -> Atoms:
+    """A layer brought to another cross-section (2, 2) by the least strain, `most` allowed."""
+    found = match(plane(film), target, most)
+    if found.strain > most:
+        raise UserError(
+            f"{name}: no supercell of it fits the stack's cross-section within {100 * most:g} % "
+            "strain; widen the first layer (repeat, min_width_angstrom) or raise max_strain_percent"
+        )
+    layer_ = stretched(film, found.supercell, target)
+    layer_.info = film.info | {f"strain_percent_{name}": round(100 * found.strain, 4)}
+    layer_.arrays["molecule"] = molecules(layer_)
+    return layer_

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
+from atomistics.builders.films import film_on
 from atomistics.builders.layers import pile
-from atomistics.builders.solid_solid import film_on
 from planner.prepare.families import LiquidLiquid
 
 

@@ -10,8 +10,8 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from scipy.spatial.transform import Rotation
 
 from atomistics.builders.conformers import Template, total_charge
+from atomistics.builders.films import film_on
 from atomistics.builders.layers import pile
-from atomistics.builders.solid_solid import film_on
 from atomistics.builders.solid_surface import cut, with_vacuum
 from atomistics.builders.sources import templates
 from atomistics.neighbours import pairs

@@ -12,6 +12,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 
 from atomistics.builders.bonded import formulas, longest_bonds, molecules
 from atomistics.builders.crystals import lattice_of, reduced, standard, substitute
+from atomistics.structures import heights
 from planner.errors import UserError
 from planner.prepare.crystals import Slab, SolidSurface
 
@@ -41,21 +42,27 @@ def cut(slab: Slab, rng: np.random.Generator, folder: Path) -> Atoms:
     SlabGenerator (Tran et al., Sci. Data 3, 160080 (2016)) from the conventional cell, in whole
     formula units.
     """
-    crystal = standard(lattice_of(slab, folder))
-    found = _terminated(slab, crystal)
-    a, b = np.linalg.norm(found.cell.array[:2], axis=1)
+    return widened(surface_cell(slab, folder), slab, rng)
+
+
+def surface_cell(slab: Slab, folder: Path) -> Atoms:
+    """The slab over the smallest surface cell, nothing repeated or substituted."""
+    atoms = _terminated(slab, standard(lattice_of(slab, folder)))
+    indices = " ".join(map(str, slab.miller))
+    thickness = round(float(atoms.cell[2, 2]), 4)
+    atoms.info = {"miller": f"({indices})", "thickness_angstrom": thickness}
+    return atoms
+
+
+def widened(atoms: Atoms, slab: Slab, rng: np.random.Generator) -> Atoms:
+    """Repeated in the plane as `slab` asks, then substituted; molecules numbered."""
     repeat = slab.repeat
     if slab.min_width_angstrom is not None:
-        area = np.linalg.norm(np.cross(found.cell[0], found.cell[1]))
-        repeat = [int(np.ceil(slab.min_width_angstrom / (area / edge) - 1e-9)) for edge in (b, a)]
-    atoms = substitute(found.repeat((*repeat, 1)), slab, rng)
-    atoms.arrays["molecule"] = molecules(atoms)
-    indices = " ".join(map(str, slab.miller))
-    atoms.info |= {
-        "miller": f"({indices})",
-        "thickness_angstrom": round(float(atoms.cell[2, 2]), 4),
-    }
-    return atoms
+        widths = heights(atoms)[:2]
+        repeat = [int(n) for n in np.ceil(slab.min_width_angstrom / widths - 1e-9)]
+    wide = substitute(atoms.repeat((*repeat, 1)), slab, rng)
+    wide.arrays["molecule"] = molecules(wide)
+    return wide
 
 
 def three_indices(miller: list[int], crystal: Atoms) -> tuple[int, int, int]:

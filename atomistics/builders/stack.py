@@ -7,10 +7,9 @@ from ase import Atoms
 
 from atomistics.builders import polymer
 from atomistics.builders.bonded import whole
-from atomistics.builders.layers import pile, plane
+from atomistics.builders.layers import fitted, pile, plane
 from atomistics.builders.packing import layer, pack
 from atomistics.builders.sizing import Batch, batch, realized
-from atomistics.builders.solid_solid import fitted
 from atomistics.builders.solid_surface import cut
 from atomistics.builders.sources import built
 from planner.errors import UserError

@@ -131,7 +131,9 @@ class SolidSolid(Strict):
 
     family: Literal["solid-solid"] = "solid-solid"
     substrate: Slab
-    film: Slab | None = None
+    film: Slab | None = Field(
+        default=None, description="a second crystal; width and repeat are the substrate's"
+    )
     amorphous: AmorphousFilm | None = None
     particle: Cluster | Name | None = Field(default=None, description="a cluster, or its id")
     gap_angstrom: Gap = 2.5
