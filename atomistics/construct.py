@@ -18,10 +18,10 @@ from atomistics.workshop import Order, built, outcome
 from planner.config import Config, Task
 from planner.errors import UserError
 from planner.files import canonical_json, read_yaml, sha256, write_text
-from planner.prepare import ingredients, substances
+from planner.prepare import ingredients
 from planner.prepare.families import PARAMETERS, table_family
-from planner.prepare.material import Answers
-from planner.prepare.structure_plan import Category, StructurePlan, Variant
+from planner.prepare.material import Phase
+from planner.prepare.structure_plan import Category, StructurePlan, Variant, short
 
 REPORT = "report.yaml"
 FORMAT = 1
@@ -192,8 +192,7 @@ def _write_index(plan: StructurePlan, site: Site, report: dict[str, dict[str, An
             family=table_family(variant.parameters),
             held_out=variant.id == _held_out(category, report),
             description=variant.description,
-            parameters=variant.parameters.model_dump(mode="json", exclude_defaults=True)
-            | {"family": variant.parameters.family},
+            parameters=short(variant.parameters),
             seed=plan.seed_of(variant),
         )
         for category in plan.categories
@@ -210,17 +209,13 @@ def _held_out(category: Category, report: dict[str, dict[str, Any]]) -> str | No
     return chosen.id if chosen else None
 
 
-def elements_of_files(folder: Path, answers: Answers) -> set[str]:
+def elements_of(folder: Path, phases: list[Phase]) -> set[str]:
     """Elements of phases that a file or a database describes, by building them."""
     found: set[str] = set()
-    for phase in answers.phases:
-        lattice = substances.crystal_of(phase) if phase.kind in ("crystal", "particle") else None
-        if phase.kind == "other":
-            parameters = {"family": "other", "file": phase.file}
-        elif lattice and lattice.spacegroup is None:
+    for phase in phases:
+        parameters = {"family": "other", "file": phase.file}
+        if phase.kind != "other":
             parameters = {"family": "solid", **ingredients.crystal(phase)}
-        else:
-            continue
         atoms = build(PARAMETERS.validate_python(parameters), 0, folder)
         found |= set(atoms.get_chemical_symbols())
     return found

@@ -58,7 +58,8 @@ def _forms(phase: Phase) -> list[tuple[Name, Form]]:
     """A phase as bulk, before it without its solutes, after it its surface."""
     mixed: list[tuple[Name, Form]] = [(phase.name, "bulk")]
     if _solvent(phase):
-        mixed.insert(0, (f"{phase.name[:55]}_solvent", "solvent"))
+        word = "pure" if phase.kind == "polymer" else "solvent"
+        mixed.insert(0, (f"{phase.name[:55]}_{word}", "solvent"))
     if phase.kind == "crystal" and phase.surface:
         mixed.append((f"{phase.name[:55]}_surface", "surface"))
     return mixed

@@ -48,6 +48,7 @@ class Dialogue(BaseModel):
     known: dict[str, Any] = {}
     talk: list[dict[str, Any]] = []
     heard: list[str] = []
+    pending: list[str] = []
     exchanges: list[dict[str, Any]] = []
     fallback: str | None = None
     used: dict[str, Any] = {}
@@ -100,10 +101,9 @@ def hold(dialogue: Dialogue, desk: Desk, save: Callable[[], None], mind: Mind | 
     return dialogue.answers
 
 
-def _hear(dialogue: Dialogue, desk: Desk, prompt: str, save: Callable[[], None]) -> str:
+def _hear(dialogue: Dialogue, desk: Desk, prompt: str) -> str:
     line = desk.hear(prompt)
     dialogue.heard.append(line)
-    save()
     return line.strip()
 
 
@@ -122,7 +122,7 @@ def _led(dialogue: Dialogue, desk: Desk, save: Callable[[], None], mind: Mind) -
     turn, points = dialogue.talk[-1], needed(dialogue.answers)
     asked = turn["questions"] or [point.question for point in points[:3]]
     desk.tell(status(dialogue, not points, asked, turn.get("remark", "")))
-    line = _hear(dialogue, desk, f"{CONFIRM}: " if not points else "> ", save)
+    line = _hear(dialogue, desk, f"{CONFIRM}: " if not points else "> ")
     if not points and YES.match(line.lower()):
         dialogue.confirmed = True
     elif line:
@@ -133,19 +133,21 @@ def _led(dialogue: Dialogue, desk: Desk, save: Callable[[], None], mind: Mind) -
 
 def _form(dialogue: Dialogue, desk: Desk, save: Callable[[], None]) -> None:
     """A turn without a model: at most three open points, or the confirmation."""
-    points = open_points(dialogue.answers)[:3]
+    points = {point.key: point for point in open_points(dialogue.answers)}
+    dialogue.pending = [k for k in dialogue.pending if k in points] or list(points)[:3]
+    questions = [points[key].question for key in dialogue.pending]
+    desk.tell(status(dialogue, not needed(dialogue.answers), questions))
     if not points:
-        desk.tell(status(dialogue, True, []))
-        line = _hear(dialogue, desk, f"{CONFIRM} (KEY: VALUE): ", save)
+        line = _hear(dialogue, desk, f"{CONFIRM} (KEY: VALUE): ")
         dialogue.confirmed = bool(YES.match(line.lower()))
         if not dialogue.confirmed:
             _try(dialogue, desk, lambda known: typed.take(known, line))
-        return
-    desk.tell(status(dialogue, False, [point.question for point in points]))
-    for number, point in enumerate(points, start=1):
+    while dialogue.pending:
+        point = points[dialogue.pending[0]]
         default = "" if point.default is None else f" [{point.default}]"
-        line = _hear(dialogue, desk, f"{number}. {point.key}{default}: ", save)
+        line = _hear(dialogue, desk, f"{point.key}{default}: ")
         _try(dialogue, desk, lambda known, p=point, text=line: settled(known, p, text))
+        dialogue.pending.pop(0)
         save()
 
 

@@ -8,7 +8,7 @@ from planner.prepare.material import Ingredient, Lattice, Material, Phase
 
 Parameters = dict[str, Any]
 CUBIC, HEXAGONAL, TETRAGONAL = range(195, 231), range(143, 195), range(75, 143)
-FLAT = ("space_group", "setting", "file", "materials_project")
+CLOSE = 1.9  # Å, the builders' default between different molecules
 
 
 def crystal(phase: Phase) -> Parameters:
@@ -29,6 +29,14 @@ def crystal(phase: Phase) -> Parameters:
     if phase.exchanges:
         found["substitutions"] = [x.model_dump(exclude_none=True) for x in phase.exchanges]
     return found
+
+
+def outside(phase: Phase) -> bool:
+    """Whether a file or a database has to be looked into to know what the phase is."""
+    if phase.kind == "other":
+        return True
+    lattice = substances.crystal_of(phase) if phase.kind in ("crystal", "particle") else None
+    return lattice is not None and lattice.spacegroup is None
 
 
 def _lengths(phase: Phase, lattice: Lattice) -> Parameters:
@@ -69,22 +77,38 @@ def slab(phase: Phase, thickness: float, width: float) -> Parameters:
     }
 
 
-def mixture(phase: Phase, density: float = 1.0, solutes: float = 1.0) -> Parameters:
-    """Components at a density; `density` and `solutes` are factors, solutes 0 leaves them out."""
+def mixture(
+    phase: Phase, density: float = 1.0, solutes: float = 1.0, first: float = 1.0
+) -> Parameters:
+    """Components at a density; the others are factors: of it, of solutes (0 leaves them out), of
+    the first component's share."""
     kept = [i for i in phase.substances if i.molarity is None or solutes]
     scaled = [
         i if i.molarity is None else i.model_copy(update={"molarity": i.molarity * solutes})
         for i in kept
     ]
-    given = phase.density if solutes == 1 else None
+    if first != 1:
+        scaled[0] = scaled[0].model_copy(update={"ratio": (scaled[0].ratio or 1.0) * first})
+    given = phase.density if solutes == first == 1 else None
     changed = phase.model_copy(update={"substances": scaled, "density": given})
     found = substances.density_of(changed) or phase.density
     if found is None:
         raise UserError(f"task.yaml: material.phases.{phase.name}.density: missing")
-    return {
+    made = {
         "components": [_component(i) for i in scaled],
         "density_g_cm3": round(found * density, 4),
     }
+    least = _apart(phase) if phase.kind in ("melt", "amorphous") else 0.0
+    return {**made, "min_distance_angstrom": least} if least > CLOSE else made
+
+
+def _apart(phase: Phase) -> float:
+    """Distance (Å) that keeps two of the largest monatomic ions above 0.6 of their radii's sum."""
+    from ase.data import atomic_numbers, covalent_radii
+
+    parts = [part for i in phase.substances for part in (substances.smiles_of(i) or "").split(".")]
+    ions = [next(iter(c)) for p in parts if p and (c := substances.composition(p)[0]).total() == 1]
+    return round(1.24 * max((covalent_radii[atomic_numbers[e]] for e in ions), default=0.0), 2)
 
 
 def _component(ingredient: Ingredient) -> Parameters:

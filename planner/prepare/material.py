@@ -13,7 +13,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 from planner.files import Strict
 from planner.plan import Name, Temperature
 
-Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ()+_.,:/-]{0,63}$")]
+Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ()+_.,-]{0,63}$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 Density = Annotated[float, Field(ge=0.001, le=25, description="g/cm3")]
 Fractional = Annotated[float, Field(ge=-1, le=2)]

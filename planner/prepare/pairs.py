@@ -83,7 +83,7 @@ def _supported(material: Material, lower: Phase, upper: Phase) -> list[Draft]:
     found = []
     for suffix, told, below, above, _, apart in ROWS:
         diameter = size * (0.7 + 0.3 * above)
-        width = max(ingredients.width(material), diameter + 5.0)
+        width = max(ingredients.width(material), diameter + 8.0)
         made: Parameters = {
             "family": "solid-solid",
             "substrate": ingredients.slab(lower, round(7.0 * below, 1), round(width, 1)),

@@ -123,17 +123,21 @@ def fluid(material: Material, phase: Phase, without: bool) -> list[Draft]:
         ("thin", "5 % less dense", 0.95, 1.0, 1.0, 1.0),
         ("dense", "5 % denser", 1.05, 1.0, 1.0, 1.0),
         ("large", "larger box", 1.0, LARGER, 1.0, 1.0),
-        ("rich", "1.5 times the solute", 1.0, 1.0, 1.5, 1.0) if solutes else
-        ("long", "elongated box", 1.0, 1.2, 1.0, 1.5),
         ("held-out", "2 % less dense, elongated", 0.98, 1.2, 1.0, 1.3),
     ]  # fmt: skip
+    if solutes:
+        rows.insert(4, ("rich", "1.5 times the solute", 1.0, 1.0, 1.5, 1.0))
+    elif len(phase.substances) - len(dissolved) > 1:
+        rows.insert(4, ("rich", "1.5 times the first component", 1.0, 1.0, 1.5, 1.0))
+    else:
+        rows.insert(4, ("long", "elongated box", 1.0, 1.2, 1.0, 1.5))
     return [
         (
             suffix,
             told,
             {
                 "family": family,
-                **ingredients.mixture(phase, density, solutes * rich),
+                **ingredients.mixture(phase, density, solutes * rich, 1.0 if solutes else rich),
                 "atoms": round(atoms * size),
                 "box_ratio": [1.0, 1.0, long],
             },

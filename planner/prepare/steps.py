@@ -24,8 +24,9 @@ from planner.prepare import dialogue as talk
 from planner.prepare.dialogue import Desk, Dialogue
 from planner.prepare.material import Answers
 from planner.prepare.propose import propose
+from planner.prepare.ingredients import outside
 from planner.prepare.structure_plan import FILE as PLAN
-from planner.prepare.structure_plan import StructurePlan, table
+from planner.prepare.structure_plan import StructurePlan, dump, table
 from planner.prepare.task import task_of
 from planner.prepare.typed import slug
 
@@ -156,9 +157,12 @@ def _task(folder: Path, answers: Answers) -> Task:
     path = folder / "task.yaml"
     if path.is_file():
         return read(Task, path)
-    from atomistics.construct import elements_of_files
+    unseen: set[str] = set()
+    if any(outside(phase) for phase in answers.phases):
+        from atomistics.construct import elements_of
 
-    task = task_of(answers, elements_of_files(folder, answers))
+        unseen = elements_of(folder, [phase for phase in answers.phases if outside(phase)])
+    task = task_of(answers, unseen)
     write_text(path, HEAD + dump_yaml(task))
     return task
 
@@ -175,19 +179,8 @@ def _plan(folder: Path, task: Task, wishes: Wishes, config: Config) -> Structure
         from planner.prepare.planning import varied
 
         plan = varied(folder, task, plan, config, say)
-    write_text(path, HEAD + dump_plan(plan))
+    write_text(path, HEAD + dump(plan))
     return plan
-
-
-def dump_plan(plan: StructurePlan) -> str:
-    """The plan with only what differs from the builders' defaults."""
-    data: dict[str, Any] = plan.model_dump(mode="json", exclude_defaults=True)
-    data = {"seed": plan.seed, **data}
-    for category, whole in zip(data["categories"], plan.categories, strict=True):
-        for entry, variant in zip(category["variants"], whole.variants, strict=True):
-            own = {"family": variant.parameters.family}
-            entry["parameters"] = own | entry["parameters"]
-    return yaml.safe_dump(data, sort_keys=False, width=10**6, allow_unicode=True)
 
 
 def _agreed(folder: Path) -> None:

@@ -7,9 +7,10 @@ builders (planner.prepare.families), so a plan that validates can be built.
 
 from typing import Annotated, Any, Literal
 
+import yaml
 from pydantic import Field, StringConstraints, model_validator
 
-from planner.config import Subsystem, Task
+from planner.config import Task
 from planner.errors import UserError
 from planner.files import Strict, sha256
 from planner.plan import Name, Temperature
@@ -112,12 +113,36 @@ def _referred(value: Any) -> list[str]:
     return own + [name for entry in value.values() for name in _referred(entry)]
 
 
-def subsystems(plan: StructurePlan) -> list[Subsystem]:
-    """The task's subsystems as the plan has them."""
-    return [
-        Subsystem(name=c.name, stage=c.stage, role=c.role, max_temperature=c.max_temperature)
-        for c in plan.categories
-    ]
+def short(parameters: Parameters) -> dict[str, Any]:
+    """Parameters without the builders' defaults; every `family` stays, for it tells them apart."""
+    whole, slim = (parameters.model_dump(mode="json", exclude_defaults=e) for e in (False, True))
+    return _families_kept(whole, slim)
+
+
+def _families_kept(whole: Any, slim: Any) -> Any:
+    if isinstance(slim, list):
+        return [_families_kept(w, s) for w, s in zip(whole, slim, strict=True)]
+    if not isinstance(slim, dict):
+        return slim
+    return {
+        key: _families_kept(value, slim[key]) if key in slim else value
+        for key, value in whole.items()
+        if key in slim or key == "family"
+    }
+
+
+def dump(plan: StructurePlan) -> str:
+    """The plan as YAML, as short as it can be read back."""
+    data: dict[str, Any] = {"seed": plan.seed, "categories": []}
+    for category in plan.categories:
+        variants = [
+            {**v.model_dump(exclude={"parameters"}), "parameters": short(v.parameters)}
+            for v in category.variants
+        ]
+        data["categories"].append(
+            {**category.model_dump(exclude={"variants"}), "variants": variants}
+        )
+    return yaml.safe_dump(data, sort_keys=False, width=10**6, allow_unicode=True)
 
 
 def table(plan: StructurePlan) -> str:

@@ -109,6 +109,8 @@ def plane(text: str) -> list[int]:
         return []
     inner = text.strip("()[]{} ").replace(",", " ")
     words = inner.split() if " " in inner else re.findall(r"-?\d", inner)
+    if not words or re.sub(r"[-\d\s]", "", inner):
+        raise ValueError("write Miller indices like 1 1 0 or 1 0 -1 0, or none")
     return [int(word) for word in words]
 
 
