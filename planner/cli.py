@@ -65,6 +65,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--profile", help="Snakemake profile, e.g. slurm")
     protocol_command.add(commands)
     preparation.add(commands, command)
+    # its flags come from the builders' contracts, which the other commands need not load
+    build = commands.add_parser(
+        "build", help="build one structure", add_help=False, prefix_chars="\0"
+    )
+    build.add_argument("rest", nargs=argparse.REMAINDER)
     schema = commands.add_parser("schema", help="write the JSON schemas of plan, state, ...")
     schema.add_argument("folder", type=Path)
     return parser
@@ -178,7 +183,14 @@ def _schema(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _build(arguments: argparse.Namespace) -> int:
+    from planner.prepare.build_command import main
+
+    return main(arguments.rest)
+
+
 _COMMANDS = {
+    "build": _build,
     "init": _init,
     "next": _next,
     "audit": _audit,

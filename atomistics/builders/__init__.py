@@ -1,12 +1,15 @@
 """Deterministic structure builders: one module per family, each on the library of its field."""
 
 import importlib
+import io
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
+from ase.io import write
 
+from atomistics.observables import density
 from planner.errors import UserError
 from planner.prepare.families import Parameters
 
@@ -20,8 +23,8 @@ def build(
 
     `folder` is the task folder: user files lie in folder/files, earlier built structures in
     folder/structures/ID.extxyz. `calculator` (atomistics.reference) is for steps that need MD.
-    info: family, seed, charge (e), density_g_cm3 or NaN, and what the family reports (strain,
-    molarity, ...). arrays: `molecule`, the index of the molecule or ion an atom belongs to, or -1.
+    info: family, seed, charge (e, of molecules and ions; crystals count as neutral), and what the
+    family reports (strain, molarity, ...). arrays: `molecule`, the index of the molecule or ion an atom belongs to, or -1.
     Raises UserError, one line, when the parameters cannot be met.
     """
     module = importlib.import_module(f"atomistics.builders.{_MODULES[parameters.family]}")
@@ -41,6 +44,22 @@ def _finished(atoms: Atoms, parameters: Parameters, seed: int) -> Atoms:
     clean.positions = np.round(clean.positions, DECIMALS) + 0.0
     clean.arrays["molecule"] = molecule.astype(int)
     return clean
+
+
+def as_text(atoms: Atoms) -> str:
+    """The structure as extended XYZ, the same characters for the same structure."""
+    text = io.StringIO()
+    write(text, atoms, format="extxyz")
+    return text.getvalue()
+
+
+def summary(atoms: Atoms) -> str:
+    """One line for people: formula, cell (Å), density (g/cm3) and what the builder reported."""
+    parts = [f"{len(atoms)} atoms", atoms.get_chemical_formula(empirical=True)]
+    if atoms.pbc.all():
+        lengths = " x ".join(f"{length:.2f}" for length in atoms.cell.lengths())
+        parts += [f"{lengths} Å", f"{density(atoms):.4g} g/cm3"]
+    return ", ".join([*parts, *(f"{key} {value}" for key, value in atoms.info.items())])
 
 
 _MODULES = {
