@@ -56,6 +56,23 @@ def test_what_is_done_is_not_done_again(tmp_path):
     assert len(list(tmp_path.iterdir())) == 12
 
 
+def test_a_copy_on_a_lost_node_cannot_spoil_an_item(tmp_path):
+    """Each process writes under a name of its own; the one that comes later ends the other."""
+    begun = []
+
+    def lose(name, target):
+        target.write_text("half of the first")
+        begun.append(target)
+        spread({"run-0": ITEMS["run-0"]}, write, tmp_path, ".txt")  # SLURM's replacement
+        assert not target.exists()
+        return Cost()
+
+    with pytest.raises(FileNotFoundError):
+        spread({"run-0": ITEMS["run-0"]}, lose, tmp_path, ".txt")
+    assert (tmp_path / "run-0.txt").read_text() == ITEMS["run-0"]["text"]
+    assert str(os.getpid()) in begun[0].name
+
+
 def test_a_failing_item_is_a_record_and_the_rest_goes_on(tmp_path):
     def fail(name, target):
         if name == "run-1":
