@@ -27,6 +27,9 @@ from planner.plan import Plan
 from planner.workflow import jobs
 
 ATTEMPTS = 3
+REFUSED = re.compile(
+    r"error: (SLURM job \d+ \(.*?\): (?!FAILED).*?)\. For further|message was '(.*)'"
+)
 STEP = re.compile(r"^(\d+) of (\d+) steps")
 
 
@@ -133,6 +136,9 @@ def _interrupt(child: subprocess.Popen[str]) -> None:
 
 
 def _cause(folder: Path, lines: list[str]) -> str:
+    """Why a job failed: as SLURM has it where SLURM ended or refused it, else as its log ends."""
+    if told := REFUSED.findall("".join(lines)):
+        return next(filter(None, told[-1]))
     logs = re.findall(r"Error in rule (?:.*\n)*?\s+log: (\S+)", "".join(lines))
     for name in logs:
         path = folder / name

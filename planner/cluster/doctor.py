@@ -1,5 +1,6 @@
 """`planner doctor` on a cluster: does SLURM take the jobs that slurm/profile.yaml asks for?"""
 
+import getpass
 import json
 import re
 import shlex
@@ -93,7 +94,9 @@ def _minutes(limit: str) -> int | None:
 def _account(profile: Profile) -> Finding:
     """The account of the profile among those of this user."""
     given = profile.resources("fit").get("slurm_account")
-    listing = ask("sacctmgr", "-nP", "show", "assoc", "where", "user=" + _user(), "format=account")
+    listing = ask(
+        "sacctmgr", "-nP", "show", "assoc", "where", "user=" + getpass.getuser(), "format=account"
+    )
     known = sorted(set((listing or "").split()))
     if given and known and str(given) not in known:
         remedy = f"set slurm_account in {profile.path} to one of {', '.join(known)}"
@@ -101,12 +104,6 @@ def _account(profile: Profile) -> Finding:
     if not known:
         return note("account", f"{given or 'default'}: the accounting lists none to compare with")
     return Finding("account", str(given or f"your default, of {', '.join(known)}"))
-
-
-def _user() -> str:
-    import getpass
-
-    return getpass.getuser()
 
 
 def _memory_of_controller() -> Finding:

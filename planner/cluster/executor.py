@@ -31,6 +31,7 @@ from planner.files import write_text
 TICK = 2.0  # seconds between looks at the disk; SLURM is asked far less often
 LOOKS = 3  # so often in a row a job must be forgotten or hopeless before that is believed
 OUTAGE = 3600.0  # seconds a controller may be away while jobs wait to be submitted
+SILENCE = 600.0  # seconds without an answer that are worth a warning
 AWAY = re.compile(r"[Uu]nable to contact|timed out|refused|Zero Bytes|in standby|unavailable")
 
 
@@ -63,6 +64,7 @@ class Guarded(Executor):
         self._forgotten: Counter[str] = Counter()
         self._hopeless: Counter[str] = Counter()
         self._asked = 0.0
+        self._heard = time.monotonic()
 
     def cancel(self) -> None:
         """Cancel everything; a submission that waits for the controller gives up."""
@@ -135,7 +137,11 @@ class Guarded(Executor):
         self._asked = time.monotonic()
         entries = queue(self.workflow.workdir_init)
         if entries is None:
+            if time.monotonic() - self._heard > SILENCE:
+                self._heard = time.monotonic()
+                self.logger.warning(f"squeue has not answered for {SILENCE / 60:g} min; waiting.")
             return None
+        self._heard = self._asked
         known = {e.id: e for e in entries}
         own = [known[i.external_jobid] for i in active_jobs if i.external_jobid in known]
         self._record(own)

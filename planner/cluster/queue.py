@@ -1,5 +1,6 @@
 """One bounded question to SLURM at a time, and its answer as records."""
 
+import getpass
 import os
 import re
 import subprocess
@@ -43,7 +44,8 @@ class Entry:
 
 def queue(folder: Path) -> list[Entry] | None:
     """This user's jobs from `folder`, ended ones too while SLURM remembers; None: no answer."""
-    answer = ask("squeue", "--me", "--states=all", "--noheader", "--format", "|".join(FIELDS))
+    mine = ("--user", getpass.getuser(), "--states=all", "--noheader")
+    answer = ask("squeue", *mine, "--format", "|".join(FIELDS))
     if answer is None:
         return None
     rows = [line.strip().split("|", len(FIELDS) - 1) for line in answer.splitlines()]

@@ -36,7 +36,7 @@ NodeName=DEFAULT CPUs={cpus} RealMemory={memory} State=UNKNOWN
 {nodes}
 PartitionName=main Nodes=n[1-{firm}] Default=YES MaxTime=INFINITE State=UP
 PartitionName=short Nodes=n[1-{firm}] MaxTime=5 State=UP
-PartitionName=fragile Nodes=ALL MaxTime=60 State=UP
+PartitionName=fragile Nodes=n[{weak}-{nodes_count}] MaxTime=60 State=UP
 """
 BY_CGROUP = """\
 ProctrackType=proctrack/cgroup

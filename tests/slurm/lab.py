@@ -89,7 +89,8 @@ class Lab:
         ]
         values = {
             "folder": str(self.folder), "host": host, "user": getpass.getuser(),
-            "cluster": "lab", "nodes": str(count), "firm": str(max(1, count // 2)), "limit": limit,
+            "cluster": "lab", "nodes": str(count), "limit": limit,
+            "firm": str(max(1, count // 2)), "weak": str(count // 2 + 1),
             "port": str(port), "dbd_port": str(port + 1), "sql_port": str(port + 2),
             "cpus": os.environ.get("SLURM_LAB_CPUS", "8"),
             "memory": os.environ.get("SLURM_LAB_MEMORY", "4000"),
@@ -107,7 +108,7 @@ class Lab:
         limits = configuration.BY_CGROUP if limit == "cgroup" else configuration.BY_POLL
         files = {
             "slurm.conf": configuration.SLURM_CONF.format_map(
-                {**values, "limits": limits, "nodes": "\n".join(lines)}
+                {**values, "limits": limits, "nodes_count": count, "nodes": "\n".join(lines)}
             ),
             "cgroup.conf": configuration.CGROUP_CONF,
             "slurmdbd.conf": configuration.DBD_CONF.format_map(values),

@@ -85,7 +85,7 @@ def test_failing_node_whose_job_lives_on_spoils_nothing(
     site: Callable[..., Site], local: Path
 ) -> None:
     """The worst case: the node is given up, its job works on beside the one that replaces it."""
-    fragile = {"slurm_partition": "fragile", "slurm_extra": "'--exclude=n1,n2'"}
+    fragile = {"slurm_partition": "fragile"}
     here = site(setup="sleep 35", **{"set-resources": {FIRST: fragile}})
     assert here.run("planner", "next") == 0
     running = here.begin("snakemake", "--profile", "slurm")
