@@ -28,7 +28,9 @@ from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 from planner.cluster.queue import LIVING, Entry, cancel, ended, queue
 from planner.files import write_text
 
-TICK = 2.0  # seconds between looks at the disk; SLURM is asked far less often
+TICK = 1.0  # seconds between looks at the disk; SLURM is asked far less often
+GAP = 3.0  # seconds between two questions at least
+BREATH = 10.0  # seconds before SLURM is asked again when it did not answer
 LOOKS = 3  # so often in a row a job must be forgotten or hopeless before that is believed
 OUTAGE = 3600.0  # seconds a controller may be away while jobs wait to be submitted
 SILENCE = 600.0  # seconds without an answer that are worth a warning
@@ -94,7 +96,7 @@ class Guarded(Executor):
             while self._taken_over is None:
                 entries = queue(self.workflow.workdir_init)
                 if entries is None and time.monotonic() < until and not self.stopping:
-                    time.sleep(TICK * 5)
+                    time.sleep(BREATH)
                     continue
                 ours = {j.external_jobid for j in self.active_jobs}
                 left = [e for e in entries or () if e.living and e.id not in ours]
@@ -108,7 +110,7 @@ class Guarded(Executor):
             super()._report_job_error_threadsafe(job_info, msg)
             return
         self.logger.warning("SLURM's controller is away; the submission waits for it.")
-        time.sleep(TICK * 5)
+        time.sleep(BREATH)
         self._taken_over = None  # what timed out may have been submitted all the same
         self.run_job(job_info.job)
 
@@ -132,7 +134,7 @@ class Guarded(Executor):
         """What SLURM knows, if it is time to ask: also when the disk says that all are done."""
         waited = time.monotonic() - self._asked
         pause = self.workflow.executor_settings.init_seconds_before_status_checks
-        if waited < pause and (waited < 2 * TICK or not all(map(_written, active_jobs))):
+        if waited < pause and (waited < GAP or not all(map(_written, active_jobs))):
             return None
         self._asked = time.monotonic()
         entries = queue(self.workflow.workdir_init)
