@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
-from scipy.spatial import cKDTree
 
 from atomistics.neighbours import Pairs, pairs
 from atomistics.observables import density, min_distances
@@ -131,6 +130,8 @@ def _repeats(
     frames: Sequence[Atoms], sound: list[int], known: list[Atoms], tolerance: float
 ) -> Iterator[int]:
     """Indices of `sound` that look like one of `known` or like an earlier, kept frame."""
+    from scipy.spatial import cKDTree
+
     groups: dict[str, list[tuple[int, np.ndarray]]] = defaultdict(list)
     candidates = [(-1, atoms) for atoms in known] + [(index, frames[index]) for index in sound]
     for index, atoms in candidates:

@@ -9,12 +9,6 @@ from typing import Any, Literal, get_args
 import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator
-from ase.md.bussi import Bussi
-from ase.md.langevinbaoab import LangevinBAOAB
-from ase.md.md import MolecularDynamics
-from ase.md.nose_hoover_chain import MaskedMTKNPT
-from ase.md.verlet import VelocityVerlet
-from ase.parallel import DummyMPI
 
 from atomistics.metered import LabelFailedError, Metered, labelled
 from atomistics.reference import failure
@@ -23,11 +17,6 @@ from planner.errors import UserError
 
 Ensemble = Literal["nvt", "npt", "nve"]
 Barostat = Literal["isotropic", "axes"]
-COUPLING = 100 * units.fs  # thermostats
-CELL_FRICTION = 50 * units.fs  # below critical for solids, above for liquids
-CELL_PERIOD = 200 * units.fs  # of the volume of a solid of CELL_MODULUS
-CELL_MODULUS = 100 * units.GPa
-AXES_COUPLING = 500 * units.fs
 TAIL = 3  # sound frames kept from the last checks before a stop
 
 
@@ -96,6 +85,8 @@ def run(
     The watchdog looks every `check_interval` steps and at every kept frame; results that are
     not finite, and what a calculator raises, stop the run in the step where they appear.
     """
+    from atomistics.integrators import integrator  # ase.md takes half a second, often not needed
+
     moving = atoms.copy()
     metered = Metered.of(calculator)
     moving.calc = metered
@@ -181,61 +172,3 @@ def start_velocities(atoms: Atoms, protocol: Protocol) -> None:
     momenta = generator.standard_normal((len(atoms), 3)) * spread
     momenta -= masses * (momenta.sum(axis=0) / masses.sum())
     atoms.set_momenta(momenta)
-
-
-def integrator(atoms: Atoms, protocol: Protocol) -> MolecularDynamics:
-    """Return the ASE integrator of the ensemble.
-
-    NVE: velocity Verlet. NVT: stochastic velocity rescaling (Bussi, Donadio and Parrinello,
-    J. Chem. Phys. 126, 014101 (2007)), canonical, and it leaves diffusion as it is. NPT with
-    fixed shape: Langevin-Hoover (Quigley and Probert, J. Chem. Phys. 120, 11432 (2004)) in the
-    BAOAB splitting (Leimkuhler and Matthews, J. Chem. Phys. 138, 174102 (2013)): isothermal-
-    isobaric and damped, so that a strained start settles in some 0.5 ps, where a Nosé-Hoover
-    barostat rings. NPT with free axes: Martyna, Tobias and Klein, J. Chem. Phys. 101, 4177
-    (1994), with its 3N thermostatted degrees of freedom: 1/N too warm. None of them needs an
-    aligned cell.
-    """
-    # ASE would share random numbers among MPI ranks, which here run different structures.
-    alone = {"comm": DummyMPI()}
-    timestep = protocol.timestep * units.fs
-    kelvin = protocol.temperature
-    generator = np.random.default_rng([protocol.seed, 1])
-    if protocol.ensemble == "nve":
-        return VelocityVerlet(atoms, timestep, **alone)
-    if protocol.ensemble == "nvt":
-        dynamics = Bussi(atoms, timestep, kelvin, taut=COUPLING, rng=generator, **alone)
-        dynamics.ndof = max(3 * len(atoms) - 3, 3)  # ASE counts the resting centre of mass
-        dynamics.target_kinetic_energy = 0.5 * dynamics.ndof * units.kB * kelvin
-        return dynamics
-    if not atoms.pbc.all():
-        raise UserError("ensemble: npt needs a structure periodic in x, y and z; use nvt")
-    pressure = protocol.pressure * units.GPa
-    if protocol.barostat == "axes":
-        return MaskedMTKNPT(
-            atoms, timestep, kelvin, pressure, COUPLING, AXES_COUPLING,
-            mask=np.ones(3, dtype=bool), **alone,
-        )  # fmt: skip
-    return _LangevinHoover(
-        atoms,
-        timestep,
-        temperature_K=kelvin,
-        externalstress=-pressure,
-        hydrostatic=True,
-        T_tau=COUPLING,
-        P_tau=CELL_FRICTION,
-        P_mass=9 * atoms.get_volume() * CELL_MODULUS * (CELL_PERIOD / (2 * np.pi)) ** 2,
-        rng=generator,
-        **alone,
-    )
-
-
-class _LangevinHoover(LangevinBAOAB):
-    """ASE's own, digit for digit, without Atoms.set_cell: that costs what a small model does."""
-
-    def _barostat_BAOAB_A(self) -> None:
-        old = self.atoms.cell.array
-        volume = np.abs(np.linalg.det(old))
-        grown = volume * np.exp(0.5 * self.dt * 3.0 * self.p_eps / self.barostat_mass)
-        new = old * (grown / volume) ** (1.0 / 3.0)
-        self.atoms.positions[:] = self.atoms.positions @ np.linalg.solve(old, new)
-        self.atoms.cell.array[:] = new

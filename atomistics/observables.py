@@ -41,7 +41,7 @@ def min_distances(atoms: Atoms, reach: float = 5.0) -> dict[str, float]:
 
 def min_distance(atoms: Atoms) -> float:
     """Shortest distance of any two atoms, Å, images included; inf for a lone atom."""
-    for reach in (2.0, 8.0, 64.0, 1e4):
+    for reach in (2.0, 8.0, 64.0, 512.0, 1e4):
         near = pairs(atoms, reach).distance
         if len(near):
             return float(near.min())

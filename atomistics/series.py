@@ -3,7 +3,6 @@
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
-from ase.optimize import BFGS
 from ase.parallel import DummyMPI
 
 from atomistics.metered import LabelFailedError, Metered
@@ -66,6 +65,8 @@ def rattle_and_relax(
 
 
 def _relaxed(start: Atoms, metered: Metered, steps: int) -> list[Atoms]:
+    from ase.optimize import BFGS  # half a second, often not needed
+
     moving = start.copy()
     moving.calc = metered
     optimiser = BFGS(moving, logfile=None, comm=DummyMPI())

@@ -4,25 +4,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator
-from ase.md.bussi import Bussi
-from ase.md.langevinbaoab import LangevinBAOAB
-from ase.md.md import MolecularDynamics
-from ase.md.nose_hoover_chain import MaskedMTKNPT
 from ase.parallel import DummyMPI
 
 from atomistics import md
 from atomistics.bias import Biased, biased, plumed_input
 from atomistics.metered import Metered
 from atomistics.rnemd import Exchange
-from atomistics.strain import Straining, stress_of, stress_strain
+from atomistics.strain import stress_of, stress_strain
 from atomistics.watchdog import Watchdog, temperature
 from planner.errors import UserError
 from planner.protocol import Metadynamics, ReverseMd, Stage, StagedProtocol, Strain
+
+if TYPE_CHECKING:
+    from ase.md.md import MolecularDynamics
 
 SAMPLED = 5  # MD steps between two readings of temperature, stress and slabs
 CHECKED = 10  # MD steps between two looks of the watchdog
@@ -157,7 +156,7 @@ class _Course:
     def _target(self, step: int) -> float:
         return float(np.interp(step, self._knots[:, 0], self._knots[:, 1]))
 
-    def _after(self, dynamics: MolecularDynamics, step: int) -> None:
+    def _after(self, dynamics: "MolecularDynamics", step: int) -> None:
         """Read what the stage measures, then change what the next step shall find."""
         moving, stage = self._moving, self._stage
         if step % SAMPLED == 0:
@@ -171,7 +170,9 @@ class _Course:
         if self._exchange and step and step % max(1, round(stage.every / self._timestep)) == 0:
             self._exchange.swap(moving)
         if len(self._knots) > 2:
-            _set_target(dynamics, self._target(step + 1))
+            from atomistics.integrators import set_target
+
+            set_target(dynamics, self._target(step + 1))
 
     def _properties(self) -> list[dict[str, Any]]:
         if self._exchange:
@@ -180,8 +181,10 @@ class _Course:
             return [stress_strain(self._stage, *np.array(self._readings).T)]
         return []
 
-    def _dynamics(self) -> MolecularDynamics:
+    def _dynamics(self) -> "MolecularDynamics":
         """The integrator of the stage; ramps and holds use those of plain MD."""
+        from atomistics.integrators import Straining, integrator
+
         stage, kelvin = self._stage, self._target(0)
         if isinstance(stage, Strain):
             generator = np.random.default_rng([self._seed, 1])
@@ -199,15 +202,4 @@ class _Course:
         plain = md.Protocol(
             **ensemble, temperature=kelvin, steps=steps, timestep=self._timestep, seed=self._seed
         )
-        return md.integrator(self._moving, plain)
-
-
-def _set_target(dynamics: MolecularDynamics, kelvin: float) -> None:
-    """Move the target temperature (K) of an ASE integrator; its time constants stay."""
-    if isinstance(dynamics, Bussi):
-        dynamics.temp = units.kB * kelvin
-        dynamics.target_kinetic_energy = 0.5 * dynamics.ndof * dynamics.temp
-    elif isinstance(dynamics, LangevinBAOAB):
-        dynamics.set_temperature(kelvin)
-    elif isinstance(dynamics, MaskedMTKNPT):  # which offers no call for it
-        dynamics._thermostat._kT = dynamics._barostat._kT = units.kB * kelvin
+        return integrator(self._moving, plain)

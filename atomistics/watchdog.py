@@ -7,9 +7,7 @@ from ase import Atoms, units
 from ase.data import covalent_radii
 
 from atomistics.metered import largest_grade
-from mtp.configuration import Configuration
-from mtp.errors import MTPError
-from mtp.neighbours import neighbours
+from atomistics.neighbours import Pairs, pairs
 
 CLASSES = ("nan", "grade", "distance", "lost_atoms", "temperature", "energy", "density")
 GRAMS_PER_CM3 = 1e24 / units.mol  # of 1 u/Å^3
@@ -93,19 +91,18 @@ class Watchdog:
         lost = limits.lost_distance
         if len(atoms) == 1 or max(closest, lost or 0.0) == 0.0:
             return None
-        try:
-            i, j, distance = close_pairs(atoms, max(closest, (lost or 0.0) / 2))
-            for k in np.flatnonzero(distance < closest):
-                bound = radii[i[k]] + radii[j[k]] if fixed is None else fixed
-                if distance[k] < bound:
-                    pair = f"{atoms.symbols[i[k]]}-{atoms.symbols[j[k]]} (atoms {i[k]} and {j[k]})"
-                    return "distance", f"{pair} at {distance[k]:.3f} Å, below {bound:.3f} Å"
-            if lost is not None and len(alone := _alone(atoms, i)):
-                alone = _alone(atoms, close_pairs(atoms, lost)[0])
-                if len(alone):
-                    return "lost_atoms", f"atom {alone[0]} has no other within {lost:g} Å"
-        except MTPError as error:
-            return "distance", str(error)
+        near = pairs(atoms, max(closest, (lost or 0.0) / 2))
+        close = np.flatnonzero(near.distance < closest)
+        for k in close[np.argsort(near.distance[close])]:
+            i, j, distance = (column[k] for column in near)
+            bound = radii[i] + radii[j] if fixed is None else fixed
+            if distance < bound:
+                pair = f"{atoms.symbols[i]}-{atoms.symbols[j]} (atoms {i} and {j})"
+                return "distance", f"{pair} at {distance:.3f} Å, below {bound:.3f} Å"
+        if lost is not None and len(_alone(atoms, near)):
+            alone = _alone(atoms, pairs(atoms, lost))
+            if len(alone):
+                return "lost_atoms", f"atom {alone[0]} has no other within {lost:g} Å"
         return None
 
 
@@ -132,20 +129,5 @@ def temperature(atoms: Atoms) -> float:
     return twice_kinetic / (max(3 * len(atoms) - 3, 3) * units.kB)
 
 
-def close_pairs(atoms: Atoms, reach: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs of atoms nearer than `reach`, images included: i (P,), j (P,), distance (P,) Å.
-
-    The closest first. By the linked cells of mtp, four times faster for a small cell than a k-d
-    tree over images; MTPError where two atoms coincide.
-    """
-    at = Configuration(atoms.cell.array, np.zeros(len(atoms), int), atoms.positions, pbc=atoms.pbc)
-    found = neighbours([at], reach).kernel
-    vectors, j = found.pairs()
-    i = np.repeat(np.arange(len(atoms)), np.diff(found.first))
-    distance = np.sqrt(np.einsum("pk,pk->p", vectors, vectors))
-    order = np.argsort(distance, kind="stable")
-    return i[order], j[order], distance[order]
-
-
-def _alone(atoms: Atoms, i: np.ndarray) -> np.ndarray:
-    return np.flatnonzero(np.bincount(i, minlength=len(atoms)) == 0)
+def _alone(atoms: Atoms, near: Pairs) -> np.ndarray:
+    return np.flatnonzero(np.bincount(near.i, minlength=len(atoms)) == 0)

@@ -7,7 +7,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from scipy.linalg.blas import dsyrk
 
 from mtp import _kernel
 from mtp.errors import MTPError
@@ -179,7 +178,7 @@ class Engine:
         predicted = [-0.0, -0.0, -0.0] if linear else self.loss(found, targets, weights)[2:]
         sign = -1 if linear else 1
         size = len(self.parameters) - (self.potential.slices.species.start if linear else 0)
-        matrix, vector, constant = np.zeros((size, size), order="F"), np.zeros(size), 0.0
+        matrix, vector, constant = np.zeros((size, size)), np.zeros(size), 0.0
         residual = [sign * (p - label) for p, label in zip(predicted, labels, strict=True)]
         for c in range(len(found)):
             weight = np.sqrt(_rows_of(found, c, scales, (1, 3, 1)))
@@ -187,10 +186,10 @@ class Engine:
             rows = self.configuration_rows(found, c, linear=linear)[kept]
             rows *= weight[kept, None]
             r = weight[kept] * _rows_of(found, c, residual, (1, 1, 1))[kept]
-            matrix = dsyrk(1.0, rows.T, beta=1.0, c=matrix, overwrite_c=True, lower=True)
+            matrix += rows.T @ rows  # numpy takes half the work of a product with itself
             vector += rows.T @ r
             constant += r @ r
-        return NormalEquations(np.tril(matrix) + np.tril(matrix, -1).T, vector, float(constant))
+        return NormalEquations(matrix, vector, float(constant))
 
     def _loss(
         self, found: Neighbours, targets: Targets, weights: Weights, *, gradient: bool

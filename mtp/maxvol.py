@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.blas import dger, idamax
-from scipy.linalg.lapack import dgetrf
 
 from mtp.errors import MTPError
 
@@ -104,6 +102,8 @@ class _Batch:
 
         The dummies make B regular: one stays wherever no row has a pivot above `initial`.
         """
+        from scipy.linalg.lapack import dgetrf
+
         active, size = self.active, len(self.active.rows)
         factors, swapped, _ = dgetrf(np.vstack([active.rows, self.rows]), overwrite_a=1)
         order = np.arange(size + len(self.rows))
@@ -124,6 +124,8 @@ class _Batch:
         In a large batch only among the rows of largest grade, which stay in cache; one product
         then updates all others, and rows that come above the threshold wait for the next sweep.
         """
+        from scipy.linalg.blas import idamax
+
         largest = np.maximum(self.coefficients.max(axis=1), -self.coefficients.min(axis=1))
         if largest.max(initial=0.0) <= threshold:
             return 0
@@ -175,6 +177,8 @@ def _inverse(rows: Matrix) -> Matrix:
 
 def _pivot(coefficients: Matrix, row: int, position: int) -> None:
     """Rank-1 update in place of C (C order) after its row `row` and active row `position` swap."""
+    from scipy.linalg.blas import dger  # a quarter of a second that MD with grades does not need
+
     direction, column = coefficients[row].copy(), coefficients[:, position].copy()
     pivot = direction[position]
     direction[position] -= 1.0

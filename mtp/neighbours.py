@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 MOST_SPECIES = 1000
+CLOSEST = 1e-4  # Å
 
 
 class Structure(Protocol):
@@ -49,8 +50,8 @@ class Neighbours:
         """(C,): pairs of each configuration, the measure of work when balancing."""
         return np.diff(self.kernel.first[self.kernel.atom_begin])
 
-    def add(self, configuration: Structure) -> None:
-        """Append one; MTPError if it has no meaning (NaN, flat cell, coinciding atoms)."""
+    def add(self, configuration: Structure, closest: float = CLOSEST) -> None:
+        """Append one; MTPError if it has no meaning (NaN, flat cell, atoms nearer than that)."""
         types = np.asarray(configuration.types)
         positions = np.asarray(configuration.positions, float).reshape(-1, 3)
         if types.shape != positions.shape[:1]:
@@ -60,7 +61,7 @@ class Neighbours:
         periodic = [bool(flag) for flag in np.broadcast_to(configuration.pbc, 3)]
         cell = _full_cell(configuration.cell, periodic)
         try:
-            self.kernel.add(cell, periodic, positions, types.astype(np.int32), self.cutoff)
+            self.kernel.add(cell, periodic, positions, types.astype(np.int32), self.cutoff, closest)
         except ValueError as error:
             raise MTPError(f"configuration {len(self) + 1}: {error}") from None
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import lstsq
 
 from mtp.configuration import Configuration
 from mtp.engine import Engine, Neighbours, Targets, Weights, neighbours
@@ -18,6 +17,7 @@ from mtp.starting_point import balanced_scaling
 ROWS_PER_PARAMETER = 12
 MOST_BATCHES = 8
 SMALLEST_RATIO = 1e-10
+EPSILON = float(np.finfo(float).eps)
 
 Labelled = tuple[Neighbours, Targets, Weights]
 
@@ -147,7 +147,7 @@ class Objective:
         matrix, vector = matrix[free, free], (vector - matrix @ fixed)[free]
         scale = 1.0 / np.sqrt(np.maximum(np.diag(matrix), 1e-300))
         damped = matrix * np.outer(scale, scale) + SMALLEST_RATIO * np.eye(len(vector))
-        fixed[free] = scale * lstsq(damped, scale * vector)[0]
+        fixed[free] = scale * np.linalg.lstsq(damped, scale * vector, rcond=EPSILON)[0]
         return np.concatenate([x[: self.linear_start], fixed])
 
     def rescale(self) -> Potential:

@@ -10,7 +10,6 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import lapack
 
 from mtp.errors import MTPError
 from mtp.line_search import EXACT, LOOSE, Point, Wolfe, wolfe_point
@@ -182,11 +181,12 @@ def _refreshed(problem: Problem, state: State) -> State:
     damping[: problem.linear_start] *= state.damping
     damping[problem.linear_start :] *= SMALLEST_DAMPING
     damping += 1e-14 * float(np.max(np.diag(matrix)))
-    factor, failed = lapack.dpotrf(matrix + np.diag(damping), lower=True)
-    if failed:
+    try:
+        factor = np.linalg.cholesky(matrix + np.diag(damping))
+    except np.linalg.LinAlgError:
         return _refreshed(problem, replace(state, damping=4.0 * max(state.damping, 1e-6)))
-    inverse, _ = lapack.dpotri(factor, lower=True)
-    inverse = np.tril(inverse) + np.tril(inverse, -1).T
+    half = np.linalg.solve(factor, np.eye(len(matrix)))
+    inverse = half.T @ half
     following = (state.next_batch + state.sample) % problem.batches
     return replace(state, inverse_hessian=inverse, age=0, step=1.0, next_batch=following)
 

@@ -167,9 +167,9 @@ PYBIND11_MODULE(_kernel, m) {
     py::class_<Neighbours>(m, "Neighbours")
         .def(py::init<>())
         .def("add", [](Neighbours &n, const Doubles &cell, const std::array<bool, 3> &periodic,
-                       const Doubles &positions, const Integers &types, double cutoff) {
-            n.add(cell.data(), periodic.data(), positions.data(), types.data(), int(types.size()), cutoff);
-        })
+                       const Doubles &positions, const Integers &types, double cutoff, double closest) {
+            n.add(cell.data(), periodic.data(), positions.data(), types.data(), int(types.size()), cutoff, closest);
+        }, py::arg(), py::arg(), py::arg(), py::arg(), py::arg(), py::arg("closest") = 1e-4)
         .def("move", [](Neighbours &n, const Doubles &strain, const Doubles &displacement) {
             if (strain.size() != 9 || displacement.size() != py::ssize_t(3 * n.types.size()) ||
                 n.atom_begin.size() != 2)

@@ -73,14 +73,14 @@ public:
         return {x.data(), y.data(), z.data(), index.data(), first.data(), types.data(), atom_begin.data()};
     }
 
-    // Throws std::invalid_argument on a configuration that has no meaning.
+    // Throws std::invalid_argument on a configuration that has no meaning, as atoms nearer than `closest`.
     void add(const double *cell, const bool *periodic, const double *positions, const int *type, int atoms,
-             double cutoff) {
+             double cutoff, double closest) {
         for (int i = 0; i < 3 * atoms; ++i)
             if (!std::isfinite(positions[i]))
                 throw std::invalid_argument("position of atom " + std::to_string(i / 3 + 1) +
                                             " is not finite");
-        Bins bins(cell, periodic, positions, atoms, cutoff);
+        Bins bins(cell, periodic, positions, atoms, cutoff, closest);
         unpad();
         count_.resize(atoms ? *std::max_element(type, type + atoms) + 2 : 1);
         for (int i = 0; i < atoms; ++i) {
@@ -99,8 +99,9 @@ private:
 
     class Bins {
     public:
-        Bins(const double *cell, const bool *periodic, const double *positions, int atoms, double cutoff)
-            : frame_(cell, periodic), cutoff_(cutoff) {
+        Bins(const double *cell, const bool *periodic, const double *positions, int atoms, double cutoff,
+             double closest)
+            : frame_(cell, periodic), cutoff_(cutoff), allowed_(closest * closest) {
             wrap(periodic, positions, atoms);
             for (int d = 0; d < 3; ++d) {
                 const double length = frame_.height[d] * extent_[d];
@@ -130,7 +131,7 @@ private:
                         scan(row + c.bin, i, a.home && b.home && c.home, at, found);
                     }
                 }
-            if (closest_ < 1e-8)
+            if (closest_ < allowed_)
                 throw std::invalid_argument("atom " + std::to_string(i + 1) + " coincides with another");
             return count_;
         }
@@ -225,7 +226,7 @@ private:
         std::vector<Pair> members_;
         std::vector<Slice> slices_[3];
         size_t count_ = 0;
-        double closest_ = 1;
+        double allowed_, closest_ = 1;
     };
 
     void append_sorted(const int *type, size_t found) {

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atomistics import md
+from atomistics.integrators import LangevinHoover
 from atomistics.metered import LabelFailedError, Metered
 from atomistics.watchdog import Limits, Watchdog, temperature
 from planner.errors import UserError
@@ -85,8 +86,8 @@ def test_npt_holds_the_pressure(barostat):
 
 def test_npt_is_the_integrator_of_ase_to_the_last_bit(monkeypatch):
     frames = []
-    for method in (md._LangevinHoover._barostat_BAOAB_A, LangevinBAOAB._barostat_BAOAB_A):
-        monkeypatch.setattr(md._LangevinHoover, "_barostat_BAOAB_A", method)
+    for method in (LangevinHoover._barostat_BAOAB_A, LangevinBAOAB._barostat_BAOAB_A):
+        monkeypatch.setattr(LangevinHoover, "_barostat_BAOAB_A", method)
         frames.append(simulate(crystal(), "npt", steps=60, pressure=2.0).frames)
     for own, ase in zip(*frames, strict=True):
         assert own.positions.tobytes() == ase.positions.tobytes()

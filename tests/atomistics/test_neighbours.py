@@ -25,3 +25,25 @@ def test_own_images_count_in_a_one_atom_cell():
     atoms = Atoms("Po", cell=[3.0, 3.0, 3.0], pbc=True)
     assert np.allclose(pairs(atoms, 3.1).distance, [3.0] * 6)
     assert len(pairs(Atoms(), 3.0).distance) == 0
+
+
+def test_coinciding_atoms_are_a_pair():
+    assert pairs(Atoms("H2", [[1, 1, 1], [1, 1, 1]]), 1.0).distance.tolist() == [0.0, 0.0]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    shear=st.floats(-1.5, 1.5),
+    height=st.floats(2.0, 9.0),
+    pbc=st.tuples(st.booleans(), st.booleans(), st.booleans()),
+)
+def test_skewed_cells(seed, shear, height, pbc):
+    rng = np.random.default_rng(seed)
+    cell = [[5, 0, 0], [5 * shear, 4, 0], [height * shear, -shear, height]]
+    atoms = Atoms("C7", rng.uniform(-9, 9, (7, 3)), cell=cell, pbc=pbc)
+    reach = rng.uniform(0.3, 5) + 0.00123456  # no lattice translation, which rounds either way
+    i, j, distance = neighbor_list("ijd", atoms, reach)
+    expected = sorted(zip(i, j, distance.round(9), strict=True))
+    found = pairs(atoms, reach)
+    assert sorted(zip(found.i, found.j, found.distance.round(9), strict=True)) == expected
