@@ -45,9 +45,10 @@ def snakemake(folder: Path, items: int, jobs: int, seconds: float, ranks: int) -
     defaults = yaml.safe_load((TOOLKIT / "profiles/default/profile.yaml").read_text())
     profile |= {**defaults, "latency-wait": 10}
     profile["default-resources"] |= {"mem_mb": 800}
-    profile["set-resources"] = {
-        "pack": {"mpi": "srun --mpi=pmi2", "tasks": ranks, "mem_mb_per_cpu": 300}
-    } if ranks > 1 else {}  # fmt: skip
+    profile["set-resources"] = {"pack": {"runtime": 120}}
+    if ranks > 1:
+        own = {"mpi": "srun --mpi=pmi2", "tasks": ranks, "mem_mb_per_cpu": 300}
+        profile["set-resources"]["pack"] |= own
     profile.pop("set-threads")
     (folder / "slurm").mkdir()
     (folder / "slurm/profile.yaml").write_text(yaml.safe_dump(profile))
