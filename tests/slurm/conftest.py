@@ -5,6 +5,7 @@ Only `make test-slurm` collects these tests; there they never skip.
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -117,6 +118,8 @@ def bill(folder: Path, number: int) -> dict[str, float]:
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    for ending in (signal.SIGTERM, signal.SIGINT):  # the daemons go, whatever ends the tests
+        signal.signal(ending, signal.default_int_handler)
     lab = start(tmp_path_factory.mktemp("lab"))
     yield lab
     lab.stop()

@@ -63,7 +63,8 @@ class Lab:
         """Start every daemon, each once the one below it answers."""
         host = socket.gethostname().split(".")[0]
         self._write_configuration(host)
-        self._spawn("munged", *self._munged(), forks=True)
+        self._spawn("munged", *self._munged())
+        self.until((self.folder / "munge.socket").exists)
         self._database()
         self.accounting()
         cluster = [f"cluster {self.settings['cluster']}", f"account {ACCOUNT} Description=lab"]
@@ -78,11 +79,8 @@ class Lab:
     def _write_configuration(self, host: str) -> None:
         port = int(os.environ.get("SLURM_LAB_PORT", "17000"))
         count = int(os.environ.get("SLURM_LAB_NODES", "4"))
-        root = os.geteuid() == 0
-        mounted = Path("/sys/fs/cgroup/memory/cgroup.procs").exists() and os.access(
-            "/sys/fs/cgroup/memory", os.W_OK
-        )
-        limit = os.environ.get("SLURM_LAB_LIMIT") or ("cgroup" if root and mounted else "poll")
+        groups = Path("/sys/fs/cgroup/memory/cgroup.procs").exists() and os.geteuid() == 0
+        limit = os.environ.get("SLURM_LAB_LIMIT") or ("cgroup" if groups else "poll")
         lines = [
             f"NodeName=n{i} NodeHostname={host} NodeAddr=127.0.0.1 Port={port + 20 + i}"
             for i in range(1, count + 1)
@@ -124,7 +122,7 @@ class Lab:
     def _munged(self) -> list[str]:
         names = {"key-file": "munge.key", "socket": "munge.socket", "pid-file": "munged.pid"}
         names |= {"log-file": "log/munged.log", "seed-file": "munge.seed"}
-        return ["--force", *(f"--{k}={self.folder / v}" for k, v in names.items())]
+        return ["--foreground", "--force", *(f"--{k}={self.folder / v}" for k, v in names.items())]
 
     def _database(self) -> None:
         data, port, user = self.folder / "sql", self.settings["sql_port"], self.settings["user"]
@@ -221,7 +219,7 @@ class Lab:
             return False
         return True
 
-    def _spawn(self, name: str, *words: str, forks: bool = False) -> None:
+    def _spawn(self, name: str, *words: str) -> None:
         program = name.partition(".")[0]
         log = self.folder / "log" / f"{name}.out"
         with log.open("ab") as out:
@@ -231,13 +229,7 @@ class Lab:
             )  # fmt: skip
         pids = self.folder / "pids"
         pids.mkdir(exist_ok=True)
-        if forks:
-            child.wait()
-            self.until((self.folder / f"{name}.pid").exists, 10)
-            pid = int((self.folder / f"{name}.pid").read_text())
-        else:
-            pid = child.pid
-        (pids / name).write_text(str(pid))
+        (pids / name).write_text(str(child.pid))
 
     def _end(self, name: str, how: signal.Signals = signal.SIGTERM) -> None:
         path = self.folder / "pids" / name
