@@ -22,9 +22,9 @@ from planner.files import dump_yaml, read, read_yaml, write_text
 from planner.lock import locked
 from planner.prepare import dialogue as talk
 from planner.prepare.dialogue import Desk, Dialogue
+from planner.prepare.ingredients import outside
 from planner.prepare.material import Answers
 from planner.prepare.propose import propose
-from planner.prepare.ingredients import outside
 from planner.prepare.structure_plan import FILE as PLAN
 from planner.prepare.structure_plan import StructurePlan, dump, table
 from planner.prepare.task import task_of
