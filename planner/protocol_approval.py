@@ -58,7 +58,8 @@ def known(campaign: Path) -> dict[str, ProtocolInfo]:
         try:
             protocol = read_protocol(path)
         except UserError as error:
-            found[path.stem] = ProtocolInfo(name=path.stem, fault=str(error))
+            fault = str(error).replace(str(path), _place(path))
+            found[path.stem] = ProtocolInfo(name=path.stem, fault=fault)
             continue
         found[path.stem] = ProtocolInfo(
             name=protocol_name(path),
@@ -94,15 +95,21 @@ def findings(plan: Plan, sit: Situation) -> Iterator[tuple[Literal["warn", "deny
 
 def _fault(path: Path) -> str:
     """Why the file may not be used; empty when it is approved as it stands."""
+    place = _place(path)
     if not path.is_file():
-        return f"{path}: no such protocol; write it, `planner protocol check`, `try`, `approve`"
+        return f"{place}: no such protocol; write it, `planner protocol check`, `try`, `approve`"
     try:
         given = json.loads(_record(path).read_text(encoding="utf-8")).get("sha256")
     except (OSError, ValueError, AttributeError):
-        return f"{path}: not approved; `planner protocol try` it, then `planner protocol approve`"
+        return f"{place}: not approved; `planner protocol try` it, then `planner protocol approve`"
     if given != _hash(path):
-        return f"{path}: changed since its approval; `planner protocol approve` it again"
+        return f"{place}: changed since its approval; `planner protocol approve` it again"
     return ""
+
+
+def _place(path: Path) -> str:
+    """How a campaign's own files are called: what gates say is recorded, and holds no path."""
+    return f"{FOLDER}/{path.name}"
 
 
 def _record(path: Path) -> Path:

@@ -119,8 +119,10 @@ def test_an_approval_is_bound_to_the_bytes(campaign: Path) -> None:
     with pytest.raises(UserError, match="changed since its approval"):
         require_approved(campaign, "warm")
     assert "changed" in known(campaign)["warm"].fault
+    assert str(campaign) not in str(known(campaign)), "recorded with decisions"
     (campaign / "protocols/broken.yaml").write_text("stages: 3\n")
-    assert "stages" in known(campaign)["broken"].fault
+    assert known(campaign)["broken"].fault.startswith("protocols/broken.yaml: timestep")
+    assert str(campaign) not in str(known(campaign))
     with pytest.raises(UserError, match="move it there"):
         approve(campaign, TOOLKIT / "config/protocols/hold.yaml")
 
