@@ -24,7 +24,8 @@ def build(
     `folder` is the task folder: user files lie in folder/files, earlier built structures in
     folder/structures/ID.extxyz. `calculator` (atomistics.reference) is for steps that need MD.
     info: family, seed, charge (e, of molecules and ions; crystals count as neutral), and what the
-    family reports (strain, molarity, ...). arrays: `molecule`, the index of the molecule or ion an atom belongs to, or -1.
+    family reports (strain, molarity, ...). arrays: `molecule`, the index of the molecule or ion an
+    atom belongs to, or -1.
     Raises UserError, one line, when the parameters cannot be met.
     """
     module = importlib.import_module(f"atomistics.builders.{_MODULES[parameters.family]}")

@@ -12,14 +12,12 @@ NONMETALS = (1, 5, 6, 7, 8, 9, 14, 15, 16, 17, 33, 34, 35, 52, 53)  # H, B to F,
 BOND = 1.2  # of the sum of the covalent radii
 
 
-def bonds(atoms: Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Covalent bonds i, j, image shift (P, 3) and length (P,) Å between non-metals, both ways."""
-    bound = np.isin(atoms.numbers, NONMETALS)
-    i, j, shift, length = neighbor_list(
-        "ijSd", atoms, (BOND * covalent_radii[atoms.numbers]).tolist()
-    )
-    keep = bound[i] & bound[j]
-    return i[keep], j[keep], shift[keep], length[keep]
+def bonds(atoms: Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Covalent bonds i, j and image shift (P, 3) between non-metals, both ways."""
+    bound = np.flatnonzero(np.isin(atoms.numbers, NONMETALS))
+    part = Atoms(atoms.numbers[bound], atoms.positions[bound], cell=atoms.cell, pbc=atoms.pbc)
+    i, j, shift = neighbor_list("ijS", part, (BOND * covalent_radii[part.numbers]).tolist())
+    return bound[i], bound[j], shift
 
 
 def molecules(atoms: Atoms) -> np.ndarray:
@@ -45,7 +43,7 @@ def whole(atoms: Atoms) -> Atoms:
 
 def _finite_groups(atoms: Atoms) -> list[dict[int, np.ndarray]]:
     """Of each molecule its atoms, each with the image (3,) that makes it whole."""
-    i, j, shift, _ = bonds(atoms)
+    i, j, shift = bonds(atoms)
     neighbours: dict[int, list[tuple[int, np.ndarray]]] = {}
     for one, other, image in zip(i, j, shift, strict=True):
         neighbours.setdefault(int(one), []).append((int(other), image))
@@ -82,12 +80,16 @@ def formulas(atoms: Atoms, number: np.ndarray) -> list[str]:
 
 
 def longest_bonds(atoms: Atoms, in_molecules: bool) -> dict[tuple[str, str], float]:
-    """Longest bond (Å, a little more) of each pair of elements, of molecules alone or of all."""
-    number = molecules(atoms)
-    i, j, _, length = bonds(atoms)
+    """Longest bond (Å, a little more) of pairs of elements: within molecules, or all but metallic.
+
+    Bonds of metals to non-metals count among all, so that a cut through fewer of them is known.
+    """
+    number, plain = molecules(atoms), np.isin(atoms.numbers, NONMETALS)
+    i, j, length = neighbor_list("ijd", atoms, (BOND * covalent_radii[atoms.numbers]).tolist())
     longest: dict[tuple[str, str], float] = {}
     for one, other, distance in zip(i, j, length, strict=True):
-        if number[one] >= 0 or not in_molecules:
+        same = number[one] == number[other] >= 0
+        if same or (not in_molecules and (plain[one] or plain[other])):
             first, second = sorted((str(atoms.symbols[one]), str(atoms.symbols[other])))
             found = longest.get((first, second), 0.0)
             longest[first, second] = max(found, float(distance) + 0.02)

@@ -55,7 +55,7 @@ def particle(parameters: Cluster, rng: np.random.Generator, folder: Path) -> Ato
     radius = (wanted / shape.volume) ** (1 / 3)
     block = _block(crystal, shape.reach * (radius + (3 if parameters.atoms else 0)), parameters)
     units = _units(block)
-    outward = np.array([shape.gauge(block.positions[u].mean(axis=0)[None])[0] for u in units])
+    outward = shape.gauge(np.array([block.positions[unit].mean(axis=0) for unit in units]))
     if parameters.atoms:
         radius = _radius_of_count(outward, [len(u) for u in units], parameters.atoms)
     inside = [n for n in np.lexsort((range(len(units)), outward)) if outward[n] <= radius + SHELL]

@@ -17,7 +17,7 @@ from planner.errors import UserError
 
 SPARE = 1.03  # aimed at, of the distance asked for
 STIFFNESS = 20.0  # of springs and walls against the push-off
-ROUNDS, STEPS = 12, 150
+ROUNDS, STEPS = 8, 150
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,7 @@ def push_off(
     moved = atoms.copy()
     held = np.zeros(len(atoms), bool) if fixed is None else fixed
     bound = bonding(atoms.positions, bonds)
+    before = np.inf
     for _ in range(ROUNDS):
         close = _closest(moved, bound, least, held)
         if close >= least and not (abs(walls.outside(moved.positions[~held])) > 0.05).any():
@@ -94,6 +95,12 @@ def push_off(
             args=(moved, bound, SPARE * least, walls, held), options={"maxiter": STEPS},
         )  # fmt: skip
         moved.positions[~held] = result.x.reshape(-1, 3)
+        if result.fun > 0.98 * before:
+            break
+        before = result.fun
+    close = _closest(moved, bound, least, held)
+    if close >= least:
+        return moved
     raise UserError(
         f"packing: atoms stay {close:.2f} Å apart where {least:g} Å is asked for; lower the "
         "density or min_distance_angstrom, or take another seed"

@@ -16,7 +16,7 @@ from atomistics.builders.sizing import Batch
 from atomistics.neighbours import pairs
 from planner.errors import UserError
 
-SECONDS = 60  # for Packmol; what it has by then is only a start for the push-off
+SECONDS = 120  # for Packmol, which its loops bound to a few seconds
 LONG = 60  # atoms; larger molecules have no room as the rigid bodies Packmol takes them for
 TRIALS = 60  # of each molecule's random insertion
 
@@ -88,7 +88,7 @@ def _packmol(batch: Batch, room: Room, seed: int) -> np.ndarray:
     """Positions (N, 3) Å from Packmol: argument list, fixed file names, own folder, time limit."""
     length = room.cell.diagonal() + np.where(room.pbc, 0, 50)
     text = [
-        f"tolerance {room.least:.4f}", "filetype xyz", f"seed {seed}", "nloop 60",
+        f"tolerance {room.least:.4f}", "filetype xyz", f"seed {seed}", "nloop 6",
         "output packed.xyz",
         "pbc 0. 0. 0. " + " ".join(f"{edge:.6f}" for edge in length),
     ]  # fmt: skip
@@ -123,8 +123,11 @@ def _run(folder: Path) -> None:
         )  # fmt: skip
     except FileNotFoundError:
         raise UserError("packmol: not found; pip install packmol") from None
-    except subprocess.TimeoutExpired:
-        pass
+    except subprocess.TimeoutExpired:  # going on with another start would depend on the machine
+        raise UserError(
+            f"packing: Packmol takes more than {SECONDS} s; lower the density, "
+            "min_distance_angstrom or the number of molecules"
+        ) from None
 
 
 def _inserted(molecules: list[Template], room: Room, rng: np.random.Generator) -> np.ndarray:

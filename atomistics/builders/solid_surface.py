@@ -105,17 +105,30 @@ def _shift(
     crystal = AseAtomsAdaptor.get_atoms(structure)
     generator = SlabGenerator(structure, miller, 1, 10, in_unit_planes=True, center_slab=True)
     every = longest_bonds(crystal, in_molecules=False) or None
-    offered, mend = generator.get_slabs(bonds=every, max_broken_bonds=10**6), {}
+    # pymatgen's own search for equal slabs takes most of a minute for low symmetry
+    cuts = generator.get_slabs(bonds=every, max_broken_bonds=10**6, filter_out_sym_slabs=False)
+    offered, mend = _distinct(cuts), {}
     if wanted:
         uncut = [cut for cut in offered if _molecules_of(cut) <= wanted]
         mend = {} if uncut else longest_bonds(crystal, in_molecules=True)
-        offered = uncut or generator.get_slabs(bonds=mend, repair=True)
+        mended = generator.get_slabs(bonds=mend, repair=True, filter_out_sym_slabs=False)
+        offered = uncut or _distinct(mended)
     if slab.termination >= len(offered):
         raise UserError(
             f"termination {slab.termination}: the plane {slab.miller} has {len(offered)}, counted "
             "from 0; choose one of them"
         )
     return offered[slab.termination].shift, mend
+
+
+def _distinct(slabs: list[PymatgenSlab]) -> list[PymatgenSlab]:
+    """Those with different tops, the first of each."""
+    found: list[tuple[PymatgenSlab, Atoms]] = []
+    for slab in slabs:
+        atoms = _upright(slab)
+        if not any(_same_top(atoms, other) for _, other in found):
+            found.append((slab, atoms))
+    return [slab for slab, _ in found]
 
 
 def _molecules_of(slab: PymatgenSlab) -> set[str]:

@@ -1,0 +1,105 @@
+"""Slabs against lattice geometry: area, thickness, spacing, stoichiometry, whole carbonates."""
+
+import numpy as np
+import pytest
+
+from planner.errors import UserError
+from tests.builders.recipes import (
+    COPPER,
+    GRAPHITE,
+    LITHIUM_CARBONATE,
+    MGO,
+    NACL,
+    RUTILE,
+    formulas,
+    made,
+)  # fmt: skip
+
+
+def area(atoms):
+    return np.linalg.norm(np.cross(*atoms.cell.array[:2]))
+
+
+def slab(**parameters):
+    return made("solid-surface", **parameters)
+
+
+@pytest.mark.parametrize(
+    ("crystal", "miller", "cell_area", "spacing"),
+    [
+        (MGO, [0, 0, 1], 4.212**2 / 2, 4.212 / 2),
+        (NACL, [1, 1, 0], 5.64**2 / 2**0.5, 5.64 / 8**0.5),
+        (COPPER, [1, 1, 1], 3.61**2 * 3**0.5 / 4, 3.61 / 3**0.5),
+        (GRAPHITE, [0, 0, 0, 1], 2.464**2 * 3**0.5 / 2, 6.711 / 2),
+    ],
+    ids=["MgO(001)", "NaCl(110)", "Cu(111)", "graphite(0001)"],
+)
+def test_area_planes_and_thickness(crystal, miller, cell_area, spacing):
+    atoms = slab(**crystal, miller=miller, thickness_angstrom=8, vacuum_angstrom=10)
+    assert area(atoms) == pytest.approx(cell_area, rel=1e-4)
+    planes = np.unique(atoms.positions[:, 2].round(3))
+    assert np.diff(planes) == pytest.approx(np.full(len(planes) - 1, spacing), abs=2e-3)
+    thickness = planes[-1] - planes[0]
+    assert 8 - 1e-3 <= thickness < 8 + spacing + 1e-3
+    assert atoms.cell[2, 2] == pytest.approx(thickness + 10, abs=2e-3)
+    assert atoms.info["thickness_angstrom"] == pytest.approx(thickness, abs=2e-3)
+    assert atoms.pbc.all()
+
+
+def test_rutile_110_is_stoichiometric_with_bridging_oxygen_on_top():
+    atoms = slab(**RUTILE, miller=[1, 1, 0], thickness_angstrom=9, repeat=[2, 1])
+    count = atoms.symbols.formula.count()
+    assert count["O"] == 2 * count["Ti"]
+    assert area(atoms) == pytest.approx(2 * 4.594 * 2**0.5 * 2.959, rel=1e-4)
+    assert atoms.symbols[np.argmax(atoms.positions[:, 2])] == "O"
+    distance = atoms.get_all_distances(mic=True)[np.array(atoms.symbols) == "Ti"]
+    assert distance[distance > 0].min() == pytest.approx(1.949, abs=0.05)
+
+
+def test_graphite_edge_by_miller_bravais_indices():
+    atoms = slab(**GRAPHITE, miller=[1, 0, -1, 0], thickness_angstrom=10, repeat=[3, 1])
+    assert atoms.cell.lengths()[:2] == pytest.approx([3 * 2.464, 6.711], abs=1e-3)
+    assert np.ptp(atoms.positions[:, 2]) >= 10
+    distance = atoms.get_all_distances(mic=True)
+    neighbours = ((distance > 0.1) & (distance < 1.6)).sum(axis=1)
+    assert set(neighbours) == {2, 3}  # zigzag edges, no atom on one bond
+    same = slab(**GRAPHITE, miller=[1, 0, 0], thickness_angstrom=10, repeat=[3, 1])
+    assert np.allclose(same.positions, atoms.positions)
+
+
+@pytest.mark.parametrize("miller", [[0, 0, 1], [1, 1, 0], [1, 0, 0], [1, 1, -1]])
+def test_carbonates_are_never_cut(miller):
+    atoms = slab(**LITHIUM_CARBONATE, miller=miller, thickness_angstrom=6)
+    count = atoms.symbols.formula.count()
+    assert (count["Li"], count["O"]) == (2 * count["C"], 3 * count["C"])
+    pieces = formulas(atoms)
+    assert pieces == {"CO3": count["C"], "Li": count["Li"]}
+    members = np.unique(atoms.arrays["molecule"], return_counts=True)
+    assert dict(zip(*members, strict=True)) == {-1: count["Li"]} | dict.fromkeys(
+        range(count["C"]), 4
+    )
+
+
+def test_width_and_substitution():
+    substitution = [{"element": "Mg", "by": "Ni", "count": 3}]
+    atoms = slab(
+        **MGO, miller=[0, 0, 1], thickness_angstrom=4, min_width_angstrom=8,
+        substitutions=substitution,
+    )  # fmt: skip
+    assert min(atoms.cell.lengths()[:2]) >= 8
+    assert atoms.symbols.formula.count()["Ni"] == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"miller": [1, 0, 0, 0]}, "h \\+ k \\+ i must be 0"),
+        ({"miller": [0, 0, 0]}, "differ from 0"),
+        ({"termination": 9}, "counted from 0"),
+        ({**MGO, "space_group": None, "lattice": MGO["lattice"], "sites": [],
+          "miller": [1, 0, -1, 0]}, "hexagonal"),
+    ],
+)  # fmt: skip
+def test_what_is_no_plane(changes, said):
+    with pytest.raises(UserError, match=said):
+        slab(**{**GRAPHITE, "miller": [1, 0, 0], "thickness_angstrom": 6, **changes})
