@@ -161,7 +161,7 @@ def local(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for words in (("init", str(source), str(folder)), ("run", "--campaign", str(folder))):
         done = subprocess.run(
             [str(BIN / "planner"), *words], env=environment, capture_output=True, text=True,
-            check=False, timeout=600,
+            check=False, timeout=1800,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr
     return folder
