@@ -66,7 +66,7 @@ class Site:
                 words, cwd=self.folder, env=self.environment, stdout=said, stderr=said, text=True
             )
 
-    def run(self, *words: str, seconds: float = 400) -> int:
+    def run(self, *words: str, seconds: float = 900) -> int:
         """Exit status of a command in the campaign folder."""
         return self.begin(*words).wait(timeout=seconds)
 
@@ -87,7 +87,7 @@ class Site:
         rows = self.lab.tell("squeue", "-h", "-t", ",".join(states), "-o", "%i %Z").split("\n")
         return [row.split()[0] for row in rows if row.endswith(f" {self.folder}")]
 
-    def wait_for(self, count: int, *states: str, seconds: float = 120) -> list[str]:
+    def wait_for(self, count: int, *states: str, seconds: float = 300) -> list[str]:
         """Wait until so many jobs are in one of the states; their ids."""
         deadline = time.monotonic() + seconds
         while len(found := self.queue(*states)) < count:

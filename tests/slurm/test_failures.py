@@ -65,7 +65,7 @@ def test_past_its_walltime_gets_more_time_and_a_lost_answer_is_no_loss(
     once = "test -e hung || (touch hung; sleep 600)"
     here = site(setup=once, **{"set-resources": {FIRST: {"runtime": "1 * attempt"}}})
     assert here.run("planner", "next") == 0
-    assert here.run("snakemake", "--profile", "slurm", seconds=500) == 0, here.said[-3000:]
+    assert here.run("snakemake", "--profile", "slurm", seconds=900) == 0, here.said[-3000:]
     assert "TIMEOUT" in here.jobs().values()
     like_local(here, local)
 
@@ -76,7 +76,7 @@ def test_cancelled_job_comes_back(site: Callable[..., Site], local: Path) -> Non
     running = here.begin("snakemake", "--profile", "slurm")
     first = here.wait_for(1, "RUNNING")[0]
     here.lab.tell("scancel", first)
-    assert running.wait(timeout=400) == 0, here.said[-3000:]
+    assert running.wait(timeout=900) == 0, here.said[-3000:]
     assert here.jobs()[first].startswith("CANCELLED")
     like_local(here, local)
 
@@ -94,7 +94,7 @@ def test_failing_node_whose_job_lives_on_spoils_nothing(
     node = next(r.split()[0] for r in row if r.endswith(str(here.folder)))
     here.lab.node(node, up=False, jobs=True)
     try:
-        assert running.wait(timeout=400) == 0, here.said[-3000:]
+        assert running.wait(timeout=900) == 0, here.said[-3000:]
     finally:
         here.lab.node(node)
     assert "NODE_FAIL" in here.jobs().values()
@@ -108,15 +108,15 @@ def test_controller_and_accounting_down(site: Callable[..., Site], local: Path) 
     restored(here, local, number - 1)
     assert here.run("planner", "next") == 0
     running = here.begin("snakemake", "--profile", "slurm")
-    _until(lambda: "Using shell" in here.said, 120)
+    _until(lambda: "Using shell" in here.said, 300)
     here.lab.controller(up=False)
     time.sleep(20)
     here.lab.controller()
     here.lab.accounting(up=False)
-    here.wait_for(1, "RUNNING", seconds=200)
+    here.wait_for(1, "RUNNING", seconds=600)
     time.sleep(20)
     here.lab.accounting()
-    assert running.wait(timeout=400) == 0, here.said[-3000:]
+    assert running.wait(timeout=900) == 0, here.said[-3000:]
     like_local(here, local, number)
 
 
@@ -130,7 +130,7 @@ def test_killed_driver_takes_over_what_runs(site: Callable[..., Site], local: Pa
         process.kill()
     driver.wait()
     again = here.begin("planner", "run", "--profile", "slurm")
-    _until((here.folder / "iterations/001/state.yaml").exists, 300)
+    _until((here.folder / "iterations/001/state.yaml").exists, 900)
     again.send_signal(2)
     again.wait(timeout=200)
     assert "taken over" in here.said
@@ -173,7 +173,7 @@ def test_full_scratch_is_named_and_mended(site: Callable[..., Site], local: Path
     if not mounted:  # no right to mount: a limit on the size of files is the same OSError
         here.setup("ulimit -f 1")
     try:
-        assert here.run("planner", "run", "--profile", "slurm", seconds=500) == 1
+        assert here.run("planner", "run", "--profile", "slurm", seconds=900) == 1
         assert "No space left" in here.said or "File too large" in here.said
         assert "Traceback" not in here.said
     finally:
