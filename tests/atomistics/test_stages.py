@@ -113,6 +113,12 @@ def test_modulus_of_a_known_curve_and_of_one_too_short() -> None:
     assert found["name"] == "young_modulus_x"
     assert abs(found["value"] - 70) < 4 * found["error"]
     assert 0 < found["error"] < 10
+    within = []
+    for seed in range(200):
+        loud = np.random.default_rng(seed).normal(0, 0.5, 200)
+        one = stress_strain(stage, strain, 70 * strain - 400 * strain**2 + loud)
+        within.append(abs(one["value"] - 70) < 2 * one["error"])
+    assert 0.88 < np.mean(within) < 0.99, "two standard errors, noise ten times louder"
     assert stress_strain(stage, strain[:4], strain[:4])["value"] is None
 
 
