@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import yaml
-from ase import Atoms, io
+from ase import Atoms
 from ase.data import covalent_radii
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -145,9 +145,11 @@ def digest(path: Path) -> str:
 
 def load(structure: Structure) -> Atoms:
     """The structure, no calculator; its info holds the ids `structure` and `subsystem` alone."""
+    from ase.io import read  # half a second, which only jobs that read a structure need
+
     path = structure.path
     try:
-        images = io.read(path, index=":", format=FORMATS[path.suffix.lower()])
+        images = read(path, index=":", format=FORMATS[path.suffix.lower()])
     except Exception as error:  # ASE's readers raise whatever the malformed line led to
         kind = type(error).__name__
         raise UserError(f"{path}: not a structure: {kind}: {_one_line(error)}") from error
