@@ -42,7 +42,7 @@ def srun(
     own = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
     return subprocess.run(
         [*launcher, sys.executable, *words], cwd=folder, env={**lab.environment, **own},
-        capture_output=True, text=True, check=False, timeout=120,
+        capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
 
 
@@ -92,7 +92,7 @@ def test_a_dying_rank_takes_the_job_down_with_a_message(
     began = time.monotonic()
     done = srun(lab, tmp_path, flavour, "-c", SPREAD.format(fault=fault))
     assert done.returncode != 0
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 300
     assert re.search(message, done.stderr), done.stderr[-2000:]
     assert not (tmp_path / "pack.json").exists()
     assert not lab.tell("squeue", "-h", "-t", "RUNNING", "-n", Path(sys.executable).name).strip()
