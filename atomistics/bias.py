@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms, units
 from ase.calculators.abc import GetPropertiesMixin
+from ase.parallel import DummyMPI
 
 from atomistics.metered import Metered
 from planner.errors import UserError
@@ -75,11 +76,13 @@ def biased(atoms: Atoms, plain: Metered, stage: Metadynamics, timestep: float) -
     Metadynamics: Laio and Parrinello, PNAS 99, 12562 (2002); well-tempered: Barducci, Bussi and
     Parrinello, Phys. Rev. Lett. 100, 020603 (2008); `timestep` in fs.
     """
-    from ase.calculators.plumed import Plumed
+    from ase.calculators import plumed as interface
 
+    # ASE would have rank 0 alone bias and tell the others, which here run other structures
+    interface.world, interface.broadcast = DummyMPI(), lambda bias: bias
     with TemporaryDirectory(prefix="plumed-") as folder:
         hills = Path(folder) / "HILLS"
-        plumed = Plumed(
+        plumed = interface.Plumed(
             calc=plain,
             input=plumed_input(stage, atoms, timestep, hills),
             timestep=timestep * units.fs,

@@ -9,9 +9,11 @@ from ase.calculators.calculator import SCFError
 
 from atomistics import dataset
 from planner.cli import main
+from planner.create import create
 from planner.plan import ModelEval, ReferenceCalc, Sample, SampleGroup
 from tests.actions import test_model_eval, test_reference_calc, test_sample
 from tests.actions.conftest import HELD_OUT, TRAINING, Bench, Reference
+from tests.campaign.conftest import make_source
 
 PULL = {
     "timestep": 4.0,
@@ -89,6 +91,35 @@ def test_a_protocol_samples_with_a_model_and_stops_early(begun: Bench) -> None:
     before = begun.campaign.state(3).subsystem("copper").sampled_temperature
     begun.seal()
     assert begun.campaign.state().subsystem("copper").sampled_temperature == before
+
+
+def test_a_rehearsal_tells_steps_temperatures_and_the_price(
+    begun: Bench, capsys: pytest.CaptureFixture
+) -> None:
+    path = str(write_protocol(begun, approve=False))
+    words = ["--campaign", str(begun.folder), "--steps", "6"]
+    for more in ([], ["--model", "m003"]):
+        assert main(["protocol", "try", path, "cu_small", *words, *more]) == 0
+        hold, strain, total = capsys.readouterr().out.splitlines()
+        assert "10 steps" in hold
+        assert "50 steps" in strain
+        assert "6 steps tried at" in strain
+        assert "core-min" in total
+        assert "planner protocol approve" in total
+    for wrong in (["nope", *words], ["cu_small", *words, "--model", "m009"]):
+        assert main(["protocol", "try", path, *wrong]) == 1
+        assert capsys.readouterr().err.count("\n") == 1
+    assert not list(begun.folder.glob("protocols/*.json")), "a rehearsal approves nothing"
+
+
+def test_a_new_campaign_takes_protocols_along_unapproved(tmp_path: Path) -> None:
+    source = make_source(tmp_path / "source")
+    (source / "protocols").mkdir()
+    (source / "protocols/pull.yaml").write_text(yaml.safe_dump(PULL))
+    (source / "protocols/pull.approval.json").write_text("{}")
+    campaign = create(str(source), tmp_path / "campaign")
+    assert [p.name for p in (campaign.folder / "protocols").iterdir()] == ["pull.yaml"]
+    assert "not approved" in campaign.situation().protocols["pull"].fault
 
 
 @pytest.mark.parametrize("spoil", ["approval", "edit", "file"])

@@ -2,10 +2,12 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.calculators import plumed as interface
 from ase.calculators.calculator import Calculator, all_changes
 
 from atomistics import stages
@@ -47,6 +49,7 @@ def test_bias_drives_the_dimer_apart_and_labels_stay_bare(
     dimer: Atoms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "plumed", fake_plumed)
+    monkeypatch.setattr(interface, "world", SimpleNamespace(rank=1))
     seen = stages.run(dimer, Spring(), protocol(DISTANCE), interval=5, seed=1)
     assert seen.stop is None, seen.detail
     away = [abs(a.get_distance(0, 1) - 1.5) for a in seen.frames]
