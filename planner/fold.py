@@ -239,7 +239,7 @@ def _measured(runs: Iterable[ProtocolRun]) -> str:
         told += [f"{run.structure}+{run.protocol}: stopped ({run.stop})"] if run.stop else []
         for found in run.properties:
             values = [
-                f"{value:.3g} ± {error or 0:.1g} by {who}"
+                f"{value:.3g} ± {error or 0:.2g} by {who}"
                 for who, value, error in (
                     ("model", found.model, found.model_error),
                     ("reference", found.reference, found.reference_error),
