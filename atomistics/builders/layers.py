@@ -45,12 +45,13 @@ def pile(layers: list[Atoms], gap: float, vacuum: float) -> Atoms:
     return whole
 
 
-def strain(film: np.ndarray, target: np.ndarray) -> float:
-    """Largest absolute principal strain that takes film vectors (2, 2) to the target's, in Å.
+def strain(films: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Largest absolute principal strain (F,) taking film vectors (F, 2, 2) to target (2, 2), Å.
 
     Stretches of the deformation F = film^-1 target are its singular values (Biot strain).
     """
-    return float(abs(np.linalg.svd(np.linalg.solve(film, target), compute_uv=False) - 1).max())
+    deformations = np.linalg.inv(films) @ target
+    return abs(np.linalg.svd(deformations, compute_uv=False) - 1).max(axis=1)
 
 
 def match(film: np.ndarray, target: np.ndarray, most: float) -> Match:
@@ -61,14 +62,15 @@ def match(film: np.ndarray, target: np.ndarray, most: float) -> Match:
     lattice = np.array([step for step in steps if any(step)])
     lengths = np.linalg.norm(lattice @ film, axis=1)
     wanted = np.linalg.norm(target, axis=1)
-    near = [lattice[abs(lengths - length) <= (most + 1e-6) * length] for length in wanted]
-    best = Match(np.eye(2, dtype=int), np.inf)
-    for a, b in itertools.product(*near):
-        supercell = np.array([a, b])
-        if round(float(np.linalg.det(supercell))) > 0:
-            found = strain(supercell @ film, target)
-            best = Match(supercell, found) if found < best.strain - 1e-9 else best
-    return best
+    near = [lattice[abs(lengths - length) <= 1.3 * most * length + 1e-6] for length in wanted]
+    a, b = np.indices([len(one) for one in near]).reshape(2, -1)
+    supercells = np.stack([near[0][a], near[1][b]], axis=1)
+    supercells = supercells[np.linalg.det(supercells) > 0.5]
+    if not len(supercells):
+        return Match(np.eye(2, dtype=int), np.inf)
+    strains = strain(supercells @ film, target)
+    best = int(np.argmin(strains.round(9)))
+    return Match(supercells[best], float(strains[best]))
 
 
 def stretched(layer: Atoms, supercell: np.ndarray, target: np.ndarray) -> Atoms:

@@ -11,6 +11,7 @@ from atomistics.builders.cluster import particle
 from atomistics.builders.crystals import lattice_of, standard
 from atomistics.builders.films import film_on
 from atomistics.builders.layers import pile
+from atomistics.builders.matching import matched
 from atomistics.builders.solid_surface import cut, surface_cell, three_indices, widened
 from atomistics.builders.sources import built
 from atomistics.structures import heights
@@ -41,8 +42,6 @@ def build(parameters: SolidSolid, rng: np.random.Generator, folder: Path) -> Ato
 def _matched(
     parameters: SolidSolid, film: Slab, rng: np.random.Generator, folder: Path
 ) -> list[Atoms]:
-    from atomistics.builders.matching import matched  # seconds of imports that others need not
-
     lower, upper = (surface_cell(slab, folder) for slab in (parameters.substrate, film))
     most = parameters.max_strain_percent / 100
     lower, upper = matched(lower, upper, most, parameters.max_area_angstrom2)
