@@ -14,17 +14,18 @@ SIDE = "-90x,-20y,6x"  # z upwards, a little from above
 
 
 def sheets(plan: StructurePlan, folder: Path) -> list[Path]:
-    """Draw structures/sheets/CATEGORY.png for every category that has a structure on disk."""
+    """Draw structures/sheets/CATEGORY.png for every category with structures newer than it."""
     made = []
     for category in plan.categories:
-        panels = [
-            (f"{v.id}{' (held out)' if v.held_out else ''}", io.read(path))
-            for v in category.variants
-            if (path := folder / f"{v.id}.extxyz").is_file()
-        ]
-        if panels:
-            path = folder / "sheets" / f"{category.name}.png"
+        paths = [(v, folder / f"{v.id}.extxyz") for v in category.variants]
+        files = [(v, file) for v, file in paths if file.is_file()]
+        path = folder / "sheets" / f"{category.name}.png"
+        newest = max((file.stat().st_mtime_ns for _, file in files), default=0)
+        if files and not (path.is_file() and path.stat().st_mtime_ns > newest):
             path.parent.mkdir(exist_ok=True)
+            panels = [
+                (f"{v.id}{' (held out)' if v.held_out else ''}", io.read(f)) for v, f in files
+            ]
             draw(panels, path)
             made.append(path)
     return made

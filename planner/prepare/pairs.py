@@ -165,9 +165,11 @@ def _layer(material: Material, phase: Phase, thick: float, density: float) -> Pa
     if phase.kind == "crystal":
         slab = ingredients.slab(phase, round(LAYER * thick, 1), width)
         content: Parameters = {"family": "solid-surface", **slab, "vacuum_angstrom": 0.0}
+        content["scale"] = round(density ** (-1 / 3), 4)
         return {"name": phase.name, "content": content}
     if phase.kind == "polymer":
         units, number = chain_size(material, phase, 1.0)
+        number += thick > 1.2
         made = ingredients.chains(phase, density, units, number, 1.0 if phase.substances else 0.0)
         return {"name": phase.name, "content": {"family": "polymer", **made}}
     if phase.kind not in PACKED:
@@ -185,13 +187,13 @@ def _layer(material: Material, phase: Phase, thick: float, density: float) -> Pa
 
 
 def layer_thickness(phase: Phase, width: float, factor: float) -> float:
-    """Å: nine, or what it takes to hold one formula unit of the thinnest solute."""
+    """Å: nine, or what it takes to hold one formula unit of the thinnest solute, times a factor."""
     least = [
         1000 / (substances.AVOGADRO * i.molarity * width**2)
         for i in phase.substances
         if i.molarity is not None
     ]
-    return round(max(LAYER * factor, *least, 0.0) if least else LAYER * factor, 1)
+    return round(max([LAYER * factor, *(thickness * max(factor, 1.0) for thickness in least)]), 1)
 
 
 def chain_size(material: Material, phase: Phase, added: float) -> tuple[int, int]:

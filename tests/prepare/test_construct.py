@@ -27,7 +27,7 @@ ALLOY = {
 def built(folder: Path, types, *more: str) -> tuple[int, str, str]:
     answers = folder / "answers.yaml"
     answers.write_text(yaml.safe_dump(ALLOY))
-    return types(["prepare", "--answers", answers, folder / "here", *more])
+    return types(["prepare", "--answers", answers, folder / "here", "--cores", "1", *more])
 
 
 def report(folder: Path) -> dict:
@@ -81,7 +81,7 @@ def test_composition_and_lattice_are_what_was_asked(alloy: Path) -> None:
 
 
 def test_the_same_answers_give_the_same_bytes(alloy: Path, tmp_path, types) -> None:
-    assert built(tmp_path, types, "--cores", "1")[0] == 0
+    assert built(tmp_path, types)[0] == 0
     one, two = alloy / "here", tmp_path / "here"
     for path in sorted(one.rglob("*")):
         if path.is_file() and path.suffix in (".extxyz", ".yaml", ".png"):
