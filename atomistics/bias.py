@@ -12,8 +12,9 @@ from ase.calculators.abc import GetPropertiesMixin
 from ase.parallel import DummyMPI
 
 from atomistics.metered import Metered
+from planner.collective import Coordination, Position, Variable
 from planner.errors import UserError
-from planner.protocol import Coordination, Metadynamics, Position, StagedProtocol, Variable
+from planner.protocol import Metadynamics, StagedProtocol
 
 KEYWORD = {"distance": "DISTANCE", "angle": "ANGLE", "torsion": "TORSION"}
 

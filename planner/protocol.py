@@ -7,8 +7,9 @@ imposed fluxes) are composed here by people or models; `atomistics.stages` is wh
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
+from planner.collective import Variable
 from planner.errors import UserError
 from planner.files import Strict, read
 from planner.plan import Ensemble, Name, Temperature
@@ -18,9 +19,6 @@ STRAIN_PER_STEP = 1e-3
 Picoseconds = Annotated[float, Field(gt=0, le=1e6, description="ps")]
 Rate = Annotated[float, Field(gt=0, le=1e6, description="K/ps")]
 Pressure = Annotated[float, Field(ge=-100, le=1000, description="GPa, positive compresses")]
-Index = Annotated[int, Field(ge=0, description="atom of the structure, counted from 0 as in ASE")]
-Element = Annotated[str, StringConstraints(pattern=r"^[A-Z][a-z]?$")]
-Axis = Literal["x", "y", "z"]
 Knots = list[tuple[int, float]]
 
 
@@ -146,54 +144,6 @@ class Strain(Strict):
             (0, self.temperature),
             (_steps(abs(self.strain) / self.rate, timestep), self.temperature),
         ]
-
-
-class Distance(Strict):
-    """Distance of two atoms, nearest image, Å."""
-
-    variable: Literal["distance"]
-    atoms: list[Index] = Field(min_length=2, max_length=2)
-    width: float = Field(gt=0, le=10, description="of the Gaussians, Å")
-
-
-class Angle(Strict):
-    """Angle at the second of three atoms, rad."""
-
-    variable: Literal["angle"]
-    atoms: list[Index] = Field(min_length=3, max_length=3)
-    width: float = Field(gt=0, le=3, description="of the Gaussians, rad")
-
-
-class Torsion(Strict):
-    """Dihedral angle of four atoms, rad."""
-
-    variable: Literal["torsion"]
-    atoms: list[Index] = Field(min_length=4, max_length=4)
-    width: float = Field(gt=0, le=3, description="of the Gaussians, rad")
-
-
-class Coordination(Strict):
-    """Number of `others` around the atoms of `element`, summed over these, by a smooth switch."""
-
-    variable: Literal["coordination"]
-    element: Element
-    others: Element
-    radius: float = Field(gt=0, le=20, description="where a pair counts half, Å")
-    width: float = Field(gt=0, le=1000, description="of the Gaussians, neighbours")
-
-
-class Position(Strict):
-    """A Cartesian coordinate of one atom, not wrapped, Å (an ion on its way through a layer)."""
-
-    variable: Literal["position"]
-    atom: Index
-    axis: Axis
-    width: float = Field(gt=0, le=10, description="of the Gaussians, Å")
-
-
-Variable = Annotated[
-    Distance | Angle | Torsion | Coordination | Position, Field(discriminator="variable")
-]
 
 
 class Metadynamics(Steady):
