@@ -15,9 +15,14 @@ from scipy.sparse import coo_array
 from atomistics.neighbours import Pairs, pairs
 from planner.errors import UserError
 
-SPARE = 1.03  # aimed at, of the distance asked for
+SPARE = 1.03  # aimed at, of the distance asked for; a little more each round
 STIFFNESS = 20.0  # of springs and walls against the push-off
-ROUNDS, STEPS = 8, 150
+CROWDED = 0.02  # Å^2 an atom left of the push-off's energy after a round: far too dense
+ROUNDS, STEPS = 8, 200
+
+
+class JammedError(UserError):
+    """Nearly there: another start may well do."""
 
 
 @dataclass(frozen=True)
@@ -85,23 +90,23 @@ def push_off(
     moved = atoms.copy()
     held = np.zeros(len(atoms), bool) if fixed is None else fixed
     bound = bonding(atoms.positions, bonds)
-    before = np.inf
-    for _ in range(ROUNDS):
+    for number in range(ROUNDS):
         close = _closest(moved, bound, least, held)
         if close >= least and not (abs(walls.outside(moved.positions[~held])) > 0.05).any():
             return moved
+        aim = (SPARE + 0.01 * number) * least
         result = minimize(
             _energy, moved.positions[~held].ravel(), jac=True, method="L-BFGS-B",
-            args=(moved, bound, SPARE * least, walls, held), options={"maxiter": STEPS},
+            args=(moved, bound, aim, walls, held), options={"maxiter": STEPS},
         )  # fmt: skip
         moved.positions[~held] = result.x.reshape(-1, 3)
-        if result.fun > 0.98 * before:
+        hopeless = result.fun > CROWDED * len(atoms)
+        if hopeless:
             break
-        before = result.fun
     close = _closest(moved, bound, least, held)
     if close >= least:
         return moved
-    raise UserError(
+    raise (UserError if hopeless else JammedError)(
         f"packing: atoms stay {close:.2f} Å apart where {least:g} Å is asked for; lower the "
         "density or min_distance_angstrom, or take another seed"
     )

@@ -11,13 +11,14 @@ from ase import Atoms
 from scipy.spatial.transform import Rotation
 
 from atomistics.builders.conformers import Template
-from atomistics.builders.contacts import Walls, push_off
+from atomistics.builders.contacts import JammedError, Walls, push_off
 from atomistics.builders.sizing import Batch
 from atomistics.neighbours import pairs
 from planner.errors import UserError
 
 SECONDS = 120  # for Packmol, which its loops bound to a few seconds
-LONG = 60  # atoms; larger molecules have no room as the rigid bodies Packmol takes them for
+LONG = 30  # atoms; larger molecules have no room as the rigid bodies Packmol takes them for
+ATTEMPTS = 3  # at another start, where the push-off ends in a jam
 TRIALS = 60  # of each molecule's random insertion
 
 
@@ -55,12 +56,19 @@ def pack(batch: Batch, room: Room, rng: np.random.Generator) -> Atoms:
     orthogonal = not (room.cell - np.diag(room.cell.diagonal())).any()
     largest = max(len(molecule.atoms) for molecule in molecules)
     ball = np.isfinite(room.walls.radius)
-    if orthogonal and room.host is None and not ball and largest <= LONG:
-        places = _packmol(batch, room, int(rng.integers(1, 2**31 - 1)))
-    else:
-        places = _inserted(molecules, room, rng)
     host = room.host if room.host is not None else Atoms()
-    return settle(molecules, places, room, host, batch.charge)
+    packmol = orthogonal and room.host is None and not ball and largest <= LONG
+    for attempt in range(1, ATTEMPTS + 1):
+        seed = int(rng.integers(1, 2**31 - 1))
+        places = _packmol(batch, room, seed) if packmol else None
+        if places is None:
+            places = _inserted(molecules, room, rng)
+        try:
+            return settle(molecules, places, room, host, batch.charge)
+        except JammedError:
+            if attempt == ATTEMPTS:
+                raise
+    raise AssertionError  # the loop returns or raises
 
 
 def settle(
@@ -84,7 +92,7 @@ def settle(
     return atoms
 
 
-def _packmol(batch: Batch, room: Room, seed: int) -> np.ndarray:
+def _packmol(batch: Batch, room: Room, seed: int) -> np.ndarray | None:
     """Positions (N, 3) Å from Packmol: argument list, fixed file names, own folder, time limit."""
     length = room.cell.diagonal() + np.where(room.pbc, 0, 50)
     text = [
@@ -107,9 +115,7 @@ def _packmol(batch: Batch, room: Room, seed: int) -> np.ndarray:
             None,
         )
         if packed is None:
-            raise UserError(
-                "packing: Packmol gave no structure; lower the density or the least distance"
-            )
+            return None
         rows = [line.split()[1:4] for line in packed.read_text().splitlines()[2:]]
     return np.array(rows, float)
 

@@ -48,7 +48,7 @@ def test_help_names_every_parameter_with_units(family, capsys):
         (["solid", *FLAGS, "--lattice", "{a", "--output", "x.extxyz"], 1, "--lattice"),
         (["solid", "--file", "../x.cif", "--output", "x.extxyz"], 1, "file"),
         (["molecule", "--parameters", "none.yaml", "--output", "x.extxyz"], 1, "no such file"),
-        (["polymer", "--repeat-unit", "CCO", "--degree-of-polymerisation", "3",
+        (["polymer", "--repeat-unit", "CCO[*]", "--degree-of-polymerisation", "3",
           "--density-g-cm3", "1", "--output", "x.extxyz"], 1, "attachment point"),
         (["gas", "--output", "x.extxyz"], 2, "invalid choice"),
         (["solid", *FLAGS], 2, "--output"),
