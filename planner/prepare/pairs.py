@@ -8,7 +8,7 @@ from planner.prepare.material import Material, Phase
 Draft = tuple[str, str, Parameters]
 # name, what is told, thickness of the first and of the second, density of the second, gap in Å
 ROWS = (
-    ("thin", "thin layers", 0.8, 0.8, 1.0, 0.0),
+    ("thin", "thin layers, gap 0.2 A narrower", 0.8, 0.8, 1.0, -0.2),
     ("layers", "likely densities", 1.0, 1.0, 1.0, 0.0),
     ("thick", "upper layer thicker", 1.0, 1.4, 1.0, 0.0),
     ("dense", "upper layer 5 % denser", 1.0, 1.0, 1.05, 0.0),
