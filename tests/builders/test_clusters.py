@@ -25,9 +25,13 @@ def test_cube_of_whole_planes():
     assert neutral.positions.min() == pytest.approx(8)
 
 
-def test_wulff_facets_and_their_distances():
+@pytest.mark.parametrize(("on_111", "on_100"), [(1.2, 1.5), (1.6, 1.2)])
+def test_wulff_facets_and_their_distances(on_111, on_100):
     """Hull planes are {111} and {100} alone, and h(100) : h(111) follows the energies."""
-    body = made("cluster", **COPPER, shape="wulff", diameter_angstrom=22, facets=OCTAHEDRAL)
+    facets = [
+        {"miller": [1, 1, 1], "energy_j_m2": on_111}, {"miller": [1, 0, 0], "energy_j_m2": on_100},
+    ]  # fmt: skip
+    body = made("cluster", **COPPER, shape="wulff", diameter_angstrom=22, facets=facets)
     hull = ConvexHull(body.positions - body.positions.mean(axis=0))
     distances = {"111": [], "100": []}
     for *normal, offset in hull.equations:
@@ -39,8 +43,9 @@ def test_wulff_facets_and_their_distances():
             distances["100"].append(-offset)
     assert np.ptp(distances["111"]) < 1e-3
     assert np.ptp(distances["100"]) < 1e-3
-    least = max(distances["111"][0], distances["100"][0] / 1.25)  # planes lie 3.61 / 3^0.5 and
-    most = min(distances["111"][0] + 3.61 / 3**0.5, (distances["100"][0] + 3.61 / 2) / 1.25)  # / 2
+    ratio = on_100 / on_111  # planes lie a / 3^0.5 and a / 2 apart
+    least = max(distances["111"][0], distances["100"][0] / ratio)
+    most = min(distances["111"][0] + 3.61 / 3**0.5, (distances["100"][0] + 3.61 / 2) / ratio)
     assert least <= most
     volume = len(body) * 3.61**3 / 4
     assert (6 * volume / np.pi) ** (1 / 3) == pytest.approx(22, rel=0.06)

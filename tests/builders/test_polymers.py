@@ -78,7 +78,8 @@ def test_end_groups_and_seed():
     box = {**PEO, "degree_of_polymerisation": 2, "head": "[*]OC", "tail": "[*]C", "chains": 2}
     first, again, other = (made("polymer", seed=seed, **box) for seed in (1, 1, 2))
     assert dict(first.symbols.formula.count()) == {"C": 12, "H": 28, "O": 6}
-    assert as_text(first) == as_text(again) != as_text(other)
+    assert as_text(first) == as_text(again)
+    assert abs(first.positions - other.positions).max() > 1
 
 
 @pytest.mark.parametrize(
