@@ -15,7 +15,7 @@ demo: setup
 	$(BIN)/planner run --campaign demo
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slurm: setup slurm
 	MTPILOT_SLURM=1 $(BIN)/python -m pytest tests/slurm
