@@ -5,6 +5,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.parallel import DummyMPI
 
+from atomistics.bonded import whole
 from atomistics.metered import LabelFailedError, Metered
 from atomistics.reference import failure, label
 from planner.errors import UserError
@@ -13,14 +14,22 @@ from planner.errors import UserError
 def compression(atoms: Atoms, factors: list[float]) -> list[Atoms]:
     """Copies of `atoms` with all cell lengths, and positions with them, times each factor.
 
-    The volume goes with the third power: 0.97 is 9 % compression.
+    The volume goes with the third power: 0.97 is 9 % compression. Molecules and molecular ions keep
+    their shape (Å) and move with their centre, as under pressure: a potential must see how they
+    repel each other well within the distances of MD, or it may invent a well there.
     """
+    molecular = whole(atoms)
+    number = molecular.arrays.pop("molecule")
+    groups = [np.flatnonzero(number == n) for n in range(number.max(initial=-1) + 1)]
     frames = []
     for factor in factors:
         if not factor > 0:
             raise UserError(f"compression: factor {factor!r} must be above 0")
-        frame = atoms.copy()
+        frame = molecular.copy()
         frame.set_cell(atoms.cell * factor, scale_atoms=True)
+        for group in groups:
+            shape = molecular.positions[group] - molecular.positions[group].mean(axis=0)
+            frame.positions[group] = frame.positions[group].mean(axis=0) + shape
         frames.append(frame)
     return frames
 

@@ -83,6 +83,9 @@ class Mlp(Strict):
     energy_weight: Positive
     force_weight: Positive
     stress_weight: Annotated[float, Field(ge=0)]
+    scale_by_force: Annotated[float, Field(ge=0)] = Field(
+        description="s in the weight s / (F² + s) of an atom's force F, (eV/Å)²; 0: all weigh alike"
+    )
 
 
 class Md(Strict):

@@ -75,9 +75,14 @@ def blank(job: Job) -> Potential:
 
 
 def weights(job: Job) -> LossWeights:
-    """The configured weights of energy, forces and stress."""
+    """The configured weights of energy, forces and stress, in the words of `mlp train`."""
     mlp = job.config.mlp
-    return LossWeights(mlp.energy_weight, mlp.force_weight, mlp.stress_weight)
+    return LossWeights(
+        mlp.energy_weight,
+        mlp.force_weight,
+        mlp.stress_weight,
+        scale_by_force=mlp.scale_by_force,
+    )
 
 
 def iteration_limit(job: Job, effort: str) -> int:
@@ -127,6 +132,7 @@ def fit(arguments: argparse.Namespace) -> None:
         "energy_weight": mlp.energy_weight,
         "force_weight": mlp.force_weight,
         "stress_weight": mlp.stress_weight,
+        "scale_by_force": mlp.scale_by_force,
         "al_mode": "nbh",
     }
     if mlp.flavour == "embedded":

@@ -10,7 +10,7 @@ import numpy as np
 from ase import Atoms
 from scipy.spatial import ConvexHull, HalfspaceIntersection, QhullError
 
-from atomistics.builders.bonded import molecules, whole
+from atomistics.bonded import molecules, whole
 from atomistics.builders.crystals import lattice_of, rotations, standard, substitute
 from atomistics.builders.solid_surface import three_indices
 from atomistics.structures import heights

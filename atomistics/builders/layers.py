@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 
-from atomistics.builders.bonded import molecules
+from atomistics.bonded import molecules
 from planner.errors import UserError
 
 IN_PLANE = (True, True, False)

@@ -6,7 +6,7 @@ import numpy as np
 from ase import Atoms
 from ase.geometry import minkowski_reduce
 
-from atomistics.builders.bonded import molecules
+from atomistics.bonded import molecules
 from atomistics.builders.layers import match, plane, stretched
 from planner.errors import UserError
 

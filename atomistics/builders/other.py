@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from atomistics.builders.bonded import whole
+from atomistics.bonded import whole
 from atomistics.builders.contacts import Walls
 from atomistics.builders.packing import Room, pack
 from atomistics.builders.sizing import batch

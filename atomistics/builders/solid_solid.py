@@ -6,7 +6,7 @@ import numpy as np
 from ase import Atoms
 from scipy.spatial.transform import Rotation
 
-from atomistics.builders.bonded import molecules
+from atomistics.bonded import molecules
 from atomistics.builders.cluster import particle
 from atomistics.builders.crystals import lattice_of, standard
 from atomistics.builders.films import film_on

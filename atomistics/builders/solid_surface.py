@@ -10,7 +10,7 @@ from pymatgen.core.surface import Slab as PymatgenSlab
 from pymatgen.core.surface import SlabGenerator
 from pymatgen.io.ase import AseAtomsAdaptor
 
-from atomistics.builders.bonded import formulas, longest_bonds, molecules
+from atomistics.bonded import formulas, longest_bonds, molecules
 from atomistics.builders.crystals import lattice_of, reduced, standard, substitute
 from atomistics.structures import heights
 from planner.errors import UserError

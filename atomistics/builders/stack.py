@@ -6,7 +6,7 @@ import numpy as np
 from ase import Atoms
 
 from atomistics.builders import polymer
-from atomistics.builders.bonded import whole
+from atomistics.bonded import whole
 from atomistics.builders.layers import fitted, pile, plane
 from atomistics.builders.packing import layer, pack
 from atomistics.builders.sizing import Batch, batch, realized

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
-from ase.build import bulk
+from ase import Atoms
+from ase.build import bulk, molecule
 
 from atomistics.metered import LabelFailedError, Metered
 from atomistics.series import compression, rattle_and_relax
@@ -19,6 +20,27 @@ def test_compression_scales_lengths():
     assert large.info == {"structure": "bn"}
     with pytest.raises(UserError, match="factor -1 must be above 0"):
         compression(atoms, [1.0, -1])
+
+
+def test_compression_brings_molecules_together_and_leaves_their_bonds():
+    atoms = molecule("CO2", cell=[5.0, 6.0, 7.0], pbc=True) + molecule("N2")
+    atoms.translate([0.3, 5.9, 6.9])  # across the boundaries
+    atoms.positions[3:] += [2.5, 3.0, 0.5]
+    atoms += Atoms("Ar", [[1.0, 3.0, 3.0]])
+    (small,) = compression(atoms, [0.8])
+    assert small.get_volume() == pytest.approx(0.512 * atoms.get_volume())
+    for i, j in ((0, 1), (0, 2), (3, 4)):
+        length = atoms.get_distance(i, j, mic=True)
+        assert small.get_distance(i, j, mic=True) == pytest.approx(length)
+    fractions = small.get_scaled_positions(wrap=False) - atoms.get_scaled_positions(wrap=False)
+    assert np.allclose(fractions[5], np.round(fractions[5]))
+    apart = [
+        frame.get_positions()[3:5].mean(axis=0) - frame.get_positions()[0]
+        for frame in (atoms, small)
+    ]
+    image = np.round((apart[1] / 0.8 - apart[0]) / atoms.cell.lengths())
+    assert np.allclose(apart[1] / 0.8, apart[0] + image * atoms.cell.lengths())
+    assert set(small.arrays) == set(atoms.arrays)
 
 
 def test_rattled_frames_and_what_relaxing_makes_of_them():
