@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from atomistics.builders import polymer
 from atomistics.bonded import whole
+from atomistics.builders import polymer
 from atomistics.builders.layers import fitted, pile, plane
 from atomistics.builders.packing import layer, pack
 from atomistics.builders.sizing import Batch, batch, realized
