@@ -160,13 +160,23 @@ def fit(arguments: argparse.Namespace) -> None:
 
 
 def outlier_sets(rows: list[list], found: list[Residuals]) -> list[FrameSet]:
-    """Frames whose force error stands out of its subsystem's spread, by data set."""
-    worst = np.array([np.abs(r.forces).max() for r in found])
+    """Frames whose force error stands out of its subsystem's spread, by data set.
+
+    Of a frame the largest |dF| / sqrt(F0² + F²) of its atoms counts, F the label's force on the
+    atom and F0 the subsystem's median: a frame pressed together is hard to fit, not wrong.
+    """
     groups = np.array([subsystem for _, _, subsystem in rows])
     sets: dict[str, list[int]] = {}
     for subsystem in dict.fromkeys(groups.tolist()):
         members = np.flatnonzero(groups == subsystem)
-        for member in members[outliers(worst[members])]:
+        own = [found[member] for member in members]
+        sizes = [np.linalg.norm(r.predicted_forces - r.forces, axis=1) for r in own]
+        usual = np.median(np.concatenate(sizes)) or 1.0
+        worst = [
+            (np.linalg.norm(r.forces, axis=1) / np.hypot(usual, size)).max()
+            for r, size in zip(own, sizes, strict=True)
+        ]
+        for member in members[outliers(np.array(worst))]:
             name, index, _ = rows[member]
             sets.setdefault(name, []).append(index)
     return [FrameSet(dataset=name, frames=sorted(frames)) for name, frames in sets.items()]
