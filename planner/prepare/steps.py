@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 HEAD = (
     "# Written by `planner prepare`; edit what you know better and give the same command again.\n"
 )
+MOLECULAR = ("molecule", "solid-molecule", "liquid-liquid", "polymer", "stack")
+PRESSED = [0.8, 0.86, 0.92, 1.0, 1.05]  # lengths; about 2 Å between molecules at 0.8
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,6 @@ def prepare(folder: Path, sentence: str | None, wishes: Wishes) -> None:
             return say(f"{folder}/structures/{PLAN}: written; planner prepare goes on from it")
         if not wishes.answers and not (folder / "structures/report.yaml").is_file():
             _agreed(folder)
-        _configure(folder, task, plan)
         failed = _build(folder, task, plan, wishes)
         campaign = take_over(folder)
         told = f", {failed} structures failed (structures/report.yaml)" if failed else ""
@@ -194,8 +195,12 @@ def _agreed(folder: Path) -> None:
         )
 
 
-def _configure(folder: Path, task: Task, plan: StructurePlan) -> None:
-    """config.yaml where there is none; constant volume where a barostat would do harm."""
+def configure(folder: Path, task: Task, plan: StructurePlan) -> None:
+    """config.yaml where there is none; constant volume where a barostat would do harm.
+
+    Molecules are pressed together, far beyond what MD visits, and such frames count less: a
+    potential that has not seen how molecules repel each other may invent a well there.
+    """
     path, material = folder / "config.yaml", task.material
     if path.is_file() or material is None:
         if material and (method := configuration(folder).reference.method) != material.reference:
@@ -211,6 +216,9 @@ def _configure(folder: Path, task: Task, plan: StructurePlan) -> None:
         data["reference_calc"] = {"ensemble": "nvt"}
         data["reference_sample"] = {"ensembles": ["nvt"]}
         data["model_sample"] = {"ensembles": ["nvt"]}
+    if any(v.parameters.family in MOLECULAR for v in plan.variants):
+        data.setdefault("reference_sample", {})["compression"] = PRESSED
+        data["mlp"] = {"scale_by_force": 1.0}
     write_text(path, HEAD + yaml.safe_dump(data, sort_keys=False))
 
 
@@ -235,6 +243,7 @@ def _build(folder: Path, task: Task, plan: StructurePlan, wishes: Wishes) -> int
     from atomistics.construct import construct, summary
     from atomistics.sheet import sheets
 
+    configure(folder, task, plan)
     report = construct(plan, _site(folder, task, wishes), say)
     sheets(plan, folder / "structures")
     say(summary(plan, report))

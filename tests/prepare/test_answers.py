@@ -5,10 +5,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from planner.campaign import Campaign
+from planner.campaign import Campaign, configuration
 from planner.config import Task
+from planner.prepare import steps
+from planner.prepare.material import Answers
 from planner.prepare.propose import propose
 from planner.prepare.structure_plan import StructurePlan
+from planner.prepare.task import task_of
 from tests.prepare.conftest import ANSWERS, TASKS
 
 SEI = Path(__file__).parents[2] / "config/examples/sei/answers.yaml"
@@ -113,6 +116,18 @@ def test_tasks_of_other_kinds_come_to_a_plan(tmp_path, types, name: str) -> None
     assert all(5 <= len(c.variants) <= 7 for c in plan.categories)
     assert any(c.role == "target" for c in plan.categories)
     assert [c.stage for c in plan.categories] == sorted(c.stage for c in plan.categories)
+
+
+@pytest.mark.parametrize(("name", "molecules"), [("sei", True), ("ptni_mgo", False)])
+def test_where_there_are_molecules_they_are_pressed_together(tmp_path, name, molecules) -> None:
+    answers = Answers.model_validate(yaml.safe_load(
+        (SEI if name == "sei" else ANSWERS / f"{name}.yaml").read_text()))  # fmt: skip
+    task = task_of(answers, set())
+    steps.configure(tmp_path, task, propose(task))
+    config = configuration(tmp_path)
+    assert config.reference.method == task.material.reference
+    assert (min(config.reference_sample.compression) < 0.9) == molecules
+    assert (config.mlp.scale_by_force > 0) == molecules
 
 
 def test_the_papers_interphase_has_its_ten_categories(tmp_path, types) -> None:
