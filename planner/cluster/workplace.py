@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,8 @@ SECONDS = 60.0  # that one answer of `mlp` or of the reference may take
 
 
 def workplace(campaign: Campaign) -> Iterator[Finding]:
-    """What every action needs, tried out."""
+    """What every action needs, tried out with the PATH that the Snakefile gives to every job."""
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     yield _mlp(campaign)
     yield _reference(campaign)
     yield _disk("folder", campaign.folder)
