@@ -147,10 +147,10 @@ def report(tally: Tally, model: str | None, host: str) -> str:
         from planner.llm.prices import money, prices
 
         read, written = (sum(t[i] for t in tally.tokens) for i in (0, 1))
-        usd = money(model, host, read, written)
+        usd, repairs = money(model, host, read, written) / total, tally.repairs / total
         lines.append(
-            f"  cost                     {read} tokens read, {written} written,"
-            f" {usd:.4f} USD (prices of {prices().date}), {tally.repairs} repairs"
+            f"  cost of a decision       {read / total:.0f} tokens read, {written / total:.0f}"
+            f" written, {usd:.4f} USD (prices of {prices().date}), {repairs:.2f} repairs"
         )
     return "\n".join(lines)
 

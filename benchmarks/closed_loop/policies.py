@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 
+from planner.cost import price
 from planner.files import Strict
 from planner.gates import check
 from planner.plan import End, Plan, Prune
@@ -37,12 +38,25 @@ def by_schedule(sit: Situation, _: random.Random) -> Plan:
     names = [s.id for s in sit.structures if s.held_out]
     steps: list[Callable[[], Strict | None]] = [
         lambda: parameters.reference_calc(sit, names),
-        lambda: parameters.reference_sample(sit, sit.state.subsystems, 1.0),
+        lambda: _all_by_reference(sit),
         lambda: parameters.train(sit, "scratch", "accurate"),
         lambda: parameters.model_eval(sit, sit.model.id, names) if sit.model else None,
     ]
     section = steps[len(done)]() if len(done) < len(steps) else None
     return _plan(sit, section, "schedule") if section else _ended(sit)
+
+
+def _all_by_reference(sit: Situation) -> Strict | None:
+    """The first sampling of the rules with MD as long as all labels and calls allow."""
+    section = parameters.reference_sample(sit, sit.state.subsystems, 1.0)
+    room = parameters.left(sit)
+    while section and section.steps:
+        longer = section.model_copy(update={"steps": section.steps + section.interval})
+        bound = price(longer, sit.state)
+        if bound.labels > room.labels or bound.reference_calls > room.reference_calls:
+            break
+        section = longer
+    return section
 
 
 POLICIES: dict[str, Policy] = {"rules": by_rules, "random": by_chance, "fixed": by_schedule}

@@ -7,33 +7,40 @@ import numpy as np
 import yaml
 from ase import Atoms, units
 from ase.build import bulk
+from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
 from ase.io import write
-from ase.md.langevin import Langevin
+from ase.md.bussi import Bussi
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 
+from atomistics import md
+from atomistics.md import Protocol
+from atomistics.watchdog import Limits, Watchdog
+
 SPECIES = ["Cu", "Ag"]
+WARM_UP = 50  # steps of 4 fs between fresh frames, five times as many before the first
 TASK = {
     "name": "copper-silver",
     "description": "Copper and a copper-silver alloy; the reference is EMT.",
     "species": SPECIES,
     "temperature": 300,
     "subsystems": [
-        {"name": "copper", "stage": 1, "role": "component", "max_temperature": 800},
-        {"name": "alloy", "stage": 2, "role": "target", "max_temperature": 700},
+        {"name": "copper", "stage": 1, "role": "component", "max_temperature": 900},
+        {"name": "alloy", "stage": 2, "role": "target", "max_temperature": 900},
     ],
+    # a force error out of reach: no policy stops before its budget because it is content
     "targets": {
-        "force_mae": 0.02, "energy_mae": 0.005, "density_deviation": 0.02, "rdf_overlap": 0.9,
+        "force_mae": 0.002, "energy_mae": 0.005, "density_deviation": 0.02, "rdf_overlap": 0.9,
         "stable_ps": 0.8,
     },
 }  # fmt: skip
 CONFIG = {
     "reference": {"method": "emt", "seconds_per_call": 0.01},
-    "mlp": {"level": 8, "quick_iterations": 30, "accurate_iterations": 60},
+    "mlp": {"level": 8},
     "md": {"timestep": 4.0},
     "reference_calc": {"steps": 60, "interval": 6},
     "reference_sample": {
-        "temperatures": [600], "ensembles": ["nvt"], "steps": 40, "interval": 8,
+        "temperatures": [300, 900], "ensembles": ["nvt"], "steps": 40, "interval": 8,
         "compression": [0.97, 1.03], "rattle": 2,
     },
     "model_sample": {"steps": 120, "interval": 6},
@@ -59,7 +66,7 @@ def make_source(folder: Path, seed: int, labels: int, extra: dict) -> Path:
             "held_out": held_out, "description": f"{name}, fcc, 32 atoms",
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         })  # fmt: skip
-    limits = {"labels": labels, "reference_calls": 40 * labels, "core_hours": 2.0, "decisions": 30}
+    limits = {"labels": labels, "reference_calls": 40 * labels, "core_hours": 20.0, "decisions": 40}
     config = {**CONFIG, "limits": limits, "seed": seed, **extra}
     for file, data in (
         ("structures/index.yaml", entries), ("task.yaml", TASK), ("config.yaml", config),
@@ -74,19 +81,43 @@ def _crystal(generator: np.random.Generator, silver: int) -> Atoms:
     return atoms
 
 
-def fresh_frames(count: int = 20) -> list[Atoms]:
-    """Alloy frames from EMT MD at 300 K and 600 K that no campaign ever sees; forces in eV/Å."""
+def fresh_frames(count: int = 30) -> list[Atoms]:
+    """Alloy frames from EMT MD at 300, 600 and 900 K that no campaign sees; forces in eV/Å."""
     generator, frames = np.random.default_rng(987_654), []
-    for kelvin in (300, 600):
+    for kelvin in (300, 600, 900):
         atoms = _crystal(generator, 16)
         atoms.calc = EMT()
-        MaxwellBoltzmannDistribution(atoms, temperature_K=2 * kelvin, rng=generator)
-        run = Langevin(atoms, 4 * units.fs, temperature_K=kelvin, friction=0.02 / units.fs,
-                       rng=generator)  # fmt: skip
-        run.run(250)
-        for _ in range(count // 2):
-            run.run(50)
+        run = _thermostat(atoms, kelvin, generator)
+        run.run(5 * WARM_UP)
+        for _ in range(count // 3):
+            run.run(WARM_UP)
             kept = atoms.copy()
             kept.arrays["reference_forces"] = atoms.get_forces()
             frames.append(kept)
     return frames
+
+
+def _thermostat(atoms: Atoms, kelvin: float, generator: np.random.Generator) -> Bussi:
+    MaxwellBoltzmannDistribution(atoms, temperature_K=2 * kelvin, rng=generator)
+    return Bussi(atoms, 4 * units.fs, temperature_K=kelvin, taut=100 * units.fs, rng=generator)
+
+
+def force_mae(calculator: Calculator, frames: list[Atoms]) -> float:
+    """Mean absolute error of the forces on frames of `fresh_frames`, eV/Å per component."""
+    errors = []
+    for frame in frames:
+        atoms = frame.copy()
+        atoms.calc = calculator
+        errors.append(np.abs(atoms.get_forces() - frame.arrays["reference_forces"]).mean())
+    return float(np.mean(errors))
+
+
+def stable_picoseconds(calculator: Calculator, runs: int = 6, steps: int = 500) -> float:
+    """Mean length of NVT MD of fresh alloys at 900 K before the watchdog stops it, of 2 ps."""
+    generator, lengths = np.random.default_rng(424_242), []
+    for seed in range(runs):
+        protocol = Protocol("nvt", 900, steps, timestep=4.0, seed=seed)
+        limits = Limits(temperature=2.5 * 900, min_distance=1.8)
+        ended = md.run(_crystal(generator, 16), calculator, protocol, Watchdog(limits))
+        lengths.append(ended.steps * 4.0 / 1000)
+    return float(np.mean(lengths))
