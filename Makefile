@@ -5,14 +5,15 @@
 # make check   formatters, linters, types of files (what CI runs before the tests)
 PYTHON ?= python3
 BIN := .venv/bin
+DEMO ?= demo
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test test-slurm slurm check sanitize setup clean
 
 demo: setup
-	@test -f demo/task.yaml || $(BIN)/planner init dry_ice_nitrogen demo
-	$(BIN)/planner run --campaign demo
+	@test -f $(DEMO)/task.yaml || $(BIN)/planner init dry_ice_nitrogen $(DEMO)
+	$(BIN)/planner run --campaign $(DEMO)
 
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile

@@ -13,7 +13,7 @@ import yaml
 from ase import units
 from ase.io import read
 from ase.md.bussi import Bussi
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+from ase.md.velocitydistribution import thermalize_momenta
 from tblite.ase import TBLite
 
 from mtp.calculator import MTP
@@ -59,7 +59,7 @@ def simulate(folder: Path, file: str, species: list[str]) -> tuple[list, float, 
     atoms = read(folder / "structures" / file)
     atoms.calc = MTP(folder / "result/potential.almtp", species=species)
     generator = np.random.default_rng(20261123)
-    MaxwellBoltzmannDistribution(atoms, temperature_K=300, rng=generator)
+    thermalize_momenta(atoms, temperature_K=300, rng=generator)
     dynamics = Bussi(atoms, 1 * units.fs, 300, taut=100 * units.fs, rng=generator)
     frames, kelvins = [], []
     for block in range(20):
