@@ -19,7 +19,7 @@ from planner.config import Config, Task
 from planner.errors import UserError
 from planner.files import canonical_json, read_yaml, sha256, write_text
 from planner.prepare import ingredients
-from planner.prepare.families import PARAMETERS, table_family
+from planner.prepare.families import PARAMETERS, Parameters, table_family
 from planner.prepare.material import Phase
 from planner.prepare.structure_plan import Category, StructurePlan, Variant, short
 
@@ -194,12 +194,18 @@ def _write_index(plan: StructurePlan, site: Site, report: dict[str, dict[str, An
             description=variant.description,
             parameters=short(variant.parameters),
             seed=plan.seed_of(variant),
+            fixed_cell=_open(variant.parameters) or None,
         )
         for category in plan.categories
         for variant in category.variants
         if report.get(variant.id, {}).get("status") == "ok"
     ]
     structures.write_index(site.structures, entries)
+
+
+def _open(parameters: Parameters) -> bool:
+    """Whether a barostat would do harm: nothing periodic, or a vacuum that it would close."""
+    return parameters.family == "cluster" or bool(getattr(parameters, "vacuum_angstrom", None))
 
 
 def _held_out(category: Category, report: dict[str, dict[str, Any]]) -> str | None:

@@ -53,7 +53,10 @@ def integrator(atoms: Atoms, protocol: "Protocol") -> MolecularDynamics:
         dynamics.target_kinetic_energy = 0.5 * dynamics.ndof * units.kB * kelvin
         return dynamics
     if not atoms.pbc.all():
-        raise UserError("ensemble: npt needs a structure periodic in x, y and z; use nvt")
+        raise UserError(
+            "ensemble: npt needs a structure periodic in x, y and z; use nvt, or say"
+            " fixed_cell: true of this structure in structures/index.yaml"
+        )
     pressure = protocol.pressure * units.GPa
     if protocol.barostat == "axes":
         return MaskedMTKNPT(

@@ -12,6 +12,7 @@ from pathlib import Path
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator
 
+from atomistics.md import Ensemble
 from atomistics.metered import LabelFailedError, Metered
 from atomistics.observables import density
 from atomistics.reference import label, reference_calculator
@@ -65,6 +66,10 @@ class Job:
         atoms = load(self.structure(structure))
         check(atoms, self.species, self.config.mlp.cutoff)
         return atoms
+
+    def ensemble(self, structure: str, asked: Ensemble) -> Ensemble:
+        """The ensemble asked for, with constant volume where the index says fixed_cell."""
+        return "nvt" if asked == "npt" and self.structure(structure).fixed_cell else asked
 
     def reference(self) -> Calculator:
         """The reference method as ASE calculator."""

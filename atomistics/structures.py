@@ -1,8 +1,9 @@
 """The campaign's starting structures: a folder of files and its index, refused early when unsound.
 
 index.yaml is a list; each entry has id, file (inside the folder), subsystem, family (Table 1 of the
-paper), held_out, description, and, where the file was built rather than brought, its builder's
-parameters, its seed and its sha256.
+paper), held_out, description; `fixed_cell: true` where no barostat may act, whatever a plan says
+(nothing periodic, or a vacuum that it would close); and, where the file was built rather than
+brought, its builder's parameters, its seed and its sha256.
 """
 
 import hashlib
@@ -47,6 +48,7 @@ class Structure(BaseModel):
     family: Family
     held_out: bool
     description: str = Field(min_length=1)
+    fixed_cell: Literal[True] | None = None
     parameters: dict[str, Any] | None = None
     seed: int | None = Field(default=None, ge=0, lt=2**31)
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")

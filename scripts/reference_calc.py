@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> None:
     def trajectory(name: str, target: Path) -> Cost:
         atoms = start[name]
         protocol = md.Protocol(
-            ensemble=arguments.ensemble,
+            ensemble=job.ensemble(items[name]["structure"], arguments.ensemble),
             temperature=arguments.temperature,
             steps=arguments.steps,
             timestep=job.config.md.timestep,

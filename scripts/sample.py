@@ -77,7 +77,7 @@ def _made(
     if item["kind"] == "rattle":
         return _rattled(atoms, arguments, item["seed"])
     protocol = md.Protocol(
-        ensemble=item["kind"],
+        ensemble=job.ensemble(item["structure"], item["kind"]),
         temperature=item["temperature"],
         steps=arguments.steps,
         timestep=job.config.md.timestep,

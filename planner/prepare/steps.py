@@ -196,7 +196,7 @@ def _agreed(folder: Path) -> None:
 
 
 def configure(folder: Path, task: Task, plan: StructurePlan) -> None:
-    """config.yaml where there is none; constant volume where a barostat would do harm.
+    """config.yaml where there is none.
 
     Molecules are pressed together, far beyond what MD visits, and such frames count less: a
     potential that has not seen how molecules repel each other may invent a well there.
@@ -212,24 +212,10 @@ def configure(folder: Path, task: Task, plan: StructurePlan) -> None:
     data: dict[str, Any] = {"reference": {"method": material.reference}}
     if material.pressure:
         data["md"] = {"pressure": material.pressure}
-    if any(_open(v.parameters, material.pressure) for v in plan.variants):
-        data["reference_calc"] = {"ensemble": "nvt"}
-        data["reference_sample"] = {"ensembles": ["nvt"]}
-        data["model_sample"] = {"ensembles": ["nvt"]}
     if any(v.parameters.family in MOLECULAR for v in plan.variants):
-        data.setdefault("reference_sample", {})["compression"] = PRESSED
+        data["reference_sample"] = {"compression": PRESSED}
         data["mlp"] = {"scale_by_force": 1.0}
     write_text(path, HEAD + yaml.safe_dump(data, sort_keys=False))
-
-
-def _open(parameters: Any, pressure: float) -> bool:
-    """Whether no barostat may act: nothing periodic, or a vacuum that pressure would close."""
-    vacuum = bool(getattr(parameters, "vacuum_angstrom", None))
-    return (
-        parameters.family == "cluster"
-        or (vacuum and parameters.family == "molecule")
-        or (vacuum and pressure > 0)
-    )
 
 
 def _site(folder: Path, task: Task, wishes: Wishes) -> "Site":

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from ase import Atoms
 from ase.calculators.calculator import SCFError
 from ase.calculators.emt import EMT
@@ -86,6 +87,20 @@ def test_snapshots_of_the_reference_become_a_data_set_of_true_labels(
         assert (group.early_stops, group.failed_runs, group.max_grade) == (0, 0, None)
     new.seal()
     assert new.campaign.state().spent.labels == len(frames)
+
+
+def test_a_fixed_cell_keeps_its_volume_whatever_the_plan_says(new: Bench) -> None:
+    index = new.folder / "structures/index.yaml"
+    fixed = next(iter(TRAINING))
+    entries = yaml.safe_load(index.read_text())
+    for entry in entries:
+        entry.update({"fixed_cell": True} if entry["id"] == fixed else {})
+    index.write_text(yaml.safe_dump(entries))
+    new.begin(plan("reference", groups=groups([300], ("npt",))))
+    run(new)
+    for name, frames in trajectories(new).items():
+        moved = np.ptp([a.get_volume() for a in frames])
+        assert (moved < 1e-9) == (name == f"{fixed}-npt-300k")
 
 
 def test_compression_and_rattle_give_what_was_asked(new: Bench) -> None:
