@@ -110,8 +110,11 @@ SCALED = ("labels", "snapshots", "frames", "candidates", "reference_calls", "cou
 
 def _tripled(value: Any) -> Any:
     if isinstance(value, dict):
-        return {
-            k: 3 * v if k in SCALED and isinstance(v, int) else _tripled(v)
-            for k, v in value.items()
-        }
-    return [_tripled(v) for v in value] if isinstance(value, list) else value
+        return {key: _scaled(key, item) for key, item in value.items()}
+    return [_tripled(item) for item in value] if isinstance(value, list) else value
+
+
+def _scaled(key: str, value: Any) -> Any:
+    if key == "excluded":
+        return [3 * frame + n for frame in value for n in range(3)]
+    return 3 * value if key in SCALED and isinstance(value, int) else _tripled(value)

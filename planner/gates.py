@@ -218,6 +218,10 @@ def _physics(plan: Plan, sit: Situation) -> Iterator[Finding]:
     interval, steps = getattr(section, "interval", 1), getattr(section, "steps", None)
     if steps and interval > steps:
         yield "deny", f"interval: {interval} is longer than the run of {steps} steps"
+    if isinstance(section, (ReferenceCalc, ModelEval)):
+        used = sit.state.temperature
+        if section.temperature != used:
+            yield "deny", f"temperature: {section.temperature} K, the targets hold at {used} K"
     if isinstance(section, Sample):
         ceilings = {s.name: s.max_temperature for s in sit.state.subsystems}
         for group in section.groups:

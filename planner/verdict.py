@@ -42,7 +42,11 @@ def shortfalls(seen: EvaluatedStructure, role: str, targets: Targets) -> list[st
 
 
 def open_targets(state: State, model: str | None) -> list[str]:
-    """What stands between `model` and 'converged': per target subsystem, its last evaluation."""
+    """What stands between `model` and 'converged': per target subsystem, its last evaluation.
+
+    Every held-out structure with a reference trajectory counts, at the temperature of use: whoever
+    writes the plans cannot converge by looking only where, or as cold as, the model is good.
+    """
     missed = []
     for subsystem in (s for s in state.subsystems if s.role == "target"):
         seen = [
@@ -55,7 +59,14 @@ def open_targets(state: State, model: str | None) -> list[str]:
         if not seen:
             missed.append(f"{subsystem.name}: {model} was never evaluated on it")
         latest = {s.structure: s for s in seen}
+        ready = [r for r in state.reference if r.subsystem == subsystem.name and r.status == "ok"]
+        if seen:
+            left = (r.structure for r in ready if r.structure not in latest)
+            missed += [f"{name}: {model} was never evaluated on it" for name in left]
         for structure in latest.values():
+            if structure.temperature != state.temperature:
+                kelvin = f"{structure.temperature} K, not {state.temperature} K"
+                missed.append(f"{structure.structure}: evaluated at {kelvin}")
             missed += shortfalls(structure, subsystem.role, state.targets)
     return missed
 

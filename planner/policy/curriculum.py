@@ -38,10 +38,16 @@ def focus(sit: Situation, model: str | None) -> Focus:
             judged = [s for s in of_it if sit.yardsticks(s.name)]
             if found := _judge(sit, judged, model, stage):
                 return found
-    last_word = [s for s in sit.targets if s.evaluated_model != model]
+    last_word = [s for s in sit.targets if s.evaluated_model != model or unseen(sit, s)]
     if last_word:
         return Focus(0, "evaluate", last_word)
     return Focus(0, "finish", sit.targets)
+
+
+def unseen(sit: Situation, s: SubsystemState) -> bool:
+    """Whether a held-out structure with a reference was never run with the evaluated model."""
+    seen = {e.structure for e in sit.evaluated(s.name, s.evaluated_model or "")}
+    return not seen.issuperset(sit.yardsticks(s.name))
 
 
 def _judge(

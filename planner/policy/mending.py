@@ -132,8 +132,8 @@ def blown_up(sit: Situation) -> Draft | None:
         mae, least = min(known, key=lambda pair: pair[0])
         if mine > sit.config.rules.scratch_ratio * mae:
             reason = (
-                f"{split} force MAE of {model.id} is {mine:.3g} eV/Å, {mine / mae:.1f} times "
-                f"that of {least.id}."
+                f"{split} force MAE of {model.id} is {mine:.3g} eV/Å, that of {least.id} "
+                f"was {mae:.3g}."
             )
             keys = (f"models.{m.id}.errors.{i}.force_mae" for m in (model, least)
                     for i, e in enumerate(m.errors) if e.split == split)  # fmt: skip

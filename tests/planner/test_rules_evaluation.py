@@ -97,8 +97,8 @@ def test_an_evaluation_of_a_model_that_is_not_there_counts_for_nothing() -> None
     assert (plan.action, plan.model_eval.model) == ("model_eval", "m009")
 
 
-def test_passed_without_an_evaluation_on_record_is_not_converged() -> None:
-    assert decided(bent(at(END), evaluations=[])).end.outcome == "failed"
+def test_passed_without_an_evaluation_on_record_is_looked_at_again() -> None:
+    assert decided(bent(at(END), evaluations=[])).action == "model_eval"
 
 
 def test_evaluation_runs_as_long_as_the_targets_ask() -> None:
