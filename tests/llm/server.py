@@ -7,6 +7,7 @@ situation it was told of. A fault is a function of the handler and the proper an
 import http.server
 import json
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -191,6 +192,44 @@ def hang_up(handler: Handler, _: dict[str, Any]) -> None:
     handler.wfile.flush()
     handler.connection.shutdown(socket.SHUT_RDWR)
     handler.close_connection = True
+
+
+def reset(handler: Handler, proper: dict[str, Any]) -> None:
+    """Half of the proper answer, then a reset instead of the end of a connection."""
+    data = json.dumps(proper).encode()
+    handler.send_response(200)
+    handler.send_header("content-length", str(len(data)))
+    handler.end_headers()
+    handler.wfile.write(data[: len(data) // 2])
+    handler.wfile.flush()
+    linger = struct.pack("ii", 1, 0)
+    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    handler.connection.close()
+
+
+def wire(data: bytes, pause: float = 0.0, again: int = 1) -> Fault:
+    """Write these bytes as they are, HTTP or not, so many times, and hang up."""
+
+    def write(handler: Handler, _: dict[str, Any]) -> None:
+        for _ in range(again):
+            if handler.double.closed:
+                break
+            handler.wfile.write(data)
+            handler.wfile.flush()
+            time.sleep(pause)
+        handler.close_connection = True
+
+    return write
+
+
+def edited(change: Callable[[dict[str, Any]], Any]) -> Fault:
+    """The proper answer with its JSON changed."""
+
+    def give(handler: Handler, proper: dict[str, Any]) -> None:
+        told = json.loads(proper["content"][-1]["text"])
+        handler.give({**proper, "content": [{"type": "text", "text": json.dumps(change(told))}]})
+
+    return give
 
 
 def drip(handler: Handler, proper: dict[str, Any]) -> None:

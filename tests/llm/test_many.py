@@ -1,10 +1,13 @@
 """Many decisions against a server at its worst: plan, named fallback or halt; none hangs."""
 
+import gzip
 import json
 import os
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -17,13 +20,51 @@ from planner.llm.claude import HALTING
 from planner.record import load
 from planner.replay import replay
 from tests.llm.scene import folder, sealed
-from tests.llm.server import Double, changed, drip, fails, hang_up, raw, says, serve, stall
+from tests.llm.server import (
+    Double,
+    Handler,
+    changed,
+    drip,
+    edited,
+    fails,
+    hang_up,
+    raw,
+    reset,
+    says,
+    serve,
+    stall,
+    wire,
+)  # fmt: skip
 from tests.planner.simulation import World
 
 DECISIONS = int(os.environ.get("MTPILOT_DECISIONS", "60"))
 DEADLINE = 1.0
 SLACK = 6.0  # files, gates and a busy machine; the faults below last for ever
 BAD = json.dumps({"parameters": {"steps": -1}, "objection": None})
+STREAM = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-type: application/json\r\n\r\n"
+ZEROS = gzip.compress(b"0" * 10**8)
+BOMB = f"{len(ZEROS):x}\r\n".encode() + ZEROS + b"\r\n0\r\n\r\n"
+
+
+def _every_number(value: Any) -> Callable[[Any], Any]:
+    """Every number of an answer replaced."""
+
+    def change(told: Any) -> Any:
+        if isinstance(told, dict):
+            return {key: change(item) for key, item in told.items()}
+        if isinstance(told, list):
+            return [change(item) for item in told]
+        return value if isinstance(told, (int, float)) else told
+
+    return change
+
+
+def _pings(handler: Handler, proper: dict[str, Any]) -> None:
+    """An event stream that keeps alive and says nothing."""
+    wire(STREAM)(handler, proper)
+    wire(b"f\r\nevent: ping\r\n\r\n\r\n", 0.2, 99)(handler, proper)
+
+
 FAULTS = (
     changed(stop_reason="refusal", content=[]),
     changed(stop_reason="max_tokens"),
@@ -39,13 +80,33 @@ FAULTS = (
     fails(500), fails(503), fails(504), fails(529, retry_after="-1"),
     raw(b""), raw(b"\xff\xfe"), raw(b"data: {}\n\n", content_type="text/event-stream"),
     raw(b'{"type":"message","content":[{"type":"text","text":"{\\"action\\":\\"\\ud800\\"}"}]}'),
-    hang_up, drip, stall(60.0),
+    hang_up, drip, stall(60.0), reset, wire(b""), wire(b"\0\n\n"), wire(b"HTTP/1.1 200 OK\r\n"),
+    wire(STREAM + b"6\r\n{\"id\":\r\n"), wire(STREAM),
+    wire(b"HTTP/1.1 200 OK\r\nx-a: b\r\n", 0.3, 99),
+    wire(b"HTTP/1.1 100 Continue\r\n\r\n", 0.1, 99),
+    _pings,
+    wire(STREAM.replace(b"chunked", b"chunked\r\ncontent-encoding: gzip") + BOMB),
+    raw(b"[" + b"0," * 3_000_000 + b"0]"), raw(b"<html>504</html>", content_type="text/html"),
+    lambda h, _: h.give(b"<html>Bad Gateway</html>", 502, content_type="text/html"),
+    lambda h, _: h.give(b"", 204), lambda h, _: h.give({"error": 7}, 529, retry_after="1e308"),
+    fails(529, retry_after="99999999999"), fails(429, retry_after="inf"),
+    fails(400, "input length and max_tokens exceed context length: \x1b[2J" * 9000),
+    edited(lambda told: {**told, "command": "rm -rf /"}), edited(lambda told: [told]),
+    edited(lambda told: {**told, "evidence": ["x" * 10**6] * 50}), edited(lambda told: None),
+    edited(dict.fromkeys), edited(_every_number(float("inf"))),
+    edited(_every_number(10**400)), edited(_every_number(-1)), edited(_every_number("1; id")),
+    changed(content=[{"type": "text", "text": "9" * 10_000}] * 300),
+    changed(content={"text": "{}"}), changed(content=[None, 7, {"type": "text"}]),
+    changed(stop_reason=["end_turn"]),
+    changed(usage={"input_tokens": 10**30, "output_tokens": float("nan")}), changed(model=["x"]),
 )  # fmt: skip
 LOSSES = (fails(400), fails(401), fails(402), fails(403), fails(404))
 
 
 @pytest.mark.parametrize("on_failure", ["rules", "halt"])
-def test_each_ends_in_a_plan_or_a_name(tmp_path: Path, on_failure: str) -> None:
+def test_each_ends_in_a_plan_or_a_name(tmp_path: Path, monkeypatch, on_failure: str) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
     rng, names, done, number = random.Random(on_failure), [], 0, 0
     with serve() as double:
         while done < DECISIONS // 2:
