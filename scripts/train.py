@@ -30,7 +30,8 @@ from planner.state import State
 
 WORK = Path("train")
 FRAMES_TIMED = 24
-REFUSALS = ("diverged", "silent", "truncated")  # anything else is for the user to mend
+# anything else is for the user to mend; a species without data is for the planner to sample
+REFUSALS = ("diverged", "silent", "truncated", "species")
 
 
 def active(plan: Train, state: State) -> list[tuple[str, int, Atoms]]:

@@ -237,6 +237,20 @@ def test_a_label_that_is_no_number_refuses_the_fit(begun: Bench) -> None:
     assert "finite" in (begun.here / "train/refusal.txt").read_text()
 
 
+def test_data_without_one_of_the_species_refuses_the_fit(begun: Bench) -> None:
+    begin(begun, plan())
+    inputs(begun)
+    path = begun.here / "train/train.cfg"
+    parts = re.findall(r"BEGIN_CFG.*?END_CFG\n", path.read_text(), flags=re.DOTALL)
+    copper = [part for part in parts if not re.search(r"^\s+\d+\s+1\s", part, flags=re.MULTILINE)]
+    assert 0 < len(copper) < len(parts)
+    path.write_text("\n".join(copper))
+    begun.call("train", *fit_words(begun))
+    fit = json.loads((begun.here / "train/fit.json").read_text())
+    assert (fit["status"], fit["failure"]) == ("refused", "species")
+    assert "lacks one" in (begun.here / "train/refusal.txt").read_text()
+
+
 def test_an_mlp_that_is_missing_stops_with_one_line(begun: Bench) -> None:
     begun.configure(mlp={"command": "no-such-mlp"})
     begin(begun, plan())
