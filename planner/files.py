@@ -25,7 +25,16 @@ Record = TypeVar("Record", bound=BaseModel)
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-    """YAML 1.2 scalars: the element NO is not False, 1e-3 is a number, 12:30:00 is text."""
+    """YAML 1.2: the element NO is not False, 1e-3 is a number, 12:30:00 text, no key twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                why = f"key {key.value} is given twice"
+                raise yaml.constructor.ConstructorError(None, None, why, key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -59,6 +68,8 @@ def parse_yaml(text: str, source: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         where = f"{source}:{mark.line + 1}" if mark else source
         raise UserError(f"{where}: not valid YAML ({getattr(error, 'problem', error)})") from None
+    except (RecursionError, ValueError) as error:
+        raise UserError(f"{source}: not valid YAML ({str(error).splitlines()[0]})") from None
 
 
 def parse(model: type[Record], data: Any, source: str) -> Record:

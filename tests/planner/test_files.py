@@ -41,6 +41,23 @@ def test_broken_yaml_is_one_line(tmp_path: Path, content: bytes, said: str) -> N
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("a: 1\nb:\n  c: 2\n  c: 3\n", ":4: .*key c is given twice"),
+        ("a: " + "[" * 20_000, "not valid YAML"),
+        ("a: " + "9" * 5000, "not valid YAML"),
+        ("? [1]\n: 2\n", "not valid YAML"),
+    ],
+    ids=["twice", "deep", "digits", "list as key"],
+)
+def test_yaml_nobody_can_mean_is_one_line(tmp_path: Path, text: str, where: str) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(UserError, match=where) as refused:
+        read_yaml(tmp_path / "a.yaml")
+    assert "\n" not in str(refused.value)
+
+
 @given(st.text(max_size=80), st.text(max_size=80))
 def test_plan_survives_the_file(reason: str, recommendation: str) -> None:
     plan = Plan(
