@@ -117,6 +117,8 @@ def dry_run(folder: Path) -> dict[str, int]:
         [*snakemake(), "-n", "--nolock"], cwd=folder, capture_output=True, text=True, check=False
     )
     if done.returncode:
+        if gone := re.search(r"affected files:\s+\.\./(\S+)", done.stdout + done.stderr):
+            raise UserError(f"{folder}/iterations/{gone[1]}: missing; put it back to go on")
         raise UserError(last_line(done.stdout + done.stderr))
     table = re.search(r"Job stats:\n.*\n-+.*\n((?:.+\n)+)", done.stdout + done.stderr)
     rows = [line.split() for line in table.group(1).splitlines()] if table else []

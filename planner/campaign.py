@@ -1,6 +1,5 @@
 """Where a campaign keeps its files, and how they are read; the one place that knows paths."""
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +9,7 @@ from planner import TOOLKIT
 from planner.config import Config, Task
 from planner.errors import UserError
 from planner.files import parse, read, read_yaml, sha256
+from planner.ledger import totals
 from planner.plan import Plan
 from planner.protocol_approval import known
 from planner.situation import Situation, StructureInfo
@@ -116,10 +116,8 @@ class Campaign:
     def core_seconds(self, number: int | None = None) -> float:
         """Core-seconds of all sealed iterations, from the last line of the last ledger."""
         number = self.sealed if number is None else number
-        path = self.iteration(number) / "ledger.jsonl"
-        if not number or not path.is_file():
-            return 0.0
-        return float(json.loads(path.read_text().splitlines()[-1])["total"]["core_seconds"])
+        known = totals(self.iteration(number) / "ledger.jsonl") if number else {}
+        return float(known.get("core_seconds", 0.0))
 
     def situation(self) -> Situation:
         """What the next decision is taken from."""

@@ -143,8 +143,12 @@ def _explain(arguments: argparse.Namespace) -> int:
     from planner.explain import explain
     from planner.record import load
 
-    data = load(Campaign.at(arguments.campaign).iteration(arguments.iteration))
-    text = json.dumps(data, indent=1) if arguments.json else explain(data)
+    folder = Campaign.at(arguments.campaign).iteration(arguments.iteration)
+    data = load(folder)
+    try:
+        text = json.dumps(data, indent=1) if arguments.json else explain(data)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{folder}/decision.json: no whole record ({error!r})") from None
     sys.stdout.write(text + "\n")
     return 0
 

@@ -6,8 +6,11 @@ its cost file is written with its result and never again.
 """
 
 import json
+import math
 from pathlib import Path
 from typing import Any
+
+from planner.errors import UserError
 
 COUNTED = ("reference_calls", "md_steps", "core_seconds")
 
@@ -30,4 +33,11 @@ def totals(path: Path) -> dict[str, Any]:
     """The running totals at the end of a ledger; empty before the first iteration."""
     if not path.is_file():
         return {}
-    return json.loads(path.read_text(encoding="utf-8").splitlines()[-1])["total"]
+    try:
+        found = json.loads(path.read_text(encoding="utf-8").splitlines()[-1])["total"]
+        sound = math.isfinite(found["core_seconds"]) and isinstance(found["by_action"], dict)
+    except (ValueError, LookupError, TypeError):
+        sound = False
+    if not sound:
+        raise UserError(f"{path}: last line: no total of core-seconds and calls; put the file back")
+    return found

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from planner.campaign import Campaign
+from planner.errors import UserError
 from planner.gates import WARN_AT, Verdict
+from planner.record import load
 
 COUNTED = ("calls", "tokens", "money")
 
@@ -35,11 +37,14 @@ class Spending:
 
 def spent(campaign: Campaign, upto: int) -> Spending:
     """All decisions up to iteration `upto`, and those for the next that came to nothing."""
-    path = campaign.iteration(upto) / "decision.json"
-    known = json.loads(path.read_text(encoding="utf-8")) if upto and path.is_file() else {}
-    total = Spending().plus(known.get("spent", {}))
-    for line in halts(campaign.iteration(upto + 1)):
-        total = total.plus(line.get("used", {}))
+    folder = campaign.iteration(upto)
+    known = load(folder) if upto and (folder / "decision.json").is_file() else {}
+    try:
+        total = Spending().plus(known.get("spent", {}))
+        for line in halts(campaign.iteration(upto + 1)):
+            total = total.plus(line.get("used", {}))
+    except (AttributeError, TypeError, ValueError):
+        raise UserError(f"{folder}/decision.json: spent: no sum of calls, tokens, money") from None
     return total
 
 

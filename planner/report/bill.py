@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from planner.errors import UserError
 from planner.ledger import totals
 from planner.report.story import Story
 from planner.results import SampleResult, SelectDataResult
@@ -46,7 +47,7 @@ def settle(story: Story) -> Bill:
         for action, counted in ledger.get("by_action", {}).items():
             vars(bill.actions.setdefault(action, Cost())).update(counted)
         vars(bill.total).update({k: v for k, v in ledger.items() if k != "by_action"})
-    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError):
+    except (OSError, UserError, ValueError, KeyError, TypeError, AttributeError):
         bill.remarks.append(f"{path.parent.name}/ledger.jsonl: cannot be read; costs are missing")
     bill.remarks += _disagreements(story, bill)
     return bill
