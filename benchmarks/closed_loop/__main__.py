@@ -1,8 +1,8 @@
 """`python -m benchmarks.closed_loop OUT`: equal labels for every policy, error against labels.
 
-Policies: rules, random, fixed (the paper's Ablation B), llm (llm.base_url, key from the
-environment) and replay (llm.records; else the answers of OUT/llm-SEED). Each campaign is an
-ordinary one; what was begun goes on.
+Policies: rules, random, fixed (the paper's Ablation B), patient (fixed, fitted eight times as
+long), llm (llm.base_url, key from the environment) and replay (llm.records; else the answers of
+OUT/llm-SEED). Each campaign is an ordinary one; what was begun goes on.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run, score, draw."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.closed_loop")
     parser.add_argument("out", type=Path)
-    parser.add_argument("--policies", default="rules,random,fixed")
+    parser.add_argument("--policies", default="rules,random,fixed,patient")
     parser.add_argument("--seeds", default="1,2,3")
     parser.add_argument("--labels", type=int, default=120)
     parser.add_argument("--llm", type=json.loads, default={}, help="llm section as JSON")

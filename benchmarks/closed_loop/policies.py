@@ -34,12 +34,22 @@ def by_chance(sit: Situation, rng: random.Random) -> Plan:
 
 def by_schedule(sit: Situation, _: random.Random) -> Plan:
     """One shot, as in the paper's Ablation B: all labels by reference MD, one fit, one look."""
+    return _scheduled(sit, fits=1)
+
+
+def by_patience(sit: Situation, _: random.Random) -> Plan:
+    """The same with eight fits, each continuing the last: as long at the optimiser as the rules."""
+    return _scheduled(sit, fits=8)
+
+
+def _scheduled(sit: Situation, fits: int) -> Plan:
     done = [h.action for h in sit.state.history]
     names = [s.id for s in sit.structures if s.held_out]
+    again = "continue" if sit.model else "scratch"
     steps: list[Callable[[], Strict | None]] = [
         lambda: parameters.reference_calc(sit, names),
         lambda: _all_by_reference(sit),
-        lambda: parameters.train(sit, "scratch", "accurate"),
+        *[lambda: parameters.train(sit, again, "accurate")] * fits,
         lambda: parameters.model_eval(sit, sit.model.id, names) if sit.model else None,
     ]
     section = steps[len(done)]() if len(done) < len(steps) else None
@@ -59,7 +69,12 @@ def _all_by_reference(sit: Situation) -> Strict | None:
     return section
 
 
-POLICIES: dict[str, Policy] = {"rules": by_rules, "random": by_chance, "fixed": by_schedule}
+POLICIES: dict[str, Policy] = {
+    "rules": by_rules,
+    "random": by_chance,
+    "fixed": by_schedule,
+    "patient": by_patience,
+}
 
 
 def _plan(sit: Situation, section: Strict, why: str) -> Plan:
