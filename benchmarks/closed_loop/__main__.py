@@ -51,7 +51,7 @@ def begun(given: argparse.Namespace, policy: str, seed: int) -> Path:
             records = {"records": f"../llm-{seed}"} if policy == "replay" else {}
             extra = {"planner": BACKENDS[policy], "llm": {**records, **given.llm}}
         source = given.out / f".source-{policy}-{seed}"
-        create(str(make_source(source, seed, given.labels, extra)), folder)
+        create(str(make_source(source, seed, (given.labels, given.highest), extra)), folder)
     return folder
 
 
@@ -62,10 +62,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--policies", default="rules,random,fixed,patient")
     parser.add_argument("--seeds", default="1,2,3")
     parser.add_argument("--labels", type=int, default=120)
+    parser.add_argument("--highest", type=int, default=900, help="temperature of the task, K")
     parser.add_argument("--llm", type=json.loads, default={}, help="llm section as JSON")
     given = parser.parse_args(argv)
     scores: Scores = {}
-    frames = fresh_frames()
+    frames = fresh_frames(given.highest)
     for policy in given.policies.split(","):
         for seed in map(int, given.seeds.split(",")):
             here = lead(begun(given, policy, seed), policy, seed)

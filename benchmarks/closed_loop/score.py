@@ -37,8 +37,14 @@ def score(here: Campaign, frames: list) -> dict[str, Any]:
         "decisions": state.iteration,
         "outcome": verdict.outcome if verdict else None,
         "force_mae": last["force_mae"] if last else None,
-        "picoseconds": stable_picoseconds(_potential(here, chosen)) if chosen else 0.0,
+        "picoseconds": stable_picoseconds(_potential(here, chosen), _highest(here))
+        if chosen
+        else 0.0,
     }
+
+
+def _highest(here: Campaign) -> int:
+    return max(s.max_temperature for s in here.task.subsystems)
 
 
 def _potential(here: Campaign, model: str) -> MTP:

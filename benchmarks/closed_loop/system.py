@@ -25,8 +25,8 @@ TASK = {
     "species": SPECIES,
     "temperature": 300,
     "subsystems": [
-        {"name": "copper", "stage": 1, "role": "component", "max_temperature": 900},
-        {"name": "alloy", "stage": 2, "role": "target", "max_temperature": 900},
+        {"name": "copper", "stage": 1, "role": "component"},
+        {"name": "alloy", "stage": 2, "role": "target"},
     ],
     # a force error out of reach: no policy stops before its budget because it is content
     "targets": {
@@ -40,7 +40,7 @@ CONFIG = {
     "md": {"timestep": 4.0},
     "reference_calc": {"steps": 60, "interval": 6},
     "reference_sample": {
-        "temperatures": [300, 900], "ensembles": ["nvt"], "steps": 40, "interval": 8,
+        "ensembles": ["nvt"], "steps": 40, "interval": 8,
         "compression": [0.97, 1.03], "rattle": 2,
     },
     "model_sample": {"steps": 120, "interval": 6},
@@ -51,8 +51,9 @@ CONFIG = {
 }  # fmt: skip
 
 
-def make_source(folder: Path, seed: int, labels: int, extra: dict) -> Path:
-    """A folder for `planner init`; the alloys' order is drawn by `seed`."""
+def make_source(folder: Path, seed: int, limits: tuple[int, int], extra: dict) -> Path:
+    """A folder for `planner init`; `limits` are labels and K, `seed` draws the alloys' order."""
+    labels, highest = limits
     (folder / "structures").mkdir(parents=True)
     generator, entries = np.random.default_rng(seed), []
     for name, subsystem, held_out in (
@@ -66,10 +67,15 @@ def make_source(folder: Path, seed: int, labels: int, extra: dict) -> Path:
             "held_out": held_out, "description": f"{name}, fcc, 32 atoms",
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         })  # fmt: skip
-    limits = {"labels": labels, "reference_calls": 40 * labels, "core_hours": 20.0, "decisions": 40}
-    config = {**CONFIG, "limits": limits, "seed": seed, **extra}
+    config = {**CONFIG, "seed": seed, **extra}
+    config["limits"] = {
+        "labels": labels, "reference_calls": 40 * labels, "core_hours": 20.0, "decisions": 40,
+    }  # fmt: skip
+    config["reference_sample"] = {**CONFIG["reference_sample"], "temperatures": [300, highest]}
+    subsystems = [{**s, "max_temperature": highest} for s in TASK["subsystems"]]
+    task = {**TASK, "subsystems": subsystems}
     for file, data in (
-        ("structures/index.yaml", entries), ("task.yaml", TASK), ("config.yaml", config),
+        ("structures/index.yaml", entries), ("task.yaml", task), ("config.yaml", config),
     ):  # fmt: skip
         (folder / file).write_text(yaml.safe_dump(data, sort_keys=False))
     return folder
@@ -81,10 +87,10 @@ def _crystal(generator: np.random.Generator, silver: int) -> Atoms:
     return atoms
 
 
-def fresh_frames(count: int = 30) -> list[Atoms]:
-    """Alloy frames from EMT MD at 300, 600 and 900 K that no campaign sees; forces in eV/Å."""
+def fresh_frames(highest: int, count: int = 30) -> list[Atoms]:
+    """Alloy frames from EMT MD at 300 K to `highest` that no campaign sees; forces in eV/Å."""
     generator, frames = np.random.default_rng(987_654), []
-    for kelvin in (300, 600, 900):
+    for kelvin in (300, (300 + highest) // 2, highest):
         atoms = _crystal(generator, 16)
         atoms.calc = EMT()
         run = _thermostat(atoms, kelvin, generator)
@@ -112,12 +118,14 @@ def force_mae(calculator: Calculator, frames: list[Atoms]) -> float:
     return float(np.mean(errors))
 
 
-def stable_picoseconds(calculator: Calculator, runs: int = 6, steps: int = 500) -> float:
-    """Mean length of NVT MD of fresh alloys at 900 K before the watchdog stops it, of 2 ps."""
+def stable_picoseconds(
+    calculator: Calculator, kelvin: int, runs: int = 6, steps: int = 500
+) -> float:
+    """Mean length of NVT MD of fresh alloys before the watchdog stops it, of 2 ps."""
     generator, lengths = np.random.default_rng(424_242), []
     for seed in range(runs):
-        protocol = Protocol("nvt", 900, steps, timestep=4.0, seed=seed)
-        limits = Limits(temperature=2.5 * 900, min_distance=1.8)
+        protocol = Protocol("nvt", kelvin, steps, timestep=4.0, seed=seed)
+        limits = Limits(temperature=2.5 * kelvin, min_distance=1.8)
         ended = md.run(_crystal(generator, 16), calculator, protocol, Watchdog(limits))
         lengths.append(ended.steps * 4.0 / 1000)
     return float(np.mean(lengths))

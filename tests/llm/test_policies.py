@@ -45,14 +45,14 @@ def test_every_policy_ends_within_its_limits(policy: str, seed: int) -> None:
 
 def test_one_campaign_from_sampling_to_its_score(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setitem(system.CONFIG, "mlp", {"level": 4, "accurate_iterations": 20})
-    given = argparse.Namespace(out=tmp_path, labels=30, llm={})
+    given = argparse.Namespace(out=tmp_path, labels=30, highest=900, llm={})
     here = lead(begun(given, "fixed", 1), "fixed", 1)
     assert [h.action for h in here.state().history][1:3] == ["sample", "train"]
     assert 20 <= here.state().spent.labels <= 30  # as many as are sure to fit
     brief = partial(system.stable_picoseconds, runs=1, steps=25)
     monkeypatch.setattr(scoring, "stable_picoseconds", brief)
     monkeypatch.setattr(system, "WARM_UP", 5)
-    found = scoring.score(here, system.fresh_frames(3))
+    found = scoring.score(here, system.fresh_frames(900, 3))
     assert found["picoseconds"] == pytest.approx(0.1)
     assert found["outcome"] == "budget_exhausted"
     assert 0 < found["force_mae"] < 1.0
