@@ -30,9 +30,12 @@ slurm:
 	|| { $(APT) update && $(APT) install -y --no-install-recommends $(SLURM); } >build/slurm.log 2>&1 \
 	|| { echo "make test-slurm: as root, apt-get install $(SLURM) (it failed, see build/slurm.log)" >&2; exit 1; }
 
+# what `snakemake --lint` may find: everything the jobs run is in one virtual environment
+LEFT := Specify a conda environment or container for each rule.:
 check: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile rules
+	test "$$($(BIN)/snakemake --lint 2>&1 | sed -n 's/^    [*] //p' | sort -u)" = "$(LEFT)"
 
 # A copy of the package and its tests around a kernel of its own: none of it touches the build in use.
 SANITIZED := build/sanitized
