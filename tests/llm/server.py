@@ -204,7 +204,7 @@ def reset(handler: Handler, proper: dict[str, Any]) -> None:
     handler.wfile.flush()
     linger = struct.pack("ii", 1, 0)
     handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-    handler.connection.close()
+    handler.close_connection = True
 
 
 def wire(data: bytes, pause: float = 0.0, again: int = 1) -> Fault:

@@ -1,13 +1,12 @@
 """Many decisions against a server at its worst: plan, named fallback or halt; none hangs."""
 
-import gzip
 import json
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from itertools import chain, repeat
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -19,114 +18,77 @@ from planner.gates import check
 from planner.llm.claude import HALTING
 from planner.record import load
 from planner.replay import replay
+from tests.llm.faults import FAULTS
 from tests.llm.scene import folder, sealed
-from tests.llm.server import (
-    Double,
-    Handler,
-    changed,
-    drip,
-    edited,
-    fails,
-    hang_up,
-    raw,
-    reset,
-    says,
-    serve,
-    stall,
-    wire,
-)  # fmt: skip
+from tests.llm.server import Double, Fault, fails, says, serve
+from tests.llm.test_server import SCENE, ask
 from tests.planner.simulation import World
 
 DECISIONS = int(os.environ.get("MTPILOT_DECISIONS", "60"))
 DEADLINE = 1.0
-SLACK = 6.0  # files, gates and a busy machine; the faults below last for ever
-BAD = json.dumps({"parameters": {"steps": -1}, "objection": None})
-STREAM = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-type: application/json\r\n\r\n"
-ZEROS = gzip.compress(b"0" * 10**8)
-BOMB = f"{len(ZEROS):x}\r\n".encode() + ZEROS + b"\r\n0\r\n\r\n"
+SLACK = 6.0  # files, gates and a busy machine; the endless faults last for ever
+PATIENT = 120.0
+CALM = 3
 
 
-def _every_number(value: Any) -> Callable[[Any], Any]:
-    """Every number of an answer replaced."""
-
-    def change(told: Any) -> Any:
-        if isinstance(told, dict):
-            return {key: change(item) for key, item in told.items()}
-        if isinstance(told, list):
-            return [change(item) for item in told]
-        return value if isinstance(told, (int, float)) else told
-
-    return change
-
-
-def _pings(handler: Handler, proper: dict[str, Any]) -> None:
-    """An event stream that keeps alive and says nothing."""
-    wire(STREAM)(handler, proper)
-    wire(b"f\r\nevent: ping\r\n\r\n\r\n", 0.2, 99)(handler, proper)
-
-
-FAULTS = (
-    changed(stop_reason="refusal", content=[]),
-    changed(stop_reason="max_tokens"),
-    changed(stop_reason="model_context_window_exceeded"),
-    changed(stop_reason="tool_use"),
-    changed(stop_reason=7),
-    changed(content=[]),
-    changed(content=[{"type": "text", "text": None}]),
-    changed(usage=None),
-    says("{}"), says("[1]"), says("NaN"), says('{"a":' * 5000), says(BAD), says("rm -rf / ; `id`"),
-    fails(400, "prompt is too long"), fails(408), fails(413), fails(429, retry_after="4294967"),
-    fails(429, retry_after="Wed, 21 Oct 2099 07:28:00 GMT"), fails(429, retry_after="nan"),
-    fails(500), fails(503), fails(504), fails(529, retry_after="-1"),
-    raw(b""), raw(b"\xff\xfe"), raw(b"data: {}\n\n", content_type="text/event-stream"),
-    raw(b'{"type":"message","content":[{"type":"text","text":"{\\"action\\":\\"\\ud800\\"}"}]}'),
-    hang_up, drip, stall(60.0), reset, wire(b""), wire(b"\0\n\n"), wire(b"HTTP/1.1 200 OK\r\n"),
-    wire(STREAM + b"6\r\n{\"id\":\r\n"), wire(STREAM),
-    wire(b"HTTP/1.1 200 OK\r\nx-a: b\r\n", 0.3, 99),
-    wire(b"HTTP/1.1 100 Continue\r\n\r\n", 0.1, 99),
-    _pings,
-    wire(STREAM.replace(b"chunked", b"chunked\r\ncontent-encoding: gzip") + BOMB),
-    raw(b"[" + b"0," * 3_000_000 + b"0]"), raw(b"<html>504</html>", content_type="text/html"),
-    lambda h, _: h.give(b"<html>Bad Gateway</html>", 502, content_type="text/html"),
-    lambda h, _: h.give(b"", 204), lambda h, _: h.give({"error": 7}, 529, retry_after="1e308"),
-    fails(529, retry_after="99999999999"), fails(429, retry_after="inf"),
-    fails(400, "input length and max_tokens exceed context length: \x1b[2J" * 9000),
-    edited(lambda told: {**told, "command": "rm -rf /"}), edited(lambda told: [told]),
-    edited(lambda told: {**told, "evidence": ["x" * 10**6] * 50}), edited(lambda told: None),
-    edited(dict.fromkeys), edited(_every_number(float("inf"))),
-    edited(_every_number(10**400)), edited(_every_number(-1)), edited(_every_number("1; id")),
-    changed(content=[{"type": "text", "text": "9" * 10_000}] * 300),
-    changed(content={"text": "{}"}), changed(content=[None, 7, {"type": "text"}]),
-    changed(stop_reason=["end_turn"]),
-    changed(usage={"input_tokens": 10**30, "output_tokens": float("nan")}), changed(model=["x"]),
-)  # fmt: skip
-LOSSES = (fails(400), fails(401), fails(402), fails(403), fails(404))
+@pytest.mark.parametrize("name", FAULTS)
+def test_every_fault_has_its_name(name: str) -> None:
+    for fault in FAULTS[name]:
+        with serve(SCENE) as double:
+            double.keeps(repeat(fault))
+            talk = ask(double, deadline=DEADLINE if name == "deadline" else PATIENT)
+        assert (talk.failure or "model", bool(talk.plan)) == (name, name == "model"), talk.detail
 
 
 @pytest.mark.parametrize("on_failure", ["rules", "halt"])
 def test_each_ends_in_a_plan_or_a_name(tmp_path: Path, monkeypatch, on_failure: str) -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    rng, names, done, number = random.Random(on_failure), [], 0, 0
+    chances, names = _Chances(random.Random(on_failure)), list[str]()
     with serve() as double:
-        while done < DECISIONS // 2:
-            number += 1
-            done += _campaign(tmp_path / str(number), double, rng, on_failure, names)
-    assert len(set(names)) > (6 if DECISIONS >= 60 else 2), set(names)
-    assert {"model"} < set(names)
+        for number in range(DECISIONS):
+            if len(names) >= DECISIONS // 2:
+                break
+            names += _campaign(tmp_path / str(number), double, chances, on_failure, not number)
+    assert names[:CALM] == ["model"] * CALM
+    assert len(chances.met) >= min(len(FAULTS), DECISIONS // 2 - CALM)
+    assert {n.removeprefix(f"{on_failure}:").removeprefix("halt:") for n in names} <= {*FAULTS}
     halts = {n.removeprefix("halt:") for n in names if n.startswith("halt:")}
     assert on_failure == "halt" or halts <= set(HALTING)
 
 
-def _campaign(path: Path, double: Double, rng, on_failure: str, names: list[str]) -> int:
-    llm = {"base_url": double.url, "deadline": DEADLINE, "retry_after": 0.02, "effort": None,
-           "on_failure": on_failure, "calls": rng.choice([1, 2])}  # fmt: skip
+class _Chances:
+    """What the server does next. The first request of a decision meets one class after another, so
+    that each is met however many requests a machine has time for; the later ones meet any."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng, self.met = rng, set[str]()
+        self.first = chain.from_iterable(rng.sample([*FAULTS], len(FAULTS)) for _ in repeat(0))
+
+    def script(self) -> Iterator[Fault | None]:
+        """Faults of one decision."""
+        yield self._of(next(self.first))
+        share = self.rng.choice([0.0, 0.3, 0.8, 1.0])
+        while True:
+            faulty = self.rng.random() < share
+            yield self._of(self.rng.choice([*FAULTS])) if faulty else None
+
+    def _of(self, name: str) -> Fault:
+        self.met.add(name)
+        return self.rng.choice(FAULTS[name])
+
+
+def _campaign(path: Path, double: Double, chances: _Chances, on_failure: str, calm: bool):
+    """Names of the decisions of one campaign; a calm one meets no fault and ends early."""
+    deadline = PATIENT if calm else DEADLINE
+    llm = {"base_url": double.url, "deadline": deadline, "retry_after": 0.02, "effort": None,
+           "on_failure": on_failure, "calls": chances.rng.choice([1, 2])}  # fmt: skip
     folder(path, {"planner": "anthropic", "llm": llm})
-    world, decisions = World(seed=rng.randrange(99), unstable=0.5), 0
-    while decisions < 12 and not Campaign.at(path).state().verdict:
+    world, names = World(seed=chances.rng.randrange(99), unstable=0.5), []
+    while len(names) < (CALM if calm else 12) and not Campaign.at(path).state().verdict:
         here = Campaign.at(path)
         double.situation = here.situation()
-        double.keeps(_faults(rng))
+        double.keeps(repeat(None) if calm else chances.script())
         began = time.monotonic()
         try:
             next_plan(here)
@@ -134,23 +96,14 @@ def _campaign(path: Path, double: Double, rng, on_failure: str, names: list[str]
         except HaltError as halt:
             names.append(halt.decision.source)
         took = time.monotonic() - began
-        assert took < DEADLINE + SLACK, (names[-1], took)
-        decisions += 1
+        assert took < deadline + SLACK, (names[-1], took)
         if plan := Campaign.at(path).pending:
             gates = check(plan, here.situation())
             assert not [v for v in gates if v.verdict == "deny"]
             sealed(Campaign.at(path), world)
     found = replay(Campaign.at(path))
     assert not [f for f in found if f.faults or f.notes], found
-    return decisions
-
-
-def _faults(rng: random.Random):
-    share = rng.choice([0.0, 0.3, 0.8, 1.0])
-    while True:
-        yield rng.choice(FAULTS) if rng.random() < share else None
-        if rng.random() < 0.02:
-            yield rng.choice(LOSSES)
+    return names
 
 
 def test_auth_never_degrades_to_rules(tmp_path: Path) -> None:
