@@ -180,7 +180,7 @@ class Limits(Strict):
     labels: int = Field(ge=1)
     reference_calls: int = Field(ge=1)
     core_hours: Positive
-    decisions: int = Field(ge=1)
+    decisions: int = Field(ge=1, le=9998, description="iterations have four digits")
     wall_hours: Positive | None = Field(default=None, description="since the first decision")
 
 

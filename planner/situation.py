@@ -58,10 +58,12 @@ class Situation:
     @property
     def pending(self) -> list[SampleRecord]:
         """Trajectories of a model that nothing was labelled from yet."""
+        known = {s.name for s in self.state.subsystems}
         return [
             s
             for s in self.state.samples
-            if s.method == "model" and s.selected_by is None and any(g.snapshots for g in s.groups)
+            if s.method == "model" and s.selected_by is None
+            if any(g.snapshots and g.subsystem in known for g in s.groups)
         ]
 
     @property

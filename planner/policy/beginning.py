@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from planner.policy import ending, parameters
+from planner.policy.curriculum import referred
 from planner.policy.draft import Draft, keys_of
 from planner.situation import Situation
 
@@ -62,9 +63,25 @@ def first_data(sit: Situation) -> Draft | None:
     return Draft(section, "There are no labels yet: sample every subsystem by reference.", keys)
 
 
+def unlabelled(sit: Situation) -> Draft | None:
+    """A subsystem none of whose labels came about: no model that never saw it may explore it."""
+    seen = {g.subsystem for d in sit.active for g in d.groups if g.labels}
+    lost = [
+        s
+        for s in sit.state.subsystems
+        if s.name not in seen and sit.training(s.name) and referred(sit, s) == 1
+    ]
+    section = parameters.reference_sample(sit, lost, 0.5) if lost else None
+    if section is None:
+        return None
+    reason = f"{', '.join(s.name for s in lost)}: no label yet; sample by reference once more."
+    return Draft(section, reason, keys_of(lost, "labels"))
+
+
 BEGINNING: tuple[tuple[str, Callable[[Situation], Draft | None]], ...] = (
     ("R1-no-structures", no_structures),
     ("R1-reference", first_reference),
     ("R2-no-yardstick", no_yardstick),
     ("R3-first-data", first_data),
+    ("R3-unlabelled", unlabelled),
 )

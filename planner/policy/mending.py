@@ -148,6 +148,22 @@ def local_minimum(sit: Situation) -> Draft | None:
     return blown_up(sit) if continued and not sit.unused else None
 
 
+def undone(sit: Situation) -> Draft | None:
+    """A fit from scratch much worse than one with data that was left out since: take it back in."""
+    model, blown = sit.model, blown_up(sit)
+    if model is None or model.parent or blown is None:
+        return None
+    mine = model.force_mae("train") or 0.0
+    better = [m for m in sit.state.usable_models if (m.force_mae("train") or mine) < mine]
+    fitted = {name for m in better for name in m.datasets}
+    out = [d.id for d in sit.state.datasets if d.id in fitted and not d.active and d.labels]
+    if not out:
+        return None
+    reason = f"Without {', '.join(out)} the fit is worse: {blown.reason}"
+    keys = (*blown.keys, *(f"datasets.{name}.active" for name in out))
+    return Draft(Prune(datasets=out, restore=True), reason, keys)
+
+
 def failed_evaluation(sit: Situation) -> Draft | None:
     """Evaluations whose job failed say nothing of the model: once more, then blocked."""
     model = sit.model
@@ -178,5 +194,6 @@ MENDING: tuple[tuple[str, Callable[[Situation], Draft | None]], ...] = (
     ("R5-regression", regression),
     ("R5-evaluation-worse", worse_evaluation),
     ("R6-local-minimum", local_minimum),
+    ("R6-undone", undone),
     ("R6-evaluation-jobs", failed_evaluation),
 )
