@@ -240,6 +240,9 @@ class Config(Strict):
     seed: int = Field(ge=0, lt=2**31)
     label_jobs: int = Field(ge=1, description="jobs the labels of an iteration are spread over")
     runs_per_job: int = Field(ge=1, description="MD runs with a model of one job")
+    reference_runs_per_job: int = Field(
+        default=1, ge=1, description="structures or MD runs with the reference of one job"
+    )
     planner: Literal["rules", "anthropic", "replay", "manual"]
     llm: Llm
     approval: Approval

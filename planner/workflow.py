@@ -128,9 +128,11 @@ def _seed(seed: int, name: str) -> int:
 
 
 def _share(plan: Plan, config: Config) -> int:
-    """Items of one job: many MD runs with a model, one of anything that calls the reference."""
+    """Items of one job; labels are divided into as many items as they shall have jobs."""
+    if plan.select_data:
+        return 1
     with_model = plan.sample is not None and plan.sample.method == "model"
-    return config.runs_per_job if with_model else 1
+    return config.runs_per_job if with_model else config.reference_runs_per_job
 
 
 def packed(table: dict[str, dict[str, object]], size: int) -> dict[str, str]:

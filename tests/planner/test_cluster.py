@@ -113,6 +113,18 @@ def test_packs_fit_a_command_line() -> None:
     assert len(packed({"a": {}, "b": {}}, 1)) == 2
 
 
+@pytest.mark.parametrize(("size", "count"), [(1, 3), (2, 2), (9, 1)])
+def test_structures_with_the_reference_share_jobs(tmp_path: Path, size: int, count: int) -> None:
+    campaign = create("dry_ice_nitrogen", tmp_path / "c")
+    path = tmp_path / "c/config.yaml"
+    path.write_text(path.read_text() + f"reference_runs_per_job: {size}\n")
+    plan = next_plan(type(campaign).at(campaign.folder))
+    packs = jobs(campaign.folder).packs["reference_calc"]
+    assert len(packs) == count
+    names = [name for pack in packs.values() for name in json.loads(pack)]
+    assert sorted(names) == sorted(plan.reference_calc.structures)
+
+
 def test_names_of_jobs_tell_campaign_iteration_and_plan(tmp_path: Path) -> None:
     campaign = create("dry_ice_nitrogen", tmp_path / "c")
     next_plan(campaign)
