@@ -170,6 +170,8 @@ def _started(path: Path) -> bool:
 def read(path: Path, indices: Iterable[int] | None = None) -> list[Atoms]:
     """The frames of these indices in the order asked (None: all), each with its labels."""
     total = count(path)
+    if not _started(path):
+        raise UserError(f"{path}: empty, its first append was cut short; restore a copy")
     wanted = np.array(range(total) if indices is None else list(indices), int)
     outside = wanted[(wanted < 0) | (wanted >= total)]
     if len(outside):

@@ -1,6 +1,5 @@
 """What a job finds in its iteration's folder: configuration, campaign, state, calculators."""
 
-import json
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -8,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator
@@ -25,7 +25,7 @@ from mtp.site import Site
 from planner.campaign import Campaign
 from planner.config import Config
 from planner.errors import UserError
-from planner.files import read
+from planner.files import read, read_json
 from planner.state import State
 
 
@@ -157,7 +157,18 @@ def billed(metered: Metered) -> Iterator[None]:
 
 def items_of(packs: list[Path]) -> list[str]:
     """Names of all items of all packs, sorted."""
-    return sorted(name for pack in packs for name in json.loads(pack.read_text())["items"])
+    return sorted(name for pack in packs for name in read_json(pack, "items")["items"])
+
+
+def costs_of(runs: Path) -> list[dict[str, Any]]:
+    """What each item of a folder has cost, in the order of their names."""
+    keys = ("reference_calls", "md_steps")
+    return [read_json(path, *keys) for path in sorted(runs.glob("*.cost.json"))]
+
+
+def failure(failed: Path) -> str:
+    """The class of an item's failure; `lost` where the item left no word of it."""
+    return str(read_json(failed, "class")["class"]) if failed.exists() else "lost"
 
 
 def entry(main: Callable[[], None]) -> None:

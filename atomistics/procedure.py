@@ -1,6 +1,5 @@
 """Approved protocols in the jobs of a campaign: read, watched, reported, compared."""
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -11,8 +10,9 @@ from ase import Atoms
 
 from atomistics import stages
 from atomistics.bias import require_plumed
-from atomistics.job import Job
+from atomistics.job import Job, failure
 from atomistics.watchdog import Limits, Watchdog
+from planner.files import read_json
 from planner.protocol import Anneal, MeltQuench, StagedProtocol, Strain
 from planner.protocol_approval import Approved, require_approved
 from planner.results import Property, ProtocolRun
@@ -79,11 +79,11 @@ def table(runs: Path, items: Iterable[str], whose: str) -> list[ProtocolRun] | N
             continue
         path, failed = runs / f"{name}.report.json", runs / f"{name}.failed.json"
         if not (runs / f"{name}.h5").is_file():
-            kind = json.loads(failed.read_text())["class"] if failed.is_file() else "lost"
-            rows.append(ProtocolRun(structure=structure, protocol=protocol, stop=kind))
+            rows.append(ProtocolRun(structure=structure, protocol=protocol, stop=failure(failed)))
             continue
-        report = json.loads(path.read_text())
-        own = {key: report[key] for key in ("structure", "protocol", "protocol_sha256", "steps")}
+        keys = ("structure", "protocol", "protocol_sha256", "steps")
+        report = read_json(path, *keys, "properties", "stop")
+        own = {key: report[key] for key in keys}
         properties = _properties(report["properties"], report.get("compared", []), whose)
         rows.append(ProtocolRun(**own, stop=report["stop"], properties=properties))
     return rows or None
@@ -109,7 +109,7 @@ def of_reference(state: State, structure: str, approved: Approved) -> list[dict[
         name = f"{structure}+{approved.name}.report.json"
         path = Path(f"../{past.iteration:03d}/reference_calc/runs") / name
         if past.action == "reference_calc" and path.is_file():
-            report = json.loads(path.read_text())
+            report = read_json(path, "protocol_sha256", "stop", "properties")
             if report["protocol_sha256"] == approved.sha256 and not report["stop"]:
                 return report["properties"]
     return []

@@ -41,7 +41,7 @@ def spread(
     output: Path | None = None,
     comm: Any = None,
 ) -> None:
-    """Call `work(item, target)` for every item without a result, each on one rank.
+    """Call `work(item, target)` for every item without result or failure, each on one rank.
 
     `target` is a temporary name in `folder`, renamed when `work` returns. The load is balanced
     by `items[name]["size"]` (any unit, 1 by default). A UserError or MTPError of an item, its
@@ -52,7 +52,7 @@ def spread(
     rank, size = (comm.rank, comm.size) if comm else (0, 1)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        pending = [name for name in sorted(items) if not _path(folder, name, ".cost.json").exists()]
+        pending = [name for name in sorted(items) if not _done(folder, name, suffix)]
         if rank == 0:
             _clear(folder, pending)
         if comm:
@@ -128,6 +128,13 @@ def _one(name: str, work: Callable[[str, Path], Cost], folder: Path, suffix: str
         write_text(_path(folder, name, ".failed.json"), json.dumps(record) + "\n")
     spent = asdict(cost) | {"core_seconds": round(core_seconds() - before, 3)}
     write_text(_path(folder, name, ".cost.json"), json.dumps(spent) + "\n")
+
+
+def _done(folder: Path, name: str, suffix: str) -> bool:
+    """Whether the item's cost stands beside its result or failure; who deletes a result wants it
+    made anew."""
+    made = any(_path(folder, name, end).exists() for end in (suffix, ".failed.json"))
+    return made and _path(folder, name, ".cost.json").exists()
 
 
 def _clear(folder: Path, pending: list[str]) -> None:

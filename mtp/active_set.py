@@ -65,6 +65,8 @@ def parse_active_set(section: bytes, size: int) -> ActiveSet:
     pairs = _pairs(table, size) if mark else None
     if pairs is None or not np.isfinite(weights).all():
         raise MTPError(f"#MVS_v1.1: expected {size} lines of two indices and '#'; truncated?")
+    if configurations.strip() and not configurations.rstrip().endswith(b"END_CFG"):
+        raise MTPError("#MVS_v1.1: the selected configurations break off; truncated")
     return ActiveSet(
         matrix=matrix,
         inverse=stored.T.copy(),

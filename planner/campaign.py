@@ -8,7 +8,7 @@ from typing import Any
 from planner import TOOLKIT
 from planner.config import Config, Task
 from planner.errors import UserError
-from planner.files import parse, read, read_yaml, sha256
+from planner.files import parse, read, read_text, read_yaml, sha256
 from planner.ledger import totals
 from planner.plan import Plan
 from planner.protocol_approval import known
@@ -66,12 +66,12 @@ class Campaign:
 
     @cached_property
     def last(self) -> int:
-        """Number of the last iteration that has a plan, 0 before the first."""
+        """Number of the last iteration that has a plan or is sealed, 0 before the first."""
         root = self.folder / "iterations"
         found = [
             int(p.name)
             for p in (root.iterdir() if root.is_dir() else ())
-            if p.name.isdigit() and (p / "plan.yaml").is_file()
+            if p.name.isdigit() and any((p / f).is_file() for f in ("plan.yaml", "state.yaml"))
         ]
         return max(found, default=0)
 
@@ -111,7 +111,7 @@ class Campaign:
         number = self.sealed if number is None else number
         if not number:
             return "start"
-        return sha256(self.state_file(number).read_text(encoding="utf-8"))
+        return sha256(read_text(self.state_file(number)))
 
     def core_seconds(self, number: int | None = None) -> float:
         """Core-seconds of all sealed iterations, from the last line of the last ledger."""

@@ -19,6 +19,9 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         sys.stderr.write(f"planner: {error}\n")
         return error.status
+    except OSError as error:
+        sys.stderr.write(f"planner: {error.filename or 'file'}: {error.strerror or error}\n")
+        return 1
     except KeyboardInterrupt:
         sys.stderr.write("planner: interrupted; the same command goes on from here\n")
         return 130

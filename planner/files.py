@@ -51,13 +51,28 @@ for _tag, _pattern, _first in (
 
 def read_yaml(path: Path) -> Any:
     """Return the document in `path`; UserError names the line of a syntax error."""
+    return parse_yaml(read_text(path), str(path))
+
+
+def read_text(path: Path) -> str:
+    """Return the text in `path`; UserError says why there is none."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
-    return parse_yaml(text, str(path))
+
+
+def read_json(path: Path, *keys: str) -> Any:
+    """Return the value in `path`, an object with these keys if any are named, or UserError."""
+    try:
+        found = json.loads(read_text(path))
+    except ValueError as error:
+        raise UserError(f"{path}: not valid JSON, not written whole ({error})") from None
+    if keys and not (isinstance(found, dict) and set(keys) <= found.keys()):
+        raise UserError(f"{path}: not a JSON object with {', '.join(keys)}")
+    return found
 
 
 def parse_yaml(text: str, source: str) -> Any:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from planner.errors import UserError
+from planner.files import read_json
 
 COUNTED = ("reference_calls", "md_steps", "core_seconds")
 
@@ -19,7 +20,7 @@ def gather(folder: Path, action: str, carried: dict[str, Any]) -> list[dict[str,
     """Lines of the ledger of the iteration in `folder`; the last one is the total."""
     lines = []
     for path in sorted(folder.glob(f"{action}/**/*.cost.json")):
-        cost = json.loads(path.read_text(encoding="utf-8"))
+        cost = read_json(path, "core_seconds")
         name = path.relative_to(folder).as_posix().removesuffix(".cost.json")
         lines.append({"item": name, "kind": action, **{k: cost.get(k, 0) for k in COUNTED}})
     own = {key: sum(line[key] for line in lines) for key in COUNTED}
@@ -30,14 +31,20 @@ def gather(folder: Path, action: str, carried: dict[str, Any]) -> list[dict[str,
 
 
 def totals(path: Path) -> dict[str, Any]:
-    """The running totals at the end of a ledger; empty before the first iteration."""
-    if not path.is_file():
+    """The running totals at the end of a ledger; empty before the first iteration.
+
+    A ledger that is gone is an error: limits would count from nothing.
+    """
+    if path.parent.name == "000":
         return {}
     try:
         found = json.loads(path.read_text(encoding="utf-8").splitlines()[-1])["total"]
         sound = math.isfinite(found["core_seconds"]) and isinstance(found["by_action"], dict)
-    except (ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError):
         sound = False
     if not sound:
-        raise UserError(f"{path}: last line: no total of core-seconds and calls; put the file back")
+        raise UserError(
+            f"{path}: last line: no total of core-seconds and calls; put the file back, or delete"
+            " state.yaml beside it: the next run seals the iteration again"
+        )
     return found

@@ -21,7 +21,7 @@ from planner.audit import audit, last_line, render, snakemake
 from planner.campaign import Campaign
 from planner.decide import next_plan
 from planner.errors import UserError
-from planner.files import write_text
+from planner.files import read_json, write_text
 from planner.lock import locked, marked
 from planner.plan import Plan
 from planner.workflow import jobs
@@ -186,7 +186,7 @@ class Meter:
         elapsed = now - self.began
         left = elapsed * (total - done) / max(done, 1)
         costs = [
-            json.loads(p.read_text())
+            read_json(p, "core_seconds")
             for p in self.folder.glob(f"{self.plan.action}/**/*.cost.json")
         ]
         minutes = (self.core_seconds + sum(c["core_seconds"] for c in costs)) / 60

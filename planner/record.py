@@ -13,7 +13,7 @@ from planner.backends import Decision
 from planner.campaign import Campaign
 from planner.cost import cost
 from planner.errors import UserError
-from planner.files import canonical_json, dump_yaml, sha256, write_text
+from planner.files import canonical_json, dump_yaml, read_text, sha256, write_text
 from planner.plan import Plan
 from planner.policy import rules
 from planner.situation import Situation
@@ -146,7 +146,7 @@ def kept(exchange: "Exchange") -> dict[str, Any]:
 def fingerprint(folder: Path) -> str:
     """Hash of the record in an iteration's folder; 'start' where there is none."""
     path = folder / "decision.json"
-    return sha256(path.read_text(encoding="utf-8")) if path.is_file() else "start"
+    return sha256(read_text(path)) if path.exists() else "start"
 
 
 def load(folder: Path) -> dict[str, Any]:

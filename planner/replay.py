@@ -12,7 +12,7 @@ from planner import record
 from planner.campaign import Campaign
 from planner.config import Config
 from planner.errors import UserError
-from planner.files import canonical_json, dump_yaml, parse, read, sha256
+from planner.files import canonical_json, dump_yaml, parse, read, read_text, sha256
 from planner.llm.consult import Reply, Speak, consult
 from planner.llm.requests import Request
 from planner.plan import Plan
@@ -50,7 +50,7 @@ def _check(campaign: Campaign, number: int, found: Finding) -> None:
     found.source = str(data.get("source"))
     if data.get("previous_decision_sha256") != record.fingerprint(campaign.iteration(number - 1)):
         found.faults.append("chain: the record before this one is not the one it followed")
-    on_disk = (folder / "plan.yaml").read_text(encoding="utf-8")
+    on_disk = read_text(folder / "plan.yaml")
     kept = dump_yaml(parse(Plan, data.get("plan"), f"{folder}/decision.json: plan"))
     if sha256(kept) != data.get("plan_sha256"):
         found.faults.append("plan: the recorded plan does not have the recorded hash")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from planner.campaign import Campaign
 from planner.errors import UserError
-from planner.files import read, sha256, write_record, write_text
+from planner.files import read, read_text, sha256, write_record, write_text
 from planner.fold import after
 from planner.ledger import gather, totals
 from planner.results import RESULTS
@@ -22,7 +22,7 @@ def seal(result: Path, ledger: Path, state: Path) -> None:
     outcome = read(RESULTS[plan.action], result)
     before = campaign.state(number - 1)
     hashes = (
-        sha256((folder / "plan.yaml").read_text(encoding="utf-8")),
+        sha256(read_text(folder / "plan.yaml")),
         campaign.state_sha256(number - 1),
     )
     carried = totals(campaign.iteration(number - 1) / "ledger.jsonl")

@@ -11,14 +11,23 @@ from ase import Atoms
 
 from atomistics import dataset, md, procedure, stages
 from atomistics.comparison import Comparison, compare
-from atomistics.job import Job, billed, entry, items_of, previous_state, trajectory
+from atomistics.job import (
+    Job,
+    billed,
+    costs_of,
+    entry,
+    failure,
+    items_of,
+    previous_state,
+    trajectory,
+)
 from atomistics.metered import LabelFailedError, Metered
 from atomistics.prediction import residuals
 from atomistics.reference import label
 from atomistics.spread import Cost, spread
 from atomistics.watchdog import Watchdog
 from mtp.potential import Potential, read_potential
-from planner.files import write_record, write_text
+from planner.files import parse, read_json, write_record, write_text
 from planner.protocol_approval import Approved
 from planner.results import EvaluatedStructure, ModelEvalResult
 from planner.state import State
@@ -179,21 +188,20 @@ def collect(arguments: argparse.Namespace) -> None:
     job, rows, names = Job(), [], items_of(arguments.packs)
     for name in (n for n in names if "+" not in n):
         if (RUNS / f"{name}.h5").is_file():
-            report = json.loads((RUNS / f"{name}.report.json").read_text())
-            rows.append(EvaluatedStructure.model_validate(report))
+            path = RUNS / f"{name}.report.json"
+            rows.append(parse(EvaluatedStructure, read_json(path), str(path)))
             continue
-        failed = RUNS / f"{name}.failed.json"
         rows.append(
             EvaluatedStructure(
                 structure=name,
                 subsystem=job.structure(name).subsystem,
                 status="failed",
-                stop=json.loads(failed.read_text())["class"] if failed.is_file() else "lost",
+                stop=failure(RUNS / f"{name}.failed.json"),
                 picoseconds=0.0,
                 temperature=arguments.temperature,
             )
         )
-    costs = [json.loads(p.read_text()) for p in sorted(RUNS.glob("*.cost.json"))]
+    costs = costs_of(RUNS)
     result = ModelEvalResult(
         model=arguments.model,
         structures=rows,

@@ -10,7 +10,7 @@ from typing import Any
 from ase import Atoms
 
 from atomistics import dataset, md, procedure, stages
-from atomistics.job import Job, entry, items_of
+from atomistics.job import Job, costs_of, entry, failure, items_of
 from atomistics.observables import density, min_distance
 from atomistics.spread import Cost, spread
 from planner.files import write_record, write_text
@@ -79,8 +79,7 @@ def ranges(name: str, temperature: int, job: Job) -> ReferenceRange:
     subsystem = job.structure(name).subsystem
     path = RUNS / f"{name}.h5"
     if not path.is_file():
-        failed = RUNS / f"{name}.failed.json"
-        kind = json.loads(failed.read_text())["class"] if failed.is_file() else "lost"
+        kind = failure(RUNS / f"{name}.failed.json")
         return ReferenceRange(
             structure=name, subsystem=subsystem, status="failed", failure=kind,
             temperature=temperature, frames=0,
@@ -106,7 +105,7 @@ def collect(arguments: argparse.Namespace) -> None:
     """Ranges of every structure, and what they cost."""
     job = Job()
     names = items_of(arguments.packs)
-    costs = [json.loads(p.read_text()) for p in sorted(RUNS.glob("*.cost.json"))]
+    costs = costs_of(RUNS)
     result = ReferenceCalcResult(
         structures=[ranges(n, arguments.temperature, job) for n in names if "+" not in n],
         protocol_runs=procedure.table(RUNS, names, "reference"),

@@ -9,18 +9,19 @@ from typing import Any
 from ase import Atoms
 
 from atomistics import dataset, md, procedure, series, stages
-from atomistics.job import Job, billed, entry, items_of, previous_state
+from atomistics.job import Job, billed, costs_of, entry, items_of, previous_state
 from atomistics.metered import LabelFailedError, Metered
 from atomistics.reference import label
 from atomistics.spread import Cost, spread
 from atomistics.watchdog import Watchdog
 from mtp.potential import read_potential
-from planner.files import write_record, write_text
+from planner.files import read_json, write_record, write_text
 from planner.protocol_approval import Approved
 from planner.results import Count, SampleGroupResult, SampleResult
 from planner.state import State
 
 RUNS = Path("sample/runs")
+REPORTED = ("stop", "temperature", "snapshots", "atoms", "max_grade")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -163,12 +164,12 @@ def collect(arguments: argparse.Namespace) -> None:
         if not (RUNS / f"{name}.h5").is_file():
             failed[subsystem] = failed.get(subsystem, 0) + 1
             continue
-        reports[subsystem].append(json.loads(path.read_text()))
+        reports[subsystem].append(read_json(path, *REPORTED))
         if arguments.method == "reference":
             frames += dataset.read(RUNS / f"{name}.h5")
     if frames:
         dataset.write(Path("sample/dataset.h5"), frames)
-    costs = [json.loads(p.read_text()) for p in sorted(RUNS.glob("*.cost.json"))]
+    costs = costs_of(RUNS)
     result = SampleResult(
         method=arguments.method,
         model=None if arguments.method == "reference" else arguments.model,

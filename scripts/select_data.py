@@ -11,7 +11,7 @@ from ase import Atoms
 
 from atomistics import dataset
 from atomistics.gates import Bands, screen
-from atomistics.job import Job, billed, dataset_file, entry, model_file, previous_state
+from atomistics.job import Job, billed, dataset_file, entry, failure, model_file, previous_state
 from atomistics.metered import Metered
 from atomistics.prediction import residuals
 from atomistics.reference import label
@@ -20,7 +20,7 @@ from mtp.cfg import read_cfg, write_cfg
 from mtp.configuration import from_atoms
 from mtp.potential import read_potential
 from planner.cost import quota
-from planner.files import write_record, write_text
+from planner.files import read_json, write_record, write_text
 from planner.plan import SelectData, SelectGroup
 from planner.results import Count, SelectDataResult, SelectGroupResult
 from planner.state import State
@@ -172,7 +172,7 @@ def buy(arguments: argparse.Namespace) -> None:
 def collect(arguments: argparse.Namespace) -> None:
     """The labels that came become the data set; by error, only the worst described are kept."""
     job, plan = Job(), SelectData.model_validate_json(arguments.plan)
-    gate = json.loads(arguments.gate.read_text())
+    gate = read_json(arguments.gate, *(group.subsystem for group in plan.groups))
     chosen = dataset.read(arguments.chosen)
     bought: dict[str, list[Atoms]] = {group.subsystem: [] for group in plan.groups}
     failed: dict[str, Counter] = {group.subsystem: Counter() for group in plan.groups}
@@ -183,7 +183,7 @@ def collect(arguments: argparse.Namespace) -> None:
         if path.is_file():
             bought[subsystem] += dataset.read(path)
         else:
-            failed[subsystem][failure(name)] += 1
+            failed[subsystem][failure(LABELS / f"{name}.failed.json")] += 1
     kept, rows = [], []
     quotas = [
         min(quota(g, gate[g.subsystem]["candidates"]), len(bought[g.subsystem]))
@@ -219,13 +219,7 @@ def collect(arguments: argparse.Namespace) -> None:
 def paid(name: str) -> int:
     """Reference calls made for a frame, by its cost file."""
     path = LABELS / f"{name}.cost.json"
-    return json.loads(path.read_text())["reference_calls"] if path.is_file() else 0
-
-
-def failure(name: str) -> str:
-    """Why a frame has no label."""
-    path = LABELS / f"{name}.failed.json"
-    return json.loads(path.read_text())["class"] if path.is_file() else "lost"
+    return int(read_json(path, "reference_calls")["reference_calls"]) if path.exists() else 0
 
 
 def judged(

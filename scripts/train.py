@@ -23,7 +23,7 @@ from mtp.parallel import Ranks, one_blas_thread
 from mtp.potential import Potential, read_potential, untrained, write_potential
 from mtp.starting_point import with_random_functions
 from planner.errors import UserError
-from planner.files import write_record, write_text
+from planner.files import read_json, write_record, write_text
 from planner.plan import FrameSet, Train
 from planner.results import Errors, TrainResult
 from planner.state import State
@@ -153,7 +153,7 @@ def fit(arguments: argparse.Namespace) -> None:
         report |= {"status": "refused", "failure": kind}
         write_text(WORK / "refusal.txt", f"{error}\n")
     spent, seconds = round(core_seconds(), 3), round(time.monotonic() - began, 3)
-    expected = json.loads(arguments.estimate.read_text())["core_seconds"]
+    expected = read_json(arguments.estimate, "core_seconds")["core_seconds"]
     say(f"estimated {expected:.1f} core-s, took {spent:.1f} core-s, {seconds:.1f} s by the clock")
     write_text(WORK / "fit.cost.json", json.dumps({"core_seconds": spent}) + "\n")
     write_text(WORK / "time.json", json.dumps({"seconds": seconds}) + "\n")
@@ -206,8 +206,8 @@ def collect(arguments: argparse.Namespace) -> None:
     """Errors on train and held-out frames; a model that gives NaN there is refused."""
     job, plan = Job(), Train.model_validate_json(arguments.plan)
     state = previous_state(job, arguments.state)
-    report = json.loads(arguments.fit.read_text())
-    rows = json.loads(arguments.frames.read_text())
+    report = read_json(arguments.fit, "status", "failure", "iterations", "loss")
+    rows = read_json(arguments.frames)
     frames = [atoms for _, _, atoms in active(plan, state)]
     table: list[Errors] = []
     odd: list[FrameSet] = []

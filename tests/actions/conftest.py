@@ -29,6 +29,7 @@ from planner.campaign import Campaign
 from planner.create import create
 from planner.files import Strict, read, write_record
 from planner.fold import after
+from planner.ledger import gather, totals
 from planner.plan import ACTIONS, Plan, ReferenceCalc, Sample, SampleGroup, Train
 from planner.results import (
     RESULTS,
@@ -115,6 +116,9 @@ class Bench:
         if result:
             write_record(path, result)
         folded = after(campaign.state(), plan, read(RESULTS[plan.action], path), ("0", "1"))
+        before = campaign.iteration(plan.iteration - 1) / "ledger.jsonl"
+        lines = gather(self.here, plan.action, totals(before))
+        (self.here / "ledger.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         write_record(self.here / "state.yaml", folded)
 
     def packs(self, size: int = 99) -> dict[str, str]:
