@@ -17,6 +17,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from atomistics import structures
+from atomistics.bonded import NONMETALS
 from atomistics.gates import fingerprint
 from atomistics.neighbours import Pairs, pairs
 from atomistics.observables import density, min_distances
@@ -27,10 +28,6 @@ BOND = 1.3  # of the sum of covalent radii: farther atoms of one molecule are no
 FUSED = 1.1  # of the sum of covalent radii: nearer non-metals of two molecules are bound
 DENSITY_BAND = 0.02
 PLAUSIBLE = (0.02, 25.0)  # g/cm3, of anything without vacuum
-IONIC = frozenset({
-    "Li", "Na", "K", "Rb", "Cs", "Be", "Mg", "Ca", "Sr", "Ba", "Al", "Sc", "Ti", "V", "Cr", "Mn",
-    "Fe", "Co", "Ni", "Cu", "Zn", "Zr", "La", "Ce",
-})  # fmt: skip
 PER_LITRE = 6.02214076e-4  # formula units in Å^3 at 1 mol/L
 ALIKE = 1e-5
 
@@ -124,7 +121,7 @@ def _molecules(atoms: Atoms) -> Iterator[str]:
             formula = atoms[members].symbols.formula.format("hill")
             yield f"molecule {number} ({formula}) is in pieces"
             return
-    covalent = ~np.isin(np.array(atoms.get_chemical_symbols()), list(IONIC))
+    covalent = np.isin(atoms.numbers, NONMETALS)
     fused = ~same & (ratio < FUSED) & covalent[near.i] & covalent[near.j]
     fused &= (index[near.i] >= 0) & (index[near.j] >= 0)
     for worst in np.flatnonzero(fused)[:1]:

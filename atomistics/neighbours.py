@@ -16,6 +16,10 @@ class Pairs(NamedTuple):
     j: np.ndarray
     distance: np.ndarray
 
+    def at(self, chosen: np.ndarray) -> "Pairs":
+        """Those that a mask or index picks."""
+        return Pairs(self.i[chosen], self.j[chosen], self.distance[chosen])
+
 
 def pairs(atoms: Atoms, reach: float) -> Pairs:
     """All pairs nearer than `reach` (Å), an atom and its own images included, in order of i.

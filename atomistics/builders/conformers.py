@@ -25,11 +25,15 @@ RDLogger.DisableLog("rdApp.*")
 
 @dataclass(frozen=True)
 class Template:
-    """One molecule, ion or atom: geometry (Å), bonds (B, 2) by atom index, charge (e)."""
+    """One molecule, ion or atom: geometry (Å), bonds (B, 2) by atom index, charge (e).
+
+    `loose`: an atom of a glass, which belongs to no molecule and may be bound to any other.
+    """
 
     atoms: Atoms
     bonds: np.ndarray
     charge: int
+    loose: bool = False
 
     @property
     def mass(self) -> float:
@@ -40,7 +44,7 @@ class Template:
 @lru_cache(maxsize=256)
 def single(element: str) -> Template:
     """A loose atom."""
-    return Template(Atoms(element, [(0, 0, 0)]), np.zeros((0, 2), int), 0)
+    return Template(Atoms(element, [(0, 0, 0)]), np.zeros((0, 2), int), 0, loose=True)
 
 
 def from_smiles(smiles: str, seed: int) -> list[Template]:

@@ -70,19 +70,42 @@ def bonding(positions: np.ndarray, bonds: np.ndarray) -> Bonding:
     return Bonding(springs, lengths, i * n + j)
 
 
-def contacts(atoms: Atoms, near: np.ndarray, reach: float) -> Pairs:
-    """Pairs nearer than `reach` (Å), each once, but for bound ones in the same image."""
-    found = pairs(atoms, reach)
+@dataclass(frozen=True)
+class Distances:
+    """Least distance of two unbound atoms, Å: `least`, or more where their radii say so.
+
+    `radii` (K, N): sums of two radii in any of the K rows; -inf where a row says nothing.
+    """
+
+    least: float
+    radii: np.ndarray
+
+    def of(self, found: Pairs) -> np.ndarray:
+        """The least distance (P,) of each pair."""
+        return np.maximum(self.least, (self.radii[:, found.i] + self.radii[:, found.j]).max(axis=0))
+
+    def times(self, factor: float) -> "Distances":
+        """All of them longer by a factor."""
+        return Distances(factor * self.least, factor * self.radii)
+
+
+def contacts(atoms: Atoms, near: np.ndarray, wanted: Distances) -> Pairs:
+    """Pairs nearer than wanted, each once, but for bound ones in the same image."""
+    found = pairs(atoms, max(wanted.least, 2 * wanted.radii.max(initial=0)))
+    found = found.at(found.distance < wanted.of(found))
     direct = np.linalg.norm(atoms.positions[found.j] - atoms.positions[found.i], axis=1)
     bound = np.isin(found.i * len(atoms) + found.j, near) & (abs(direct - found.distance) < 1e-6)
-    keep = (found.i < found.j) & ~bound
-    return Pairs(found.i[keep], found.j[keep], found.distance[keep])
+    return found.at((found.i < found.j) & ~bound)
 
 
 def push_off(
-    atoms: Atoms, bonds: np.ndarray, least: float, walls: Walls, fixed: np.ndarray | None = None
+    atoms: Atoms,
+    bonds: np.ndarray,
+    wanted: Distances,
+    walls: Walls,
+    fixed: np.ndarray | None = None,
 ) -> Atoms:
-    """A copy in which unbound atoms are at least `least` Å apart, under its periodic boundaries.
+    """A copy in which unbound atoms are as far apart as wanted, under its periodic boundaries.
 
     `atoms`: molecules whole (not wrapped), as they shall be shaped; `bonds` (B, 2); `fixed` (N,)
     true for atoms of a host, which neither move nor repel each other. UserError if not possible.
@@ -91,42 +114,53 @@ def push_off(
     held = np.zeros(len(atoms), bool) if fixed is None else fixed
     bound = bonding(atoms.positions, bonds)
     for number in range(ROUNDS):
-        close = _closest(moved, bound, least, held)
-        if close >= least and not (abs(walls.outside(moved.positions[~held])) > 0.05).any():
+        if (
+            not _short(moved, bound, wanted, held)
+            and not (abs(walls.outside(moved.positions[~held])) > 0.05).any()
+        ):
             return moved
-        aim = (SPARE + 0.01 * number) * least
+        aim = wanted.times(SPARE + 0.01 * number)
         result = minimize(
             _energy, moved.positions[~held].ravel(), jac=True, method="L-BFGS-B",
             args=(moved, bound, aim, walls, held), options={"maxiter": STEPS},
         )  # fmt: skip
         moved.positions[~held] = result.x.reshape(-1, 3)
-        hopeless = result.fun > CROWDED * len(atoms)
-        if hopeless:
+        if result.fun > CROWDED * len(atoms):
             break
-    close = _closest(moved, bound, least, held)
-    if close >= least:
+    if not (told := _short(moved, bound, wanted, held)):
         return moved
-    raise (UserError if hopeless else JammedError)(
-        f"packing: atoms stay {close:.2f} Å apart where {least:g} Å is asked for; lower the "
-        "density or min_distance_angstrom, or take another seed"
+    raise JammedError(
+        f"packing: atoms stay {told} is asked for; lower the density or min_distance_angstrom, or "
+        "take another seed"
     )
 
 
-def _closest(atoms: Atoms, bound: Bonding, least: float, held: np.ndarray) -> float:
-    found = contacts(atoms, bound.near, least)
-    return found.distance[~(held[found.i] & held[found.j])].min(initial=np.inf)
+def _short(atoms: Atoms, bound: Bonding, wanted: Distances, held: np.ndarray) -> str:
+    """The pair farthest from what is wanted, in words; nothing where all are far enough."""
+    found = contacts(atoms, bound.near, wanted)
+    found = found.at(~(held[found.i] & held[found.j]))
+    if not len(found.distance):
+        return ""
+    lack = wanted.of(found) - found.distance
+    worst = int(lack.argmax())
+    return f"{found.distance[worst]:.2f} Å apart where {wanted.of(found)[worst]:.3g} Å"
 
 
 def _energy(
-    free: np.ndarray, atoms: Atoms, bound: Bonding, least: float, walls: Walls, held: np.ndarray
+    free: np.ndarray,
+    atoms: Atoms,
+    bound: Bonding,
+    wanted: Distances,
+    walls: Walls,
+    held: np.ndarray,
 ) -> tuple[float, np.ndarray]:
     atoms.positions[~held] = free.reshape(-1, 3)
     x = atoms.positions
-    found = contacts(atoms, bound.near, least)
-    moving = ~(held[found.i] & held[found.j])
-    i, j = found.i[moving], found.j[moving]
+    found = contacts(atoms, bound.near, wanted)
+    found = found.at(~(held[found.i] & held[found.j]))
+    i, j = found.i, found.j
     apart = _minimum_image(x[j] - x[i], atoms)
-    energy, gradient = _harmonic(x, (i, j), apart, np.full(len(i), least), 1.0)
+    energy, gradient = _harmonic(x, (i, j), apart, wanted.of(found), 1.0)
     i, j = bound.springs.T
     more, slope = _harmonic(x, (i, j), x[j] - x[i], bound.lengths, STIFFNESS)
     away = walls.outside(x) * ~held[:, None]

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
+from ase.data import covalent_radii
 
 from atomistics.bonded import molecules
 from planner.errors import UserError
 
 IN_PLANE = (True, True, False)
+NEAREST = 0.8  # of the sum of the covalent radii, across a gap (Na-Na 2.7, Pt-O 1.6 Å)
+REACH = 4.5  # Å below a face, beyond which no atom can be near the other one
 
 
 @dataclass(frozen=True)
@@ -23,15 +26,18 @@ class Match:
 def pile(layers: list[Atoms], gap: float, vacuum: float) -> Atoms:
     """Layers (z from 0 to their cell's height, Å) from the bottom up, `gap` Å between them.
 
-    Without vacuum the last one meets the first across the same gap; periodic along z in any case.
-    The first layer's a and b hold for all; `info` of all is kept, charges are added.
+    More where atoms across it would come nearer than NEAREST. Without vacuum the last one meets
+    the first in the same way; periodic along z in any case. The first layer's a and b hold for
+    all; `info` of all is kept, charges are added.
     """
     whole = Atoms(cell=layers[0].cell, pbc=True)
     numbers, z, charge, info = [], 0.0, 0, {}
-    for layer in layers:
+    for n, layer in enumerate(layers):
         moved = layer.copy()
         moved.positions[:, 2] += z
-        z += layer.cell[2, 2] + gap
+        open_ = vacuum and n == len(layers) - 1
+        z += layer.cell[2, 2]
+        z += vacuum if open_ else max(gap, clearance(layer, layers[(n + 1) % len(layers)]))
         number = layer.arrays.get("molecule", np.full(len(layer), -1))
         before = max((n.max(initial=-1) for n in numbers), default=-1) + 1
         numbers.append(np.where(number < 0, -1, number + before))
@@ -39,10 +45,26 @@ def pile(layers: list[Atoms], gap: float, vacuum: float) -> Atoms:
         info |= layer.info
         moved.arrays = {key: moved.arrays[key] for key in ("numbers", "positions")}
         whole += moved
-    whole.cell[2] = [0, 0, z + (vacuum - gap if vacuum else 0)]
+    whole.cell[2] = [0, 0, z]
     whole.arrays["molecule"] = np.concatenate(numbers)
     whole.info = info | {"charge": charge}
     return whole
+
+
+def clearance(lower: Atoms, upper: Atoms) -> float:
+    """The gap (Å) at which no two atoms across it are nearer than NEAREST; negative: none needed.
+
+    Two atoms `across` apart in the plane need sqrt(least^2 - across^2) along z, less how deep they
+    lie below the two faces.
+    """
+    deep, high = lower.cell[2, 2] - lower.positions[:, 2], upper.positions[:, 2]
+    i, j = np.flatnonzero(deep < REACH), np.flatnonzero(high < REACH)
+    turns = (upper.positions[j, :2] - lower.positions[i, None, :2]) @ np.linalg.inv(plane(lower))
+    across = np.linalg.norm((turns - turns.round()) @ plane(lower), axis=2)
+    radii = [covalent_radii[one.numbers[n]] for one, n in ((lower, i), (upper, j))]
+    least = NEAREST * (radii[0][:, None] + radii[1])
+    needed = np.sqrt(np.maximum(0, least**2 - across**2)) - deep[i, None] - high[j]
+    return float(needed.max(initial=-np.inf))
 
 
 def strain(films: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -10,6 +10,8 @@ from atomistics.bonded import molecules
 from atomistics.builders.layers import match, plane, stretched
 from planner.errors import UserError
 
+LARGEST = 500.0  # Å^2, cross-section of a stack that is widened until all its crystals fit
+
 
 def matched(lower: Atoms, upper: Atoms, most: float, largest: float) -> tuple[Atoms, Atoms]:
     """Both slabs in their smallest common cell, of at most `largest` Å^2.
@@ -38,6 +40,20 @@ def matched(lower: Atoms, upper: Atoms, most: float, largest: float) -> tuple[At
     percent = round(100 * found[best].strain, 4)
     layers[0].info = {"strain_percent": percent, "area_angstrom2": round(multiple * area, 4)}
     return layers
+
+
+def widened(lower: Atoms, others: list[np.ndarray], most: float) -> Atoms:
+    """The smallest supercell of `lower`, up to LARGEST Å^2, that all `others` (2, 2) fit.
+
+    As it is where it fits, or where nothing does: whoever strains the others then says which.
+    """
+    area = abs(np.linalg.det(plane(lower)))
+    for multiple in range(1, max(1, int(LARGEST / area)) + 1):
+        for below in _supercells(multiple, plane(lower)):
+            target = _upright(below @ plane(lower))
+            if all(match(other, target, most).strain <= most for other in others):
+                return lower if multiple == 1 else stretched(lower, below, target)
+    return lower
 
 
 def _supercells(multiple: int, cell: np.ndarray) -> Iterator[np.ndarray]:

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
+from ase.data import covalent_radii
 from scipy.spatial.transform import Rotation
 
+from atomistics.bonded import NONMETALS
 from atomistics.builders.conformers import Template
-from atomistics.builders.contacts import JammedError, Walls, push_off
+from atomistics.builders.contacts import Distances, JammedError, Walls, push_off
 from atomistics.builders.sizing import Batch
 from atomistics.neighbours import pairs
 from planner.errors import UserError
@@ -19,6 +21,7 @@ from planner.errors import UserError
 SECONDS = 120  # for Packmol, which its loops bound to a few seconds
 LONG = 30  # atoms; larger molecules have no room as the rigid bodies Packmol takes them for
 ATTEMPTS = 3  # at another start, where the push-off ends in a jam
+METAL, ANION, BARE, UNBOUND = 0.8, 1.12, 0.62, 1.4  # of the covalent radius, see `spheres`
 TRIALS = 60  # of each molecule's random insertion
 
 
@@ -82,14 +85,30 @@ def settle(
     positions = np.vstack([host.positions.reshape(-1, 3), places])
     atoms = Atoms(numbers, positions, cell=room.cell, pbc=room.pbc)
     fixed = np.arange(len(atoms)) < len(host)
-    atoms = push_off(
-        atoms, np.vstack([np.zeros((0, 2), int), *bonds]), room.least, room.walls, fixed
-    )
+    loose = fixed | np.repeat([False, *(m.loose for m in molecules)], [len(host), *sizes])
+    wanted = Distances(room.least, spheres(atoms, loose))
+    atoms = push_off(atoms, np.vstack([np.zeros((0, 2), int), *bonds]), wanted, room.walls, fixed)
     before = host.arrays.get("molecule", np.full(len(host), -1))
     first = before.max(initial=-1) + 1
-    atoms.arrays["molecule"] = np.concatenate([before, first + np.repeat(range(len(sizes)), sizes)])
+    number = np.where(loose[len(host) :], -1, first + np.repeat(range(len(sizes)), sizes))
+    atoms.arrays["molecule"] = np.concatenate([before, number])
     atoms.info["charge"] = charge + host.info.get("charge", 0)
     return atoms
+
+
+def spheres(atoms: Atoms, loose: np.ndarray) -> np.ndarray:
+    """Radii (2, N) Å of atoms of different molecules, parts of the covalent ones (Cordero 2008).
+
+    The first row is for all pairs: Li-O 1.8, Na-Cl 2.5, Zr-Zr 2.8 Å, about what melts and glasses
+    have; `loose` (N,) non-metals may be bound to anything, so only as much as
+    `atomistics.structures` finds sensible. The second is for non-metals of molecules and anions
+    among themselves: C-C 2.1, Cl-Cl 2.9 Å, well above what would bind them.
+    """
+    plain = np.isin(atoms.numbers, NONMETALS)
+    part = np.where(plain, np.where(loose, BARE, ANION), METAL)
+    return (
+        np.stack([part, np.where(plain & ~loose, UNBOUND, -np.inf)]) * covalent_radii[atoms.numbers]
+    )
 
 
 def _packmol(batch: Batch, room: Room, seed: int) -> np.ndarray | None:

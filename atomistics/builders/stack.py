@@ -8,6 +8,7 @@ from ase import Atoms
 from atomistics.bonded import whole
 from atomistics.builders import polymer
 from atomistics.builders.layers import fitted, pile, plane
+from atomistics.builders.matching import widened
 from atomistics.builders.packing import layer, pack
 from atomistics.builders.sizing import Batch, batch, realized
 from atomistics.builders.solid_surface import cut
@@ -26,8 +27,10 @@ def build(parameters: Stack, rng: np.random.Generator, folder: Path) -> Atoms:
     }
     if not solid:
         raise UserError("layers: none is a solid-surface or built; use the family liquid-liquid")
-    target = plane(solid[min(solid)])
     most = parameters.max_strain_percent / 100
+    first, *others = solid.values()
+    solid[min(solid)] = first = widened(first, [plane(other) for other in others], most)
+    target = plane(first)
     made = []
     for n, wanted in enumerate(parameters.layers):
         if n == min(solid):

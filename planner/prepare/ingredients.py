@@ -8,7 +8,6 @@ from planner.prepare.material import Ingredient, Lattice, Material, Phase
 
 Parameters = dict[str, Any]
 CUBIC, HEXAGONAL, TETRAGONAL = range(195, 231), range(143, 195), range(75, 143)
-CLOSE = 1.9  # Å, the builders' default between different molecules
 
 
 def crystal(phase: Phase) -> Parameters:
@@ -94,21 +93,10 @@ def mixture(
     found = substances.density_of(changed) or phase.density
     if found is None:
         raise UserError(f"task.yaml: material.phases.{phase.name}.density: missing")
-    made = {
+    return {
         "components": [_component(i) for i in scaled],
         "density_g_cm3": round(found * density, 4),
     }
-    least = _apart(phase) if phase.kind in ("melt", "amorphous") else 0.0
-    return {**made, "min_distance_angstrom": least} if least > CLOSE else made
-
-
-def _apart(phase: Phase) -> float:
-    """Distance (Å) that keeps two of the largest monatomic ions above 0.6 of their radii's sum."""
-    from ase.data import atomic_numbers, covalent_radii
-
-    parts = [part for i in phase.substances for part in (substances.smiles_of(i) or "").split(".")]
-    ions = [next(iter(c)) for p in parts if p and (c := substances.composition(p)[0]).total() == 1]
-    return round(1.24 * max((covalent_radii[atomic_numbers[e]] for e in ions), default=0.0), 2)
 
 
 def _component(ingredient: Ingredient) -> Parameters:

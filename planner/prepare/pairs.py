@@ -6,18 +6,20 @@ from planner.prepare.ingredients import Parameters
 from planner.prepare.material import Material, Phase
 
 Draft = tuple[str, str, Parameters]
-# name, what is told, thickness of the first and of the second, density of the second, gap in Å
+# name, what is told, thickness of the first and of the second, density of the second, gap in Å;
+# no two densities alike, as crystals of two thicknesses may be the same whole layers
 ROWS = (
-    ("thin", "thin layers, gap 0.2 A narrower", 0.8, 0.8, 1.0, -0.2),
+    ("thin", "thin layers, upper 2 % denser, gap 0.2 A narrower", 0.8, 0.8, 1.02, -0.2),
     ("layers", "likely densities", 1.0, 1.0, 1.0, 0.0),
-    ("thick", "upper layer thicker", 1.0, 1.4, 1.0, 0.0),
+    ("thick", "upper layer thicker, 2 % less dense", 1.0, 1.4, 0.98, 0.0),
     ("dense", "upper layer 5 % denser", 1.0, 1.0, 1.05, 0.0),
-    ("apart", "gap 0.6 A wider", 1.0, 1.0, 0.97, 0.6),
-    ("held-out", "lower layer thicker, gap 0.2 A wider", 1.3, 1.1, 1.0, 0.2),
+    ("apart", "upper layer 3 % less dense, gap 0.6 A wider", 1.0, 1.0, 0.97, 0.6),
+    ("held-out", "lower layer thicker, upper 1 % denser, gap 0.2 A wider", 1.3, 1.1, 1.01, 0.2),
 )
 FIRMNESS = ("crystal", "other", "particle", "amorphous", "polymer", "melt", "liquid")
 GAP = 2.2
 LAYER = 9.0
+LEAST = 8.0  # Å, width of two crystals' common cell, as of a crystal by itself
 PACKED = ("amorphous", "liquid", "melt")
 
 
@@ -59,42 +61,43 @@ def _on_slab(material: Material, lower: Phase, upper: Phase) -> list[Draft]:
 def _matched(material: Material, one: Phase, other: Phase) -> list[Draft]:
     """Two crystals, strained to a common cell."""
     found = []
-    for suffix, told, below, above, _, apart in ROWS:
+    for suffix, told, below, above, density, apart in ROWS:
+        film = ingredients.slab(other, round(LAYER * above, 1), LEAST)
         made: Parameters = {
             "family": "solid-solid",
-            "substrate": _unrepeated(ingredients.slab(one, round(LAYER * below, 1), 1.0)),
-            "film": _unrepeated(ingredients.slab(other, round(LAYER * above, 1), 1.0)),
+            "substrate": ingredients.slab(one, round(LAYER * below, 1), LEAST),
+            "film": {**film, "scale": _lengths(density)},
             "gap_angstrom": round(GAP + apart, 2),
-            "max_atoms": max(400, 6 * material.atoms),
+            "max_strain_percent": 6.0,
+            "max_atoms": max(1000, 10 * material.atoms),
         }
-        dense = suffix == "dense"
-        made["film"] |= {"scale": 0.98} if dense else {}
-        found.append((suffix, "film 2 % compressed" if dense else told, made))
+        found.append((suffix, told.replace("upper layer", "film").replace("upper", "film"), made))
     return found
 
 
-def _unrepeated(slab: Parameters) -> Parameters:
-    return {key: value for key, value in slab.items() if key != "min_width_angstrom"}
+def _lengths(density: float) -> float:
+    """Factor of a lattice for a factor of its density."""
+    return round(density ** (-1 / 3), 4)
 
 
 def _supported(material: Material, lower: Phase, upper: Phase) -> list[Draft]:
     """A particle on a crystal's face, under vacuum."""
     size = upper.diameter or 12.0
     found = []
-    for suffix, told, below, above, _, apart in ROWS:
+    for suffix, told, below, above, density, apart in ROWS:
         diameter = size * (0.7 + 0.3 * above)
         width = max(ingredients.width(material), diameter + 8.0)
+        grain = ingredients.particle(upper, diameter)
         made: Parameters = {
             "family": "solid-solid",
             "substrate": ingredients.slab(lower, round(7.0 * below, 1), round(width, 1)),
-            "particle": {"family": "cluster", **ingredients.particle(upper, diameter)},
+            "particle": {"family": "cluster", **grain, "scale": _lengths(density)},
             "gap_angstrom": round(GAP + apart, 2),
             "vacuum_angstrom": 12.0,
             "max_atoms": 5000,
         }
-        dense = suffix == "dense"
-        made["particle"] |= {"scale": 0.97} if dense else {}
-        words = "particle 3 % compressed" if dense else told.replace("upper layer", "particle")
+        words = told.replace("upper layer thicker", "particle larger")
+        words = words.replace("upper layer", "particle").replace("upper", "particle")
         found.append((suffix, words, made))
     return found
 
@@ -165,7 +168,7 @@ def _layer(material: Material, phase: Phase, thick: float, density: float) -> Pa
     if phase.kind == "crystal":
         slab = ingredients.slab(phase, round(LAYER * thick, 1), width)
         content: Parameters = {"family": "solid-surface", **slab, "vacuum_angstrom": 0.0}
-        content["scale"] = round(density ** (-1 / 3), 4)
+        content["scale"] = _lengths(density)
         return {"name": phase.name, "content": content}
     if phase.kind == "polymer":
         units, number = chain_size(material, phase, 1.0)

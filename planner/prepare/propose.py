@@ -89,11 +89,13 @@ def solid(material: Material, phase: Phase) -> list[Draft]:
 
 
 def surface(material: Material, phase: Phase) -> list[Draft]:
-    """Slab under vacuum: thickness, width, strain."""
+    """Slab under vacuum: thickness, width, strain; a lattice each, as slabs grow by whole units."""
     edge = ingredients.width(material)
     rows = [
-        ("thin", "slab of 6 A", 6.0, 0.9, 1.0), ("slab", "slab of 9 A", 9.0, 0.9, 1.0),
-        ("thick", "slab of 14 A", 14.0, 0.9, 1.0), ("wide", "slab of 9 A, wider", 9.0, 1.3, 1.0),
+        ("thin", "slab of 6 A, lattice 1 % shorter", 6.0, 0.9, 0.99),
+        ("slab", "slab of 9 A", 9.0, 0.9, 1.0),
+        ("thick", "slab of 14 A, lattice 0.5 % longer", 14.0, 0.9, 1.005),
+        ("wide", "slab of 9 A, wider, lattice 1.5 % longer", 9.0, 1.3, 1.015),
         ("compressed", "slab of 9 A, lattice 2 % shorter", 9.0, 0.9, 0.98),
         ("held-out", "slab of 11 A, lattice 1 % longer", 11.0, 0.9, 1.01),
     ]  # fmt: skip
@@ -150,8 +152,10 @@ def cluster(phase: Phase) -> list[Draft]:
     """Particle: diameter and shape."""
     size = phase.diameter or 12.0
     rows = [
-        ("ball", "sphere", 1.0, "spherical", 1.0), ("small", "sphere, 0.8", 0.8, "spherical", 1.0),
-        ("large", "sphere, 1.2", 1.2, "spherical", 1.0), ("cube", "cube", 0.8, "cubic", 1.0),
+        ("ball", "sphere", 1.0, "spherical", 1.0),
+        ("small", "sphere, 0.8, lattice 1 % shorter", 0.8, "spherical", 0.99),
+        ("large", "sphere, 1.2, lattice 0.5 % longer", 1.2, "spherical", 1.005),
+        ("cube", "cube", 0.8, "cubic", 1.0),
         ("dense", "sphere, lattice 3 % shorter", 1.0, "spherical", 0.97),
         ("held-out", "sphere, 1.1, lattice 1 % longer", 1.1, "spherical", 1.01),
     ]  # fmt: skip
@@ -197,7 +201,7 @@ def polymer(material: Material, phase: Phase, without: bool) -> list[Draft]:
 
 def user_file(phase: Phase) -> list[Draft]:
     """A file of the user: as it is, and its cell a little smaller and larger."""
-    rows = [("dense", 0.98), ("wide", 1.02), ("held-out", 1.01)]
+    rows = [("dense", 0.98), ("wide", 1.02), ("tight", 0.97), ("loose", 1.03), ("held-out", 1.01)]
     scaled = {"family": "solid", "file": phase.file, "cell": "as-given"}
     return [
         ("file", "as in the file", {"family": "other", "file": phase.file}),

@@ -31,7 +31,9 @@ UserFile = Annotated[
     Field(description="a structure file below files/ of the task folder"),
 ]
 Angstrom = Annotated[float, Field(gt=0, le=500)]
-Gap = Annotated[float, Field(ge=0.5, le=20, description="between the two materials, Å")]
+Gap = Annotated[
+    float, Field(ge=0.5, le=20, description="between two materials, Å; more where atoms need it")
+]
 Vacuum = Annotated[float, Field(ge=0, le=100, description="Å; 0: periodic without vacuum")]
 Thickness = Annotated[float, Field(ge=2, le=200, description="Å")]
 Repeats = Annotated[int, Field(ge=1, le=20)]
@@ -90,7 +92,10 @@ class Mixture(Strict):
     density_g_cm3: Density | None = None
     atoms: Atoms | None = None
     min_distance_angstrom: float = Field(
-        default=1.9, ge=0.8, le=4, description="least distance of different molecules' atoms, Å"
+        default=1.9,
+        ge=0.8,
+        le=4,
+        description="of different molecules' atoms, Å; large ones stay farther apart",
     )
 
     @property

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from ase.io import write
+from ase.neighborlist import neighbor_list
 
 from atomistics.builders.layers import match
 from planner.errors import UserError
@@ -50,6 +51,23 @@ def test_rocksalt_on_rocksalt_by_known_strain():
     extents = [np.ptp(heights(atoms, *pair)) for pair in (("Mg", "O"), ("Li", "F"))]
     assert extents == pytest.approx([4.212, 4.03], abs=1e-3)  # normal to the plane unstrained
     assert atoms.cell[2, 2] == pytest.approx(4.212 + 4.03 + 2 * 2.5, abs=1e-3)
+
+
+def test_a_gap_is_wider_where_atoms_need_it():
+    """Sodium on its fluoride 2 Å above it: Na-Na at 2.0 Å, of 3.7 Å in the metal."""
+    sodium = {"prototype": "bcc", "formula": "Na", "lattice": {"a_angstrom": 4.291}}
+    fluoride = {"prototype": "rocksalt", "formula": "NaF", "lattice": {"a_angstrom": 4.632}}
+    face = {"miller": [0, 0, 1], "thickness_angstrom": 6}
+    parameters = {"substrate": {**sodium, **face}, "film": {**fluoride, **face}}
+    near, wide = (made("solid-solid", **parameters, gap_angstrom=gap) for gap in (2.0, 3.5))
+    for atoms in (near, wide):
+        bound = neighbor_list("ijd", atoms, 3.2)
+        metal = np.array(atoms.symbols) == "Na"
+        both = metal[bound[0]] & metal[bound[1]]
+        assert bound[2][both].min() > 2.6
+    height = np.ptp(wide.positions[:, 2])
+    assert wide.cell[2, 2] - height == pytest.approx(3.5, abs=1e-4)
+    assert 2.0 < near.cell[2, 2] - np.ptp(near.positions[:, 2]) < 2.8
 
 
 def test_graphite_edge_on_lithium_fluoride_within_the_strain_asked_for():
@@ -217,7 +235,14 @@ def test_a_built_crystal_is_strained_into_a_stack_and_told(tmp_path):
     assert atoms.info["strain_percent_film"] == pytest.approx(100 * (1 - turned), abs=1e-3)
     assert atoms.symbols.formula.count()["Li"] == atoms.symbols.formula.count()["F"]
     with pytest.raises(UserError, match="film: no supercell"):
-        made("stack", folder=tmp_path, layers=layers, max_strain_percent=0.5)
+        made("stack", folder=tmp_path, layers=layers, max_strain_percent=0.005)
+    layers[0]["content"]["min_width_angstrom"] = 5  # 2 x 2 cells, which nothing fits within 2 %
+    wider = made("stack", folder=tmp_path, layers=layers, max_strain_percent=2)
+    assert float(wider.info["strain_percent_film"]) <= 2
+    area = abs(np.linalg.det(wider.cell.array[:2, :2]))
+    assert area > 4.212**2 / 2 * 4.5
+    assert wider.symbols.formula.count()["Mg"] == wider.symbols.formula.count()["O"]
+    assert unbound_distance(wider) > 1.9
     layers[1] = {"name": "film", "structure": "none"}
     with pytest.raises(UserError, match="no such file"):
         made("stack", folder=tmp_path, layers=layers)

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 from ase.calculators.emt import EMT
+from ase.neighborlist import neighbor_list
 
 from atomistics.builders import as_text, build
+from atomistics.checks import Asked, check
 from planner.errors import UserError
 from planner.prepare.families import PARAMETERS
 from tests.builders.recipes import (
@@ -66,8 +68,39 @@ def test_density_is_exact_and_distances_hold(components, target, least):
     assert density(atoms) == pytest.approx(target, rel=1e-5)
     distance = atoms.get_all_distances(mic=True)
     molecule = atoms.arrays["molecule"]
-    assert distance[molecule[:, None] != molecule].min() >= least
+    bound = (molecule[:, None] == molecule) & (molecule >= 0) | np.eye(len(atoms), dtype=bool)
+    assert distance[~bound].min() >= least
     assert atoms.info["charge"] == 0
+
+
+def least(atoms, one, other):
+    """Shortest distance of two elements' atoms, images of an atom included, Å."""
+    i, j, distance = neighbor_list("ijd", atoms, 4.5)
+    symbols = np.array(atoms.symbols)
+    return distance[(symbols[i] == one) & (symbols[j] == other)].min()
+
+
+def test_large_atoms_of_glasses_and_melts_keep_their_distance():
+    """A bound of 1.9 Å for all left Zr-Zr 2.1 and Cl-Cl 2.0 Å, as near as a molecule's bond."""
+    alloy = [{"formula": "Cu", "mole_ratio": 64}, {"formula": "Zr", "mole_ratio": 36}]
+    glass = made("amorphous", components=alloy, density_g_cm3=7.3, atoms=100)
+    assert least(glass, "Zr", "Zr") > 2.7
+    assert least(glass, "Cu", "Cu") > 2.0
+    salt = [{"smiles": "[K+].[Cl-]", "mole_ratio": 1}, {"smiles": "[Mg+2].[Cl-].[Cl-]", "count": 8}]
+    melt = made("molecule", components=salt, density_g_cm3=1.6, atoms=80)
+    assert least(melt, "Cl", "Cl") > 2.8
+    assert least(melt, "K", "Cl") > 2.5
+    assert least(melt, "Mg", "Cl") > 2.2
+
+
+@pytest.mark.parametrize(
+    ("smiles", "target"), [("ClC(Cl)Cl", 1.48), ("BrCCBr", 2.18), ("[Pb+2].[I-].[I-]", 5.5)]
+)
+def test_molecules_of_heavy_atoms_are_not_taken_for_bound(smiles, target):
+    box = {"components": [{"smiles": smiles, "mole_ratio": 1}], "density_g_cm3": target}
+    atoms = made("molecule", **box, atoms=60)
+    asked = Asked({"family": "molecule", **box, "atoms": 60}, sorted(set(atoms.symbols)), 5.0)
+    assert check(atoms, asked) == []
 
 
 def test_melt_has_the_eutectic_composition():

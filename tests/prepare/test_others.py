@@ -73,6 +73,17 @@ def test_an_oxide_under_water(tmp_path: Path) -> None:
     assert found["H"] > 20
 
 
+def test_two_crystals_that_fit_in_one_cell(tmp_path: Path) -> None:
+    """Their common cell of 4.3 Å is lower than the cutoff: it is repeated in every variant."""
+    _, plan, species = planned(ANSWERS / "na_naf.yaml")
+    variants = plan.categories[-1].variants
+    for variant in variants:
+        found = counted(atoms := made(plan, species, variant.id, tmp_path))
+        assert found["Na"] > found["F"]
+        assert atoms.cell.lengths().min() > 8
+    assert len(variants) == 6
+
+
 def test_a_polymer_electrolyte(tmp_path: Path) -> None:
     _, plan, species = planned(ANSWERS / "peo_litfsi.yaml", atoms=80)
     found = counted(made(plan, species, "peo-chains", tmp_path))

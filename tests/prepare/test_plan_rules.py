@@ -6,6 +6,8 @@ import yaml
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from atomistics.builders import build
+from atomistics.checks import duplicates
 from planner.config import Task
 from planner.prepare.material import Answers
 from planner.prepare.openpoints import needed
@@ -109,3 +111,16 @@ def test_a_task_without_material_says_so(tmp_path, types) -> None:
     status, _, err = types(["structures", "plan", "--campaign", tmp_path])
     assert status == 1
     assert err == "planner: task.yaml: material: missing; `planner prepare` asks for it\n"
+
+
+def test_slabs_of_the_same_whole_layers_differ(tmp_path) -> None:
+    """6 and 9 Å of rutile (110) are the same three layers; by the rules no two slabs are alike."""
+    answers = Answers.model_validate(
+        {"sentence": "s", "temperature": 300, "atoms": 30,
+         "phases": [{"name": "rutile", "kind": "crystal", "surface": [1, 1, 0]}]}
+    )  # fmt: skip
+    plan = propose(task_of(answers, set()))
+    slabs = [v for c in plan.categories if c.name == "rutile_surface" for v in c.variants]
+    frames = [(v.id, build(v.parameters, plan.seed_of(v), tmp_path)) for v in slabs]
+    assert len(frames) == 6
+    assert duplicates(frames) == {}
