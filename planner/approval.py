@@ -14,7 +14,7 @@ from planner.campaign import Campaign
 from planner.cost import cost
 from planner.errors import UserError
 from planner.estimate import core_hours, measured
-from planner.files import sha256, write_text
+from planner.files import read_text, sha256, write_text
 from planner.gates import check, require
 from planner.plan import Plan
 
@@ -112,7 +112,7 @@ def require_approved(campaign: Campaign, plan: Plan) -> None:
 
 
 def _hash(path: Path) -> str:
-    return sha256(path.read_text(encoding="utf-8")) if path.is_file() else "missing"
+    return sha256(read_text(path)) if path.is_file() else "missing"
 
 
 def _read(path: Path) -> dict[str, Any]:

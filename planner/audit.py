@@ -146,7 +146,7 @@ def render(seen: Audit, limits: Any) -> str:
         f"iteration {plan.iteration}: {plan.action}"
         + (f"  (rule {plan.rule})" if plan.rule else f"  (by {seen.source})"),
         f"  reason    {plain(plan.reason, 600)}",
-        *(f"  evidence  {e.key} = {e.value}" for e in plan.evidence),
+        *(f"  evidence  {e.key} = {plain(str(e.value), 200)}" for e in plan.evidence),
         *(f"  {key:<9} {json.dumps(value)}" for key, value in section.items() if key != "seed"),
         "  jobs      " + (", ".join(f"{n} x {rule}" for rule, n in seen.jobs.items()) or "none"),
         (
@@ -158,7 +158,11 @@ def render(seen: Audit, limits: Any) -> str:
             f" {seen.spent['reference_calls']:.0f}/{limits.reference_calls} reference calls,"
             f" {seen.spent['core_hours']:.2f}/{limits.core_hours:g} core-hours spent so far"
         ),
-        *(f"  {v.verdict:<9} {v.gate}: {v.detail}" for v in seen.gates if v.verdict != "pass"),
+        *(
+            f"  {v.verdict:<9} {v.gate}: {plain(v.detail, 300)}"
+            for v in seen.gates
+            if v.verdict != "pass"
+        ),
         f"  gates     {sum(v.verdict == 'pass' for v in seen.gates)} passed",
         *_rules(seen),
         *(
@@ -176,7 +180,7 @@ def _rules(seen: Audit) -> list[str]:
     if own["same"]:
         return [] if seen.source == "rules" else [f"  rules     the same ({own['rule']})"]
     return [
-        f"  rules     {own['action']} ({own['rule']}): {own['reason']}",
+        f"  rules     {own['action']} ({own['rule']}): {plain(own['reason'], 600)}",
         (
             f"            {own['labels_more']:+d} labels, {own['core_hours_more']:+.2f} core-hours"
             " against this plan"

@@ -8,6 +8,7 @@ from pathlib import Path
 from planner import __version__, protocol_command
 from planner.errors import GateError, UserError
 from planner.prepare import command as preparation
+from planner.terminal import complain, say
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -17,13 +18,13 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _COMMANDS[arguments.command](arguments)
     except UserError as error:
-        sys.stderr.write(f"planner: {error}\n")
+        complain(f"planner: {error}")
         return error.status
     except OSError as error:
         sys.stderr.write(f"planner: {error.filename or 'file'}: {error.strerror or error}\n")
         return 1
     except KeyboardInterrupt:
-        sys.stderr.write("planner: interrupted; the same command goes on from here\n")
+        complain("planner: interrupted; the same command goes on from here")
         return 130
 
 
@@ -82,20 +83,21 @@ def _init(arguments: argparse.Namespace) -> int:
     from planner.create import create
 
     campaign = create(arguments.source, arguments.folder)
-    sys.stdout.write(f"{campaign.folder}: campaign '{campaign.task.name}' is ready; planner run\n")
+    say(f"{campaign.folder}: campaign '{campaign.task.name}' is ready; planner run")
     return 0
 
 
 def _next(arguments: argparse.Namespace) -> int:
     from planner.campaign import Campaign
     from planner.decide import next_plan
+    from planner.llm.untrusted import plain
     from planner.lock import locked
 
     campaign = Campaign.at(arguments.campaign)
     with locked(campaign.folder, "planner next"):
         plan = next_plan(campaign, arguments.plan)
     path = campaign.iteration(plan.iteration) / "plan.yaml"
-    sys.stdout.write(f"{path}: {plan.action}: {plan.reason}\n")
+    say(f"{path}: {plan.action}: {plain(plan.reason, 600)}")
     return 0
 
 
@@ -116,7 +118,7 @@ def _audit(arguments: argparse.Namespace) -> int:
     else:
         text = render(seen, campaign.config.limits)
         text += "\n" + projected(ahead) if arguments.lookahead else ""
-    sys.stdout.write(text + "\n")
+    say(text)
     if seen.denied:
         raise GateError("; ".join(seen.denied))
     return 0
@@ -127,7 +129,7 @@ def _approve(arguments: argparse.Namespace) -> int:
     from planner.campaign import Campaign
 
     given = approve(Campaign.at(arguments.campaign))
-    sys.stdout.write(f"plan {given['plan_sha256'][:12]} approved by {given['by']}; planner run\n")
+    say(f"plan {given['plan_sha256'][:12]} approved by {given['by']}; planner run")
     return 0
 
 
@@ -137,7 +139,7 @@ def _replay(arguments: argparse.Namespace) -> int:
 
     found = replay(Campaign.at(arguments.campaign))
     text = json.dumps([vars(f) for f in found], indent=1) if arguments.json else render(found)
-    sys.stdout.write(text + "\n")
+    say(text)
     return 1 if any(f.faults for f in found) else 0
 
 
@@ -152,16 +154,15 @@ def _explain(arguments: argparse.Namespace) -> int:
         text = json.dumps(data, indent=1) if arguments.json else explain(data)
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{folder}/decision.json: no whole record ({error!r})") from None
-    sys.stdout.write(text + "\n")
+    say(text)
     return 0
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
     from planner.campaign import Campaign
     from planner.doctor import doctor
-    from planner.loop import to_terminal
 
-    return 0 if doctor(Campaign.at(arguments.campaign), arguments.llm, to_terminal) else 1
+    return 0 if doctor(Campaign.at(arguments.campaign), arguments.llm, say) else 1
 
 
 def _status(arguments: argparse.Namespace) -> int:
@@ -169,17 +170,17 @@ def _status(arguments: argparse.Namespace) -> int:
     from planner.status import as_json, render, status
 
     seen = status(Campaign.at(arguments.campaign))
-    sys.stdout.write((as_json(seen) if arguments.json else render(seen)) + "\n")
+    say(as_json(seen) if arguments.json else render(seen))
     return 0
 
 
 def _run(arguments: argparse.Namespace) -> int:
     from planner.campaign import Campaign
-    from planner.loop import run, to_terminal
+    from planner.loop import run
     from planner.status import closing
 
-    campaign = run(Campaign.at(arguments.campaign).folder, arguments.profile, to_terminal)
-    sys.stdout.write(closing(campaign) + "\n")
+    campaign = run(Campaign.at(arguments.campaign).folder, arguments.profile, say)
+    say(closing(campaign))
     return 0
 
 

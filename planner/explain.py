@@ -12,7 +12,7 @@ def explain(data: dict[str, Any]) -> str:
     lines = [
         f"iteration {data['iteration']}: {data['action']}  (decided by {_who(data)})",
         f"  reason     {plain(plan['reason'], 600)}",
-        *(f"  evidence   {e['key']} = {e['value']}" for e in plan["evidence"]),
+        *(f"  evidence   {e['key']} = {plain(str(e['value']), 200)}" for e in plan["evidence"]),
         *_section(plan[data["action"]]),
         f"  at most    {_cost(data['cost'])}",
         *_compared(data, own),

@@ -82,7 +82,8 @@ def parse_yaml(text: str, source: str) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{source}:{mark.line + 1}" if mark else source
-        raise UserError(f"{where}: not valid YAML ({getattr(error, 'problem', error)})") from None
+        why = " ".join(str(getattr(error, "problem", error)).split())
+        raise UserError(f"{where}: not valid YAML ({why})") from None
     except (RecursionError, ValueError) as error:
         raise UserError(f"{source}: not valid YAML ({str(error).splitlines()[0]})") from None
 

@@ -6,7 +6,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,7 +19,7 @@ from planner.approval import require_approved
 from planner.audit import audit, last_line, render, snakemake
 from planner.campaign import Campaign
 from planner.decide import next_plan
-from planner.errors import UserError
+from planner.errors import GateError, UserError
 from planner.files import read_json, write_text
 from planner.lock import locked, marked
 from planner.plan import Plan
@@ -46,6 +45,8 @@ def run(folder: Path, profile: str | None, say: Callable[[str], None]) -> Campai
             seen = audit(campaign)
             write_text(campaign.iteration(plan.iteration) / "audit.json", seen.as_json() + "\n")
             say(render(seen, campaign.config.limits))
+            if seen.denied:
+                raise GateError("; ".join(seen.denied))
             require_approved(campaign, plan)
             carry_out(Iteration(campaign, plan, lock, profile), say)
 
@@ -200,10 +201,3 @@ class Meter:
         seen |= {"jobs": total, "done": done, "seconds_left": round(left)}
         write_text(self.folder / "progress.json", json.dumps(seen) + "\n")
         self.rest = time.monotonic() + 20 * (time.monotonic() - now)
-
-
-def to_terminal(line: str) -> None:
-    """Say one line."""
-    with suppress(OSError):  # the terminal may be gone, the campaign goes on
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()

@@ -1,11 +1,11 @@
 """`planner protocol check|try|approve`: a protocol from a file to a person's approval."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
 from planner.errors import UserError
+from planner.terminal import say
 
 
 def add(commands: Any) -> None:
@@ -34,7 +34,7 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carry out one verb; what it found goes to standard output."""
     lines = {"check": _check, "try": _try, "approve": _approve}[arguments.verb](arguments)
-    sys.stdout.write("\n".join(lines) + "\n")
+    say("\n".join(lines))
     return 0
 
 

@@ -163,8 +163,21 @@ def load(folder: Path) -> dict[str, Any]:
     return data
 
 
+def hashes(data: dict[str, Any]) -> dict[str, str]:
+    """Hash of every part of a record, so that a change names the part it was made in."""
+    return {k: sha256(json.dumps(v, sort_keys=True)) for k, v in data.items() if k != "hashes"}
+
+
+def touched(data: dict[str, Any]) -> list[str]:
+    """Parts that are not what was written."""
+    kept, now = data.get("hashes"), hashes(data)
+    known = kept if isinstance(kept, dict) else {}
+    return [key for key in dict.fromkeys([*now, *known]) if now.get(key) != known.get(key)]
+
+
 def write(folder: Path, data: dict[str, Any], timing: list[dict[str, Any]]) -> None:
     """Write record and timing; the record is one text whatever a model answered."""
+    data = {**data, "hashes": hashes(data)}
     if timing:
         write_text(folder / "timing.json", json.dumps(timing, indent=1) + "\n")
     write_text(folder / "decision.json", json.dumps(data, indent=1) + "\n")

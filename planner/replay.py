@@ -18,6 +18,7 @@ from planner.llm.requests import Request
 from planner.plan import Plan
 from planner.policy import rules
 from planner.protocol_approval import known
+from planner.record import touched
 from planner.situation import Situation
 
 
@@ -40,6 +41,9 @@ def replay(campaign: Campaign) -> list[Finding]:
             _check(campaign, number, found)
         except UserError as error:
             found.faults.append(str(error))
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            path = campaign.iteration(number) / "decision.json"
+            found.faults.append(f"{path}: no whole record ({error!r})")
         findings.append(found)
     return findings
 
@@ -50,17 +54,36 @@ def _check(campaign: Campaign, number: int, found: Finding) -> None:
     found.source = str(data.get("source"))
     if data.get("previous_decision_sha256") != record.fingerprint(campaign.iteration(number - 1)):
         found.faults.append("chain: the record before this one is not the one it followed")
+    found.faults += [f"{key}: changed since the record was written" for key in touched(data)]
     on_disk = read_text(folder / "plan.yaml")
     kept = dump_yaml(parse(Plan, data.get("plan"), f"{folder}/decision.json: plan"))
     if sha256(kept) != data.get("plan_sha256"):
         found.faults.append("plan: the recorded plan does not have the recorded hash")
     if on_disk != kept:
         found.notes.append("plan.yaml was edited by hand after the decision")
+    found.faults += _sealed(campaign, number, on_disk)
     situation = _situation(campaign, number, data)
     found.notes += _inputs(campaign, situation, data)
     rebuilt = _rebuilt(situation, data, found)
     if rebuilt is not None and dump_yaml(rebuilt) != kept:
         found.faults.append(f"plan: rebuilt otherwise ({_first_difference(rebuilt, kept)})")
+
+
+def _sealed(campaign: Campaign, number: int, plan: str) -> list[str]:
+    """Whether plan and state are those that the sealed iteration went on from."""
+    if number > campaign.sealed:
+        return []
+    state = campaign.state(number)
+    pairs = {
+        f"iterations/{number:03d}/plan.yaml": (state.plan_sha256, sha256(plan)),
+        f"iterations/{number - 1:03d}/state.yaml": (
+            state.previous_sha256,
+            campaign.state_sha256(number - 1),
+        ),
+    }
+    return [
+        f"{name}: changed since it was used" for name, (was, now) in pairs.items() if was != now
+    ]
 
 
 def _situation(campaign: Campaign, number: int, data: dict[str, Any]) -> Situation:

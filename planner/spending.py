@@ -77,9 +77,11 @@ def verdicts(campaign: Campaign, upto: int) -> list[Verdict]:
         rows += [("limits.wall_hours", wall_hours(campaign), campaign.config.limits.wall_hours)]
     found = []
     for key, value, limit in rows:
-        over = value >= limit if key == "limits.wall_hours" else value > limit
-        kind = "deny" if over else "warn" if value > WARN_AT * limit else "pass"
-        found.append(
-            Verdict(gate="planner", verdict=kind, detail=f"{key}: {value:.4g} of {limit:g}")
-        )
+        kind = "warn" if value > WARN_AT * limit else "pass"
+        if value >= limit and key == "limits.wall_hours":
+            kind = "deny"
+        detail = f"{key}: {value:.4g} of {limit:g}"
+        if value >= limit and key != "limits.wall_hours":
+            detail += "; no model is asked any more"  # the plan at hand has cost what it cost
+        found.append(Verdict(gate="planner", verdict=kind, detail=detail))
     return found

@@ -6,6 +6,7 @@ from typing import Any
 
 from planner.campaign import Campaign
 from planner.errors import UserError
+from planner.llm.untrusted import plain
 
 
 def status(campaign: Campaign) -> dict[str, Any]:
@@ -82,12 +83,13 @@ def render(seen: dict[str, Any]) -> str:
         )
     lines.append("")
     lines += [
-        f"  {e['iteration']:>3} {e['action']:<15}{e['outcome']:<9}{e['note']}"
+        f"  {e['iteration']:>3} {e['action']:<15}{e['outcome']:<9}{plain(e['note'], 300)}"
         for e in seen["history"]
     ]
     if seen["pending"]:
         plan = seen["pending"]
-        lines.append(f"  {plan['iteration']:>3} {plan['action']:<15}waiting  {plan['reason']}")
+        reason = plain(plan["reason"], 600)
+        lines.append(f"  {plan['iteration']:>3} {plan['action']:<15}waiting  {reason}")
         lines += _under_way(plan)
     return "\n".join(lines)
 
@@ -100,7 +102,7 @@ def closing(campaign: Campaign) -> str:
     spent, result = state.spent, campaign.folder / "result"
     lines = [
         f"verdict    {state.verdict.outcome}",
-        *(f"           {r}" for r in state.verdict.reasons),
+        *(f"           {plain(r, 600)}" for r in state.verdict.reasons),
     ]
     if state.verdict.model:
         lines.append(f"potential  {result / 'potential.almtp'}  ({state.verdict.model})")

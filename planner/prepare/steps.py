@@ -29,6 +29,7 @@ from planner.prepare.structure_plan import FILE as PLAN
 from planner.prepare.structure_plan import StructurePlan, dump, table
 from planner.prepare.task import task_of
 from planner.prepare.typed import slug
+from planner.terminal import printable, say
 
 if TYPE_CHECKING:
     from atomistics.construct import Site
@@ -52,15 +53,9 @@ class Wishes:
     relax: int = 0
 
 
-def say(text: str) -> None:
-    """A line for the terminal."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
-
-
 def hear(prompt: str) -> str:
     """A line from the terminal; EOFError at its end."""
-    sys.stdout.write(prompt)
+    sys.stdout.write(printable(prompt))
     sys.stdout.flush()
     line = sys.stdin.readline()
     if not line:

@@ -144,6 +144,15 @@ def test_planner_run_stops_with_status_two(tmp_path: Path, capsys) -> None:
     assert main(["approve", "--campaign", str(tmp_path / "c")]) == 0
 
 
+def test_a_denied_plan_starts_nothing(tmp_path: Path, monkeypatch, capsys) -> None:
+    here = waiting(tmp_path / "c", {})
+    path = here.iteration(1) / "plan.yaml"
+    path.write_text(path.read_text().replace("oxide-v0", "oxide-t0"))
+    monkeypatch.setattr("subprocess.Popen", lambda *_, **__: pytest.fail("Snakemake was started"))
+    assert main(["run", "--campaign", str(here.folder)]) == 3
+    assert "oxide-t0 is not held out" in capsys.readouterr().err
+
+
 def test_a_person_writes_the_plan(tmp_path: Path, capsys) -> None:
     folder(tmp_path / "c", {"planner": "manual"})
     words = ["--campaign", str(tmp_path / "c")]

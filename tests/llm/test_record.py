@@ -12,7 +12,7 @@ from planner.cli import main
 from planner.decide import next_plan
 from planner.explain import explain
 from planner.llm import requests
-from planner.record import load
+from planner.record import hashes, load
 from planner.replay import replay
 from tests.llm.scene import carried_on, folder, sealed
 from tests.llm.server import changed, says, serve
@@ -79,6 +79,7 @@ def test_a_record_that_was_tampered_with_is_found(recorded: Campaign, harm: str)
     elif harm == "request":
         data["exchanges"][0]["request"]["system"] += "!"
     data["used"]["tokens"] += 1
+    data["hashes"] = hashes(data)  # even by one who knows how records are made
     path.write_text(json.dumps(data, indent=1) + "\n")
     faults = {f.iteration: f.faults for f in replay(recorded) if f.faults}
     assert any("chain" in text for text in faults[5])
@@ -141,3 +142,39 @@ def test_rules_need_neither_sdk_nor_jinja(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_every_part_of_a_record_that_was_changed_is_named(recorded: Campaign, missing) -> None:
+    path = recorded.iteration(8) / "decision.json"
+    kept = path.read_text()
+    for key in json.loads(kept):
+        data = json.loads(kept)
+        data[key] = {"none": "of it"}
+        if missing:
+            del data[key]
+        path.write_text(json.dumps(data, indent=1) + "\n")
+        faults = replay(recorded)[-1].faults
+        assert any(key in text.split(":")[0] for text in faults) or key in ("format", "hashes")
+        assert faults, key
+
+
+@pytest.mark.parametrize(("name", "number"), [("plan", 4), ("state", 5)])
+def test_what_was_sealed_and_changed_is_named(recorded: Campaign, name: str, number: int) -> None:
+    path = recorded.iteration(4) / f"{name}.yaml"
+    path.write_text(path.read_text() + "# more\n")
+    found = {f.iteration: f.faults for f in replay(Campaign.at(recorded.folder)) if f.faults}
+    assert f"iterations/004/{name}.yaml: changed since it was used" in found[number]
+
+
+@pytest.mark.parametrize("data", [b"reason: \xe9\xff", b"\0\n", b""])
+def test_a_plan_that_is_no_text_is_a_fault_of_its_iteration(recorded: Campaign, data) -> None:
+    (recorded.iteration(4) / "plan.yaml").write_bytes(data)
+    assert [f.iteration for f in replay(Campaign.at(recorded.folder)) if f.faults] == [4]
+
+
+def test_a_plan_that_is_gone_is_a_fault_of_its_iteration(recorded: Campaign) -> None:
+    (recorded.iteration(4) / "plan.yaml").unlink()
+    found = {f.iteration: f.faults for f in replay(Campaign.at(recorded.folder)) if f.faults}
+    assert [*found] == [4]
+    assert "004/plan.yaml: no such file" in found[4][0]
