@@ -52,11 +52,11 @@ class Share:
         self.potential, self.engine = potential, Engine(potential)
         return np.zeros(1)
 
-    def loss_and_gradient(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(1 + n,): summed loss and its gradient."""
+    def loss_and_gradient(self, x: NDArray[np.float64], chosen: range) -> NDArray[np.float64]:
+        """(1 + n,): summed loss and its gradient, of the chosen batches."""
         self.engine.update(x)
         total = np.zeros(1 + len(x))
-        for batch in filter(None, self.batches):
+        for batch in filter(None, (self.batches[number] for number in chosen)):
             loss = self.engine.loss_and_gradient(*batch)
             total[0] += loss.value
             total[1:] += loss.gradient
@@ -79,6 +79,12 @@ class Share:
         for batch in filter(None, (self.batches[number] for number in chosen)):
             total += self.engine.gauss_newton(*batch).matrix
         return total.ravel()
+
+    def loss(self, x: NDArray[np.float64], chosen: range) -> NDArray[np.float64]:
+        """(1,): summed loss of the chosen batches."""
+        self.engine.update(x)
+        batches = filter(None, (self.batches[number] for number in chosen))
+        return np.array([sum(self.engine.loss(*batch).value for batch in batches)], float)
 
     def validate(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """(1,): summed loss of the validation set, without penalty."""
@@ -103,7 +109,7 @@ class Objective:
         wanted = rows // (ROWS_PER_PARAMETER * potential.parameter_count)
         count = int(np.clip(wanted, 1, min(MOST_BATCHES, len(training))))
         batch_of = rng.permutation(len(training)) % count
-        shares = balanced_shares(loads, ranks.size)
+        shares = balanced_shares(loads, ranks.size, batch_of)
         parts = [list(validation[rank :: ranks.size]) for rank in range(ranks.size)]
         assignments = [
             Assignment(
@@ -115,15 +121,20 @@ class Objective:
             for share, part in zip(shares, parts, strict=True)
         ]
         self.ranks, self.potential = ranks, potential
-        self.batches, self.batch_sizes = count, np.bincount(batch_of, minlength=count)
-        self.size, self.validation_size = len(training), len(validation)
+        self.batch_sizes, self.validation_size = np.bincount(batch_of), len(validation)
+        self.use(count)
         self.penalty = Penalty(potential.radial_shape, weights.penalty_weight)
         self.linear_start = potential.slices.species.start
         self.share = Share(ranks.scatter(assignments))
 
+    def use(self, batches: int) -> None:
+        """Go on with the first `batches` of the data; 0: all of them."""
+        self.batches = batches or len(self.batch_sizes)
+
     def value_and_gradient(self, x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        """Loss per configuration plus penalty, and its gradient (n,)."""
-        total = self._sum("loss_and_gradient", x) / self.size
+        """Loss per configuration in use plus penalty, and its gradient (n,)."""
+        chosen = range(self.batches)
+        total = self._sum("loss_and_gradient", x, chosen) / self.batch_sizes[chosen].sum()
         penalty, gradient = self.penalty.value_and_gradient(x)
         return float(total[0]) + penalty, total[1:] + gradient
 
@@ -136,6 +147,11 @@ class Objective:
         chosen = [(first + k) % self.batches for k in range(count)]
         matrix = self._sum("gauss_newton", x, chosen).reshape(len(x), len(x))
         return 2.0 / self.batch_sizes[chosen].sum() * matrix + self.penalty.curvature(x)
+
+    def unseen_loss(self, x: NDArray[np.float64]) -> float:
+        """Loss per configuration, without penalty, of as many batches again as are in use."""
+        chosen = range(self.batches, min(2 * self.batches, len(self.batch_sizes)))
+        return float(self._sum("loss", x, chosen)[0]) / self.batch_sizes[chosen].sum()
 
     def solve_linear(
         self, x: NDArray[np.float64], free: slice = slice(None)

@@ -43,7 +43,11 @@ class Problem(Protocol):
 
 @dataclass(frozen=True)
 class State:
-    """Everything an optimiser needs to go on, so that a restart repeats the run bit for bit."""
+    """Everything an optimiser needs to go on, so that a restart repeats the run bit for bit.
+
+    part, passes, unseen and stale belong to mtp.pretraining: batches in use (0: all), passes over
+    all data so far, lowest loss of unseen batches, checks since it fell.
+    """
 
     x: NDArray[np.float64]
     value: float
@@ -56,6 +60,10 @@ class State:
     next_batch: int = 0
     sample: int = 1
     evaluations: int = 0
+    part: int = 0
+    passes: float = 0.0
+    unseen: float = float("inf")
+    stale: int = 0
 
 
 def first_state(problem: Problem, x: NDArray[np.float64]) -> State:

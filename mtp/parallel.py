@@ -98,14 +98,18 @@ def run_on_ranks(work: Callable[[Ranks], int]) -> int:
     return 1
 
 
-def balanced_shares(loads: Sequence[int], shares: int) -> list[list[int]]:
+def balanced_shares(
+    loads: Sequence[int], shares: int, groups: Sequence[int] | None = None
+) -> list[list[int]]:
     """Indices of `loads` in `shares` lists of nearly equal total, each in ascending order.
 
-    Largest first to the emptiest share (Graham 1969: at most 4/3 of the best makespan).
+    Largest first to the emptiest share (Graham 1969: at most 4/3 of the best makespan), one group
+    after the other, so that the first groups alone are balanced too.
     """
+    groups = [0] * len(loads) if groups is None else groups
     heap = [(0, share) for share in range(shares)]
     members: list[list[int]] = [[] for _ in range(shares)]
-    for index in sorted(range(len(loads)), key=lambda i: (-loads[i], i)):
+    for index in sorted(range(len(loads)), key=lambda i: (groups[i], -loads[i], i)):
         total, share = heapq.heappop(heap)
         members[share].append(index)
         heapq.heappush(heap, (total + loads[index], share))

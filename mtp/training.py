@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, islice
-from math import inf
+from math import ceil, inf
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +14,10 @@ from mtp.configuration import Configuration
 from mtp.errors import MTPError
 from mtp.loss import LossWeights
 from mtp.objective import Objective, survey
-from mtp.optimisers import bfgs, first_state, gauss_newton
+from mtp.optimisers import State, bfgs, first_state, gauss_newton
 from mtp.parallel import Ranks, one_blas_thread
 from mtp.potential import Potential
+from mtp.pretraining import first_part, on_all_data, pretrain
 from mtp.starting_point import with_min_dist, with_random_functions, with_species
 
 OPTIMISERS = {"gauss-newton": gauss_newton, "bfgs": bfgs}
@@ -31,7 +32,9 @@ class TrainingOptions:
 
     Training ends after iteration_limit iterations, when 50 of them lowered the loss by less than
     the fraction `tolerance`, when the validation loss has not improved for `patience` iterations,
-    or after time_limit seconds. The seed decides every random number.
+    or after time_limit seconds. The seed decides every random number. With `pretrain`, Gauss-Newton
+    from an untrained potential begins on a part of the data (mtp.pretraining); an iteration on a
+    part counts as that part of one.
     """
 
     weights: LossWeights = field(default_factory=LossWeights)
@@ -42,6 +45,7 @@ class TrainingOptions:
     time_limit: float = inf
     seed: int = 0
     update_min_dist: bool = True
+    pretrain: bool = True
     checkpoint: Path | None = None
 
 
@@ -69,8 +73,8 @@ def train(
     mark = _fingerprint(ranks, potential, training, validation, options)
     start, loads = _start(potential, training, options, log)
     objective = Objective(ranks, start, training, validation, options.weights, loads)
-    progress = _resumed(options, mark, objective, log) or _first_progress(objective, potential, log)
-    log(f"MTPR training started on {ranks.size} core(s)")
+    progress = _resumed(options, mark, objective, log)
+    progress = progress or _first_progress(objective, potential, options, log)
     progress = _Run(objective, options, mark, log).finish(progress)
     objective.close()
     log("MTPR training ended")
@@ -109,7 +113,9 @@ def _start(
     return start if start.trained else with_random_functions(start, rng), loads
 
 
-def _first_progress(objective: Objective, given: Potential, log: Log) -> Progress:
+def _first_progress(
+    objective: Objective, given: Potential, options: TrainingOptions, log: Log
+) -> Progress:
     x = objective.potential.parameters
     if not given.trained:
         log("Pre-training started")
@@ -118,6 +124,8 @@ def _first_progress(objective: Objective, given: Potential, log: Log) -> Progres
     elif given.species_count < objective.potential.species_count:
         x = objective.solve_linear(x, slice(given.species_count, objective.potential.species_count))
     state = first_state(objective, x)
+    if options.pretrain and not given.trained and options.optimiser == "gauss-newton":
+        state = first_part(objective, state)
     return Progress(state, objective.potential.scaling, x, reference=state.value)
 
 
@@ -133,6 +141,7 @@ def _fingerprint(
     given += [potential.radial_basis_size, potential.scaling]
     given += [potential.parameters, potential.min_dist] if potential.trained else []
     chosen = [options.optimiser, options.seed, options.update_min_dist, options.tolerance]
+    chosen += [options.pretrain]
     data = [
         value
         for c in chain(training, validation)
@@ -163,11 +172,14 @@ class _Run:
 
     def finish(self, progress: Progress) -> Progress:
         """Iterate until something ends the training; returns where it ended."""
-        self.first = progress.state.iteration
-        if self.first == 0:
+        self.begun = _iterations(progress.state)
+        progress = self._pretrained(progress)
+        self.log(f"MTPR training started on {self.objective.ranks.size} core(s)")
+        if progress.state.iteration == 0:
             progress = self._validated(progress)
+        limit = ceil(self.options.iteration_limit - progress.state.passes)
         steps = OPTIMISERS[self.options.optimiser](self.objective, progress.state)
-        for state in islice(steps, max(0, self.options.iteration_limit - self.first)):
+        for state in islice(steps, max(0, limit - progress.state.iteration)):
             progress = self._validated(replace(progress, state=state))
             self._report(progress)
             if ending := self._ending(progress):
@@ -175,11 +187,32 @@ class _Run:
                 return progress
             if state.iteration % WINDOW == 0:
                 progress = replace(progress, reference=state.value)
-            if self.options.checkpoint and state.iteration % ITERATIONS_PER_CHECKPOINT == 0:
-                save_progress(self.options.checkpoint, progress, self.mark)
-        limit = progress.state.iteration >= self.options.iteration_limit
-        self.log("step limit reached" if limit else CONVERGED)
+            self._save(progress)
+        self.log("step limit reached" if progress.state.iteration >= limit else CONVERGED)
         return progress
+
+    def _pretrained(self, progress: Progress) -> Progress:
+        """Through the pre-training, if it is not over; a limit reached there ends it early."""
+        if not progress.state.part:
+            return progress
+        for state in pretrain(self.objective, progress.state):
+            progress = replace(progress, state=state, best_x=state.x, reference=state.value)
+            if not state.part:
+                return progress
+            self._report(progress)
+            if state.passes >= self.options.iteration_limit or self._late():
+                break
+            self._save(progress)
+        state = on_all_data(self.objective, progress.state)
+        self.log(f"BFGS iter 0: f={state.value:.8g}")
+        return replace(progress, state=state)
+
+    def _save(self, progress: Progress) -> None:
+        if self.options.checkpoint and progress.state.iteration % ITERATIONS_PER_CHECKPOINT == 0:
+            save_progress(self.options.checkpoint, progress, self.mark)
+
+    def _late(self) -> bool:
+        return time.monotonic() - self.began > self.options.time_limit
 
     def _validated(self, progress: Progress) -> Progress:
         if not self.objective.validation_size:
@@ -197,12 +230,13 @@ class _Run:
 
     def _report(self, progress: Progress) -> None:
         state, elapsed = progress.state, time.monotonic() - self.began
-        done = state.iteration - self.first
+        done = _iterations(state)
         left = min(
-            elapsed / done * (self.options.iteration_limit - state.iteration),
+            elapsed / (done - self.begun) * (self.options.iteration_limit - done),
             self.options.time_limit - elapsed,
         )
-        held_out = f"  validation={self.validation:.8g}" if self.objective.validation_size else ""
+        validated = self.objective.validation_size and not state.part
+        held_out = f"  validation={self.validation:.8g}" if validated else ""
         self.log(
             f"BFGS iter {state.iteration - 1}: f={state.value:.8g}{held_out}"
             f"  {elapsed:.1f} s, at most {max(left, 0.0):.0f} s left"
@@ -210,7 +244,7 @@ class _Run:
 
     def _ending(self, progress: Progress) -> str:
         state, options = progress.state, self.options
-        if time.monotonic() - self.began > options.time_limit:
+        if self._late():
             return "time limit reached"
         stale = state.iteration - progress.best_iteration
         if self.objective.validation_size and stale >= options.patience:
@@ -219,3 +253,8 @@ class _Run:
         if state.iteration % WINDOW == 0 and gained < options.tolerance * state.value:
             return f"BFGS ended due to small decr. in {WINDOW} iterations"
         return ""
+
+
+def _iterations(state: State) -> float:
+    """Iterations so far; one on a part of the data is that part of one."""
+    return state.passes + (0 if state.part else state.iteration)

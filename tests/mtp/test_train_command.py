@@ -151,11 +151,23 @@ def test_ranks_share_the_work_and_agree_with_one(data, tmp_path, ranks):
 
 
 @pytest.mark.skipif(MPIEXEC is None, reason="no mpiexec")
+def test_ranks_agree_on_parts_of_the_data(tmp_path):
+    write_cfg(tmp_path / "many.cfg", labelled(reference(), 120, 0))
+    words = ("train", "many.cfg", *NEW, "--iteration_limit=4", "--save_to=o.mtp")
+    alone, many = mlp(tmp_path, *words), mlp(tmp_path, *words, launcher=(MPIEXEC, "-n", "3"))
+    assert len(losses(alone.stdout)) > 12, "no pre-training"
+    assert losses(many.stdout)[:8] == pytest.approx(losses(alone.stdout)[:8], rel=1e-4)
+    assert losses(many.stdout)[-1] == pytest.approx(losses(alone.stdout)[-1], rel=0.5)
+    plain = mlp(tmp_path, *words, "--skip_preinit")
+    assert len(losses(plain.stdout)) == 4
+
+
+@pytest.mark.skipif(MPIEXEC is None, reason="no mpiexec")
 def test_a_rank_that_raises_takes_the_job_down_with_a_message(data, tmp_path):
     code = (
         "import sys; from mtp.objective import Share; from mtp.parallel import start\n"
         "rank = start().rank\n"
-        "def fail(self, x): raise RuntimeError('disk on fire')\n"
+        "def fail(self, x, chosen): raise RuntimeError('disk on fire')\n"
         "if rank == 1: Share.loss_and_gradient = fail\n"
         "from mtp.cli import main; sys.exit(main(sys.argv[1:]))\n"
     )

@@ -172,6 +172,16 @@ def test_shares_are_balanced_by_load_and_hold_everything_once():
     assert balanced_shares([5], 2) == [[0], []]
 
 
+def test_the_first_groups_alone_are_balanced_too():
+    rng = np.random.default_rng(1)
+    loads, groups = rng.integers(50, 150, 200), rng.permutation(200) % 8
+    shares = balanced_shares(loads, 3, groups)
+    assert sorted(i for share in shares for i in share) == list(range(200))
+    for most in (1, 2, 4, 8):
+        totals = [sum(loads[i] for i in share if groups[i] < most) for share in shares]
+        assert max(totals) - min(totals) < 150
+
+
 def test_alone_without_a_launcher(monkeypatch):
     for name in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS", "SLURM_STEP_NUM_TASKS"):
         monkeypatch.delenv(name, raising=False)
