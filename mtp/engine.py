@@ -97,27 +97,28 @@ class Engine:
         self.parameters = parameters.copy()
         self._model.set(self.potential.scaling, radial, species, moment)
 
-    def evaluate(self, data: Neighbours | Sequence[Structure]) -> list[Evaluation]:
+    def evaluate(self, data: Neighbours | Sequence[Structure], first: int = 1) -> list[Evaluation]:
         """Energy, forces, stress and site energies of each configuration.
 
-        Raises MTPError where a type is not in the potential or a result is not finite.
+        Raises MTPError where a type is not in the potential or a result is not finite; it names
+        configurations by numbers from `first` on.
         """
-        found = self.neighbours(data)
+        found = self.neighbours(data, first)
         energy, forces, stress, sites = self._call(_kernel.evaluate, found, self.threads)
         begin = found.atom_begin
         results = [
             Evaluation(float(energy[c]), forces[a:b], stress[c], sites[a:b])
             for c, (a, b) in enumerate(pairwise(begin))
         ]
-        for number, result in enumerate(results, 1):
+        for number, result in enumerate(results, first):
             if not np.isfinite(result.forces).all() or not np.isfinite(result.energy):
                 raise MTPError(f"configuration {number}: energy or forces are not finite")
         return results
 
-    def neighbours(self, data: Neighbours | Sequence[Structure]) -> Neighbours:
+    def neighbours(self, data: Neighbours | Sequence[Structure], first: int = 1) -> Neighbours:
         """Neighbour lists fit for this potential."""
         if not isinstance(data, Neighbours):
-            return neighbours(data, self.potential.max_dist)
+            return neighbours(data, self.potential.max_dist, self.potential.species_count, first)
         if data.cutoff < self.potential.max_dist:
             raise MTPError(
                 f"neighbours within {data.cutoff} Å do not reach max_dist = "

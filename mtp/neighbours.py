@@ -26,11 +26,14 @@ class Structure(Protocol):
 
 
 class Neighbours:
-    """Neighbour lists of many configurations, kept between evaluations: 28 bytes per pair."""
+    """Neighbour lists of many configurations, kept between evaluations: 28 bytes per pair.
 
-    def __init__(self, cutoff: float) -> None:
+    Errors name configurations by numbers from `first` on.
+    """
+
+    def __init__(self, cutoff: float, species: int = MOST_SPECIES, first: int = 1) -> None:
         self.kernel = _kernel.Neighbours()
-        self.cutoff = cutoff
+        self.cutoff, self.species, self.first = cutoff, species, first
 
     def __len__(self) -> int:
         return len(self.kernel.atom_begin) - 1
@@ -52,18 +55,24 @@ class Neighbours:
 
     def add(self, configuration: Structure, closest: float = CLOSEST) -> None:
         """Append one; MTPError if it has no meaning (NaN, flat cell, atoms nearer than that)."""
+        name = f"configuration {len(self) + self.first}"
         types = np.asarray(configuration.types)
         positions = np.asarray(configuration.positions, float).reshape(-1, 3)
         if types.shape != positions.shape[:1]:
-            raise MTPError(f"configuration {len(self) + 1}: one type per position is needed")
+            raise MTPError(f"{name}: one type per position is needed")
         if ((types < 0) | (types >= MOST_SPECIES)).any():
-            raise MTPError(f"configuration {len(self) + 1}: types must be 0 to {MOST_SPECIES - 1}")
+            raise MTPError(f"{name}: types must be 0 to {MOST_SPECIES - 1}")
+        if (highest := types.max(initial=0)) >= self.species:
+            raise MTPError(
+                f"{name}: atom type {highest} is not in the potential, which has {self.species} "
+                "species; train it on such a set or renumber the types"
+            )
         periodic = [bool(flag) for flag in np.broadcast_to(configuration.pbc, 3)]
-        cell = _full_cell(configuration.cell, periodic)
         try:
+            cell = _full_cell(configuration.cell, periodic)
             self.kernel.add(cell, periodic, positions, types.astype(np.int32), self.cutoff, closest)
-        except ValueError as error:
-            raise MTPError(f"configuration {len(self) + 1}: {error}") from None
+        except (ValueError, MTPError) as error:
+            raise MTPError(f"{name}: {error}") from None
 
 
 def _full_cell(cell: np.ndarray, periodic: Sequence[bool]) -> np.ndarray:
@@ -78,9 +87,11 @@ def _full_cell(cell: np.ndarray, periodic: Sequence[bool]) -> np.ndarray:
     return full
 
 
-def neighbours(configurations: Iterable[Structure], cutoff: float) -> Neighbours:
+def neighbours(
+    configurations: Iterable[Structure], cutoff: float, species: int = MOST_SPECIES, first: int = 1
+) -> Neighbours:
     """Neighbour lists of all configurations within `cutoff` (Å), by linked cells."""
-    result = Neighbours(cutoff)
+    result = Neighbours(cutoff, species, first)
     for configuration in configurations:
         result.add(configuration)
     return result

@@ -10,6 +10,7 @@ from mtp.configuration import Configuration
 from mtp.engine import Engine, Neighbours, Targets, Weights, neighbours
 from mtp.errors import MTPError
 from mtp.loss import LossWeights, Penalty, labels_of
+from mtp.neighbours import MOST_SPECIES
 from mtp.parallel import Ranks, balanced_shares, one_blas_thread
 from mtp.potential import Potential
 from mtp.starting_point import balanced_scaling
@@ -209,11 +210,13 @@ def serve(ranks: Ranks) -> None:
         ranks.sum(getattr(share, operation)(*arguments))
 
 
-def survey(configurations: Sequence[Configuration], cutoff: float) -> tuple[list[int], float]:
+def survey(
+    configurations: Sequence[Configuration], cutoff: float, species: int = MOST_SPECIES
+) -> tuple[list[int], float]:
     """Pairs of each configuration, the measure of its work; the shortest distance (angstrom)."""
     loads, shortest = [], np.inf
-    for configuration in configurations:
-        vectors, _ = neighbours([configuration], cutoff).kernel.pairs()
+    for number, configuration in enumerate(configurations, 1):
+        vectors, _ = neighbours([configuration], cutoff, species, number).kernel.pairs()
         loads.append(len(vectors) + len(configuration))
         if len(vectors):
             shortest = min(shortest, float(np.min(np.sum(vectors**2, axis=1)) ** 0.5))

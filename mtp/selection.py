@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mtp.active_set import ActiveSet
 from mtp.cfg import append_cfg, parse_cfg
 from mtp.configuration import Configuration
-from mtp.engine import Engine, Neighbours, neighbours
+from mtp.engine import Engine, Neighbours
 from mtp.errors import MTPError
 from mtp.maxvol import INITIAL, THRESHOLD, Label, MaxVol
 from mtp.potential import Potential
@@ -102,11 +102,12 @@ class Selection:
         limit: int | None = None,
     ) -> int:
         """Take configurations in where they enlarge the volume; returns the number of swaps."""
-        before = len(self.maxvol.swaps)
+        before, first = len(self.maxvol.swaps), 1
         for batch in _batches(configurations, self._rows_per_batch()):
             keys = range(self.next_key, self.next_key + len(batch))
             self.next_key += len(batch)
-            rows, labels = self._rows(batch, keys, neighbours(batch, self.potential.max_dist))
+            rows, labels = self._rows(batch, keys, self.engine.neighbours(batch, first))
+            first += len(batch)
             left = None if limit is None else limit - (len(self.maxvol.swaps) - before)
             self.maxvol.add(rows, labels, threshold, left)
             known = self.sources | dict(zip(keys, batch, strict=True))
@@ -116,8 +117,10 @@ class Selection:
 
     def grade(self, configurations: Iterable[Configuration]) -> Iterator[Graded]:
         """Grades of configurations, one after the other; memory does not grow with their number."""
+        first = 1
         for batch in _batches(configurations, self._rows_per_batch()):
-            yield from self.grade_neighbours(batch, neighbours(batch, self.potential.max_dist))
+            yield from self.grade_neighbours(batch, self.engine.neighbours(batch, first))
+            first += len(batch)
 
     def grade_neighbours(self, batch: list[Configuration], near: Neighbours) -> list[Graded]:
         """Grades of configurations whose neighbour lists exist already."""

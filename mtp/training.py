@@ -12,7 +12,7 @@ import numpy as np
 from mtp.checkpoint import Progress, fingerprint, load_progress, save_progress
 from mtp.configuration import Configuration
 from mtp.errors import MTPError
-from mtp.loss import LossWeights
+from mtp.loss import LossWeights, configuration_weight
 from mtp.objective import Objective, survey
 from mtp.optimisers import State, bfgs, first_state, gauss_newton
 from mtp.parallel import Ranks, one_blas_thread
@@ -72,6 +72,10 @@ def train(
     log(f"{len(training)} configurations found in the training set")
     mark = _fingerprint(ranks, potential, training, validation, options)
     start, loads = _start(potential, training, options, log)
+    try:
+        survey(validation, start.max_dist, start.species_count)
+    except MTPError as error:
+        raise MTPError(f"the validation set: {error}") from None
     objective = Objective(ranks, start, training, validation, options.weights, loads)
     progress = _resumed(options, mark, objective, log)
     progress = progress or _first_progress(objective, potential, options, log)
@@ -92,6 +96,10 @@ def check_labels(configurations: Sequence[Configuration], name: str) -> None:
             raise MTPError(f"{name}: configuration {number} has no energy, forces or stress")
         if not all(np.isfinite(label).all() for label in labels):
             raise MTPError(f"{name}: configuration {number} has a label that is not finite")
+        try:
+            configuration_weight(c)
+        except MTPError as error:
+            raise MTPError(f"{name}: configuration {number}: {error}") from None
 
 
 def _start(

@@ -28,6 +28,7 @@ READERS = {
 WRITERS = {"txt": "", "poscar": "vasp", "lammps_datafile": "lammps-data", "extxyz": "extxyz"}
 BY_TYPE = ("lammps_dump", "lammps_datafile")
 PLACEHOLDERS = chemical_symbols[1:]
+VACUUM = 10.0  # Å on either side: more than any cutoff in use between images
 CONVERGED = "aborting loop because EDIFF is reached"
 
 
@@ -139,6 +140,8 @@ def _write(kept: list[Configuration], target: str, result: str, species: list[st
     if not species and kept:
         raise MTPError(f"--output_format={result} names elements: give --species=Li,C,... in order")
     images = [configuration.to_atoms(species) for configuration in kept]
+    if result != "extxyz":
+        images = [_boxed(atoms) for atoms in images]
     if result == "extxyz":
         with atomic_open(target) as stream:
             write(stream, images, format="extxyz")
@@ -150,6 +153,14 @@ def _write(kept: list[Configuration], target: str, result: str, species: list[st
             options = order if result == "lammps_datafile" else {}
             write(stream, atoms, format=WRITERS[result], **options)
     return len(images)
+
+
+def _boxed(atoms: Atoms) -> Atoms:
+    """The same atoms, with vacuum around them where a direction has no cell vector."""
+    open_directions = [d for d in range(3) if not atoms.cell[d].any()]
+    if open_directions:
+        atoms.center(VACUUM, axis=open_directions)
+    return atoms
 
 
 VERBS = (

@@ -33,13 +33,23 @@ def log_stream(name: str | None) -> Iterator[IO[str] | None]:
             yield stream
 
 
+@contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Errors in the block name the file."""
+    try:
+        yield
+    except MTPError as error:
+        text = str(error)
+        raise MTPError(text if text.startswith(path) else f"{path}: {text}") from None
+
+
 def evaluated(engine: Engine, path: str) -> Iterator[tuple[int, Configuration, Evaluation]]:
     """Number, configuration and evaluation for every configuration of a file, in batches."""
     source, first = iterate_cfg(path), 0
     while batch := _batch(source):
-        for offset, pair in enumerate(zip(batch, engine.evaluate(batch), strict=True)):
-            if not np.isfinite(pair[1].energy):
-                raise MTPError(f"{path}: configuration {first + offset} has no finite energy")
+        with naming(path):
+            found = engine.evaluate(batch, first + 1)
+        for offset, pair in enumerate(zip(batch, found, strict=True)):
             yield first + offset, *pair
         first += len(batch)
     if not first:

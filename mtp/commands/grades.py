@@ -9,7 +9,7 @@ import numpy as np
 
 from mtp.arguments import Arguments, Option, Verb
 from mtp.cfg import iterate_cfg, write_cfg
-from mtp.commands.evaluation import log_stream
+from mtp.commands.evaluation import log_stream, naming
 from mtp.configuration import Configuration
 from mtp.errors import MTPError
 from mtp.geometry import cut_sphere
@@ -25,12 +25,12 @@ def calculate_grade(arguments: Arguments) -> int:
     potential = read_potential(arguments["potential"])
     if "train_set" in arguments.files:
         selection = Selection(potential, Weights.of_mode("cfg"))
-        selection.add(iterate_cfg(arguments["train_set"]))
+        _add(selection, arguments["train_set"])
         if arguments["als_filename"]:
             write_potential(arguments["als_filename"], selection.with_active_set())
     else:
         selection = Selection.stored(potential, arguments["potential"])
-    graded = selection.grade(iterate_cfg(arguments["structures"]))
+    graded = _graded(selection, arguments["structures"])
     broken: list[str] = []
     with log_stream(arguments["log"]) as log:
         written = write_cfg(arguments["output"], _logged(graded, arguments, log, broken))
@@ -38,6 +38,16 @@ def calculate_grade(arguments: Arguments) -> int:
     if broken:
         raise MTPError(broken[0])
     return 0
+
+
+def _graded(selection: Selection, path: str) -> Iterator[Graded]:
+    with naming(path):
+        yield from selection.grade(iterate_cfg(path))
+
+
+def _add(selection: Selection, path: str, *how: float | None) -> None:
+    with naming(path):
+        selection.add(iterate_cfg(path), *how)
 
 
 def _logged(
@@ -66,15 +76,15 @@ def select_add(arguments: Arguments) -> int:
     """Choose the candidates that enlarge the active set, and write them; as MLIP-3, see there."""
     selection = _start(arguments)
     train = arguments["train_set"]
-    selection.add(iterate_cfg(train))
+    _add(selection, train)
     print(f"{len(selection.sources)} configurations selected from training set")
     first = selection.next_key
     limit = arguments["swap_limit"] or None
-    selection.add(iterate_cfg(arguments["candidates"]), arguments["threshold"], limit)
+    _add(selection, arguments["candidates"], arguments["threshold"], limit)
     keys = range(first, selection.next_key)
     if not keys:
         raise MTPError(f"{arguments['candidates']}: holds no configuration")
-    selection.add(iterate_cfg(train), arguments["threshold"])
+    _add(selection, train, arguments["threshold"])
     with log_stream(arguments["log"]) as log:
         _log_swaps(selection, log)
     chosen = selection.taken(keys)
@@ -115,7 +125,7 @@ def _log_swaps(selection: Selection, log: IO[str] | None) -> None:
 
 def cut_extrapolative_nbh(arguments: Arguments) -> int:
     """Cut the sphere around the atom of largest grade out of every configuration."""
-    spheres = []
+    spheres, number = [], -1
     for number, configuration in enumerate(iterate_cfg(arguments["structures"])):
         if configuration.grades is None:
             raise MTPError(
@@ -133,6 +143,8 @@ def cut_extrapolative_nbh(arguments: Arguments) -> int:
             f"from cfg#{number + 1} cut nbh#{centre} with grade={grade:g} "
             f"(atoms count is {len(sphere)})"
         )
+    if number < 0:
+        raise MTPError(f"{arguments['structures']}: holds no configuration")
     write_cfg(arguments["output"], chain(spheres))
     print(f"{len(spheres)} neighbourhoods in {arguments['output']}")
     return 0

@@ -335,7 +335,7 @@ def test_killed_after_the_last_iteration_gives_the_same_result(begun: Bench) -> 
     fit(Ranks(), start, frames, [], options, lambda line: None)
     assert (work / "checkpoint").exists()
     begun.call("train", *fit_words(begun))
-    assert "Continuing after iteration 15" in (work / "train.log").read_text()
+    assert "Continuing after iteration" in (work / "train.log").read_text()
     assert (work / "model.almtp").read_bytes() == undisturbed[0]
     assert (work / "fit.json").read_bytes() == undisturbed[1]
 

@@ -74,6 +74,55 @@ def test_types_beyond_the_potential_are_errors(files, capsys):
     assert not (files / "o.cfg").exists()
 
 
+def test_errors_name_the_file_and_the_number_of_the_configuration(files, capsys, monkeypatch):
+    monkeypatch.setattr("mtp.commands.evaluation.BATCH_ATOMS", 1)
+    monkeypatch.setattr("mtp.selection.ROW_BYTES", 1)
+    assert main(["train", "pot.mtp", "set.cfg", "--save_to=a.almtp", "--iteration_limit=1"]) == 0
+    several = read_cfg("set.cfg")
+    close = several[2].positions.copy()
+    close[1] = close[0]
+    kinds = {
+        "type.cfg": ({"types": several[2].types + 6}, "not in the potential"),
+        "close.cfg": ({"positions": close}, "coincides with another"),
+    }
+    for name, (change, says) in kinds.items():
+        write_cfg(name, [*several[:2], replace(several[2], **change)])
+        for words in (
+            ("check_errors", "pot.mtp", name),
+            ("calculate_grade", "a.almtp", name, "o.cfg"),
+            ("select_add", "a.almtp", "set.cfg", name, "o.cfg"),
+            ("select_add", "a.almtp", name, "set.cfg", "o.cfg"),
+        ):
+            error = fails(capsys, *words, says=says)
+            assert error.startswith(f"ERROR: {name}: configuration 3: "), error
+    fit = ("train", "pot.mtp", "set.cfg", "--save_to=o.mtp")
+    error = fails(capsys, *fit, "--validation=type.cfg", says="not in the potential")
+    assert error.startswith("ERROR: the validation set: configuration 3: "), error
+    error = fails(capsys, "train", "pot.mtp", "close.cfg", "--save_to=o.mtp", says="coincides")
+    assert "configuration 3: " in error
+    write_cfg("w.cfg", [several[0], replace(several[1], features={"weight": "-1"})])
+    fails(capsys, "train", "pot.mtp", "w.cfg", "--save_to=o.mtp", says="configuration 2: Feature w")
+    (files / "empty.cfg").touch()
+    fails(capsys, "cut_extrapolative_nbh", "empty.cfg", "o.cfg", says="no configuration")
+    assert not (files / "o.cfg").exists()
+
+
+@pytest.mark.parametrize("pbc", [(False,) * 3, (True, False, False), (True, True, False)])
+def test_open_directions_get_vacuum_where_a_format_needs_a_box(files, pbc):
+    c = configuration()
+    write_cfg("open.cfg", [replace(c, pbc=np.array(pbc), cell=c.cell * np.array(pbc)[:, None])])
+    for form, reader in (("lammps_datafile", "lammps_datafile"), ("poscar", "poscar")):
+        options = [f"--species={','.join(SPECIES)}"] if form == "poscar" else []
+        assert main(["convert", "open.cfg", "boxed", f"--output_format={form}", *options]) == 0
+        assert main(["convert", "boxed", "back.cfg", f"--input_format={reader}", *options]) == 0
+        (back,) = read_cfg("back.cfg")
+        lengths = np.linalg.norm(back.cell, axis=1)
+        assert (lengths[~np.array(pbc)] >= 20).all()
+        offsets = back.positions - back.positions[0]
+        if form == "poscar":
+            assert np.abs(offsets - (c.positions - c.positions[0])).max() < 1e-6
+
+
 def test_options_convert_and_refuse():
     verb = Verb(
         "v",

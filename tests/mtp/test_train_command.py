@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -184,6 +185,47 @@ def test_a_rank_that_raises_takes_the_job_down_with_a_message(data, tmp_path):
     assert done.returncode != 0
     assert "ERROR: rank 1 of 2: RuntimeError: disk on fire" in done.stderr
     assert not (tmp_path / "o.mtp").exists()
+
+
+@pytest.mark.skipif(MPIEXEC is None, reason="no mpiexec")
+@pytest.mark.parametrize("victim", [0, 2])
+def test_a_rank_that_is_killed_takes_the_others_with_it_and_loses_nothing(data, tmp_path, victim):
+    (tmp_path / "whole").mkdir()
+    launcher = (MPIEXEC, "-n", "3")
+    words = ("train", str(data / "train.cfg"), *NEW, "--iteration_limit=300", "--tolerance=0")
+    words += ("--save_to=out.mtp", "--checkpoint=point")
+    assert mlp(tmp_path / "whole", *words, launcher=launcher).returncode == 0
+    job = subprocess.Popen(
+        [*launcher, *MLP, *words],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (tmp_path / "point").exists():
+        time.sleep(0.002)
+    os.kill(rank_of(victim, str(data / "train.cfg"), tmp_path), signal.SIGKILL)
+    out, error = job.communicate(timeout=30)
+    assert job.returncode != 0
+    assert "Killed" in out + error
+    assert not (tmp_path / "out.mtp").exists()
+    done = mlp(tmp_path, *words, launcher=launcher)
+    assert done.returncode == 0, done.stderr
+    assert "Continuing after iteration" in done.stdout
+    assert (tmp_path / "out.mtp").read_bytes() == (tmp_path / "whole/out.mtp").read_bytes()
+
+
+def rank_of(number, word, folder):
+    """Process of one rank of the job that runs in a folder."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if word.encode() not in (process / "cmdline").read_bytes():
+                continue
+            variables = (process / "environ").read_bytes().split(b"\0")
+            if f"PMI_RANK={number}".encode() in variables and (process / "cwd").samefile(folder):
+                return int(process.name)
+    raise AssertionError("no such rank")
 
 
 @pytest.mark.skipif(MPIEXEC is None, reason="no mpiexec")
