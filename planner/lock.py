@@ -58,9 +58,11 @@ def _alive(who: dict[str, float]) -> bool:
 
 def _take_over(path: Path) -> None:
     try:
-        holder = json.loads(path.read_text())
+        text = path.read_text()
     except FileNotFoundError:
         return
+    try:
+        holder = json.loads(text)
     except ValueError:  # killed between creation and the first byte
         holder = {"host": socket.gethostname(), "pid": 0, "started": 0.0}
     if holder["host"] != socket.gethostname():
@@ -72,8 +74,24 @@ def _take_over(path: Path) -> None:
         raise UserError(
             f"{path}: process {holder['pid']} is at work here ({holder['doing']}); wait or stop it"
         )
+    _claim(path, text)
     _stop_orphans(path)
-    path.unlink(missing_ok=True)
+
+
+def _claim(path: Path, text: str) -> None:
+    """Take away the lock that says `text`; of several who found it dead, one succeeds."""
+    mine = path.with_name(f".{path.name}-{socket.gethostname()}-{os.getpid()}")
+    try:
+        path.rename(mine)
+        if mine.read_text() != text:  # another was faster, and this is its own: give it back
+            os.link(mine, path)
+            raise FileExistsError
+    except (FileNotFoundError, FileExistsError):
+        raise UserError(f"{path}: taken this moment by another planner; try again") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be taken over ({error.strerror})") from None
+    finally:
+        mine.unlink(missing_ok=True)
 
 
 def _stop_orphans(lock: Path) -> None:

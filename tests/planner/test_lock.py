@@ -61,3 +61,28 @@ def test_half_written_lock_is_taken_over(tmp_path: Path) -> None:
     (tmp_path / "planner.lock").write_text("")
     with locked(tmp_path, "planner run"):
         pass
+
+
+def test_of_many_who_find_a_dead_lock_one_gets_it(tmp_path: Path) -> None:
+    """All start at once, and hold on for longer than any of them takes to try."""
+    code = (
+        "import sys, time; from pathlib import Path\n"
+        "from planner.lock import locked; from planner.errors import UserError\n"
+        "time.sleep(max(0.0, float(sys.argv[2]) - time.time()))\n"
+        "try:\n"
+        "    with locked(Path(sys.argv[1]), 'x'):\n"
+        "        print('won', flush=True); sys.stdin.read()\n"
+        "except UserError: print('refused', flush=True)\n"
+    )
+    for _ in range(3):
+        (tmp_path / "planner.lock").write_text(
+            json.dumps({"host": socket.gethostname(), "doing": "x", "pid": 2**22, "started": 1.0})
+        )
+        words = [sys.executable, "-c", code, str(tmp_path), str(time.time() + 4)]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        several = [subprocess.Popen(words, **pipes) for _ in range(8)]
+        said = [process.stdout.readline().strip() for process in several]
+        for process in several:
+            process.communicate()
+        assert sorted(said) == ["refused"] * 7 + ["won"]
+        assert list(tmp_path.iterdir()) == []
