@@ -83,15 +83,16 @@ def _claim(path: Path, text: str) -> None:
     mine = path.with_name(f".{path.name}-{socket.gethostname()}-{os.getpid()}")
     try:
         path.rename(mine)
-        if mine.read_text() != text:  # another was faster, and this is its own: give it back
-            os.link(mine, path)
-            raise FileExistsError
+        if mine.read_text() == text:
+            return
+        os.link(mine, path)  # another was faster, and this is its own: given back
     except (FileNotFoundError, FileExistsError):
-        raise UserError(f"{path}: taken this moment by another planner; try again") from None
+        pass
     except OSError as error:
         raise UserError(f"{path}: cannot be taken over ({error.strerror})") from None
     finally:
         mine.unlink(missing_ok=True)
+    raise UserError(f"{path}: taken this moment by another planner; try again")
 
 
 def _stop_orphans(lock: Path) -> None:

@@ -39,10 +39,11 @@ def sbatch(words: list[str]) -> str:
     pack = comment.rpartition("_")[2]
     output = f"{folder}/packs/{pack}.json"
     line = f"sleep {seconds}; mkdir -p {folder}/packs; echo done > {output}"
-    subprocess.Popen(
+    child = subprocess.Popen(
         ["sh", "-c", line], start_new_session=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
+    (notes() / f"{number}.pid").write_text(str(child.pid))
     return number
 
 

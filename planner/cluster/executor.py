@@ -15,6 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -69,9 +70,15 @@ class Guarded(Executor):
         self._heard = time.monotonic()
 
     def cancel(self) -> None:
-        """Cancel everything; a submission that waits for the controller gives up."""
+        """Cancel everything; a submission that waits for the controller gives up.
+
+        The plugin cancels what it follows at this moment: not what is being submitted, nor
+        anything while it looks at the queue.
+        """
         self.stopping = True
         super().cancel()
+        left = queue(self.workflow.workdir_init) or []
+        cancel([e.id for e in left if e.living and e.name == self.jobs_name])
 
     def get_account_arg(self, job: JobExecutorInterface) -> Iterator[str]:
         """The account as the profile has it; the plugin asks the accounting for every job."""
@@ -145,8 +152,9 @@ class Guarded(Executor):
             return None
         self._heard = self._asked
         known = {e.id: e for e in entries}
-        own = [known[i.external_jobid] for i in active_jobs if i.external_jobid in known]
-        self._record(own)
+        known = {i.external_jobid: e for i in active_jobs if (e := _entry(i, known))}
+        with suppress(OSError):  # a full disk must not end the watch over jobs
+            self._record(list(known.values()))
         return known
 
     def _record(self, entries: list[Entry]) -> None:
@@ -175,9 +183,10 @@ class Guarded(Executor):
                 found[job] = (self._hope(entry), entry.reason)
             elif job not in sought:
                 found[job] = ("UNSEEN", "")
-            else:
+            else:  # the accounting has jobs run for ever whose end it was not told
                 unknown = "COMPLETED" if _written(info) else "FORGOTTEN"
-                found[job] = (past.get(job, unknown), "squeue knows it no longer")
+                state = past.get(job, unknown)
+                found[job] = (unknown if state in LIVING else state, "squeue knows it no longer")
         return found
 
     def _hope(self, entry: Entry) -> str:
@@ -212,6 +221,12 @@ def _comment(job: Any) -> str:
     """What the plugin writes into the comment of a SLURM job, its own identity in a plan."""
     wildcards = "_".join(str(w).replace("/", "_") for w in job.wildcards)
     return f"rule_{job.name}" + (f"_wildcards_{wildcards}" if wildcards else "")
+
+
+def _entry(info: SubmittedJobInfo, known: dict[str, Entry]) -> Entry | None:
+    """This job in the queue; a controller that lost its last seconds may give an id twice."""
+    entry = known.get(str(info.external_jobid))
+    return entry if entry and entry.comment == _comment(info.job) else None
 
 
 def _written(info: SubmittedJobInfo) -> bool:
