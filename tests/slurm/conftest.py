@@ -3,6 +3,7 @@
 Only `make test-slurm` collects these tests; there they never skip.
 """
 
+import json
 import os
 import shutil
 import signal
@@ -114,6 +115,39 @@ def bill(folder: Path, number: int) -> dict[str, float]:
     assert total["reference_calls"] == spent.reference_calls
     assert total["md_steps"] == spent.reference_md_steps + spent.model_md_steps
     return {"calls": spent.reference_calls, "labels": spent.labels, "steps": total["md_steps"]}
+
+
+def like_local(here: Site, local: Path, number: int = 1) -> None:
+    """The iteration is sealed, with the state and the bill of an undisturbed run."""
+    assert here.state(number) == (local / f"iterations/{number:03d}/state.yaml").read_text()
+    assert bill(here.folder, number) == bill(local, number)
+    ledger = here.folder / f"iterations/{number:03d}/ledger.jsonl"
+    items = [json.loads(line).get("item") for line in ledger.read_text().splitlines()]
+    assert len(items) == len(set(items))
+
+
+def restored(here: Site, local: Path, sealed: int) -> None:
+    """Put the first iterations of the local campaign here, as if this one had run them."""
+    for number in range(1, sealed + 1):
+        name = f"iterations/{number:03d}"
+        ignored = shutil.ignore_patterns(".snakemake")
+        shutil.copytree(local / name, here.folder / name, ignore=ignored)
+
+
+def iteration_of(local: Path, action: str) -> int:
+    """Number of the first iteration of the local campaign with this action."""
+    for path in sorted(local.glob("iterations/*/plan.yaml")):
+        if yaml.safe_load(path.read_text())["action"] == action:
+            return int(path.parent.name)
+    raise AssertionError(f"no {action} in {local}")
+
+
+def until(done: Callable[[], bool], seconds: float = 300) -> None:
+    """Wait for a condition."""
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
 @pytest.fixture(scope="session")

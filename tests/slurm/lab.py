@@ -150,10 +150,10 @@ class Lab:
         self._spawn("slurmdbd", "-D")
         return self.until(lambda: self._answers("sacctmgr", "-n", "list", "cluster"))
 
-    def controller(self, up: bool = True) -> None:
-        """Start slurmctld with the state it left, or stop it."""
+    def controller(self, up: bool = True, how: signal.Signals = signal.SIGTERM) -> None:
+        """Start slurmctld with the state it left, or end it."""
         if not up:
-            return self._end("slurmctld")
+            return self._end("slurmctld", how)
         self._spawn("slurmctld", "-D")
         return self.until(lambda: self._answers("scontrol", "ping"))
 

@@ -1,6 +1,7 @@
 """The campaign on SLURM is the campaign on one machine: the same files, few questions asked."""
 
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -24,12 +25,17 @@ def seeded(folder: Path) -> dict[str, bytes]:
 def test_verdict_and_files_are_those_of_the_local_executor(
     site: Callable[..., Site], local: Path
 ) -> None:
-    """Fits, labels and MD on ranks over two nodes; SLURM is asked a handful of times a minute."""
+    """Fits, labels and MD on ranks over two nodes; SLURM is asked a handful of times a minute.
+
+    The connection to the login node drops meanwhile."""
     spread = {"label": {**MPI, "mem_mb_per_cpu": 600}, "sample_md": {**MPI, "mem_mb_per_cpu": 600}}
     here = site(**{"set-resources": spread, "slurm-init-seconds-before-status-checks": 10})
     calls = here.bin / "calls"
     calls.unlink(missing_ok=True)
-    assert here.run("planner", "run", "--profile", "slurm", seconds=600) == 0, here.said[-3000:]
+    running = here.begin("planner", "run", "--profile", "slurm")
+    here.wait_for(1, "RUNNING")
+    running.send_signal(signal.SIGHUP)
+    assert running.wait(timeout=1800) == 0, here.said[-3000:]
     state = Campaign.at(here.folder).state()
     assert state.verdict is not None
     assert state.verdict.outcome == "converged", state.verdict.reasons

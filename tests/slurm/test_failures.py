@@ -1,7 +1,6 @@
 """Every failure of the list, on the real cluster: the campaign goes on and the ledger is right."""
 
 import json
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -12,35 +11,10 @@ import pytest
 import yaml
 
 from planner.ledger import totals
-from tests.slurm.conftest import Site, bill
+from tests.slurm.conftest import Site, bill, iteration_of, like_local, restored, until
 from tests.slurm.lab import Lab
 
 FIRST = "reference_md"
-
-
-def like_local(here: Site, local: Path, number: int = 1) -> None:
-    """The iteration is sealed, with the state and the bill of an undisturbed run."""
-    assert here.state(number) == (local / f"iterations/{number:03d}/state.yaml").read_text()
-    assert bill(here.folder, number) == bill(local, number)
-    ledger = here.folder / f"iterations/{number:03d}/ledger.jsonl"
-    items = [json.loads(line).get("item") for line in ledger.read_text().splitlines()]
-    assert len(items) == len(set(items))
-
-
-def restored(here: Site, local: Path, sealed: int) -> None:
-    """Put the first iterations of the local campaign here, as if this one had run them."""
-    for number in range(1, sealed + 1):
-        name = f"iterations/{number:03d}"
-        ignored = shutil.ignore_patterns(".snakemake")
-        shutil.copytree(local / name, here.folder / name, ignore=ignored)
-
-
-def iteration_of(local: Path, action: str) -> int:
-    """Number of the first iteration of the local campaign with this action."""
-    for path in sorted(local.glob("iterations/*/plan.yaml")):
-        if yaml.safe_load(path.read_text())["action"] == action:
-            return int(path.parent.name)
-    raise AssertionError(f"no {action} in {local}")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -108,9 +82,9 @@ def test_controller_and_accounting_down(site: Callable[..., Site], local: Path) 
     restored(here, local, number - 1)
     assert here.run("planner", "next") == 0
     running = here.begin("snakemake", "--profile", "slurm")
-    _until(lambda: "Using shell" in here.said, 300)
+    until(lambda: "Using shell" in here.said, 300)
     here.lab.controller(up=False)
-    time.sleep(20)
+    time.sleep(60)
     here.lab.controller()
     here.lab.accounting(up=False)
     here.wait_for(1, "RUNNING", seconds=600)
@@ -130,7 +104,7 @@ def test_killed_driver_takes_over_what_runs(site: Callable[..., Site], local: Pa
         process.kill()
     driver.wait()
     again = here.begin("planner", "run", "--profile", "slurm")
-    _until((here.folder / "iterations/001/state.yaml").exists, 900)
+    until((here.folder / "iterations/001/state.yaml").exists, 900)
     again.send_signal(2)
     again.wait(timeout=200)
     assert "taken over" in here.said
@@ -200,10 +174,3 @@ def test_array_jobs_of_the_plugin_are_refused(site: Callable[..., Site]) -> None
     assert here.run("snakemake", "--profile", "slurm") == 1
     assert "slurm-array-jobs: loses results" in here.said
     assert here.jobs() == {}
-
-
-def _until(done: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)

@@ -1,0 +1,179 @@
+"""The same failures at other moments: before a job is known, while it waits, just as it ended."""
+
+import json
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.slurm.conftest import Site, like_local, until
+from tests.slurm.lab import Lab
+
+FIRST = "reference_md"
+
+
+@contextmanager
+def closed(lab: Lab) -> Iterator[None]:
+    """Jobs wait: the partition is down."""
+    lab.tell("scontrol", "update", "PartitionName=main", "State=DOWN")
+    try:
+        yield
+    finally:
+        lab.tell("scontrol", "update", "PartitionName=main", "State=UP")
+
+
+def with_sbatch(here: Site, line: str) -> Site:
+    """The same site, whose sbatch does something after the real one has answered."""
+    folder = here.folder.parent / "own-bin"
+    folder.mkdir()
+    script = f'#!/bin/sh\nsaid=$("{here.bin}/sbatch" "$@") || exit 1\n{line}\necho "$said"\n'
+    (folder / "sbatch").write_text(script)
+    (folder / "sbatch").chmod(0o755)
+    return replace(here, bin=folder)
+
+
+def kill(driver: subprocess.Popen[str], alone: bool = False) -> None:
+    """kill -9 of the planner, and of all it has started unless `alone`."""
+    children = [] if alone else psutil.Process(driver.pid).children(recursive=True)
+    driver.kill()
+    for process in children:
+        process.kill()
+    driver.wait()
+
+
+def carried_on(here: Site, local: Path, waited: Callable[[], None] = lambda: None) -> None:
+    """The same command again goes on to the end of the first iteration."""
+    again = here.begin("planner", "run", "--profile", "slurm")
+    waited()
+    until((here.folder / "iterations/001/state.yaml").exists, 600)
+    again.send_signal(signal.SIGINT)
+    again.wait(timeout=200)
+    like_local(here, local)
+
+
+def names(here: Site) -> int:
+    """How many jobs of the first iteration were ever submitted."""
+    rows = here.lab.tell("sacct", "-X", "-n", "-P", "-D", "-o", "JobName,WorkDir").split("\n")
+    return sum("-001-" in row and row.endswith(f"|{here.folder}") for row in rows)
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_killed_while_a_job_is_submitted(
+    site: Callable[..., Site], local: Path, alone: bool
+) -> None:
+    """SLURM has the job, nobody was told its id."""
+    here = with_sbatch(site(setup="sleep 20"), "test -e told || sleep 600")
+    driver = here.begin("planner", "run", "--profile", "slurm")
+    before = here.wait_for(1, "PENDING", "RUNNING")
+    kill(driver, alone)
+    (here.folder / "told").touch()
+    carried_on(here, local)
+    assert f"SLURM job {before[0]} still does" in here.said
+    assert names(here) == 1
+
+
+def test_killed_while_its_jobs_wait(site: Callable[..., Site], local: Path) -> None:
+    here = site()
+    with closed(here.lab):
+        driver = here.begin("planner", "run", "--profile", "slurm")
+        until(lambda: "has been submitted with SLURM jobid" in here.said)
+        kill(driver)
+    carried_on(here, local)
+    assert names(here) == 1
+
+
+def test_killed_and_started_again_after_its_jobs_ended(
+    site: Callable[..., Site], local: Path
+) -> None:
+    """What is on disk is not computed again, whatever Snakemake thinks of the pack."""
+    here = site(setup="sleep 8")
+    driver = here.begin("planner", "run", "--profile", "slurm")
+    here.wait_for(1, "RUNNING")
+    kill(driver)
+    here.wait_for(1, "COMPLETED")
+    items = here.folder.glob("iterations/001/reference_calc/runs/*.cost.json")
+    paid = {path: path.read_text() for path in items}
+    assert paid
+    carried_on(here, local)
+    assert {path: path.read_text() for path in paid} == paid
+
+
+def test_cancelled_while_it_waits(site: Callable[..., Site], local: Path) -> None:
+    here = site()
+    assert here.run("planner", "next") == 0
+    with closed(here.lab):
+        running = here.begin("snakemake", "--profile", "slurm")
+        first = here.wait_for(1, "PENDING")[0]
+        until(lambda: f"SLURM jobid {first}" in here.said)
+        here.lab.tell("scancel", first)
+        until(lambda: f"error: SLURM job {first}" in here.said)
+    assert running.wait(timeout=600) == 0, here.said[-3000:]
+    assert here.jobs()[first].startswith("CANCELLED")
+    like_local(here, local)
+
+
+@pytest.mark.parametrize("waiting", [False, True])
+def test_ctrl_c_leaves_no_job(site: Callable[..., Site], waiting: bool) -> None:
+    """Not even one that is being submitted at that moment."""
+    here = with_sbatch(site(setup="sleep 60"), "test -e told || sleep 5")
+    driver = here.begin("planner", "run", "--profile", "slurm")
+    here.wait_for(1, "PENDING", "RUNNING")
+    if waiting:
+        until(lambda: "has been submitted with SLURM jobid" in here.said)
+    driver.send_signal(signal.SIGINT)
+    assert driver.wait(timeout=200) != 0
+    until(lambda: not here.queue("PENDING", "RUNNING"), 60)
+    assert "Traceback" not in here.said
+
+
+def test_controller_killed_as_it_takes_a_job(site: Callable[..., Site], local: Path) -> None:
+    """It may have forgotten the job it gave an id to; it is submitted again, or it was saved."""
+    here = site()
+    assert here.run("planner", "next") == 0
+    running = here.begin("snakemake", "--profile", "slurm")
+    here.wait_for(1, "PENDING", "RUNNING", "COMPLETED")
+    here.lab.controller(up=False, how=signal.SIGKILL)
+    here.lab.controller()
+    assert running.wait(timeout=600) == 0, here.said[-3000:]
+    like_local(here, local)
+
+
+def test_power_cut_of_a_node_with_requeue(site: Callable[..., Site], local: Path) -> None:
+    """SLURM runs the job again itself; Snakemake neither fails nor submits another."""
+    requeue = {"slurm-requeue": True, "slurm-no-requeue": False}
+    fragile = {"set-resources": {FIRST: {"slurm_partition": "fragile"}}}
+    here = site(setup="sleep 10", **requeue, **fragile)
+    assert here.run("planner", "next") == 0
+    running = here.begin("snakemake", "--profile", "slurm")
+    job = here.wait_for(1, "RUNNING")[0]
+    node = here.lab.tell("squeue", "-h", "-j", job, "-o", "%N").strip()
+    here.lab.node(node, up=False)
+    try:
+        assert running.wait(timeout=600) == 0, here.said[-3000:]
+    finally:
+        here.lab.node(node)
+    assert set(here.jobs()) == {job}
+    assert names(here) == 2  # the accounting has both runs of it
+    like_local(here, local)
+
+
+def test_no_room_in_tmpdir_of_a_node(site: Callable[..., Site], local: Path) -> None:
+    """TMPDIR of the jobs is full: named, and mended by another one in setup.sh."""
+    here = site(retries=0)
+    scratch = here.folder.parent / "scratch"
+    scratch.mkdir()
+    small = ["mount", "-t", "tmpfs", "-o", "size=4k,nr_inodes=1", "tmpfs", str(scratch)]
+    subprocess.run(small, check=True)
+    here.setup(f"export TMPDIR={scratch}")
+    try:
+        code = here.run("planner", "run", "--profile", "slurm")
+        print(code, json.dumps(here.said[-1500:]))
+    finally:
+        subprocess.run(["umount", str(scratch)], check=True)
+    here.setup("")
+    carried_on(here, local)
