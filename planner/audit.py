@@ -18,6 +18,11 @@ from planner.llm.untrusted import plain
 from planner.plan import Plan
 from planner.policy import rules
 
+NAMED = re.compile(r"error|mtpilot:|No space|not found|denied", re.IGNORECASE)
+HOLLOW = re.compile(  # what Snakemake says of every failure
+    r"^WorkflowError:$|^Error in rule|for error details|Exiting because a job|non-zero exit code"
+)
+
 
 @dataclass(frozen=True)
 class Audit:
@@ -134,7 +139,8 @@ def snakemake() -> list[str]:
 def last_line(text: str) -> str:
     """The line of a job's output that says what was wrong."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    named = [line for line in lines if re.search(r"error|mtpilot:|No space", line, re.IGNORECASE)]
+    told = [line for line in lines if not HOLLOW.search(line)]
+    named = [line for line in told if NAMED.search(line)]
     return (named or lines or ["no output"])[-1][:500]
 
 

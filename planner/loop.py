@@ -89,7 +89,7 @@ def _snakemake(it: Iteration, say: Callable[[str], None]) -> tuple[int, str]:
     command += ["--profile", it.profile] if it.profile else []
     meter = Meter(it, say)
     lines = []
-    with (it.folder / "snakemake.log").open("a", encoding="utf-8") as log:
+    with (it.folder / "snakemake.log").open("a", 1, encoding="utf-8") as log:
         child = subprocess.Popen(
             command,
             cwd=it.campaign.folder,
@@ -140,8 +140,9 @@ def _cause(folder: Path, lines: list[str]) -> str:
     """Why a job failed: as SLURM has it where SLURM ended or refused it, else as its log ends."""
     if told := REFUSED.findall("".join(lines)):
         return next(filter(None, told[-1]))
-    logs = re.findall(r"Error in rule (?:.*\n)*?\s+log: (\S+)", "".join(lines))
-    for name in logs:
+    logs = re.findall(r"Error in rule (?:.*\n)*?\s+log: (.+)", "".join(lines))
+    names = [name.partition(" (check")[0] for log in logs for name in log.split(", ")]
+    for name in sorted(names, key=os.path.isabs):  # SLURM's own only where the rule's is empty
         path = folder / name
         if path.is_file() and (text := path.read_text(errors="replace")).strip():
             return f"{name}: {last_line(text)}"

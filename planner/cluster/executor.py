@@ -36,6 +36,7 @@ LOOKS = 3  # so often in a row a job must be forgotten or hopeless before that i
 OUTAGE = 3600.0  # seconds a controller may be away while jobs wait to be submitted
 SILENCE = 600.0  # seconds without an answer that are worth a warning
 AWAY = re.compile(r"[Uu]nable to contact|timed out|refused|Zero Bytes|in standby|unavailable")
+FULL = re.compile(r"SubmitJob")  # AssocMaxSubmitJobLimit and its kin: how many jobs may be queued
 
 
 def install(name: str, folder: Path) -> None:
@@ -66,6 +67,7 @@ class Guarded(Executor):
         self._taking_over = threading.Lock()
         self._forgotten: Counter[str] = Counter()
         self._hopeless: Counter[str] = Counter()
+        self._refusals: dict[str, str] = {}
         self._asked = 0.0
         self._heard = time.monotonic()
 
@@ -86,11 +88,28 @@ class Guarded(Executor):
         yield f" -A {shlex.quote(str(account))}" if account else ""
 
     def run_job(self, job: JobExecutorInterface) -> None:
-        """Submit, unless this job is still alive from before a `kill -9` of Snakemake."""
-        before = self._living().pop(_comment(job), None)
-        if before is None:
+        """Submit, unless this job is still alive from before a `kill -9` of Snakemake.
+
+        A controller that is away, or a full queue, fails no job: it is submitted again.
+        """
+        until = time.monotonic() + OUTAGE
+        while True:
+            if before := self._living().pop(_comment(job), None):
+                self._take_over(job, before)
+                return
             super().run_job(job)
-            return
+            if not (said := self._refusals.pop(_comment(job), "")):
+                return
+            if waits := bool(FULL.search(said)) or time.monotonic() < until:
+                why = "queue is full for you" if FULL.search(said) else "controller is away"
+                self.logger.warning(f"SLURM's {why}; the submission waits for it.")
+                time.sleep(BREATH)
+            if self.stopping or not waits:
+                super()._report_job_error_threadsafe(SubmittedJobInfo(job), said)
+                return
+            self._taken_over = None  # what timed out may have been submitted all the same
+
+    def _take_over(self, job: JobExecutorInterface, before: Entry) -> None:
         self.logger.info(f"SLURM job {before.id} still does {before.comment}; taken over.")
         log = self.slurm_logdir / _comment(job) / f"{before.id}.log"
         info = SubmittedJobInfo(job, external_jobid=before.id, aux={"slurm_logfile": log})
@@ -112,14 +131,12 @@ class Guarded(Executor):
             return self._taken_over
 
     def _report_job_error_threadsafe(self, job_info: SubmittedJobInfo, msg: str) -> None:
-        """A controller that is away fails no job: wait for it and submit again."""
-        if job_info.external_jobid or self.stopping or not AWAY.search(msg):
+        """Keep what passes by itself for `run_job`, in whose thread this is called."""
+        told = msg.partition("sbatch call:")[0]
+        if not job_info.external_jobid and (AWAY.search(told) or FULL.search(told)):
+            self._refusals[_comment(job_info.job)] = told
+        else:
             super()._report_job_error_threadsafe(job_info, msg)
-            return
-        self.logger.warning("SLURM's controller is away; the submission waits for it.")
-        time.sleep(BREATH)
-        self._taken_over = None  # what timed out may have been submitted all the same
-        self.run_job(job_info.job)
 
     async def check_active_jobs(
         self, active_jobs: list[SubmittedJobInfo]

@@ -17,6 +17,7 @@ from planner.cluster.profile import Profile
 from planner.create import create
 from planner.decide import next_plan
 from planner.lock import locked, marked
+from planner.loop import _cause
 from planner.status import render, status
 from planner.workflow import LONGEST, Jobs, jobs, packed
 
@@ -191,3 +192,26 @@ def test_status_shows_progress_and_queue_from_files(tmp_path: Path) -> None:
     assert "4/9 jobs done, about 5.0 min left" in text
     (folder / "queue.json").write_text("{half")
     assert "queue:" not in render(status(type(campaign).at(campaign.folder)))
+
+
+def test_cause_of_a_failed_job_comes_from_its_log_or_slurms(tmp_path: Path) -> None:
+    slurms = tmp_path / "slurm_logs/7.log"
+    lines = [
+        "Error in rule label:\n",
+        "    message: error: SLURM job 7 (rule_label): FAILED (NonZeroExitCode). For further\n",
+        f"    log: logs/label.log, {slurms} (check log file(s) for error details)\n",
+        "WorkflowError:\n",
+        "At least one job did not complete successfully.\n",
+    ]
+    slurms.parent.mkdir()
+    slurms.write_text(
+        "/c/slurm/setup.sh: line 2: module: command not found\n"
+        "Error in rule label:\n    log: logs/label.log (check log file(s) for error details)\n"
+        "    (command exited with non-zero exit code)\n"
+        "Exiting because a job execution failed. Look above for error messages\n"
+        "Elapsed time: 0:00:27\nWorkflowError:\nAt least one job did not complete.\n"
+    )
+    assert _cause(tmp_path, lines).endswith("line 2: module: command not found")
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs/label.log").write_text("select_data: x.h5: No space left on device\n")
+    assert _cause(tmp_path, lines) == "logs/label.log: select_data: x.h5: No space left on device"

@@ -23,13 +23,15 @@ AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
 AccountingStoragePort={dbd_port}
 AccountingStoragePass={folder}/munge.socket
-AccountingStorageEnforce=associations
+AccountingStorageEnforce=associations,limits
 JobAcctGatherType=jobacct_gather/linux
 MpiDefault=none
 ReturnToService=2
 SlurmdTimeout=10
 KillWait=3
 MinJobAge=300
+MaxArraySize=10001
+MaxJobCount=20000
 MailProg=/bin/true
 {limits}
 NodeName=DEFAULT CPUs={cpus} RealMemory={memory} State=UNKNOWN

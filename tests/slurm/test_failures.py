@@ -3,6 +3,7 @@
 import json
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,7 +11,6 @@ import psutil
 import pytest
 import yaml
 
-from planner.ledger import totals
 from tests.slurm.conftest import Site, bill, iteration_of, like_local, restored, until
 from tests.slurm.lab import Lab
 
@@ -125,16 +125,20 @@ def test_failing_and_hanging_labels_are_quarantined(site: Callable[..., Site], l
     here = site(setup=f"export PYTHONPATH={doubles}")
     restored(here, local, number - 1)
     config = yaml.safe_load((here.folder / "config.yaml").read_text())
-    config["reference"] |= {"method": "gfn1-xtb", "timeout": 3.0}
+    config["reference"] |= {"method": "gfn1-xtb", "timeout": 30.0}
     config["select_data"] = {"method": "error", "stable": 0.5}
     (here.folder / "config.yaml").write_text(yaml.safe_dump(config))
     assert here.run("planner", "next") == 0
     assert here.run("snakemake", "--profile", "slurm") == 0, here.said[-3000:]
     failed = here.folder.glob(f"iterations/{number:03d}/select_data/labels/*.failed.json")
-    classes = {json.loads(path.read_text())["class"] for path in failed}
-    assert classes == {"unconverged", "timeout"}
+    classes = Counter(json.loads(path.read_text())["class"] for path in failed)
+    assert classes.keys() == {"unconverged", "timeout"}
+    assert classes["timeout"] == 1
+    done = list(here.folder.glob(f"iterations/{number:03d}/select_data/labels/*.h5"))
+    ledger = (here.folder / f"iterations/{number:03d}/ledger.jsonl").read_text().splitlines()
+    items = [name for line in ledger if (name := json.loads(line).get("item", ""))]
+    print(items, len(done), classes)
     assert bill(here.folder, number)["labels"] > bill(local, number - 1)["labels"]
-    assert totals(here.folder / f"iterations/{number:03d}/ledger.jsonl")["core_seconds"] > 0
 
 
 def test_full_scratch_is_named_and_mended(site: Callable[..., Site], local: Path) -> None:
@@ -148,7 +152,8 @@ def test_full_scratch_is_named_and_mended(site: Callable[..., Site], local: Path
         here.setup("ulimit -f 1")
     try:
         assert here.run("planner", "run", "--profile", "slurm", seconds=900) == 1
-        assert "No space left" in here.said or "File too large" in here.said
+        last = (here.folder / "said").read_text().strip().splitlines()[-1]
+        assert "No space left" in last or "File too large" in last, here.said[-2000:]
         assert "Traceback" not in here.said
     finally:
         if mounted:
@@ -162,7 +167,7 @@ def test_job_that_can_never_start_is_named(site: Callable[..., Site]) -> None:
     never = {"slurm_partition": "short", "runtime": 480}
     here = site(retries=0, **{"set-resources": {FIRST: never}})
     assert here.run("planner", "run", "--profile", "slurm") == 1
-    last = here.said.strip().splitlines()[-1]
+    last = (here.folder / "said").read_text().strip().splitlines()[-1]
     assert "could never start" in last, here.said[-2000:]
     assert "PartitionTimeLimit" in last
     assert here.queue("PENDING") == []

@@ -143,6 +143,22 @@ def test_controller_killed_as_it_takes_a_job(site: Callable[..., Site], local: P
     like_local(here, local)
 
 
+def test_a_full_queue_is_waited_for(site: Callable[..., Site], local: Path) -> None:
+    """A limit on submitted jobs, as clusters have it: no attempt is lost to it."""
+    here = site()
+    limit = ("sacctmgr", "-i", "modify", "user", here.lab.settings["user"], "set")
+    assert here.run("planner", "next") == 0
+    here.lab.tell(*limit, "MaxSubmitJobs=0")
+    try:
+        running = here.begin("snakemake", "--profile", "slurm")
+        until(lambda: "queue is full for you" in here.said)
+    finally:
+        here.lab.tell(*limit, "MaxSubmitJobs=-1")
+    assert running.wait(timeout=600) == 0, here.said[-3000:]
+    assert set(here.jobs().values()) == {"COMPLETED"}
+    like_local(here, local)
+
+
 def test_power_cut_of_a_node_with_requeue(site: Callable[..., Site], local: Path) -> None:
     """SLURM runs the job again itself; Snakemake neither fails nor submits another."""
     requeue = {"slurm-requeue": True, "slurm-no-requeue": False}
