@@ -11,10 +11,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
@@ -44,6 +46,7 @@ class Site:
     folder: Path
     lab: Lab
     bin: Path
+    begun: list[subprocess.Popen[str]] = field(default_factory=list)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -63,9 +66,19 @@ class Site:
     def begin(self, *words: str) -> subprocess.Popen[str]:
         """Start a command in the campaign folder, its words kept in `said`."""
         with (self.folder / "said").open("a") as said:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 words, cwd=self.folder, env=self.environment, stdout=said, stderr=said, text=True
             )
+        self.begun.append(process)
+        return process
+
+    def end(self) -> None:
+        """Leave nothing behind that a failed test has begun: neither driver nor job."""
+        for driver in self.begun:
+            if driver.poll() is None:
+                kill(driver)
+        if left := self.queue("PENDING", "RUNNING"):
+            self.lab.tell("scancel", "--quiet", *left)
 
     def run(self, *words: str, seconds: float = 900) -> int:
         """Exit status of a command in the campaign folder."""
@@ -99,6 +112,16 @@ class Site:
     def state(self, number: int) -> str:
         """The state as it stands on disk."""
         return (self.folder / f"iterations/{number:03d}/state.yaml").read_text()
+
+
+def kill(driver: subprocess.Popen[str], alone: bool = False) -> None:
+    """kill -9 of the planner, and of all it has started unless `alone`."""
+    children = [] if alone else psutil.Process(driver.pid).children(recursive=True)
+    driver.kill()
+    for process in children:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    driver.wait()
 
 
 def merged(base: Any, changes: Any) -> Any:
@@ -202,11 +225,13 @@ def local(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def site(lab: Lab, counted: Path, source: Path, tmp_path: Path) -> Callable[..., Site]:
+def site(lab: Lab, counted: Path, source: Path, tmp_path: Path) -> Iterator[Callable[..., Site]]:
     """Make a campaign on the cluster, with changes of its profile."""
+    sites: list[Site] = []
 
     def make(name: str = "campaign", setup: str = "", **changes: Any) -> Site:
         made = Site(tmp_path / name, lab, counted)
+        sites.append(made)
         done = subprocess.run(
             [str(BIN / "planner"), "init", str(source), str(made.folder)],
             env=made.environment, capture_output=True, text=True, check=False,
@@ -216,4 +241,6 @@ def site(lab: Lab, counted: Path, source: Path, tmp_path: Path) -> Callable[...,
         made.setup(setup)
         return made
 
-    return make
+    yield make
+    for made in sites:
+        made.end()

@@ -7,11 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 import yaml
 
-from tests.slurm.conftest import Site, bill, iteration_of, like_local, restored, until
+from tests.slurm.conftest import Site, bill, iteration_of, kill, like_local, restored, until
 from tests.slurm.lab import Lab
 
 FIRST = "reference_md"
@@ -99,10 +98,7 @@ def test_killed_driver_takes_over_what_runs(site: Callable[..., Site], local: Pa
     here = site(setup="sleep 20")
     driver = here.begin("planner", "run", "--profile", "slurm")
     before = here.wait_for(1, "RUNNING")
-    family = [psutil.Process(driver.pid), *psutil.Process(driver.pid).children(recursive=True)]
-    for process in family:
-        process.kill()
-    driver.wait()
+    kill(driver)
     again = here.begin("planner", "run", "--profile", "slurm")
     until((here.folder / "iterations/001/state.yaml").exists, 900)
     again.send_signal(2)
@@ -134,10 +130,10 @@ def test_failing_and_hanging_labels_are_quarantined(site: Callable[..., Site], l
     classes = Counter(json.loads(path.read_text())["class"] for path in failed)
     assert classes.keys() == {"unconverged", "timeout"}
     assert classes["timeout"] == 1
-    done = list(here.folder.glob(f"iterations/{number:03d}/select_data/labels/*.h5"))
+    done = here.folder.glob(f"iterations/{number:03d}/select_data/labels/*.h5")
     ledger = (here.folder / f"iterations/{number:03d}/ledger.jsonl").read_text().splitlines()
-    items = [name for line in ledger if (name := json.loads(line).get("item", ""))]
-    print(items, len(done), classes)
+    items = [item for line in ledger if "/labels/" in (item := json.loads(line).get("item", ""))]
+    assert len(items) == len(set(items)) == len(list(done)) + classes.total()
     assert bill(here.folder, number)["labels"] > bill(local, number - 1)["labels"]
 
 

@@ -1,6 +1,5 @@
 """The same failures at other moments: before a job is known, while it waits, just as it ended."""
 
-import json
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -8,10 +7,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 
-from tests.slurm.conftest import Site, like_local, until
+from tests.slurm.conftest import Site, kill, like_local, until
 from tests.slurm.lab import Lab
 
 FIRST = "reference_md"
@@ -35,15 +33,6 @@ def with_sbatch(here: Site, line: str) -> Site:
     (folder / "sbatch").write_text(script)
     (folder / "sbatch").chmod(0o755)
     return replace(here, bin=folder)
-
-
-def kill(driver: subprocess.Popen[str], alone: bool = False) -> None:
-    """kill -9 of the planner, and of all it has started unless `alone`."""
-    children = [] if alone else psutil.Process(driver.pid).children(recursive=True)
-    driver.kill()
-    for process in children:
-        process.kill()
-    driver.wait()
 
 
 def carried_on(here: Site, local: Path, waited: Callable[[], None] = lambda: None) -> None:
@@ -179,17 +168,16 @@ def test_power_cut_of_a_node_with_requeue(site: Callable[..., Site], local: Path
 
 
 def test_no_room_in_tmpdir_of_a_node(site: Callable[..., Site], local: Path) -> None:
-    """TMPDIR of the jobs is full: named, and mended by another one in setup.sh."""
-    here = site(retries=0)
+    """TMPDIR of the jobs is full: what needs a little room finds it elsewhere."""
+    here = site()
     scratch = here.folder.parent / "scratch"
     scratch.mkdir()
     small = ["mount", "-t", "tmpfs", "-o", "size=4k,nr_inodes=1", "tmpfs", str(scratch)]
-    subprocess.run(small, check=True)
-    here.setup(f"export TMPDIR={scratch}")
+    mounted = subprocess.run(small, capture_output=True, check=False).returncode == 0
+    full = scratch if mounted else "/dev/full"
+    here.setup(f"export TMPDIR={full}")
     try:
-        code = here.run("planner", "run", "--profile", "slurm")
-        print(code, json.dumps(here.said[-1500:]))
+        carried_on(here, local)
     finally:
-        subprocess.run(["umount", str(scratch)], check=True)
-    here.setup("")
-    carried_on(here, local)
+        if mounted:
+            subprocess.run(["umount", str(scratch)], check=True)

@@ -53,7 +53,16 @@ def test_a_fit_runs_on_two_nodes(
     for name, value in FLAVOURS[flavour].items():
         monkeypatch.setenv(name, value)
     write_cfg(tmp_path / "train.cfg", labelled(reference(), 12, 1))
-    words = ["-m", "mtp.cli", "train", "train.cfg", "--level=6", "--cutoff=4", "--radial_basis=5"]
+    words = [
+        "-m",
+        "mtp.cli",
+        "train",
+        "train.cfg",
+        "--level=6",
+        "--species=2",
+        "--cutoff=4",
+        "--radial_basis=5",
+    ]
     words += ["--iteration_limit=5", "--save_to=o.mtp"]
     done = srun(lab, tmp_path, flavour, *words)
     assert done.returncode == 0, done.stderr[-2000:]
