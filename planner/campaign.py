@@ -71,23 +71,21 @@ class Campaign:
         found = [
             int(p.name)
             for p in (root.iterdir() if root.is_dir() else ())
-            if p.name.isdigit() and any((p / f).is_file() for f in ("plan.yaml", "state.yaml"))
+            if p.name.isdigit() and any(_there(p / f) for f in ("plan.yaml", "state.yaml"))
         ]
         return max(found, default=0)
 
     @property
     def pending(self) -> Plan | None:
         """The plan that has not been carried out, if there is one."""
-        if not self.last or self.state_file(self.last).is_file():
+        if not self.last or _there(self.state_file(self.last)):
             return None
         return self.plan(self.last)
 
     @property
     def sealed(self) -> int:
         """Number of the last sealed iteration, 0 before the first."""
-        return (
-            self.last - 1 if self.last and not self.state_file(self.last).is_file() else self.last
-        )
+        return self.last - 1 if self.last and not _there(self.state_file(self.last)) else self.last
 
     def plan(self, number: int) -> Plan:
         """The plan of one iteration, checked against its place."""
@@ -130,6 +128,11 @@ class Campaign:
             state_sha256=self.state_sha256(),
             protocols=known(self.folder),
         )
+
+
+def _there(path: Path) -> bool:
+    """Whether something goes by this name; what is no file is read, and its reader says so."""
+    return path.exists() or path.is_symlink()
 
 
 def configuration(folder: Path) -> Config:

@@ -7,11 +7,11 @@ path, so that a recorded one can be rendered again and compared.
 import json
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any, Literal
 
 import jinja2
 
+from planner import TOOLKIT
 from planner.config import Llm
 from planner.files import canonical_json, sha256
 from planner.llm.answer import choice_schema, single_schema, specialist_schema
@@ -20,7 +20,7 @@ from planner.llm.untrusted import plain
 from planner.plan import ACTIONS, Action
 from planner.situation import Situation
 
-PROMPTS = Path(__file__).parent / "prompts"
+PROMPTS = TOOLKIT / "planner" / "prompts"
 Role = Literal["decision_maker", "single"] | Action
 SPECIAL = ("decision_maker", "single")
 FEEDBACK = 6000

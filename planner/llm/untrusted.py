@@ -15,7 +15,8 @@ LONGEST = 200
 
 def plain(text: str, longest: int) -> str:
     """Text on one line without control or invisible characters."""
-    kept = "".join(c if unicodedata.category(c)[0] != "C" else " " for c in text)
+    head = text[: 40 * longest]  # megabytes of a stranger's cost no time
+    kept = "".join(c if unicodedata.category(c)[0] != "C" else " " for c in head)
     short = " ".join(kept.split())
     return short if len(short) <= longest else short[: longest - 1] + "…"
 

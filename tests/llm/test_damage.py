@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from planner.cli import main
+from planner.workflow import jobs
 from tests.llm.scene import carried_on, folder
 from tests.planner.simulation import World
 
@@ -71,3 +72,25 @@ def test_a_model_that_is_gone_is_named(begun: Path, capsys) -> None:
     status, said = _said(["audit", "--campaign", str(begun)], capsys)
     assert (status, said.count("\n")) == (1, 1), said
     assert "iterations/003/train/model.almtp: missing" in said
+
+
+@pytest.mark.parametrize("name", ["plan", "state"])
+@pytest.mark.parametrize("kind", ["folder", "link"])
+def test_a_folder_or_a_dead_link_is_not_nothing(begun: Path, capsys, name: str, kind: str) -> None:
+    _said(["next", "--campaign", str(begun)], capsys)
+    path = begun / f"iterations/004/{name}.yaml"
+    kept = path.read_text() if path.is_file() else None
+    path.unlink(missing_ok=True)
+    path.mkdir() if kind == "folder" else path.symlink_to("nowhere")
+    try:
+        for verb in ("audit", "next", "run", "status"):
+            status, said = _said([verb, "--campaign", str(begun)], capsys)
+            assert (status, said.count("\n")) == (1, 1), (verb, said)
+            assert f"iterations/004/{name}.yaml" in said or (verb, name) == ("audit", "state")
+        if name == "plan":
+            with pytest.raises(SystemExit, match=r"mtpilot: .*004/plan\.yaml"):
+                jobs(begun)
+    finally:
+        path.rmdir() if kind == "folder" else path.unlink()
+        if kept:
+            path.write_text(kept)

@@ -32,7 +32,7 @@ def long_campaign(iterations: int, subsystems: int) -> Situation:
     state = start(task)
     for n in range(iterations):
         sit = Situation(state, task, config, structures, 1.0 * n, f"{n:064x}")
-        plan = rules.decide(sit) if n < 3 else _cycle(sit, n)
+        plan = _cycle(sit, n) if sit.model else rules.decide(sit)
         state = after(state, plan, world.result(plan, sit), ("p", "s"))
     return Situation(state, task, config, structures, 9.0, "f" * 64)
 
