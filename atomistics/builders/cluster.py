@@ -11,13 +11,12 @@ from ase import Atoms
 from scipy.spatial import ConvexHull, HalfspaceIntersection, QhullError
 
 from atomistics.bonded import molecules, whole
-from atomistics.builders.crystals import lattice_of, rotations, standard, substitute
+from atomistics.builders.crystals import LARGEST, lattice_of, rotations, standard, substitute
 from atomistics.builders.solid_surface import three_indices
 from atomistics.structures import heights
 from planner.errors import UserError
 from planner.prepare.crystals import Cluster
 
-LARGEST = 200_000  # atoms of the block that the particle is cut from
 SHELL = 1e-4  # Å, within which atoms are equally far out
 
 

@@ -17,6 +17,7 @@ from planner.errors import UserError
 from planner.prepare.crystals import Crystal, Lattice
 from planner.prepare.terms import Site
 
+LARGEST = 200_000  # atoms of anything cut from a crystal
 SAME = 1e-3  # Å, fractional: positions of one orbit
 SYMPREC = 1e-3  # Å
 
@@ -63,6 +64,8 @@ def _spglib(atoms: Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _from_space_group(source: Crystal) -> Atoms:
     """Orbits by the International Tables' operations (ase.spacegroup)."""
+    for site in source.sites:
+        elements(site.element)
     try:
         group = Spacegroup(source.space_group, source.setting)
         for site in source.sites:
@@ -123,6 +126,13 @@ def _from_prototype(source: Crystal) -> Atoms:
     except Exception as error:  # ValueError, RuntimeError, NotImplementedError by ase.build.bulk
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"prototype {source.prototype} of {name}: {reason}") from error
+
+
+def repeated(atoms: Atoms, times: tuple[int, int, int]) -> Atoms:
+    """The cell repeated; UserError where that is more than anybody simulates."""
+    if (count := len(atoms) * int(np.prod(times))) > LARGEST:
+        raise UserError(f"crystal: {count} atoms, more than {LARGEST}; ask for a smaller cell")
+    return atoms.repeat(times)
 
 
 def substitute(atoms: Atoms, source: Crystal, rng: np.random.Generator) -> Atoms:

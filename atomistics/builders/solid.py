@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from atomistics.builders.crystals import lattice_of, standard, substitute
+from atomistics.builders.crystals import lattice_of, repeated, standard, substitute
 from atomistics.structures import heights
 from planner.prepare.crystals import Solid
 
@@ -15,7 +15,8 @@ def build(parameters: Solid, rng: np.random.Generator, folder: Path) -> Atoms:
     atoms = lattice_of(parameters, folder)
     if parameters.cell != "as-given":
         atoms = standard(atoms, parameters.cell == "primitive")
-    repeats = np.array(parameters.supercell)
+    a, b, c = parameters.supercell
     if parameters.min_length_angstrom is not None:
-        repeats = np.ceil(parameters.min_length_angstrom / heights(atoms) - 1e-9).astype(int)
-    return substitute(atoms.repeat(tuple(repeats)), parameters, rng)
+        least = parameters.min_length_angstrom
+        a, b, c = (int(n) for n in np.ceil(least / heights(atoms) - 1e-9))
+    return substitute(repeated(atoms, (a, b, c)), parameters, rng)

@@ -11,7 +11,7 @@ from pymatgen.core.surface import SlabGenerator
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from atomistics.bonded import formulas, longest_bonds, molecules
-from atomistics.builders.crystals import lattice_of, reduced, standard, substitute
+from atomistics.builders.crystals import lattice_of, reduced, repeated, standard, substitute
 from atomistics.structures import heights
 from planner.errors import UserError
 from planner.prepare.crystals import Slab, SolidSurface
@@ -60,7 +60,7 @@ def widened(atoms: Atoms, slab: Slab, rng: np.random.Generator) -> Atoms:
     if slab.min_width_angstrom is not None:
         widths = heights(atoms)[:2]
         repeat = [int(n) for n in np.ceil(slab.min_width_angstrom / widths - 1e-9)]
-    wide = substitute(atoms.repeat((*repeat, 1)), slab, rng)
+    wide = substitute(repeated(atoms, (repeat[0], repeat[1], 1)), slab, rng)
     wide.arrays["molecule"] = molecules(wide)
     return wide
 

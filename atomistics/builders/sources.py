@@ -33,10 +33,12 @@ def _read(path: Path) -> Atoms:
     try:
         images = io.read(path, index=":", format=FORMATS[path.suffix.lower()])
     except Exception as error:  # ASE's readers raise whatever the malformed line led to
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path}: not a structure: {type(error).__name__}: {reason}") from error
-    if len(images) != 1 or not len(images[0]):
-        raise UserError(f"{path}: holds {len(images)} frames, must hold one with atoms in it")
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200].rstrip(": ")
+        raise UserError(f"{path}: not a structure: {reason}") from error
+    if len(images) != 1:
+        raise UserError(f"{path}: holds {len(images)} structures, must hold one")
+    if not len(images[0]):
+        raise UserError(f"{path}: holds no atom; give a structure")
     found = images[0]
     charge = found.info.get("charge", 0)
     info = {"charge": int(charge)} if isinstance(charge, int) else {}

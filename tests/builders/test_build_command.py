@@ -50,6 +50,10 @@ def test_help_names_every_parameter_with_units(family, capsys):
         (["molecule", "--parameters", "none.yaml", "--output", "x.extxyz"], 1, "no such file"),
         (["polymer", "--repeat-unit", "CCO[*]", "--degree-of-polymerisation", "3",
           "--density-g-cm3", "1", "--output", "x.extxyz"], 1, "attachment point"),
+        (["solid", *FLAGS, "--min-length-angstrom", "400", "--output", "x.extxyz"], 1,
+         "2863288 atoms, more than 200000"),
+        (["solid", "--space-group", "225", "--lattice", "{a_angstrom: 4}", "--sites",
+          "[{element: Qq, position: [0, 0, 0]}]", "--output", "x.extxyz"], 1, "Qq is no element"),
         (["gas", "--output", "x.extxyz"], 2, "invalid choice"),
         (["solid", *FLAGS], 2, "--output"),
     ],
@@ -65,6 +69,25 @@ def test_bad_input_is_one_line(arguments, status, said, capsys, tmp_path, monkey
     assert said in error
     assert status == 2 or error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('0\nLattice="5 0 0 0 5 0 0 0 5" Properties=species:S:1:pos:R:3\n', "holds no atom"),
+        ("1\n\nH 0 0 0\n1\n\nH 0 0 0\n", "holds 2 structures"),
+        ("what is this\n", "not a structure"),
+    ],
+)
+def test_a_file_without_a_structure_is_one_line(text, said, capsys, tmp_path):
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files/host.extxyz").write_text(text)
+    order = ["build", "other", "--file", "files/host.extxyz", "--folder", str(tmp_path)]
+    assert main([*order, "--output", str(tmp_path / "x.extxyz")]) == 1
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert not error.rstrip().endswith(":")
 
 
 @pytest.mark.parametrize(
