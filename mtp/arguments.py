@@ -4,10 +4,17 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from itertools import chain, combinations, product
+from pathlib import Path
 from typing import Any, NoReturn
 
 from mtp.errors import MTPError
 
+# Names of what a verb writes; output_filename is missing, for it may name the input on purpose.
+WRITTEN = ("output", "save_to", "als_filename", "save_selected_to", "save_unrelaxed", "log")
+WRITTEN += ("save_extrapolative_to", "report_to", "checkpoint")
+READ = ("potential", "train_set", "structures", "candidates", "database", "input", "settings")
+READ += ("validation", "relaxation_settings")
 TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
 
@@ -114,7 +121,31 @@ def parse(verb: Verb, words: Sequence[str]) -> Arguments:
     if form is None:
         _wrong_files(verb, files)
     values = {option.name: option.default for option in verb.options} | options
-    return Arguments(verb.name, dict(zip(form, files, strict=True)), values, frozenset(options))
+    given = Arguments(verb.name, dict(zip(form, files, strict=True)), values, frozenset(options))
+    _check_written(given)
+    return given
+
+
+def _check_written(given: Arguments) -> None:
+    """No file is written that is also read, or written twice; --overwrite allows one."""
+    values = given.options | given.files
+    read = [(name, values[name]) for name in READ if values.get(name)]
+    written = [(name, values[name]) for name in WRITTEN if values.get(name)]
+    for (name, path), (other, known) in chain(product(written, read), combinations(written, 2)):
+        replaceable = (name, other) == ("save_to", "potential") and "overwrite" in values
+        if not (replaceable and values["overwrite"]) and _same_file(path, known):
+            what = f"the {name} {path}" if name in given.files else f"--{name}={path}"
+            remedy = "add --overwrite to replace it" if replaceable else "name another file"
+            raise MTPError(f"mlp {given.verb}: {what} is also the {other}; {remedy}")
+
+
+def _same_file(path: str, other: str) -> bool:
+    if {path, other} & {"stdout", "stderr", "none"}:
+        return False
+    one, two = Path(path), Path(other)
+    if one.exists() and two.exists():
+        return one.is_file() and one.samefile(two)
+    return one.resolve() == two.resolve()
 
 
 def _plain(name: str) -> str:

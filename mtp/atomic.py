@@ -37,6 +37,13 @@ def atomic_open(path: str | Path, mode: str = "w") -> Iterator[IO]:
             os.fsync(stream.fileno())
         _set_permissions(temporary, target)
         Path(temporary).replace(target)
+    except OSError as error:
+        Path(temporary).unlink(missing_ok=True)
+        if error.filename is not None:
+            raise
+        raise MTPError(
+            f"{path}: cannot be written ({error.strerror or error}); make room"
+        ) from None
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

@@ -12,7 +12,7 @@ import numpy as np
 from mtp.checkpoint import Progress, fingerprint, load_progress, save_progress
 from mtp.configuration import Configuration
 from mtp.errors import MTPError
-from mtp.loss import LossWeights, configuration_weight
+from mtp.loss import LossWeights, configuration_weight, labels_of
 from mtp.objective import Objective, survey
 from mtp.optimisers import State, bfgs, first_state, gauss_newton
 from mtp.parallel import Ranks, one_blas_thread
@@ -66,9 +66,10 @@ def train(
     An untrained potential starts from random radial functions, a trained one from its own
     coefficients. With a validation set the coefficients with its lowest loss are returned.
     """
-    check_labels(training, "the training set")
-    if validation:
-        check_labels(validation, "the validation set")
+    for configurations, name in ((training, "training"), (validation, "validation")):
+        if configurations or name == "training":
+            check_labels(configurations, f"the {name} set")
+            _check_weights(configurations, options.weights, f"the {name} set")
     log(f"{len(training)} configurations found in the training set")
     mark = _fingerprint(ranks, potential, training, validation, options)
     start, loads = _start(potential, training, options, log)
@@ -100,6 +101,17 @@ def check_labels(configurations: Sequence[Configuration], name: str) -> None:
             configuration_weight(c)
         except MTPError as error:
             raise MTPError(f"{name}: configuration {number}: {error}") from None
+
+
+def _check_weights(
+    configurations: Sequence[Configuration], weights: LossWeights, name: str
+) -> None:
+    _, found = labels_of(configurations, weights)
+    if not any(np.any(w) for w in (found.energy, found.forces, found.stress)):
+        raise MTPError(
+            f"{name}: every label has weight zero; raise energy_weight, force_weight or "
+            "stress_weight, or Feature weight of the configurations"
+        )
 
 
 def _start(

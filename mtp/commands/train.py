@@ -63,8 +63,6 @@ def _output(arguments: Arguments) -> Path:
             "mlp train: name the result by --save_to=FILE (or overwrite the input: --overwrite)"
         )
     path = Path(target or given)
-    if given and path.exists() and path.samefile(given) and not arguments["overwrite"]:
-        raise MTPError(f"--save_to={target}: is the input; add --overwrite to replace it")
     if path.is_dir() or not path.parent.is_dir():
         raise MTPError(f"--save_to={target}: name a file in a folder that exists")
     return path
@@ -178,6 +176,7 @@ OPTIONS = (
     Option("no_mindist_update", "keep the potential's min_dist.", bool, False),
     Option("update_mindist", "set min_dist from the training set.", bool, True),
     Option("init_random", "accepted: an untrained potential starts random.", bool, False),
+    Option("init_params", "accepted: see init_random.", choices=("random",)),
     Option("skip_preinit", "no pre-training on parts of the data.", bool, False),
     Option("checkpoint", "file to save progress in, and to continue from."),
     Option("al_mode", "active set to store; nbh for an .almtp file.", choices=MODES),

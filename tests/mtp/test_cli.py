@@ -187,6 +187,47 @@ def test_input_is_overwritten_only_when_asked(files, capsys):
     assert read_cfg("third.cfg") == read_cfg("set.cfg")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "train pot.mtp set.cfg --save_to=set.cfg --overwrite",
+        "train pot.mtp set.cfg --save_to=new.mtp --checkpoint=new.mtp",
+        "train pot.mtp set.cfg --save_to=new.mtp --validation=own.cfg --log=own.cfg",
+        "convert set.cfg set.cfg",
+        "convert set.cfg link.cfg --append",
+        "calculate_grade al.almtp set.cfg ./set.cfg",
+        "select_add al.almtp set.cfg own.cfg set.cfg",
+        "select_add al.almtp set.cfg own.cfg new.cfg --save_selected_to=new.cfg",
+        "select_add al.almtp set.cfg own.cfg new.cfg --save_to=al.almtp",
+        "relax pot.mtp set.cfg set.cfg",
+        "check_errors pot.mtp set.cfg --report_to=set.cfg",
+    ],
+)
+def test_no_input_and_no_other_output_is_written_over(files, capsys, words):
+    write_cfg("own.cfg", read_cfg("set.cfg")[:1])
+    (files / "link.cfg").symlink_to("set.cfg")
+    before = {path.name: path.read_bytes() for path in files.iterdir()}
+    error = fails(capsys, *words.split(), says="; name another file")
+    assert " is also the " in error
+    assert {path.name: path.read_bytes() for path in files.iterdir()} == before
+
+
+def test_streams_may_be_named_twice(files, capsys):
+    words = ("check_errors", "pot.mtp", "set.cfg", "--report_to=stdout", "--log=stdout")
+    assert main(list(words)) == 0
+
+
+def test_a_full_disk_names_the_file(files, capsys, monkeypatch):
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("mtp.atomic.os.fsync", full)
+    before = sorted(path.name for path in files.iterdir())
+    for words in ("convert set.cfg o.cfg", "train pot.mtp set.cfg --save_to=o.cfg"):
+        fails(capsys, *words.split(), says="o.cfg: cannot be written (No space left on device)")
+    assert sorted(path.name for path in files.iterdir()) == before
+
+
 def test_other_ranks_leave_the_work_to_the_first(files, monkeypatch):
     monkeypatch.setenv("PMI_RANK", "1")
     assert main(["calculate_efs", "pot.mtp", "set.cfg", "--output_filename=o.cfg"]) == 0

@@ -55,6 +55,9 @@ def data(tmp_path_factory):
 NEW = ("--level=6", "--species=2", "--cutoff=4", "--radial_basis=5", "--weighting=structures")
 
 
+NO_WEIGHT = ("--energy_weight=0", "--force_weight=0", "--stress_weight=0")
+
+
 def losses(text):
     return [float(word) for word in re.findall(r"BFGS iter \d+: f=(\S+)", text)]
 
@@ -282,10 +285,13 @@ def test_training_again_with_a_new_species_starts_from_the_old_potential(data, t
         (["empty.cfg", "--level=6", "--species=2", "--save_to=o.mtp"], "no configuration"),
         (["bare.cfg", "--level=6", "--species=2", "--save_to=o.mtp"], "no energy, forces or"),
         (["pot.mtp", "single.cfg", "--save_to=o.mtp"], "species 1 "),
-        (["pot.mtp", "train.cfg", "--save_to=pot.mtp"], "is the input"),
+        (["pot.mtp", "train.cfg", "--save_to=pot.mtp"], "is also the potential; add"),
         (["pot.mtp", "train.cfg", "--save_to=none/o.mtp"], "folder that exists"),
         (["pot.mtp", "train.cfg", "--level=8", "--save_to=o.mtp"], "leave the potential file out"),
         (["pot.mtp", "train.cfg", "--save_to=o.mtp", "--iteration_limi=3"], "did you mean"),
+        (["train.cfg", "--level=6", "--species=2", "--save_to=o.mtp", *NO_WEIGHT], "weight zero"),
+        (["none.cfg", "--level=6", "--species=2", "--save_to=o.mtp"], "weight zero"),
+        (["pot.mtp", "train.cfg", "--validation=none.cfg", "--save_to=o.mtp"], "validation set"),
         (["huge.cfg", "--level=6", "--species=2", "--save_to=o.mtp"], "the training loss"),
     ],
 )
@@ -299,6 +305,7 @@ def test_failures_are_one_line_and_write_no_potential(data, tmp_path, words, mes
         tmp_path / "bare.cfg", [replace(c, energy=None, forces=None, stress=None) for c in train]
     )
     write_cfg(tmp_path / "single.cfg", [replace(c, types=np.zeros_like(c.types)) for c in train])
+    write_cfg(tmp_path / "none.cfg", [replace(c, features={"weight": "0"}) for c in train])
     write_cfg(tmp_path / "huge.cfg", [replace(c, energy=1e200) for c in train])
     write_potential(tmp_path / "pot.mtp", reference())
     before = (tmp_path / "pot.mtp").read_bytes()
