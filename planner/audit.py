@@ -1,8 +1,8 @@
 """`planner audit`: what a plan would do and cost, before a core-hour is spent."""
 
 import json
-import os
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
@@ -17,6 +17,8 @@ from planner.gates import Verdict, check, cost
 from planner.llm.untrusted import plain
 from planner.plan import Plan
 from planner.policy import rules
+from planner.situation import Situation
+from planner.verdict import open_targets
 
 NAMED = re.compile(r"error|mtpilot:|No space|not found|denied", re.IGNORECASE)
 HOLLOW = re.compile(  # what Snakemake says of every failure
@@ -34,21 +36,25 @@ class Audit:
     labels: int
     md_steps: int
     core_hours: float
+    state: dict[str, Any]
     spent: dict[str, float]
+    limits: dict[str, float | None]
     gates: list[Verdict]
     source: str
     rules: dict[str, Any]
     untrusted: dict[str, str]
     waiting: str | None
+    folder: Path
 
     @property
     def command(self) -> str:
-        """What to type next."""
+        """What to type next, from where one stands."""
         if self.denied:
             return "nothing: a gate denies it; planner next --plan FILE brings another plan"
-        if self.waiting:
-            return "planner approve && snakemake"
-        return "snakemake        (or: snakemake --profile slurm, planner run)"
+        here = self.folder.resolve() == Path.cwd()
+        words = [] if here else [f"cd {shlex.quote(str(self.folder))}"]
+        words += ["planner approve"] if self.waiting else []
+        return " && ".join([*words, "snakemake"])
 
     @property
     def denied(self) -> list[str]:
@@ -61,6 +67,7 @@ class Audit:
             "plan": self.plan.model_dump(mode="json", exclude_none=True),
             "gates": [v.model_dump() for v in self.gates],
             "command": self.command,
+            "folder": str(self.folder),
         }
         return json.dumps(data, indent=1)
 
@@ -72,7 +79,9 @@ def audit(campaign: Campaign) -> Audit:
         raise UserError(f"{campaign.folder}: no plan waits here; `planner next` writes one")
     gates = [*check(plan, campaign.situation()), *spending.verdicts(campaign, campaign.sealed)]
     price = cost(plan, campaign.situation())
-    state = campaign.state()
+    recorded = (campaign.iteration(plan.iteration) / "decision.json").is_file()
+    used = spending.spent(campaign, plan.iteration if recorded else campaign.sealed)
+    settings = campaign.config.llm
     denied = any(v.verdict == "deny" for v in gates)
     return Audit(
         plan=plan,
@@ -81,10 +90,34 @@ def audit(campaign: Campaign) -> Audit:
         labels=price.labels,
         md_steps=price.md_steps,
         core_hours=core_hours(campaign, plan, price.reference_calls, price.md_steps),
-        spent={**state.spent.model_dump(), "core_hours": campaign.core_seconds() / 3600},
+        state=brief(campaign.situation()),
+        spent={
+            **campaign.state().spent.model_dump(),
+            "core_hours": campaign.core_seconds() / 3600,
+            "tokens": used.tokens,
+            "money": used.money,
+        },
+        limits={
+            **campaign.config.limits.model_dump(),
+            "tokens": settings.tokens,
+            "money": settings.money,
+        },
         gates=gates,
+        folder=campaign.folder,
         **_provenance(campaign, plan),
     )
+
+
+def brief(sit: Situation) -> dict[str, Any]:
+    """The state a plan was decided from, as short as it can be told."""
+    keys = {"stage", "labels", "rounds", "early_stop_fraction", "evaluation"}
+    return {
+        "iterations": sit.state.iteration,
+        "model": sit.model.id if sit.model else None,
+        "force_mae": sit.model.force_mae("held_out") if sit.model else None,
+        "open_targets": open_targets(sit.state, sit.model.id) if sit.model else ["no model yet"],
+        "subsystems": {s.name: s.model_dump(include=keys) for s in sit.state.subsystems},
+    }
 
 
 def _provenance(campaign: Campaign, plan: Plan) -> dict[str, Any]:
@@ -144,13 +177,14 @@ def last_line(text: str) -> str:
     return (named or lines or ["no output"])[-1][:500]
 
 
-def render(seen: Audit, limits: Any) -> str:
+def render(seen: Audit) -> str:
     """For people: a page that fits a terminal."""
     plan = seen.plan
     section = plan.parameters.model_dump(mode="json", exclude_none=True)
     lines = [
         f"iteration {plan.iteration}: {plan.action}"
         + (f"  (rule {plan.rule})" if plan.rule else f"  (by {seen.source})"),
+        *_state(seen.state),
         f"  reason    {plain(plan.reason, 600)}",
         *(f"  evidence  {e.key} = {plain(str(e.value), 200)}" for e in plan.evidence),
         *(f"  {key:<9} {json.dumps(value)}" for key, value in section.items() if key != "seed"),
@@ -159,11 +193,7 @@ def render(seen: Audit, limits: Any) -> str:
             f"  cost      at most {seen.reference_calls} reference calls, {seen.labels} labels,"
             f" {seen.md_steps} MD steps; about {seen.core_hours:.2f} core-hours"
         ),
-        (
-            f"  bill      {seen.spent['labels']:.0f}/{limits.labels} labels,"
-            f" {seen.spent['reference_calls']:.0f}/{limits.reference_calls} reference calls,"
-            f" {seen.spent['core_hours']:.2f}/{limits.core_hours:g} core-hours spent so far"
-        ),
+        *_bill(seen.spent, seen.limits),
         *(
             f"  {v.verdict:<9} {v.gate}: {plain(v.detail, 300)}"
             for v in seen.gates
@@ -181,6 +211,36 @@ def render(seen: Audit, limits: Any) -> str:
     return "\n".join(lines)
 
 
+def _bill(spent: dict[str, float], limits: dict[str, float | None]) -> list[str]:
+    lines = [
+        (
+            f"  bill      {spent['labels']}/{limits['labels']} labels,"
+            f" {spent['reference_calls']}/{limits['reference_calls']} reference calls,"
+            f" {spent['core_hours']:.2f}/{limits['core_hours']:g} core-hours spent so far"
+        )
+    ]
+    if spent["tokens"]:
+        asked = f"{spent['tokens']}/{limits['tokens']} tokens"
+        lines.append(f"  asking    {asked}, {spent['money']:.2f}/{limits['money']:g} USD so far")
+    return lines
+
+
+def _state(state: dict[str, Any]) -> list[str]:
+    mae = state["force_mae"]
+    error = "" if mae is None else f", held-out force MAE {mae:.4f} eV/Å"
+    lines = [f"  state     after {state['iterations']} iterations: {state['model']}{error}"]
+    for name, s in state["subsystems"].items():
+        stops = s["early_stop_fraction"]
+        told = "never sampled" if stops is None else f"{stops:.0%} early stops"
+        lines.append(
+            f"            {name}: stage {s['stage']}, {s['labels']} labels, {s['rounds']} rounds,"
+            f" {told}, evaluation {s['evaluation'] or 'none'}"
+        )
+    if missed := state["open_targets"]:
+        lines.append(f"            open: {plain('; '.join(missed[:3]), 300)}")
+    return lines
+
+
 def _rules(seen: Audit) -> list[str]:
     own = seen.rules
     if own["same"]:
@@ -192,8 +252,3 @@ def _rules(seen: Audit) -> list[str]:
             " against this plan"
         ),
     ]
-
-
-def environment() -> dict[str, str]:
-    """The environment of child processes: no colour, no terminal tricks."""
-    return {**os.environ, "NO_COLOR": "1"}

@@ -116,7 +116,7 @@ def _audit(arguments: argparse.Namespace) -> int:
         steps = {k: [vars(s) for s in v] for k, v in ahead.items()} if arguments.lookahead else {}
         text = json.dumps({**json.loads(seen.as_json()), "lookahead": steps}, indent=1)
     else:
-        text = render(seen, campaign.config.limits)
+        text = render(seen)
         text += "\n" + projected(ahead) if arguments.lookahead else ""
     say(text)
     if seen.denied:

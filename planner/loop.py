@@ -44,7 +44,7 @@ def run(folder: Path, profile: str | None, say: Callable[[str], None]) -> Campai
             plan = next_plan(campaign)
             seen = audit(campaign)
             write_text(campaign.iteration(plan.iteration) / "audit.json", seen.as_json() + "\n")
-            say(render(seen, campaign.config.limits))
+            say(render(seen))
             if seen.denied:
                 raise GateError("; ".join(seen.denied))
             require_approved(campaign, plan)

@@ -108,3 +108,37 @@ def test_wall_time_is_a_limit(tmp_path: Path, capsys) -> None:
     os.utime(first, (old, old))
     assert main(words(tmp_path / "c", "next")) == 3
     assert "limits.wall_hours" in capsys.readouterr().err
+
+
+def test_audit_tells_state_bill_limits_and_what_to_type(tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.setattr("planner.audit.dry_run", lambda _: {"sample": 3})
+    with serve() as double:
+        path = tmp_path / "a campaign"
+        here = folder(path, {"planner": "anthropic", "llm": {"base_url": double.url}})
+        carried_on_by_rules(path, 3)
+        double.situation = Campaign.at(path).situation()
+        assert main(words(path, "next")) == 0
+    capsys.readouterr()
+    assert main(words(path, "audit", "--json")) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["state"]["model"] == "m003"
+    assert told["state"]["open_targets"] == ["joint: m003 was never evaluated on it"]
+    assert told["state"]["subsystems"]["oxide"]["labels"] == 272
+    assert (told["spent"]["labels"], told["limits"]["labels"]) == (816, 5000)
+    assert (told["spent"]["tokens"], told["limits"]["tokens"]) == (2 * 5700, 4_000_000)
+    assert told["command"] == f"cd '{here.folder}' && planner approve && snakemake"
+    assert main(words(path, "audit")) == 0
+    page = capsys.readouterr().out
+    assert "oxide: stage 1, 272 labels, 0 rounds, never sampled, evaluation none" in page
+    assert "asking    11400/4000000 tokens" in page
+    monkeypatch.chdir(path)
+    assert main(["audit"]) == 0
+    assert "run it    planner approve && snakemake\n" in capsys.readouterr().out
+
+
+def carried_on_by_rules(path: Path, most: int) -> None:
+    """Iterations of a model's campaign that it was not asked about."""
+    text = (path / "config.yaml").read_text()
+    (path / "config.yaml").write_text("planner: rules\n")
+    carried_on(path, World(seed=3), most)
+    (path / "config.yaml").write_text(text)

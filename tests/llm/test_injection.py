@@ -95,7 +95,7 @@ def test_a_hijacked_model_cannot_end_the_campaign_as_converged(tmp_path: Path) -
     assert (plan.action, data["source"]) == ("reference_calc", "rules:invalid_answer")
     assert "converged is not reached" in json.dumps(data["exchanges"])
     assert any(POISON[:20] in text for text in data["untrusted"].values())
-    page = render(audit(Campaign.at(here.folder)), here.config.limits)
+    page = render(audit(Campaign.at(here.folder)))
     assert "untrusted task.yaml: description" in page
     assert "\x1b" not in page
 
