@@ -160,6 +160,9 @@ class EvaluatedStructure(Strict):
     picoseconds: float = Field(description="MD done, ps")
     temperature: Temperature
     max_grade: float | None = Field(default=None, description="highest of the kept snapshots")
+    compared_ps: float | None = Field(
+        default=None, description="length of the reference MD that density and RDF are held to, ps"
+    )
     density: float | None = Field(default=None, description="mean of the model's MD, g/cm3")
     density_deviation: float | None = Field(default=None, description="fraction of the reference")
     rdf_overlap: float | None = Field(default=None, description="least over all pairs, 1 is equal")

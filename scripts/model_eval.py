@@ -74,6 +74,7 @@ def run(arguments: argparse.Namespace) -> None:
         kept = {atoms.info["step"] for atoms in reference}
         seen = compare([a for a in twin.frames if a.info["step"] in kept], reference, same.timestep)
         report = _report(job, name, outcome, long, seen)
+        report["compared_ps"] = twin.steps * same.timestep / 1000
         if twin.stop and not outcome.stop:
             report |= {"status": "early_stop", "stop": twin.stop}
         report |= _errors(job, potential, reference, fresh, seen)

@@ -144,6 +144,12 @@ def _never(story: Story, parts: list[Part], everything: Sampled) -> list[str]:
         said += _never_of(story, part)
     if not any(seen.diffusion for _, seen in story.evaluated().values()):
         said.append("Diffusion: not measured for this potential.")
+    held = [s for _, s in story.evaluated().values() if s.compared_ps is not None]
+    if brief := [s.compared_ps for s in held if s.compared_ps < s.picoseconds]:
+        said.append(
+            f"Equilibrium density and slow change of structure: held against {min(brief):g} ps of "
+            "reference MD, from the same start."
+        )
     said.append(
         f"Forces between atoms more than {config.mlp.cutoff:g} Å apart, long-range electrostatics "
         "and dispersion among them: the potential is local."

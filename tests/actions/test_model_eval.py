@@ -73,6 +73,8 @@ def test_a_perfect_model_deviates_by_nothing(begun: Bench, monkeypatch: pytest.M
     begun.configure(reference_calc={"ensemble": "npt"}, md={"timestep": 1.0, "pressure": 3.0})
     for seen in evaluate(begun).values():
         assert seen.status == "ok"
+        last = reference_frames(begun, seen.structure)[-1].info
+        assert seen.compared_ps == pytest.approx(last["step"] * last["timestep"] / 1000)
         assert seen.density_deviation == pytest.approx(0, abs=1e-9)
         assert seen.rdf_overlap == pytest.approx(1, abs=1e-9)
 

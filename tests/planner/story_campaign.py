@@ -78,7 +78,7 @@ def chosen(name: str, labels: int, failed: dict[str, int] | None = None) -> dict
 
 def evaluated(name: str, **changes: object) -> dict:
     return {
-        "structure": HOLD[name], "subsystem": name, "status": "ok", "picoseconds": 10.0,
+        "structure": HOLD[name], "subsystem": name, "status": "ok", "picoseconds": 10.0, "compared_ps": 2.5,
         "temperature": 300, "density": 2.213, "density_deviation": 0.008, "rdf_overlap": 0.962,
         "energy_mae": 0.0031, "force_mae": 0.094, "fresh_frames": 10,
         "fresh_energy_mae": 0.0036, "fresh_force_mae": 0.101,

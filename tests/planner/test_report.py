@@ -196,6 +196,7 @@ def test_domain_counts_only_what_trained_the_potential(whole):
     assert "h-bn-held-out: its evaluation did not last (density, 4.2 ps)." in final.never
     assert "graphite: this potential was never evaluated on it." in final.never
     assert "Temperatures below 300 K or above 800 K: no training data." in final.never
+    assert any("held against 2.5 ps of reference MD" in sentence for sentence in final.never)
     assert final.leaked == []
     first = domain(tell(campaign, state, verdict.model_copy(update={"model": "m003"})))
     assert first.all.temperatures == {300, 600}
