@@ -40,7 +40,7 @@ def models(sit: Situation, level: Detail, quotes: Quotes) -> dict[str, Any]:
             "parent": m.parent,
             "effort": m.effort,
             "status": m.status,
-            "failure": m.failure and quotes.quote(f"models.{m.id}.failure", m.failure, 80),
+            "failure": m.failure and quotes.named(f"models.{m.id}.failure", m.failure),
             "datasets": m.datasets[-10:],
             "frames": m.frames,
             "train_force_mae": m.force_mae("train"),
@@ -104,7 +104,7 @@ def evaluations(sit: Situation, level: Detail, quotes: Quotes) -> dict[str, Any]
             "structures": {
                 s.structure: {
                     "status": s.status,
-                    "stop": s.stop and quotes.quote(f"evaluations.{e.iteration}.stop", s.stop, 80),
+                    "stop": s.stop and quotes.named(f"evaluations.{e.iteration}.stop", s.stop),
                     "picoseconds": s.picoseconds,
                     "density_deviation": s.density_deviation,
                     "rdf_overlap": s.rdf_overlap,

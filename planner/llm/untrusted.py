@@ -9,7 +9,7 @@ import unicodedata
 from dataclasses import dataclass, field
 from typing import Any
 
-CLASS = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+CLASS = re.compile(r"[a-z][a-z0-9_]{0,31}")  # of a failure or a stop, as our jobs name them
 LONGEST = 200
 
 
@@ -27,10 +27,12 @@ class Quotes:
 
     seen: dict[str, str] = field(default_factory=dict)
 
+    def named(self, origin: str, text: str) -> Any:
+        """The text itself if it is a mere class, else a short quote on record."""
+        return text if CLASS.fullmatch(text) else self.quote(origin, text, 80)
+
     def quote(self, origin: str, text: str, longest: int = LONGEST) -> Any:
-        """The text itself if it is a mere class or name, else a short quote on record."""
-        if CLASS.match(text):
-            return text
+        """A short quote on record."""
         short = plain(text, longest)
         self.seen[origin] = short
         return {"quoted": short}
