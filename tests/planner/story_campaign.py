@@ -78,9 +78,9 @@ def chosen(name: str, labels: int, failed: dict[str, int] | None = None) -> dict
 
 def evaluated(name: str, **changes: object) -> dict:
     return {
-        "structure": HOLD[name], "subsystem": name, "status": "ok", "picoseconds": 10.0, "compared_ps": 2.5,
+        "structure": HOLD[name], "subsystem": name, "status": "ok", "picoseconds": 10.0,
         "temperature": 300, "density": 2.213, "density_deviation": 0.008, "rdf_overlap": 0.962,
-        "energy_mae": 0.0031, "force_mae": 0.094, "fresh_frames": 10,
+        "energy_mae": 0.0031, "force_mae": 0.094, "fresh_frames": 10, "compared_ps": 2.5,
         "fresh_energy_mae": 0.0036, "fresh_force_mae": 0.101,
         "diffusion": [{"element": "C", "model": 2.1e-7, "model_error": 4e-8,
                        "reference": 1.9e-7, "reference_error": 5e-8}], **changes,
