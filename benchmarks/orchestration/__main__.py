@@ -2,8 +2,9 @@
 
 real N       N items that take no time, on the SLURM of SLURM_CONF: Snakemake with packs against
              `sbatch --array` with a task an item (that runs `true`, so it pays no interpreter)
-simulated    10,000 items of 60 s on 500 slots that only let time pass: 20 minutes, little CPU
-iterations   `snakemake -n`, `planner next` and `planner status` at iteration 1, 20 and 100
+simulated    10,000 items of 60 s on 500 slots that only let time pass: 20 minutes, little CPU;
+             on a busy machine under `chrt -r 1`, else the start of Snakemake waits for its turn
+iterations   `snakemake -n`, `planner status` and `planner audit` at iteration 1, 20 and 100
 """
 
 import os

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from planner.cluster.finding import Finding, fail, note
 from planner.cluster.profile import RULES, Profile
-from planner.cluster.queue import ask
+from planner.cluster.queue import PATIENCE, ask
 
 PROBED = 2  # ranks of the trial job
 WAIT = 120  # seconds it may wait in the queue and run
@@ -36,7 +36,10 @@ def cluster(folder: Path) -> Iterator[Finding]:
     if not faults:
         names = sorted({_partition(profile, rule, partitions) for rule in RULES})
         yield Finding("partition", f"{', '.join(names)}: walltimes and memory are within limits")
-    yield _account(profile)
+    account = _account(profile)
+    yield account
+    if not faults and account.level != "FAIL":
+        yield from _refused(profile)
     yield _memory_of_controller()
     yield _launcher(profile)
     yield from _trial(profile, folder)
@@ -104,6 +107,31 @@ def _account(profile: Profile) -> Finding:
     if not known:
         return note("account", f"{given or 'default'}: the accounting lists none to compare with")
     return Finding("account", str(given or f"your default, of {', '.join(known)}"))
+
+
+def _refused(profile: Profile) -> Iterator[Finding]:
+    """What SLURM would answer to a job of each rule: `sbatch --test-only` submits nothing."""
+    asked = {tuple(profile.options(rule)): rule for rule in reversed(RULES)}
+    answers = {rule: _answer(list(options)) for options, rule in asked.items()}
+    for rule, answer in answers.items():
+        if answer:
+            said = f"SLURM refuses a job of {rule} ({' '.join(profile.options(rule))}): {answer}"
+            yield fail("jobs", said, f"mend its resources in {profile.path}")
+    if not any(answers.values()):
+        yield Finding("jobs", "SLURM would take the jobs of all rules")
+
+
+def _answer(options: list[str]) -> str:
+    """The last line of a refusal; empty where the job would be taken."""
+    try:
+        done = subprocess.run(
+            ["sbatch", "--test-only", *options, "--wrap", "true"], capture_output=True, text=True,
+            check=False, timeout=PATIENCE,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    lines = done.stderr.strip().splitlines() or ["no reason given"]
+    return lines[-1].partition("allocation failure: ")[2] or lines[-1] if done.returncode else ""
 
 
 def _memory_of_controller() -> Finding:

@@ -9,6 +9,14 @@ from typing import Any
 from planner.errors import UserError
 from planner.files import read_yaml
 
+TEXTS = {
+    "slurm_partition": "partition", "slurm_account": "account", "constraint": "constraint",
+    "qos": "qos",
+}  # fmt: skip
+NUMBERS = {
+    "runtime": "time", "nodes": "nodes", "tasks": "ntasks", "mem_mb": "mem",
+    "mem_mb_per_cpu": "mem-per-cpu",
+}  # fmt: skip
 RULES = ("reference_md", "sample_md", "choose", "label", "train_inputs", "fit", "train", "evaluate")
 
 
@@ -43,6 +51,17 @@ class Profile:
         for factor in factors:
             product *= int(factor)
         return product
+
+    def options(self, rule: str) -> list[str]:
+        """What a job of this rule asks of `sbatch` at its first attempt."""
+        asked = self.resources(rule)
+        if asked.get("mem_mb_per_cpu"):
+            asked.pop("mem_mb", None)
+        options = [f"--{option}={asked[key]}" for key, option in TEXTS.items() if asked.get(key)]
+        for key, option in NUMBERS.items():
+            if key in asked and (number := self.number(rule, key)):
+                options.append(f"--{option}={number}")
+        return options + shlex.split(str(asked.get("slurm_extra") or ""))
 
     def launcher(self, rule: str) -> list[str]:
         """Words that start the ranks of this rule; empty where it has none."""

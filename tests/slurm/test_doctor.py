@@ -11,7 +11,17 @@ from tests.slurm.conftest import Site
 def test_sound_site_passes(site: Callable[..., Site]) -> None:
     here = site()
     assert here.run("planner", "doctor") == 0, here.said
-    for what in ("slurm", "partition", "account", "launcher", "mpi", "locks", "scratch", "mlp"):
+    for what in (
+        "slurm",
+        "partition",
+        "account",
+        "jobs",
+        "launcher",
+        "mpi",
+        "locks",
+        "scratch",
+        "mlp",
+    ):
         assert f"ok    {what}" in here.said, here.said
     assert "2 ranks see each other" in here.said
     assert not [p for p in here.folder.iterdir() if "doctor" in p.name]
@@ -26,6 +36,10 @@ def test_sound_site_passes(site: Callable[..., Site]) -> None:
             "10 min, but short allows 5; lower its runtime",
         ),
         ({"set-resources": {"label": {"mem_mb": 9_000_000}}}, "nodes of main have"),
+        (
+            {"set-resources": {"fit": {"tasks": 640, "nodes": 2}}},
+            "--ntasks=640 --mem-per-cpu=600): Requested node configuration is not available",
+        ),
         ({"default-resources": {"slurm_account": "nobody"}}, "nobody: not among your accounts"),
         ({"set-resources": {"fit": {"mpi": "srun --mpi=nonesuch"}}}, "--mpi=nonesuch"),
         ({"set-resources": {"fit": {"mpi": "srun --mpi=none"}}}, "2 ranks see 1 each, not 2"),
