@@ -103,6 +103,18 @@ def test_c11_of_emt_copper() -> None:
     assert found["curve"]["stress_GPa"][-1] == pytest.approx(0.03 * found["value"], rel=0.15)
 
 
+@pytest.mark.parametrize("direction", ["xy", "xz", "yz"])
+def test_a_strain_in_a_plane_is_shear_with_its_curve_and_its_beginning(direction: str) -> None:
+    stage = Strain(
+        stage="strain", direction=direction, strain=0.06, rate=0.1, others="free", temperature=1
+    )
+    strain = np.linspace(0, 0.06, 160)
+    found = stress_strain(stage, strain, 70 * strain + 2000 * strain**3)
+    assert found["name"] == f"shear_modulus_{direction}"
+    assert found["value"] == pytest.approx(70, abs=2), "what comes after 3 % is not its beginning"
+    assert found["curve"]["strain"] == pytest.approx(strain.reshape(16, 10).mean(axis=1), rel=1e-5)
+
+
 def test_modulus_of_a_known_curve_and_of_one_too_short() -> None:
     stage = Strain(
         stage="strain", direction="x", strain=0.06, rate=0.1, others="free", temperature=1

@@ -70,6 +70,20 @@ def test_the_linear_solution_is_a_minimum(train):
     assert problem.value_and_gradient(solved)[0] < 1e-4 * problem.value_and_gradient(x)[0]
 
 
+def test_a_linear_solution_of_a_part_is_its_minimum_beside_what_is_held(train):
+    potential = reference()
+    loads, _ = survey(train, potential.max_dist)
+    problem = Objective(Ranks(), potential, train, [], LossWeights(), loads)
+    x = potential.parameters * 1.3
+    solved = problem.solve_linear(x, free := slice(0, potential.species_count))
+    moved = np.flatnonzero(solved != x) - problem.linear_start
+    assert set(moved) <= set(range(potential.species_count))
+    before, after = (
+        problem.value_and_gradient(y)[1][problem.linear_start :][free] for y in (x, solved)
+    )
+    assert np.abs(after).max() < 1e-6 * np.abs(before).max()
+
+
 def test_the_validation_set_decides_which_coefficients_are_kept(train):
     held, lines = labelled(reference(), 6, 1), []
     options = TrainingOptions(iteration_limit=200, patience=8, tolerance=0.0)

@@ -72,6 +72,7 @@ def test_reference_snapshots_are_labels_at_once() -> None:
     result = World().result(decide(sit), sit)
     state = folded(sit, result)
     assert state.datasets[0].labels == sum(g.snapshots for g in result.groups) == state.spent.labels
+    assert [g.reference_calls for g in state.datasets[0].groups] == [0] * len(result.groups)
     assert state.subsystem("oxide").rounds == 0
     assert state.samples[0].selected_by == 2
 

@@ -104,6 +104,14 @@ def test_a_little_above_the_highest_temperature_is_allowed() -> None:
     assert not denied(edited(at(COMPONENTS), groups=group(temperatures=[1050])), at(COMPONENTS))
 
 
+def test_the_protocol_of_one_group_is_something_to_sample() -> None:
+    still = group(temperatures=[])[0]
+    groups = [still | {"protocol": "ramp"}, still | {"subsystem": "metal"}]
+    plans = (edited(at(COMPONENTS), groups=chosen) for chosen in (groups, groups[1:]))
+    nothing = ["nothing would be sampled" in denied(plan, at(COMPONENTS)) for plan in plans]
+    assert nothing == [False, True]
+
+
 @pytest.mark.parametrize("status", ["refused", "rolled_back"])
 def test_models_out_of_use_are_denied(status: str) -> None:
     plan = decide(at(EVALUATE))

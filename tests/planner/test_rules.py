@@ -35,6 +35,8 @@ def test_the_natural_path_is_short() -> None:
         "sample", "select_data", "train", "model_eval", "end",
     ]  # fmt: skip
     assert run.states[-1].verdict.outcome == "converged"
+    assert run.plans[-1].reason.endswith(" meets every target.")
+    assert "yet" not in run.plans[-1].reason.lower()
 
 
 @pytest.mark.parametrize(
@@ -149,6 +151,7 @@ def test_selection_that_bought_nothing_moves_on() -> None:
         (300, 800, 3, [300, 550, 800]),
         (300, 300, 3, [300]),
         (300, 310, 4, [300, 310]),
+        (300, 1200, 4, [300, 600, 900, 1200]),
         (300, 900, 1, [900]),
     ],
 )
