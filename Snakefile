@@ -24,10 +24,12 @@ workdir: JOBS.folder
 
 
 # an unapproved plan may be looked at with -n; should anything start all the same, it stops here
-shell.prefix(
+PREFIX = (
     f"{'exit 3; ' if JOBS.refusal else ''}{setup(JOBS)}set -euo pipefail; export OMP_NUM_THREADS=1 SCRIPTS='{TOOLKIT}/scripts' "
     f"PATH='{Path(sys.executable).parent}':$PATH; "
 )
+# Snakemake fills in what stands in braces; those of a path are no wildcard of ours
+shell.prefix(PREFIX.replace("{", "{{").replace("}", "}}"))
 
 
 wildcard_constraints:

@@ -26,12 +26,14 @@ def locked(folder: Path, doing: str) -> Iterator[Path]:
     _take_over(path)
     try:
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        with os.fdopen(handle, "w") as file:
+            json.dump(
+                {"host": socket.gethostname(), "doing": doing, **_identity(os.getpid())}, file
+            )
     except FileExistsError:
         raise UserError(f"{path}: taken this moment by another planner; try again") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror})") from None
-    with os.fdopen(handle, "w") as file:
-        json.dump({"host": socket.gethostname(), "doing": doing, **_identity(os.getpid())}, file)
     try:
         yield path
     finally:

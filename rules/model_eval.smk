@@ -4,6 +4,7 @@ reads   plan.yaml:model_eval  config.yaml  ../../protocols  the model  ../NNN/re
 writes  model_eval/runs/{structure}.h5           trajectory of the model
         model_eval/runs/{structure}.fresh.h5     its snapshots with reference labels
         model_eval/{structure}/observables.json  density, RDF, MSD, parity: model and reference
+        model_eval/{structure}/*.svg             plots of them
         model_eval/result.yaml                   numbers per structure
 """
 

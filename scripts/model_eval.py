@@ -29,6 +29,7 @@ from atomistics.watchdog import Watchdog
 from mtp.potential import Potential, read_potential
 from planner.files import parse, read_json, write_record, write_text
 from planner.protocol_approval import Approved
+from planner.report import figures
 from planner.results import EvaluatedStructure, ModelEvalResult
 from planner.state import State
 
@@ -184,13 +185,23 @@ def _mae(prefix: str, found: list) -> dict[str, float]:
     }
 
 
+def draw(name: str) -> None:
+    """The plots of one structure, as the report will show them."""
+    seen = figures.read_observables(WORK / name / "observables.json")
+    plots = {"curves": figures.time_figure(name, seen), "rdf": figures.rdf_figure(name, seen)[0]}
+    for kind, svg in plots.items():
+        if svg:
+            write_text(WORK / name / f"{kind}.svg", svg)
+
+
 def collect(arguments: argparse.Namespace) -> None:
-    """Numbers per structure; one whose job gave nothing is `failed` with its class."""
+    """Numbers and plots per structure; one whose job gave nothing is `failed` with its class."""
     job, rows, names = Job(), [], items_of(arguments.packs)
     for name in (n for n in names if "+" not in n):
         if (RUNS / f"{name}.h5").is_file():
             path = RUNS / f"{name}.report.json"
             rows.append(parse(EvaluatedStructure, read_json(path), str(path)))
+            draw(name)
             continue
         rows.append(
             EvaluatedStructure(

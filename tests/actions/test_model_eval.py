@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from ase.calculators.emt import EMT
 from atomistics import dataset, md
 from atomistics.comparison import compare
 from atomistics.job import Job
+from atomistics.observables import rdf_overlap
 from mtp.calculator import MTP
 from planner.plan import ModelEval
 from planner.results import EvaluatedStructure
@@ -94,7 +96,13 @@ def test_a_trajectory_compared_with_itself_and_with_others() -> None:
         copy.calc = atoms.calc
     other = compare(wide, frames, 4.0)
     assert other.density_deviation == pytest.approx(1.02**-3 - 1)
-    assert other.rdf_overlap < 0.9
+    drawn = other.curves["rdf"]
+    shared = [
+        rdf_overlap(np.array(drawn["r"]), np.array(g["model"]), np.array(g["reference"]))
+        for g in drawn["pairs"].values()
+    ]
+    assert other.rdf_overlap == pytest.approx(min(shared), abs=1e-4), "the worst pair decides"
+    assert min(shared) + 0.01 < max(shared) < 0.9
     nothing = compare([], frames, 4.0)
     assert nothing.density is nothing.rdf_overlap is None
     assert nothing.diffusion == []
@@ -155,6 +163,12 @@ def test_curves_hold_model_and_reference(begun: Bench) -> None:
     parity = curves["force_parity"]
     labels = np.concatenate([a.get_forces().ravel() for a in reference])
     assert np.allclose(parity["reference"], labels.round(5), atol=1e-4)
+    for name, words in (("curves", "displacement and forces"), ("rdf", "radial distribution")):
+        for which in HELD_OUT:
+            drawn = ElementTree.parse(begun.here / f"model_eval/{which}/{name}.svg").getroot()
+            assert drawn.tag.endswith("}svg")
+            assert drawn.get("aria-label").startswith(f"{which}: ")
+            assert words in drawn.get("aria-label")
 
 
 @pytest.mark.parametrize("which", ["both", "twin"])

@@ -7,6 +7,7 @@ from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 
 from atomistics import stages
+from atomistics.integrators import Straining
 from atomistics.metered import Metered
 from atomistics.rnemd import Exchange
 from atomistics.strain import stress_strain
@@ -101,6 +102,14 @@ def test_c11_of_emt_copper() -> None:
     assert found["name"] == "tensile_modulus_x"
     assert found["value"] == pytest.approx((static[1] - static[0]) / 2e-3, rel=0.05)
     assert found["curve"]["stress_GPa"][-1] == pytest.approx(0.03 * found["value"], rel=0.15)
+
+
+def test_the_resting_centre_of_mass_carries_no_heat_while_straining() -> None:
+    """A thermostat that counts 3N or more degrees of freedom is too hot by as much."""
+    atoms = crystal()[:4]
+    atoms.set_momenta(np.eye(4, 3))
+    straining = Straining(atoms, 1.0, 300, rng=np.random.default_rng(0))
+    assert straining.target_kinetic_energy == pytest.approx(0.5 * 9 * units.kB * 300)
 
 
 @pytest.mark.parametrize("direction", ["xy", "xz", "yz"])

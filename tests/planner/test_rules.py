@@ -191,6 +191,16 @@ def test_scratch_once_errors_have_blown_up(factor: float, start: str) -> None:
     sit = with_last(at(JOINT), "models", errors=errors)
     plan = decided(sit)
     assert (plan.action == "train") == (start == "scratch")
+    assert plan.train is None or plan.train.effort == "quick"
+
+
+def test_a_scratch_fit_before_an_evaluation_is_accurate() -> None:
+    errors = [
+        e.model_copy(update={"force_mae": e.force_mae * 1.6})
+        for e in at(EVALUATE).state.models[-2].errors
+    ]
+    train = decided(with_last(at(EVALUATE), "models", errors=errors)).train
+    assert (train.start, train.effort) == ("scratch", "accurate")
 
 
 def test_a_refused_fit_is_tried_again_with_less_and_then_given_up() -> None:
