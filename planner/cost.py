@@ -24,7 +24,17 @@ def cost(plan: Plan, situation: Situation) -> Cost:
     """Upper bounds of a plan, with the price of a reference call as it has been so far."""
     bare = price(plan.parameters, situation.state, situation.protocols)
     seconds = bare.reference_calls * seconds_per_call(situation)
-    return bare.model_copy(update={"core_seconds": seconds})
+    steps = bare.md_steps + _repeated(plan.parameters, situation)
+    return bare.model_copy(update={"core_seconds": seconds, "md_steps": steps})
+
+
+def _repeated(section: Strict, situation: Situation) -> int:
+    """Steps of an evaluation that repeat, with the model, the reference run it is held against."""
+    if not isinstance(section, ModelEval):
+        return 0
+    usual = situation.config.reference_calc
+    frames = {r.structure: r.frames for r in situation.state.reference}
+    return sum(max(usual.steps, frames.get(s, 0) * usual.interval) for s in section.structures)
 
 
 def price(

@@ -3,13 +3,14 @@
 from planner.campaign import Campaign
 from planner.ledger import totals
 from planner.plan import Plan
+from planner.situation import iteration_of
 
 MODEL_STEP = 0.002  # core-seconds of an MD step with a model, until one was measured
 
 
 def core_hours(campaign: Campaign, plan: Plan, calls: int, steps: int) -> float:
     """Estimate from what a call or an MD step has cost so far, else from the configuration."""
-    seen = _seen(campaign)
+    seen = _seen(campaign, campaign.sealed)
     paid = [seen[a] for a in ("reference_calc", "select_data") if seen.get(a)]
     bought = sum(a["reference_calls"] for a in paid)
     per_call = (
@@ -20,28 +21,39 @@ def core_hours(campaign: Campaign, plan: Plan, calls: int, steps: int) -> float:
     last = seen.get("train")
     fits = max(1, len(campaign.state().models))
     training = last["core_seconds"] / fits if last and plan.action == "train" else 0.0
-    moved = max(0, steps - calls) if plan.action in ("sample", "model_eval") else 0
-    seconds = calls * per_call + moved * _seconds_per_step(campaign, seen, per_call) + training
-    return seconds / 3600
+    moving = 0.0
+    if plan.action in ("sample", "model_eval") and steps > calls:
+        moving = (steps - calls) * _seconds_per_step(campaign, plan.action, per_call)
+    return (calls * per_call + moving + training) / 3600
 
 
-def _seconds_per_step(
-    campaign: Campaign, seen: dict[str, dict[str, float]], per_call: float
-) -> float:
-    """What a step of MD with a model has cost; the action `sample` also holds reference MD."""
-    steps = campaign.state().spent.model_md_steps
-    spent = sum(
-        seen[action]["core_seconds"] - seen[action]["reference_calls"] * per_call
-        for action in ("sample", "model_eval")
-        if action in seen
-    )
-    return max(spent, 0.0) / steps if steps else MODEL_STEP
+def _seconds_per_step(campaign: Campaign, action: str, per_call: float) -> float:
+    """What a step cost in the newest evaluation (for one) or the newest sampling with a model.
+
+    Sampling by the reference stands under the same action in the ledger, hence the differences.
+    """
+    state = campaign.state()
+    moved = {
+        "sample": [iteration_of(s.id) for s in state.samples if s.method == "model"],
+        "model_eval": [e.iteration for e in state.evaluations],
+    }
+    for kind in dict.fromkeys((action, "sample")):
+        for number in moved[kind][-1:]:
+            now, before = _seen(campaign, number).get(kind), _seen(campaign, number - 1).get(kind)
+            own = {key: value - (before or {}).get(key, 0) for key, value in (now or {}).items()}
+            if own.get("md_steps", 0) > 0:
+                seconds = own["core_seconds"] - own["reference_calls"] * per_call
+                return max(seconds, 0.0) / own["md_steps"]
+    return MODEL_STEP
 
 
 def measured(campaign: Campaign, plan: Plan) -> bool:
     """Whether the estimate rests on what this action has cost before."""
-    return bool(_seen(campaign).get(plan.action)) or plan.action in ("reference_calc", "prune")
+    return bool(_seen(campaign, campaign.sealed).get(plan.action)) or plan.action in (
+        "reference_calc",
+        "prune",
+    )
 
 
-def _seen(campaign: Campaign) -> dict[str, dict[str, float]]:
-    return totals(campaign.iteration(campaign.sealed) / "ledger.jsonl").get("by_action", {})
+def _seen(campaign: Campaign, number: int) -> dict[str, dict[str, float]]:
+    return totals(campaign.iteration(number) / "ledger.jsonl").get("by_action", {})

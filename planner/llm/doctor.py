@@ -1,7 +1,9 @@
 """`planner doctor`: what a server of the Messages API can do, found out by asking it."""
 
 import json
+import threading
 import time
+from typing import TYPE_CHECKING
 
 from planner.config import Llm
 from planner.files import canonical_json
@@ -11,6 +13,10 @@ from planner.llm.prices import LIST, prices
 from planner.llm.requests import Request
 from planner.llm.untrusted import plain
 
+if TYPE_CHECKING:
+    import anthropic
+
+LOOK_UP = 20.0
 PROBE = {
     "type": "object",
     "properties": {"colour": {"type": "string", "enum": ["red", "green"]}},
@@ -72,15 +78,25 @@ def _enforced(text: str) -> str:
 
 
 def _model(settings: Llm) -> str:
+    """What the server's list of models says; a thread, for a trickle outlasts the SDK's timeout."""
+    found: list[str] = []
+    speaker = client(settings)
+    worker = threading.Thread(
+        target=lambda: found.append(_looked_up(speaker, settings.model)), daemon=True
+    )
+    worker.start()
+    worker.join(min(LOOK_UP, settings.deadline))
+    speaker.close()
+    return found[0] if found else "no answer in time"
+
+
+def _looked_up(speaker: "anthropic.Anthropic", name: str) -> str:
     import anthropic
 
-    speaker = client(settings)
     try:
-        found = speaker.models.retrieve(settings.model, timeout=20.0)
+        found = speaker.models.retrieve(name, timeout=LOOK_UP)
+        return f"known as {plain(str(found.display_name), 60)}"
     except anthropic.NotFoundError:
         return "not known to the server (or it has no list of models)"
-    except anthropic.AnthropicError as error:
+    except Exception as error:
         return f"cannot be looked up ({type(error).__name__})"
-    finally:
-        speaker.close()
-    return f"known as {plain(str(found.display_name), 60)}"

@@ -75,6 +75,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         with suppress(BrokenPipeError, ConnectionResetError):
             (fault or Handler.give)(self, proper)
 
+    def do_GET(self) -> None:
+        """The list of models: empty, or what the script of faults does next."""
+        with suppress(BrokenPipeError, ConnectionResetError):
+            fault = next(self.double.lookups, None)
+            fault(self, {}) if fault else self.error(404)
+
     def give(self, data: Any, status: int = 200, **headers: str) -> None:
         raw = data if isinstance(data, bytes) else json.dumps(data).encode()
         self.send_response(status)
@@ -110,6 +116,7 @@ class Double:
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.script: Iterator[Fault | None] = iter(())
+        self.lookups: Iterator[Fault] = iter(())
         self.closed = False
         self.url = ""
 

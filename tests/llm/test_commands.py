@@ -11,9 +11,10 @@ import pytest
 
 from planner.campaign import Campaign
 from planner.cli import main
+from planner.estimate import core_hours
 from planner.lookahead import lookahead
 from tests.llm.scene import carried_on, folder
-from tests.llm.server import fails, says, serve
+from tests.llm.server import drip, fails, hang_up, raw, says, serve, stall
 from tests.planner.simulation import World
 
 
@@ -33,6 +34,19 @@ def test_doctor_tells_what_a_server_can_do(tmp_path: Path, capsys) -> None:
         double.will(fails(404))
         assert main(words(tmp_path / "c", "doctor", "--llm")) == 1
         assert "not_found" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("fault", [drip, stall(60.0), raw(b"<html>"), raw(b"[]"), hang_up])
+def test_doctor_survives_a_bad_list_of_models(tmp_path: Path, monkeypatch, capsys, fault) -> None:
+    monkeypatch.setattr("planner.llm.doctor.LOOK_UP", 1.0)
+    with serve() as double:
+        folder(tmp_path / "c", {"llm": {"base_url": double.url, "effort": None}})
+        double.lookups = iter([fault])
+        double.will(says("ready"), says('{"colour":"red"}'))
+        began = time.monotonic()
+        assert main(words(tmp_path / "c", "doctor", "--llm")) == 0
+        assert time.monotonic() - began < 30
+    assert "held to by the server" in capsys.readouterr().out
 
 
 def test_no_key_is_one_line(tmp_path: Path, capsys) -> None:
@@ -142,3 +156,18 @@ def carried_on_by_rules(path: Path, most: int) -> None:
     (path / "config.yaml").write_text("planner: rules\n")
     carried_on(path, World(seed=3), most)
     (path / "config.yaml").write_text(text)
+
+
+def test_estimates_tell_md_with_a_model_from_sampling_by_the_reference(tmp_path: Path) -> None:
+    folder(tmp_path / "c")
+    here = carried_on(tmp_path / "c", World(seed=3), 6)
+    assert [e.action for e in here.state().history][1:4] == ["sample", "train", "sample"]
+    referenced = {"reference_calls": 100, "md_steps": 100, "core_seconds": 40.0}
+    first = {"reference_calls": 50, "md_steps": 50, "core_seconds": 50.0}
+    both = {"reference_calls": 100, "md_steps": 10_100, "core_seconds": 60.0}
+    for number, sample in ((3, referenced), (4, both), (6, both)):
+        seen = {"reference_calc": first, "sample": sample}
+        line = {"total": {"core_seconds": 90.0, "by_action": seen}}
+        (here.iteration(number) / "ledger.jsonl").write_text(json.dumps(line) + "\n")
+    plan = here.plan(4)
+    assert core_hours(here, plan, 0, 10_000) == pytest.approx(20.0 / 3600)
