@@ -28,6 +28,8 @@ from mtp.training_log import TrainingLog, parse_training_log
 
 SPECIES_WORDS = ("not present in the training set", "unknown species", "Atomic number")
 NOT_FINITE = re.compile(r"not finite|\b(nan|inf|infinity)\b", re.IGNORECASE)
+# MPICH's launcher ends with the signal as its exit status, Open MPI's with 128 more
+SIGNALLED = re.compile(r"EXIT STRING: .*\(signal (\d+)\)|exited on signal (\d+)")
 INCREASED = ("Training set was increased by", "TS increased by")
 GRACE_SECONDS = 10.0
 
@@ -164,9 +166,12 @@ class Site:
                 "missing", f"{argv[0]!r}: {error.strerror}; check the command"
             ) from None
         text = Path(log).read_text("utf-8", "replace")
-        ended_by = -status if status < 0 else status - 128 if 128 < status < 160 else 0
-        if ended_by:
-            raise SiteError("killed", ended(log, text, f"signal {ended_by}"))
+        if signalled := _signal(status, text):
+            raise SiteError(
+                "killed",
+                f"signal {signalled} ended it; see {log}. If it was memory, ask for more; the same"
+                " command goes on",
+            )
         if status and any(word in text for word in SPECIES_WORDS):
             raise SiteError("species", ended(log, text, "a species is missing"))
         if status:
@@ -174,6 +179,14 @@ class Site:
             kind = "diverged" if NOT_FINITE.search(why.partition(" ends: ")[2]) else "failed"
             raise SiteError(kind, why)
         return text
+
+
+def _signal(status: int, text: str) -> int:
+    """The signal that ended a program or one of its ranks, 0 if none did."""
+    told = SIGNALLED.search(text) if status else None
+    if told:
+        return int(told[1] or told[2])
+    return -status if status < 0 else status - 128 if 128 < status < 160 else 0
 
 
 def _wait(argv: list[str], log: object, folder: Path | None, timeout: float | None) -> int:

@@ -114,6 +114,27 @@ def test_failed_training_is_named_and_loses_nothing(files, monkeypatch, flavour,
     assert (files / "train.log").read_text()
 
 
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (9, "YOUR APPLICATION TERMINATED WITH THE EXIT STRING: Killed (signal 9)"),
+        (
+            137,
+            "mpirun noticed that process rank 1 with PID 7 on node n exited on signal 9 (Killed).",
+        ),
+        (137, "srun: error: n1: task 1: Killed"),
+    ],
+)
+def test_a_rank_that_was_killed_is_no_failure_of_the_fit(files, status, said):
+    launcher = ("bash", "-c", f"echo 'BFGS iter 0: f=nan'; echo '{said}'; echo FAQ; exit {status}")
+    site = Site("mlip3", (sys.executable, "-c", ""), launcher)
+    with pytest.raises(SiteError, match=r"killed: signal 9 ended it; see .*train\.log") as caught:
+        site.train(
+            (files / "pot.almtp", files / "set.cfg", files / "out.almtp"), {}, files / "train.log"
+        )
+    assert (caught.value.kind, str(caught.value).count("\n")) == ("killed", 0)
+
+
 def test_inputs_an_mlp_overwrites_stay_whole(files, monkeypatch):
     before = (files / "set.cfg").read_bytes()
     monkeypatch.setenv("FAKE_MLP", "overwrite")
