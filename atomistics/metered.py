@@ -89,8 +89,9 @@ def _geometry(atoms: Atoms) -> tuple[bytes, ...]:
 
 def _finite(values: np.ndarray | float) -> bool:
     """A finite sum of squares says so at once; one that overflows does not say otherwise."""
-    with np.errstate(over="ignore"):
-        return math.isfinite(np.vdot(values, values)) or bool(np.isfinite(values).all())
+    if isinstance(values, float):
+        return math.isfinite(values)
+    return math.isfinite(np.vdot(values, values)) or bool(np.isfinite(values).all())
 
 
 def labelled(atoms: Atoms) -> Atoms:

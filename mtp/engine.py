@@ -105,15 +105,14 @@ class Engine:
         """
         found = self.neighbours(data, first)
         energy, forces, stress, sites = self._call(_kernel.evaluate, found, self.threads)
-        begin = found.atom_begin
-        results = [
+        if not (np.isfinite(energy).all() and np.isfinite(forces).all()):
+            number = first + int(np.argmax(~_finite_configurations(found, energy, forces)))
+            raise MTPError(f"configuration {number}: energy or forces are not finite")
+        begin = found.atom_begin.tolist()
+        return [
             Evaluation(float(energy[c]), forces[a:b], stress[c], sites[a:b])
             for c, (a, b) in enumerate(pairwise(begin))
         ]
-        for number, result in enumerate(results, first):
-            if not np.isfinite(result.forces).all() or not np.isfinite(result.energy):
-                raise MTPError(f"configuration {number}: energy or forces are not finite")
-        return results
 
     def neighbours(self, data: Neighbours | Sequence[Structure], first: int = 1) -> Neighbours:
         """Neighbour lists fit for this potential."""
@@ -204,6 +203,13 @@ class Engine:
             return function(self._model, found.kernel, *arguments)
         except ValueError as error:
             raise MTPError(str(error)) from None
+
+
+def _finite_configurations(found: Neighbours, energy: np.ndarray, forces: np.ndarray) -> np.ndarray:
+    """(C,) whether energy and forces of a configuration are finite."""
+    atoms = np.isfinite(forces).all(axis=1)
+    parts = (atoms[a:b].all() for a, b in pairwise(found.atom_begin))
+    return np.isfinite(energy) & np.fromiter(parts, bool, len(energy))
 
 
 def _shaped(found: Neighbours, targets: Targets) -> list[np.ndarray]:
