@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mtp.optimisers import Problem, State, first_state, gauss_newton
 
+FEWEST_BATCHES = 4  # with fewer, the parts cost as much as they save
 ITERATIONS_PER_CHECK = 4
 PATIENCE = 3
 LEAST_GAIN = 1e-3
@@ -31,8 +32,8 @@ class Parted(Problem, Protocol):
 
 
 def first_part(problem: Parted, state: State) -> State:
-    """The state `pretrain` starts from: on one batch, or the given one if there is no other."""
-    return _on(problem, state, 1) if problem.batches > 1 else state
+    """The state `pretrain` starts from: on one batch, or the given one where there are too few."""
+    return _on(problem, state, 1) if problem.batches >= FEWEST_BATCHES else state
 
 
 def pretrain(problem: Parted, state: State) -> Iterator[State]:

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,8 @@ from mtp.configuration import Configuration
 from mtp.engine import Engine, neighbours
 from mtp.loss import LossWeights, labels_of
 from mtp.maxvol import MaxVol
+from mtp.objective import survey
+from mtp.parallel import balanced_shares
 from mtp.potential import untrained, write_potential
 from mtp.selection import Selection, Weights
 
@@ -61,6 +64,7 @@ def main() -> None:
     print(maxvol(configurations))
     for line in memory(configurations):
         print(line, flush=True)
+    print(two_shares(configurations), flush=True)
     print(two_threads(configurations), flush=True)
     for line in stream(given.environments):
         print(line, flush=True)
@@ -110,6 +114,20 @@ def peak(words: list[str], folder: str) -> float:
     command = [sys.executable, "-c", COUNTED, *words]
     done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
     return int(done.stderr.split()[-2]) / 1024
+
+
+def two_shares(configurations: list[Configuration]) -> str:
+    """CPU of all work over that of the busier of two ranks: what their clock can gain at most."""
+    engine = Engine(random_potential(LEVEL))
+    loads, _ = survey(configurations, engine.potential.max_dist)
+    shares = [range(len(configurations)), *balanced_shares(loads, 2)]
+    calls = []
+    for share in shares:
+        part = [configurations[i] for i in share]
+        arguments = (engine.neighbours(part), *labels_of(part, LossWeights()))
+        calls.append(partial(engine.loss_and_gradient, *arguments))
+    whole, *parts = best(calls, 5)
+    return f"shares of two ranks: at most {whole / max(parts):.2f} times one, by CPU"
 
 
 def two_threads(configurations: list[Configuration]) -> str:

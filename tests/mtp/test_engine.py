@@ -314,3 +314,13 @@ def test_equals_the_original_to_the_printed_digits(level, tmp_path):
         assert result.energy == pytest.approx(reference.energy, abs=1e-9)
         assert np.abs(result.forces - reference.forces).max() < 0.51e-6
         assert np.abs(result.stress - reference.stress).max() < 0.51e-5
+
+
+@pytest.mark.parametrize(("species", "level"), [(15, 8), (10, 16), (2, 20)])
+def test_many_species_and_high_levels(species, level):
+    sample = random_sample(3, atoms=15, pbc=(False, False, False), edge=4.5)
+    sample.types = np.arange(15) % species
+    potential = random_potential(level, species, level)
+    result = Engine(potential).evaluate([sample])[0]
+    expected = site_energies(potential, sample, 2)
+    assert np.allclose(result.site_energies[:2], expected, rtol=1e-9, atol=1e-9)
