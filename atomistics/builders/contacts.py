@@ -17,7 +17,8 @@ from planner.errors import UserError
 
 SPARE = 1.03  # aimed at, of the distance asked for; a little more each round
 STIFFNESS = 20.0  # of springs and walls against the push-off
-CROWDED = 0.02  # Å^2 an atom left of the push-off's energy after a round: far too dense
+CROWDED = 0.02  # Å^2 an atom left of the push-off's energy after a round: no use going on
+HOPELESS = 0.1  # or starting anew: far too dense
 ROUNDS, STEPS = 8, 200
 
 
@@ -129,7 +130,7 @@ def push_off(
             break
     if not (told := _short(moved, bound, wanted, held)):
         return moved
-    raise JammedError(
+    raise (UserError if result.fun > HOPELESS * len(atoms) else JammedError)(
         f"packing: atoms stay {told} is asked for; lower the density or min_distance_angstrom, or "
         "take another seed"
     )

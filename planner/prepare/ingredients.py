@@ -88,15 +88,23 @@ def mixture(
     ]
     if first != 1:
         scaled[0] = scaled[0].model_copy(update={"ratio": (scaled[0].ratio or 1.0) * first})
-    given = phase.density if solutes == first == 1 else None
-    changed = phase.model_copy(update={"substances": scaled, "density": given})
-    found = substances.density_of(changed) or phase.density
+    found = _density(phase, scaled)
     if found is None:
         raise UserError(f"task.yaml: material.phases.{phase.name}.density: missing")
     return {
         "components": [_component(i) for i in scaled],
         "density_g_cm3": round(found * density, 4),
     }
+
+
+def _density(phase: Phase, scaled: list[Ingredient]) -> float | None:
+    """g/cm3 of the phase with its substances changed: as given, times what ideal mixing changes."""
+    plain = phase.model_copy(update={"density": None})
+    ideal = substances.density_of(plain.model_copy(update={"substances": scaled}))
+    if phase.density is None:
+        return ideal
+    before = substances.density_of(plain)
+    return phase.density * ideal / before if ideal and before else phase.density
 
 
 def _component(ingredient: Ingredient) -> Parameters:

@@ -4,12 +4,13 @@ A point names the key it is about, asks for it, and says what happens without an
 is complete when no point that needs an answer is left.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
 from planner.errors import UserError
-from planner.prepare import substances
+from planner.prepare import ingredients, substances
 from planner.prepare.material import Answers, Ingredient, Lattice, Phase
 
 MIXED = ("amorphous", "liquid", "melt")
@@ -145,6 +146,12 @@ def _arrangement(known: Answers) -> Iterator[Point]:
         if len(set(pair)) != 2:
             yield _wrong("interfaces", f"{pair} is no pair of two phases")
     layers = known.layers or []
+    kinds = {phase.name: phase.kind for phase in known.phases}
+    for pair in known.meetings:
+        met = {kinds.get(name) for name in pair}
+        if "particle" in met and ("crystal" not in met or len(layers) > 2):
+            told = f"{' / '.join(pair)}: a particle lies on a crystal, on or under nothing else"
+            yield _wrong("interfaces" if known.interfaces else "layers", told)
     if len(layers) == 1:
         yield _wrong("layers", f"{layers[0]} alone meets nothing")
     if any(a == b for a, b in pairwise(layers)):
@@ -154,21 +161,37 @@ def _arrangement(known: Answers) -> Iterator[Point]:
 def _contradictions_of(phase: Phase) -> list[Point]:
     at = f"phases.{phase.name}"
     found = list(_misplaced(phase, at))
-    try:
-        for ingredient in phase.substances:
-            substances.mass(substances.content(ingredient)[0])
-        if phase.kind == "polymer" and (repeat := substances.repeat_of(phase)):
-            substances.composition(repeat)
-        if phase.kind in CELLS:
-            substances.elements(phase)
-    except UserError as error:
-        return [*found, _wrong(f"{at}.substances", str(error))]
+    if unreadable := list(_unreadable(phase, at)):
+        return [*found, *unreadable]
     if phase.kind in (*MIXED, "polymer"):
         found += _amounts(phase, at)
     if isinstance(phase.crystal, str) and substances.crystal_of(phase) is None:
         fault = f"{phase.crystal!r} is not in the list of substances; give its lattice or a file"
         found.append(_wrong(f"{at}.crystal", fault))
     return [*found, *_exchanges(phase, at)]
+
+
+def _unreadable(phase: Phase, at: str) -> Iterator[Point]:
+    """What stands there but cannot be: no molecule, no element, no chain, no lattice, no face."""
+    key = "substances"
+    try:
+        for ingredient in phase.substances:
+            substances.mass(substances.content(ingredient)[0])
+        key = "repeat"
+        if phase.kind == "polymer" and (repeat := substances.repeat_of(phase)):
+            substances.composition(repeat)
+            if (ends := repeat.count("*")) != 2:
+                raise UserError(f"{phase.repeat!r} has {ends} ends marked *, a repeat unit has 2")
+        key = "crystal"
+        if phase.kind in CELLS and (lattice := substances.crystal_of(phase)):
+            substances.mass(Counter(substances.elements(phase)))
+            ingredients.crystal(phase)
+            key = "surface"
+            hexagonal = lattice.spacegroup is None or lattice.spacegroup in ingredients.HEXAGONAL
+            if len(phase.surface or []) == 4 and not hexagonal:
+                raise UserError("four indices need a hexagonal lattice; give h k l")
+    except UserError as error:
+        yield _wrong(f"{at}.{key}", str(error).rpartition(f"{phase.name}.crystal.lattice: ")[2])
 
 
 def _misplaced(phase: Phase, at: str) -> Iterator[Point]:

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import pytest
 import yaml
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -124,3 +125,24 @@ def test_slabs_of_the_same_whole_layers_differ(tmp_path) -> None:
     frames = [(v.id, build(v.parameters, plan.seed_of(v), tmp_path)) for v in slabs]
     assert len(frames) == 6
     assert duplicates(frames) == {}
+
+
+@pytest.mark.parametrize(
+    ("substances", "box", "rich"),
+    [
+        ([{"name": "water"}], 0.9, 0.9),
+        ([{"name": "NaCl", "ratio": 1}, {"name": "KCl", "ratio": 1}], 0.9, 0.9 * 1.546 / 1.544),
+        ([{"name": "water"}, {"name": "NaCl", "molarity": 2}], 0.9, 0.9 * 1.084 / 1.055),
+    ],
+)
+def test_a_density_given_goes_before_the_listed_one(substances, box, rich) -> None:
+    """It was heard only where a solute had a molarity."""
+    phase = {"name": "p", "kind": "liquid", "substances": substances, "density": 0.9}
+    if substances[0]["name"] == "NaCl":
+        phase["kind"] = "melt"
+    answers = Answers.model_validate({"sentence": "s", "temperature": 300, "phases": [phase]})
+    variants = propose(task_of(answers, set())).categories[-1].variants
+    by_name = {v.id: v.parameters.density_g_cm3 for v in variants}
+    assert by_name["p-box"] == box
+    assert by_name["p-thin"] == pytest.approx(0.95 * box, abs=1e-4)
+    assert by_name.get("p-rich", rich) == pytest.approx(rich, abs=2e-3)
