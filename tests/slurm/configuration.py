@@ -1,5 +1,8 @@
 """Configuration files of the lab: several nodes on one host, short delays."""
 
+import socket
+from contextlib import suppress
+
 SLURM_CONF = """\
 ClusterName=lab
 SlurmctldHost={host}(127.0.0.1)
@@ -70,3 +73,14 @@ StorageUser=slurm
 StoragePass={password}
 StorageLoc=slurm_acct
 """
+
+
+def free_ports(nodes: int) -> int:
+    """The first of a row of ports that nobody has: two labs may run on one host."""
+    for first in range(17000, 30000, 100):
+        with suppress(OSError):
+            for port in (*range(first, first + 3), *range(first + 21, first + 21 + nodes)):
+                with socket.socket() as ours:
+                    ours.bind(("127.0.0.1", port))
+            return first
+    raise OSError("no row of free ports between 17000 and 30000")

@@ -3,8 +3,8 @@
 start [FOLDER]   munge, MariaDB, slurmdbd, slurmctld, slurmd n1..; prints the line to source
 stop  FOLDER     cancels every job, ends the daemons it started, removes FOLDER
 
-SLURM_LAB_NODES, _CPUS and _MEMORY (MB) of a node, _PORT (the first of 20 + nodes), _LIMIT
-(cgroup where version 1 is mounted and we are root, else poll: the daemon looks every second).
+SLURM_LAB_NODES, _CPUS and _MEMORY (MB) of a node, _PORT (the first of 20 + nodes, free
+ones by default), _LIMIT (cgroup where version 1 is mounted and we are root, else poll).
 """
 
 import getpass
@@ -77,8 +77,8 @@ class Lab:
         self.until(lambda: set(self.tell("sinfo", "-h", "-N", "-o", "%T").split()) == {"idle"})
 
     def _write_configuration(self, host: str) -> None:
-        port = int(os.environ.get("SLURM_LAB_PORT", "17000"))
         count = int(os.environ.get("SLURM_LAB_NODES", "4"))
+        port = int(os.environ.get("SLURM_LAB_PORT") or configuration.free_ports(count))
         groups = Path("/sys/fs/cgroup/memory/cgroup.procs").exists() and os.geteuid() == 0
         limit = os.environ.get("SLURM_LAB_LIMIT") or ("cgroup" if groups else "poll")
         lines = [
@@ -94,14 +94,8 @@ class Lab:
             "memory": os.environ.get("SLURM_LAB_MEMORY", "4000"),
             "password": secrets.token_hex(8),
         }  # fmt: skip
-        for name in (
-            "state",
-            "spool",
-            "log",
-            "tmp",
-            "sql",
-            *(f"tmp/n{i + 1}" for i in range(count)),
-        ):
+        spools = [f"tmp/n{i + 1}" for i in range(count)]
+        for name in ("state", "spool", "log", "tmp", "sql", *spools):
             (self.folder / name).mkdir(mode=0o755, exist_ok=True)
         limits = configuration.BY_CGROUP if limit == "cgroup" else configuration.BY_POLL
         files = {
@@ -205,9 +199,13 @@ class Lab:
 
     def tell(self, *words: str) -> str:
         """Run one command of this cluster's user; its output."""
-        done = subprocess.run(
-            words, env=self.environment, capture_output=True, text=True, check=False, timeout=120
-        )
+        try:
+            done = subprocess.run(
+                words, env=self.environment, capture_output=True, text=True, check=False,
+                timeout=120,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:  # so that `stop` goes on to the daemons
+            raise LabError(f"{words[0]}: no answer within 120 s") from None
         if done.returncode:
             raise LabError(f"{' '.join(words[:4])}: {(done.stderr or done.stdout).strip()[-500:]}")
         return done.stdout
