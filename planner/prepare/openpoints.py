@@ -181,15 +181,15 @@ def _unreadable(phase: Phase, at: str) -> Iterator[Point]:
         if phase.kind == "polymer" and (repeat := substances.repeat_of(phase)):
             substances.composition(repeat)
             if (ends := repeat.count("*")) != 2:
-                raise UserError(f"{phase.repeat!r} has {ends} ends marked *, a repeat unit has 2")
+                fault = f"{phase.repeat!r} has {ends} ends marked *, a repeat unit has 2"
+                yield _wrong(f"{at}.repeat", fault)
         key = "crystal"
         if phase.kind in CELLS and (lattice := substances.crystal_of(phase)):
             substances.mass(Counter(substances.elements(phase)))
             ingredients.crystal(phase)
-            key = "surface"
             hexagonal = lattice.spacegroup is None or lattice.spacegroup in ingredients.HEXAGONAL
             if len(phase.surface or []) == 4 and not hexagonal:
-                raise UserError("four indices need a hexagonal lattice; give h k l")
+                yield _wrong(f"{at}.surface", "four indices need a hexagonal lattice; give h k l")
     except UserError as error:
         yield _wrong(f"{at}.{key}", str(error).rpartition(f"{phase.name}.crystal.lattice: ")[2])
 

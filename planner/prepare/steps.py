@@ -39,6 +39,7 @@ HEAD = (
 )
 MOLECULAR = ("molecule", "solid-molecule", "liquid-liquid", "polymer", "stack")
 PRESSED = [0.8, 0.86, 0.92, 1.0, 1.05]  # lengths; about 2 Å between molecules at 0.8
+HOTTER = (0, 300, 700)  # K above use: the first MD of the reference, as far as ceilings allow
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,7 @@ def _agreed(folder: Path) -> None:
 
 
 def configure(folder: Path, task: Task, plan: StructurePlan) -> None:
-    """config.yaml where there is none.
+    """config.yaml where there is none; the first MD at the temperature of use and above.
 
     Molecules are pressed together, far beyond what MD visits, and such frames count less: a
     potential that has not seen how molecules repel each other may invent a well there.
@@ -204,11 +205,14 @@ def configure(folder: Path, task: Task, plan: StructurePlan) -> None:
                 " make them the same"
             )
         return
-    data: dict[str, Any] = {"reference": {"method": material.reference}}
+    rungs = [task.temperature + hotter for hotter in HOTTER]
+    data: dict[str, Any] = {
+        "reference": {"method": material.reference}, "reference_sample": {"temperatures": rungs},
+    }  # fmt: skip
     if material.pressure:
         data["md"] = {"pressure": material.pressure}
     if any(v.parameters.family in MOLECULAR for v in plan.variants):
-        data["reference_sample"] = {"compression": PRESSED}
+        data["reference_sample"]["compression"] = PRESSED
         data["mlp"] = {"scale_by_force": 1.0}
     write_text(path, HEAD + yaml.safe_dump(data, sort_keys=False))
 

@@ -143,6 +143,7 @@ def test_where_there_are_molecules_they_are_pressed_together(tmp_path, name, mol
     assert config.reference.method == task.material.reference
     assert (min(config.reference_sample.compression) < 0.9) == molecules
     assert (config.mlp.scale_by_force > 0) == molecules
+    assert config.reference_sample.temperatures[0] == task.temperature
 
 
 def test_the_papers_interphase_has_its_ten_categories(tmp_path, types) -> None:
