@@ -45,6 +45,13 @@ def _written(path: Path) -> dict[str, Any] | None:
 
 def _under_way(plan: dict[str, Any]) -> list[str]:
     """Lines on progress and queue, each with the time it was seen."""
+    try:
+        return _told(plan)
+    except (AttributeError, LookupError, TypeError, ValueError):
+        return ["      progress.json, queue.json: not whole; the next job writes them anew"]
+
+
+def _told(plan: dict[str, Any]) -> list[str]:
     lines = []
     if seen := plan["progress"]:
         left = f"about {seen['seconds_left'] / 60:.1f} min left"

@@ -45,7 +45,7 @@ def _every_number(value: Any) -> Callable[[Any], Any]:
 def _pings(handler: Handler, proper: dict[str, Any]) -> None:
     """An event stream that keeps alive and says nothing."""
     wire(STREAM)(handler, proper)
-    wire(b"f\r\nevent: ping\r\n\r\n\r\n", 0.2, 99)(handler, proper)
+    wire(b"f\r\nevent: ping\r\n\r\n\r\n", 0.2, 9999)(handler, proper)
 
 
 FAULTS: dict[str, tuple[Fault, ...]] = {
@@ -97,8 +97,8 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
     "broken_reply": (hang_up, reset, wire(STREAM + b"6\r\n{\"id\":\r\n"), wire(STREAM)),
     "unreachable": (wire(b""), wire(b"\0\n\n"), wire(b"HTTP/1.1 200 OK\r\n")),
     "deadline": (
-        drip, stall(60.0), _pings, wire(b"HTTP/1.1 200 OK\r\nx-a: b\r\n", 0.3, 99),
-        wire(b"HTTP/1.1 100 Continue\r\n\r\n", 0.1, 999),
+        drip, stall(3600.0), _pings, wire(b"HTTP/1.1 200 OK\r\nx-a: b\r\n", 0.3, 9999),
+        wire(b"HTTP/1.1 100 Continue\r\n\r\n", 0.1, 9999),
     ),
     "redirected": (lambda h, _: h.give(b"", 302, location="http://127.0.0.1:9/v1/messages"),),
     "authentication": (fails(401),),

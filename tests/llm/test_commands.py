@@ -36,7 +36,7 @@ def test_doctor_tells_what_a_server_can_do(tmp_path: Path, capsys) -> None:
         assert "not_found" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("fault", [drip, stall(60.0), raw(b"<html>"), raw(b"[]"), hang_up])
+@pytest.mark.parametrize("fault", [drip, stall(600.0), raw(b"<html>"), raw(b"[]"), hang_up])
 def test_doctor_survives_a_bad_list_of_models(tmp_path: Path, monkeypatch, capsys, fault) -> None:
     monkeypatch.setattr("planner.llm.doctor.LOOK_UP", 1.0)
     with serve() as double:
@@ -45,7 +45,7 @@ def test_doctor_survives_a_bad_list_of_models(tmp_path: Path, monkeypatch, capsy
         double.will(says("ready"), says('{"colour":"red"}'))
         began = time.monotonic()
         assert main(words(tmp_path / "c", "doctor", "--llm")) == 0
-        assert time.monotonic() - began < 30
+        assert time.monotonic() - began < 120
     assert "held to by the server" in capsys.readouterr().out
 
 

@@ -94,3 +94,13 @@ def test_a_folder_or_a_dead_link_is_not_nothing(begun: Path, capsys, name: str, 
         path.rmdir() if kind == "folder" else path.unlink()
         if kept:
             path.write_text(kept)
+
+
+@pytest.mark.parametrize("text", ["7", "[1]", '"x"', '{"a": 1}', '{"states": 7}', "nul", ""])
+def test_damaged_progress_does_not_stop_the_status(begun: Path, capsys, text: str) -> None:
+    _said(["next", "--campaign", str(begun)], capsys)
+    for name in ("progress.json", "queue.json"):
+        path = begun / "iterations/004" / name
+        path.write_text(text)
+        assert _said(["status", "--campaign", str(begun)], capsys) == (0, "")
+        path.unlink()
