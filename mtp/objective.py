@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,11 +106,10 @@ class Objective:
         weights: LossWeights,
         loads: Sequence[int],
     ) -> None:
-        rng = np.random.default_rng(len(training))
         rows = sum(1 + 3 * len(c) + 6 for c in training)
         wanted = rows // (ROWS_PER_PARAMETER * potential.parameter_count)
         count = int(np.clip(wanted, 1, min(MOST_BATCHES, len(training))))
-        batch_of = rng.permutation(len(training)) % count
+        batch_of = _batches(training, count)
         shares = balanced_shares(loads, ranks.size, batch_of)
         parts = [list(validation[rank :: ranks.size]) for rank in range(ranks.size)]
         assignments = [
@@ -199,6 +199,20 @@ class Objective:
     def _sum(self, operation: str, *arguments: object) -> NDArray[np.float64]:
         self.ranks.broadcast((operation, arguments))
         return self.ranks.sum(getattr(self.share, operation)(*arguments))
+
+
+def _batches(training: Sequence[Configuration], count: int) -> NDArray[np.int64]:
+    """Batch of each configuration, at random; the first batch holds every species if it can.
+
+    A part of the data without a species would let its coefficients go anywhere.
+    """
+    batch_of = np.random.default_rng(len(training)).permutation(len(training)) % count
+    for species in set(chain.from_iterable(set(c.types.tolist()) for c in training)):
+        holders = np.array([i for i, c in enumerate(training) if species in c.types])
+        movable = holders[np.bincount(batch_of)[batch_of[holders]] > 1]
+        if len(movable) and not (batch_of[holders] == 0).any():
+            batch_of[movable[0]] = 0
+    return batch_of
 
 
 @one_blas_thread

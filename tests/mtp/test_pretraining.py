@@ -1,17 +1,21 @@
 """Training that begins on a part of the data: order of parts, limits, restarts, ranks."""
 
 import re
+from dataclasses import replace
 from itertools import groupby
 
+import numpy as np
 import pytest
 
 from mtp import objective
+from mtp.engine import Engine
 from mtp.loss import LossWeights
 from mtp.objective import Objective, survey
 from mtp.optimisers import first_state
 from mtp.parallel import Ranks
 from mtp.potential import untrained
 from mtp.pretraining import first_part, pretrain
+from mtp.starting_point import with_random_functions
 from mtp.training import TrainingOptions, train
 from tests.mtp.train_samples import labelled, reference
 
@@ -82,6 +86,23 @@ def fitted(configurations, log, **options):
 
 def losses(lines):
     return [float(v) for line in lines for v in re.findall(r"BFGS iter \d+: f=(\S+)", line)]
+
+
+def test_a_species_of_one_configuration_is_in_every_part(sets):
+    rare = [replace(c) for c in sets]
+    rare[13] = replace(sets[13], types=np.where(np.arange(len(sets[13])) == 0, 2, sets[13].types))
+    rare[13] = replace(rare[13], energy=sets[13].energy - 500.0)
+    problem = Objective(Ranks(), trio(), rare, [], LossWeights(), survey(rare, 4.0)[0])
+    assert problem.batches > 4
+    assert (problem.batch_sizes > 0).all()
+    found = fitted(rare, lambda _: None, iteration_limit=2)
+    (energy,) = (e.energy for e in Engine(found).evaluate([rare[13]]))
+    assert energy == pytest.approx(rare[13].energy, abs=20)
+
+
+def trio():
+    template = untrained(6, 3, 1.5, 4.0, 5)
+    return with_random_functions(template, np.random.default_rng(0))
 
 
 class KilledError(Exception):
