@@ -24,14 +24,12 @@ from mtp.errors import MTPError
 from mtp.potential import read_potential
 from mtp.report import Errors, parse_report
 from mtp.site_files import SiteError, check_trained, ended, joined, merge, read_output, stamp
+from mtp.site_program import program, signal_of, wait_for
 from mtp.training_log import TrainingLog, parse_training_log
 
 SPECIES_WORDS = ("not present in the training set", "unknown species", "Atomic number")
 NOT_FINITE = re.compile(r"not finite|\b(nan|inf|infinity)\b", re.IGNORECASE)
-# MPICH's launcher ends with the signal as its exit status, Open MPI's with 128 more
-SIGNALLED = re.compile(r"EXIT STRING: .*\(signal (\d+)\)|exited on signal (\d+)")
 INCREASED = ("Training set was increased by", "TS increased by")
-GRACE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -154,11 +152,11 @@ class Site:
 
     def _run(self, words: Sequence[str], log: Path, work: Path, launched: bool) -> str:
         """Run to the end with output to `log`; its text, or SiteError by the exit status."""
-        argv = [*_program(self.launcher if launched else ()), *_program(self.command), *words]
+        argv = [*program(self.launcher if launched else ()), *program(self.command), *words]
         folder = None if self.flavour == "embedded" else work
         try:
             with Path(log).open("wb") as stream:
-                status = _wait(argv, stream, folder, self.timeout)
+                status = wait_for(argv, stream, folder, self.timeout)
         except subprocess.TimeoutExpired:
             raise SiteError("timeout", f"{argv[0]} ran longer than {self.timeout:g} s") from None
         except OSError as error:
@@ -166,7 +164,7 @@ class Site:
                 "missing", f"{argv[0]!r}: {error.strerror}; check the command"
             ) from None
         text = Path(log).read_text("utf-8", "replace")
-        if signalled := _signal(status, text):
+        if signalled := signal_of(status, text):
             raise SiteError(
                 "killed",
                 f"signal {signalled} ended it; see {log}. If it was memory, ask for more; the same"
@@ -179,38 +177,6 @@ class Site:
             kind = "diverged" if NOT_FINITE.search(why.partition(" ends: ")[2]) else "failed"
             raise SiteError(kind, why)
         return text
-
-
-def _signal(status: int, text: str) -> int:
-    """The signal that ended a program or one of its ranks, 0 if none did."""
-    told = SIGNALLED.search(text) if status else None
-    if told:
-        return int(told[1] or told[2])
-    return -status if status < 0 else status - 128 if 128 < status < 160 else 0
-
-
-def _wait(argv: list[str], log: object, folder: Path | None, timeout: float | None) -> int:
-    """Exit status; the child never outlives this call."""
-    process = subprocess.Popen(
-        argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=folder
-    )
-    try:
-        return process.wait(timeout)
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(GRACE_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def _program(words: tuple[str, ...]) -> list[str]:
-    """The words with a relative path made absolute, since the program runs in another folder."""
-    if words and "/" in words[0]:
-        return [str(Path(words[0]).absolute()), *words[1:]]
-    return list(words)
 
 
 def _increased(line: str) -> bool:
