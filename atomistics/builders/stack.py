@@ -6,12 +6,12 @@ import numpy as np
 from ase import Atoms
 
 from atomistics.bonded import whole
-from atomistics.builders import polymer
+from atomistics.builders import polymer, solid_surface
 from atomistics.builders.layers import fitted, pile, plane
 from atomistics.builders.matching import widened
 from atomistics.builders.packing import layer, pack
 from atomistics.builders.sizing import Batch, batch, realized
-from atomistics.builders.solid_surface import cut
+from atomistics.builders.solid_surface import cut, surface_cell
 from atomistics.builders.sources import built
 from planner.errors import UserError
 from planner.prepare.crystals import SolidSurface
@@ -20,11 +20,10 @@ from planner.prepare.families import Layer, Polymer, Stack
 
 def build(parameters: Stack, rng: np.random.Generator, folder: Path) -> Atoms:
     """Crystals and built structures first, as they set the cross-section; then what is packed."""
-    solid = {
-        n: _solid(wanted, rng, folder)
-        for n, wanted in enumerate(parameters.layers)
-        if wanted.content is None or isinstance(wanted.content, SolidSurface)
-    }
+    solid: dict[int, Atoms] = {}
+    for n, wanted in enumerate(parameters.layers):
+        if wanted.content is None or isinstance(wanted.content, SolidSurface):
+            solid[n] = _solid(wanted, rng, folder, first=not solid)
     if not solid:
         raise UserError("layers: none is a solid-surface or built; use the family liquid-liquid")
     most = parameters.max_strain_percent / 100
@@ -36,7 +35,11 @@ def build(parameters: Stack, rng: np.random.Generator, folder: Path) -> Atoms:
         if n == min(solid):
             made.append(solid[n])
         elif n in solid:
-            made.append(fitted(solid[n], target, most, wanted.name))
+            film = fitted(solid[n], target, most, wanted.name)
+            if isinstance(wanted.content, SolidSurface):
+                once = {"repeat": [1, 1], "min_width_angstrom": None}
+                film = solid_surface.widened(film, wanted.content.model_copy(update=once), rng)
+            made.append(film)
         else:
             made.append(_packed(wanted, target, rng, folder))
     atoms = pile(made, parameters.gap_angstrom, parameters.vacuum_angstrom)
@@ -53,10 +56,14 @@ def build(parameters: Stack, rng: np.random.Generator, folder: Path) -> Atoms:
     return atoms
 
 
-def _solid(wanted: Layer, rng: np.random.Generator, folder: Path) -> Atoms:
-    """A slab, or an earlier structure with its molecules whole, from z = 0."""
+def _solid(wanted: Layer, rng: np.random.Generator, folder: Path, first: bool) -> Atoms:
+    """A slab, or an earlier structure with its molecules whole, from z = 0.
+
+    The first slab is as wide as it asks for; others are surface cells, which fit more of them.
+    """
     if isinstance(wanted.content, SolidSurface):
-        return cut(wanted.content, rng, folder)
+        surface = wanted.content
+        return cut(surface, rng, folder) if first else surface_cell(surface, folder)
     found = built(wanted.structure or "", folder)
     upright = (
         abs(found.cell.array[2, :2]).max() < 1e-3 and abs(found.cell.array[:2, 2]).max() < 1e-3

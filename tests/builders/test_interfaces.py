@@ -225,6 +225,23 @@ def test_four_layers_of_an_sei():
     assert max(heights(atoms, "P")) > float(told["graphite"]) + float(told["carbonate"])
 
 
+def test_a_wide_slab_fits_a_stack_by_its_surface_cell():
+    """LiF of 11.4 Å is no film on 10.5 Å; 13 of its surface cells, turned, are, at 2.5 %."""
+    lithium = {"prototype": "bcc", "formula": "Li", "lattice": {"a_angstrom": 3.51}}
+    face = {"family": "solid-surface", "miller": [0, 0, 1], "min_width_angstrom": 10}
+    exchange = [{"element": "F", "by": "Cl", "count": 2}]
+    layers = [
+        {"name": "li", "content": {**lithium, **face, "thickness_angstrom": 5}},
+        {"name": "lif", "content": {**LIF_100, **face, "substitutions": exchange}},
+    ]
+    atoms = made("stack", layers=layers)
+    strain = 100 * (3 * 3.51 / (13**0.5 * 4.03 / 2**0.5) - 1)
+    assert atoms.info["strain_percent_lif"] == pytest.approx(strain, abs=1e-3)
+    count = atoms.symbols.formula.count()
+    assert count["Cl"] == 2
+    assert (count["F"] + 2) % 13 == 0
+
+
 def test_a_built_crystal_is_strained_into_a_stack_and_told(tmp_path):
     (tmp_path / "structures").mkdir()
     write(tmp_path / "structures/film.extxyz", made("solid", **LIF))
