@@ -151,6 +151,8 @@ def load(structure: Structure) -> Atoms:
 
     path = structure.path
     try:
+        if FORMATS[path.suffix.lower()] == "extxyz":
+            _check_count(path.read_bytes().splitlines())
         images = read(path, index=":", format=FORMATS[path.suffix.lower()])
     except Exception as error:  # ASE's readers raise whatever the malformed line led to
         kind = type(error).__name__
@@ -160,6 +162,13 @@ def load(structure: Structure) -> Atoms:
     found = images[0]
     info = {"structure": structure.id, "subsystem": structure.subsystem}
     return Atoms(found.numbers, found.positions, cell=found.cell, pbc=found.pbc, info=info)
+
+
+def _check_count(lines: list[bytes]) -> None:
+    """ValueError for more atoms than lines, which ASE would look for over minutes."""
+    count = lines[0].strip() if lines else b""
+    if count.isdigit() and (len(count) > 12 or int(count) > len(lines)):
+        raise ValueError(f"{count[:20].decode()} atoms announced in {len(lines)} lines")
 
 
 def heights(atoms: Atoms) -> np.ndarray:

@@ -165,3 +165,13 @@ def test_unsound_structure_is_one_line(change, message):
 def test_shortest_bonds_of_chemistry_pass(name):
     atoms = molecule(name)
     structures.check(atoms, sorted(set(atoms.symbols)), 5.0)
+
+
+@pytest.mark.parametrize("count", ["999999999", "9" * 5000], ids=["many", "digits"])
+def test_more_atoms_announced_than_lines_is_no_long_search(tmp_path, count):
+    (tmp_path / "a.extxyz").write_text(f'{count}\nLattice="9 0 0 0 9 0 0 0 9"\nCu 0 0 0\n')
+    entry = {"id": "a", "file": "a.extxyz", "subsystem": "s", "family": "solid"}
+    structure = structures.Structure(**entry, held_out=False, description="d", folder=tmp_path)
+    with pytest.raises(UserError, match="atoms announced in 3 lines") as refused:
+        structures.load(structure)
+    assert len(str(refused.value)) < 300 + len(str(tmp_path))

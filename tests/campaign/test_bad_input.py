@@ -200,6 +200,16 @@ def test_full_disk_is_one_line_and_loses_nothing(campaign: Path, finished: Path)
     assert (campaign / name).read_text() == (finished / name).read_text()
 
 
+def test_a_full_disk_before_the_first_file(campaign: Path) -> None:
+    command = "ulimit -f 0; trap '' XFSZ; exec planner next"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=campaign, capture_output=True, text=True, check=False,
+        timeout=120, env=_with_bin(),
+    )  # fmt: skip
+    one_line(done, "planner.lock: cannot be written")
+    assert planner("next", cwd=campaign).returncode == 0
+
+
 def _with_bin() -> dict[str, str]:
     import os
     import sys

@@ -7,8 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from itertools import cycle
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 import yaml
@@ -21,10 +25,6 @@ from tests.campaign.conftest import clean, planner
 
 def states(folder: Path) -> list[str]:
     return [p.read_text() for p in sorted(folder.glob("iterations/*/state.yaml"))]
-
-
-def plans(folder: Path) -> list[str]:
-    return [p.read_text() for p in sorted(folder.glob("iterations/*/plan.yaml"))]
 
 
 def test_reaches_a_verdict_with_potential_and_report(finished: Path) -> None:
@@ -81,19 +81,75 @@ def test_single_commands_do_what_run_does(campaign: Path, finished: Path) -> Non
     assert states(campaign) == states(finished)[:2]
 
 
-def test_kill_at_random_moments_changes_nothing(campaign: Path, finished: Path) -> None:
-    """kill -9 of the driver (its children live on), and the same command again."""
-    for delay in (2.0, 5.5, 3.1, 7.3, 4.2):
-        process = start_run(campaign)
-        time.sleep(delay)
-        process.kill()
-        process.wait()
+def files(folder: Path) -> list[Path]:
+    """Files of all iterations but Snakemake's, logs, and what tells of the clock alone."""
+    return [
+        path
+        for path in sorted(folder.glob("iterations/**/*"))
+        if path.is_file()
+        and path.suffix != ".log"
+        and path.name not in ("audit.json", "progress.json")
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+
+
+def timeless(value: Any) -> Any:
+    """A record without what a clock has written, or a hash of such a record."""
+    if isinstance(value, dict):
+        clocks = ("core_seconds", "seconds", "previous_decision_sha256", "hashes")
+        return {key: timeless(each) for key, each in value.items() if key not in clocks}
+    return list(map(timeless, value)) if isinstance(value, list) else value
+
+
+def contents(folder: Path) -> dict[str, Any]:
+    """What a campaign has come to, file for file."""
+    found: dict[str, Any] = {}
+    for path in files(folder):
+        name = path.relative_to(folder).as_posix()
+        if path.suffix in (".json", ".jsonl"):
+            lines = path.read_text().splitlines()
+            texts = lines if path.suffix == ".jsonl" else ["".join(lines)]
+            found[name] = [timeless(json.loads(text)) for text in texts]
+        else:
+            found[name] = path.read_bytes()
+    return found
+
+
+def victims(process: subprocess.Popen[bytes], whom: str) -> list[psutil.Process]:
+    """What of a running `planner run` is to be killed; the driver where there is no such."""
+    driver = psutil.Process(process.pid)
+    children = driver.children(recursive=True)
+    if whom == "everything":
+        return [driver, *children]
+    found = [p for p in children if whom in " ".join(p.cmdline())]
+    return (found[:1] if whom == "snakemake" else found[-1:]) or [driver]
+
+
+def test_kill_at_ten_moments_changes_no_file(campaign: Path, finished: Path) -> None:
+    """kill -9 of the driver, of Snakemake, of a job, of `mlp` or of all at once, and again.
+
+    Moments are counted in files that are there, so that they lie all over the campaign on any host.
+    """
+    wanted = contents(finished)
+    moments = sorted(np.random.default_rng(5).integers(1, len(wanted) - 5, 10))
+    targets = ("everything", "/scripts/", "planner run", "snakemake", "everything", "/mlp ")
+    process, deadline = start_run(campaign), time.monotonic() + 1800
+    for moment, whom in zip(moments, cycle(targets)):
+        while len(files(campaign)) < moment and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        if process.poll() is not None:
+            process = start_run(campaign)
+            continue
+        with suppress(psutil.NoSuchProcess):
+            for victim in victims(process, whom):
+                victim.kill()
+    process.wait()
     done = planner("run", cwd=campaign)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
-    assert plans(campaign) == plans(finished)
-    assert states(campaign) == states(finished)
-    mine, theirs = (Campaign.at(f).state().spent for f in (campaign, finished))
-    assert mine == theirs
+    found = contents(campaign)
+    assert found.keys() == wanted.keys()
+    assert [name for name in wanted if found[name] != wanted[name]] == []
 
 
 def start_run(folder: Path) -> subprocess.Popen[bytes]:
@@ -118,6 +174,18 @@ def test_second_run_is_refused_and_harmless(campaign: Path) -> None:
             child.kill()
         first.kill()
         first.wait()
+
+
+@pytest.mark.parametrize("name", ['it\'s; $(touch x) {brace} "ü"', "two\nlines"])
+def test_a_folder_of_any_name_is_only_a_name(
+    source: Path, finished: Path, tmp_path: Path, name: str
+) -> None:
+    assert planner("init", str(source), name, cwd=tmp_path).returncode == 0
+    assert planner("next", cwd=tmp_path / name).returncode == 0
+    done = snakemake(tmp_path / name)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert states(tmp_path / name) == states(finished)[:1]
+    assert [p.name for p in tmp_path.iterdir()] == [name]
 
 
 def test_lost_job_is_written_off_and_the_campaign_goes_on(campaign: Path) -> None:
