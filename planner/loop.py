@@ -146,8 +146,8 @@ def _cause(folder: Path, lines: list[str]) -> str:
         path = folder / name
         if path.is_file() and (text := path.read_text(errors="replace")).strip():
             return f"{name}: {last_line(text)}"
-    if logs:
-        return f"{logs[-1]}: a job was killed without a word; the same command goes on from here"
+    if names:
+        return f"{names[0]}: a job was killed without a word; the same command goes on from here"
     return last_line("".join(lines))
 
 
