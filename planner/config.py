@@ -1,16 +1,23 @@
 """What a person decides before the campaign: the task, and an overlay on config/default.yaml."""
 
+import shlex
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
 from planner.files import Strict
-from planner.plan import Ensemble, Name, ProtocolName, Temperature
+from planner.plan import Ensemble, Name, ProtocolName, Scale, Temperature
 from planner.prepare.material import Material, Method
 
 Element = Annotated[str, StringConstraints(pattern=r"^[A-Z][a-z]?$")]
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+def _kept(steps: int, interval: int) -> None:
+    """ValueError where an MD would keep nothing but its start."""
+    if interval > steps:
+        raise ValueError(f"interval: {interval} is more than steps ({steps}); lower it")
 
 
 class Subsystem(Strict):
@@ -73,7 +80,9 @@ class Reference(Strict):
 class Mlp(Strict):
     """The `mlp` command and the shape of the potential."""
 
-    command: str = Field(max_length=500, description="name or path of the binary")
+    command: str = Field(
+        min_length=1, max_length=500, description="name or path of the binary, quoted as in a shell"
+    )
     flavour: Literal["embedded", "mlip2", "mlip3"]
     level: int = Field(ge=2, le=28, multiple_of=2)
     cutoff: Positive = Field(le=20, description="Å")
@@ -86,6 +95,16 @@ class Mlp(Strict):
     scale_by_force: Annotated[float, Field(ge=0)] = Field(
         description="s in the weight s / (F² + s) of an atom's force F, (eV/Å)²; 0: all weigh alike"
     )
+
+    @model_validator(mode="after")
+    def _command_in_words(self) -> "Mlp":
+        try:
+            words = shlex.split(self.command)
+        except ValueError as error:
+            raise ValueError(f"command: {error}") from None
+        if not words:
+            raise ValueError("command: names no program")
+        return self
 
 
 class Md(Strict):
@@ -112,6 +131,11 @@ class ReferenceMd(Strict):
     steps: int = Field(ge=2)
     interval: int = Field(ge=1)
 
+    @model_validator(mode="after")
+    def _keeps_snapshots(self) -> "ReferenceMd":
+        _kept(self.steps, self.interval)
+        return self
+
 
 class ReferenceSample(Strict):
     """The first data set."""
@@ -120,10 +144,16 @@ class ReferenceSample(Strict):
     ensembles: list[Ensemble]
     steps: int = Field(ge=0)
     interval: int = Field(ge=1)
-    compression: list[float]
+    compression: list[Scale]
     rattle: int = Field(ge=0)
     amplitude: Positive = Field(le=1, description="of the rattle, Å")
     relax_steps: int = Field(ge=0, le=100)
+
+    @model_validator(mode="after")
+    def _keeps_snapshots(self) -> "ReferenceSample":
+        if self.steps:
+            _kept(self.steps, self.interval)
+        return self
 
 
 class ModelSample(Strict):
@@ -139,6 +169,11 @@ class ModelSample(Strict):
         description="by subsystem: an approved protocol the rules sample with besides",
         exclude_if=lambda names: names is None,
     )
+
+    @model_validator(mode="after")
+    def _keeps_snapshots(self) -> "ModelSample":
+        _kept(self.steps, self.interval)
+        return self
 
 
 class Evaluation(Strict):

@@ -1,6 +1,7 @@
 """`planner init`: a campaign folder from a shipped example or from one's own task folder."""
 
 import shutil
+from collections import Counter
 from pathlib import Path
 
 from planner import TOOLKIT
@@ -36,6 +37,8 @@ def create(source: str, folder: Path) -> Campaign:
     if not (origin / "task.yaml").is_file():
         names = ", ".join(sorted(examples()))
         raise UserError(f"{source}: neither an example ({names}) nor a folder with task.yaml")
+    if not (origin / "structures").is_dir():
+        raise UserError(f"{origin}/structures: no such folder; put structures and index.yaml there")
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder}: exists and is not empty; choose another name")
     partial = folder.with_name(f".{folder.name}.partial")
@@ -45,11 +48,9 @@ def create(source: str, folder: Path) -> Campaign:
         shutil.copy(origin / "task.yaml", partial)
         if (origin / "config.yaml").exists():
             shutil.copy(origin / "config.yaml", partial)
-        if not (origin / "structures").is_dir():
-            raise UserError(
-                f"{origin}/structures: no such folder; put structures and index.yaml there"
-            )
-        shutil.copytree(origin / "structures", partial / "structures")
+        shutil.copytree(
+            origin / "structures", partial / "structures", ignore_dangling_symlinks=True
+        )
         for path in sorted(origin.glob("protocols/*.yaml")):  # to be approved anew
             (partial / "protocols").mkdir(exist_ok=True)
             shutil.copy(path, partial / "protocols")
@@ -57,6 +58,8 @@ def create(source: str, folder: Path) -> Campaign:
         if folder.exists():
             folder.rmdir()
         partial.rename(folder)
+    except UserError as error:  # what is to be mended lies where it was copied from
+        raise UserError(str(error).replace(str(partial), str(origin))) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return Campaign.at(folder)
@@ -77,6 +80,7 @@ def check(campaign: Campaign) -> None:
     """Every file a person wrote, and every structure, before the first decision."""
     from atomistics.structures import check as check_structure
     from atomistics.structures import load, read_index
+    from planner.prepare.substances import mass
 
     task, config = campaign.task, campaign.config
     empty = {s.name for s in task.subsystems} - {s.subsystem for s in campaign.structures}
@@ -85,5 +89,14 @@ def check(campaign: Campaign) -> None:
             f"{campaign.folder}/structures/index.yaml: no structure of subsystem"
             f" {', '.join(sorted(empty))}; add one or remove the subsystem from task.yaml"
         )
+    try:
+        mass(Counter(task.species))
+    except UserError as error:
+        raise UserError(f"{campaign.folder}/task.yaml: species: {error}") from None
     for structure in read_index(campaign.folder / "structures"):
-        check_structure(load(structure), list(task.species), config.mlp.cutoff)
+        try:
+            check_structure(load(structure), list(task.species), config.mlp.cutoff)
+        except UserError as error:
+            told = str(error)
+            where = "" if str(structure.path) in told else f"{structure.path}: "
+            raise UserError(f"{where}{told}") from None

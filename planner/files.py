@@ -5,6 +5,7 @@ import json
 import os
 import re
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -91,12 +92,28 @@ def parse_yaml(text: str, source: str) -> Any:
 def parse(model: type[Record], data: Any, source: str) -> Record:
     """Validate `data`; UserError lists every offending key of `source` in one line."""
     try:
-        return model.model_validate(data)
+        record = model.model_validate(data)
     except ValidationError as error:
         faults = "; ".join(
             f"{'.'.join(map(str, e['loc'])) or 'document'}: {e['msg']}" for e in error.errors()
         )
         raise UserError(f"{source}: {faults}") from None
+    if flags := list(_flags(data, record, "")):
+        raise UserError(f"{source}: {flags[0]}: true or false is no value of this key")
+    return record
+
+
+def _flags(data: Any, record: Any, at: str) -> Iterator[str]:
+    """Keys whose true or false was taken for a number."""
+    if isinstance(data, dict):
+        for key, value in data.items():
+            known = record.get(key) if isinstance(record, dict) else getattr(record, key, value)
+            yield from _flags(value, known, f"{at}.{key}" if at else key)
+    elif isinstance(data, list) and isinstance(record, list):
+        for number, (value, known) in enumerate(zip(data, record, strict=False)):
+            yield from _flags(value, known, f"{at}.{number}")
+    elif isinstance(data, bool) and not isinstance(record, bool):
+        yield at
 
 
 def read(model: type[Record], path: Path) -> Record:

@@ -15,6 +15,7 @@ SampleId = Annotated[str, StringConstraints(pattern=r"^s\d{3,4}$")]
 DatasetId = Annotated[str, StringConstraints(pattern=r"^d\d{3,4}$")]
 ModelId = Annotated[str, StringConstraints(pattern=r"^m\d{3,4}$")]
 Temperature = Annotated[int, Field(ge=1, le=10000, description="K")]
+Scale = Annotated[float, Field(ge=0.8, le=1.25)]
 Ensemble = Literal["nvt", "npt"]
 ProtocolName = Annotated[
     Name | None,
@@ -67,7 +68,7 @@ class Sample(Strict):
     groups: list[SampleGroup] = Field(min_length=1)
     steps: int = Field(ge=0, le=10_000_000, description="MD steps of each run")
     interval: int = Field(ge=1, le=1_000_000, description="MD steps between kept snapshots")
-    compression: list[Annotated[float, Field(ge=0.8, le=1.25)]] = Field(
+    compression: list[Scale] = Field(
         default=[], max_length=20, description="linear scale factors of the cell, reference only"
     )
     rattle: int = Field(

@@ -1,6 +1,7 @@
 """`planner doctor` where it is typed: `mlp`, reference method, disk and file locks."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -47,7 +48,7 @@ def _mlp(campaign: Campaign) -> Finding:
         write_potential(potential, start)
         write_cfg(given, [from_atoms(bulk("Cu", cubic=True), ["Cu"])])
         try:
-            words = tuple(mlp.command.split())
+            words = tuple(shlex.split(mlp.command))
             Site(mlp.flavour, words, timeout=SECONDS).calculate_efs(potential, given, found, log)
         except MTPError as error:
             remedy = "set mlp.command and mlp.flavour in config.yaml"

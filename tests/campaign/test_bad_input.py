@@ -74,8 +74,16 @@ def bad_task(folder: Path) -> None:
     (folder / "task.yaml").write_text(yaml.safe_dump(task))
 
 
-def unknown_config(folder: Path) -> None:
-    (folder / "config.yaml").write_text("mlp: {levle: 8}\n")
+def config(text: str) -> Breakage:
+    return lambda folder: (folder / "config.yaml").write_text(text)
+
+
+def task(**keys: object) -> Breakage:
+    def change(folder: Path) -> None:
+        known = yaml.safe_load((folder / "task.yaml").read_text())
+        (folder / "task.yaml").write_text(yaml.safe_dump(known | keys))
+
+    return change
 
 
 @pytest.mark.parametrize(
@@ -88,14 +96,20 @@ def unknown_config(folder: Path) -> None:
         (no_held_out, "held"),
         (escape, "task.yaml"),
         (bad_task, "subsystems.0.role"),
-        (unknown_config, "mlp.levle"),
+        (task(species=["Cu", "Ag", "Zz"]), "task.yaml: species: Zz: no such element"),
+        (task(temperature=True), "task.yaml: temperature: true or false"),
+        (config("mlp: {levle: 8}\n"), "mlp.levle"),
+        (config('mlp: {command: "mlp \'open"}\n'), "command: No closing quotation"),
+        (config("md: {timestep: true}\n"), "config.yaml: md.timestep: true or false"),
+        (config("model_sample: {steps: 10, interval: 20}\n"), "interval: 20 is more than steps"),
+        (config("reference_sample: {compression: [-1.0]}\n"), "reference_sample.compression.0"),
     ],
 )
 def test_init_refuses_and_leaves_nothing(tmp_path: Path, breakage: Breakage, said: str) -> None:
     source = make_source(tmp_path / "source")
     breakage(source)
     done = planner("init", str(source), str(tmp_path / "campaign"), cwd=tmp_path)
-    one_line(done, said)
+    one_line(done, said, f"planner: {source}/")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["source"]
 
 
