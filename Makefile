@@ -9,6 +9,10 @@ DEMO ?= demo
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
+ifneq ($(words $(CURDIR)),1)
+$(error $(CURDIR): pip and shells split this path at its spaces; move the toolkit (campaigns may lie anywhere))
+endif
+
 .PHONY: demo test test-slurm slurm check sanitize setup clean
 
 demo: setup
