@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -18,6 +19,7 @@ from typing import Any
 import psutil
 
 from mtp.errors import MTPError
+from mtp.parallel import HEARD
 from planner.errors import UserError
 from planner.files import write_text
 
@@ -156,4 +158,5 @@ def _abort(comm: Any, error: BaseException) -> None:
         message = "".join(traceback.format_exception(error))
     sys.stderr.write(f"rank {comm.rank} of {comm.size}: {message}\n")
     sys.stderr.flush()
+    time.sleep(HEARD)
     comm.Abort(1)

@@ -7,6 +7,7 @@ import heapq
 import importlib.util
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from mtp.errors import MTPError
 
 # A training repeats bit for bit however many cores a job has: BLAS sums differ with its threads.
 one_blas_thread = threadpool_limits.wrap(limits=1, user_api="blas")
+HEARD = 0.5  # s in which a launcher passes on what a rank said last; an abort can overtake it
 LAUNCHED_SIZE = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS", "SLURM_STEP_NUM_TASKS")
 
 
@@ -54,6 +56,7 @@ class Ranks:
         sys.stdout.flush()
         sys.stderr.flush()
         if self.size > 1:
+            time.sleep(HEARD)
             self.communicator.Abort(code)
 
 
