@@ -147,21 +147,27 @@ def digest(path: Path) -> str:
 
 def load(structure: Structure) -> Atoms:
     """The structure, no calculator; its info holds the ids `structure` and `subsystem` alone."""
-    from ase.io import read  # half a second, which only jobs that read a structure need
-
-    path = structure.path
-    try:
-        if FORMATS[path.suffix.lower()] == "extxyz":
-            _check_count(path.read_bytes().splitlines())
-        images = read(path, index=":", format=FORMATS[path.suffix.lower()])
-    except Exception as error:  # ASE's readers raise whatever the malformed line led to
-        kind = type(error).__name__
-        raise UserError(f"{path}: not a structure: {kind}: {_one_line(error)}") from error
+    images = frames(structure.path)
     if len(images) != 1 or not len(images[0]):
-        raise UserError(f"{path}: holds {len(images)} frames, must hold one with atoms in it")
+        raise UserError(
+            f"{structure.path}: holds {len(images)} frames, must hold one with atoms in it"
+        )
     found = images[0]
     info = {"structure": structure.id, "subsystem": structure.subsystem}
     return Atoms(found.numbers, found.positions, cell=found.cell, pbc=found.pbc, info=info)
+
+
+def frames(path: Path) -> list[Atoms]:
+    """All structures in a file of one of the FORMATS; UserError where it is none."""
+    from ase.io import read  # half a second, which only jobs that read a structure need
+
+    try:
+        if FORMATS[path.suffix.lower()] == "extxyz":
+            _check_count(path.read_bytes().splitlines())
+        return read(path, index=":", format=FORMATS[path.suffix.lower()])
+    except Exception as error:  # ASE's readers raise whatever the malformed line led to
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200].rstrip(": ")
+        raise UserError(f"{path}: not a structure: {reason}") from error
 
 
 def _check_count(lines: list[bytes]) -> None:

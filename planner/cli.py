@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
         complain(f"planner: {error}")
         return error.status
     except OSError as error:
-        sys.stderr.write(f"planner: {error.filename or 'file'}: {error.strerror or error}\n")
+        complain(f"planner: {error.filename or 'file'}: {error.strerror or error}")
         return 1
     except KeyboardInterrupt:
         complain("planner: interrupted; the same command goes on from here")

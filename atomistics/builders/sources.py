@@ -3,11 +3,11 @@
 import re
 from pathlib import Path
 
-from ase import Atoms, io
+from ase import Atoms
 from ase.data import atomic_numbers
 
 from atomistics.builders.conformers import Template, from_atoms, from_smiles, single
-from atomistics.structures import FORMATS
+from atomistics.structures import frames
 from planner.errors import UserError
 from planner.prepare.terms import Substance
 
@@ -30,11 +30,7 @@ def built(name: str, folder: Path) -> Atoms:
 def _read(path: Path) -> Atoms:
     if not path.is_file():
         raise UserError(f"{path}: no such file; put it there or correct the reference")
-    try:
-        images = io.read(path, index=":", format=FORMATS[path.suffix.lower()])
-    except Exception as error:  # ASE's readers raise whatever the malformed line led to
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200].rstrip(": ")
-        raise UserError(f"{path}: not a structure: {reason}") from error
+    images = frames(path)
     if len(images) != 1:
         raise UserError(f"{path}: holds {len(images)} structures, must hold one")
     if not len(images[0]):

@@ -77,6 +77,7 @@ def test_bad_input_is_one_line(arguments, status, said, capsys, tmp_path, monkey
         ('0\nLattice="5 0 0 0 5 0 0 0 5" Properties=species:S:1:pos:R:3\n', "holds no atom"),
         ("1\n\nH 0 0 0\n1\n\nH 0 0 0\n", "holds 2 structures"),
         ("what is this\n", "not a structure"),
+        ("999999999\n\nH 0 0 0\n", "atoms announced in 3 lines"),
     ],
 )
 def test_a_file_without_a_structure_is_one_line(text, said, capsys, tmp_path):
