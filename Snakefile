@@ -9,9 +9,9 @@ from pathlib import Path
 
 from snakemake.utils import min_version
 
-from planner import TOOLKIT
-from planner.cluster import guard, launch, setup
-from planner.workflow import jobs
+from campaign import TOOLKIT
+from campaign.slurm import guard, launch, setup
+from campaign.workflow import jobs
 
 min_version("9.27")
 
@@ -78,5 +78,5 @@ rule seal:
     log:
         "logs/seal.log",
     shell:
-        "python -m planner.seal --result {input.result:q} --ledger {output.ledger:q}"
+        "python -m campaign.finalize --result {input.result:q} --ledger {output.ledger:q}"
         " --state {output.state:q} 2> {log:q}"

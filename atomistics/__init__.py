@@ -1,1 +1,1 @@
-"""What the jobs compute with: references, MD, labels, data sets, observables."""
+"""Physics on ASE: MD, references, structures, analysis; knows no campaign."""

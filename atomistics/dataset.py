@@ -18,8 +18,8 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from atomistics.errors import UserError
 from atomistics.journal import Overlay, recover
-from planner.errors import UserError
 
 FORMAT = "mtpilot data set 1"
 LABELS = ("energy", "forces", "stress")

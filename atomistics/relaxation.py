@@ -5,8 +5,8 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.optimize import FIRE
 
-from atomistics.metered import LabelFailedError
-from planner.errors import UserError
+from atomistics.errors import UserError
+from atomistics.reference.counting import LabelFailedError
 
 CALM = 0.3  # eV/Å, where relaxation ends early
 STEP = 0.1  # Å, the longest of one atom in one step

@@ -16,8 +16,8 @@ from ase import Atoms
 from ase.data import covalent_radii
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from atomistics.errors import UserError
 from atomistics.neighbours import pairs
-from planner.errors import UserError
 
 INDEX = "index.yaml"
 FORMATS = {".extxyz": "extxyz", ".xyz": "extxyz", ".cif": "cif", ".vasp": "vasp", ".poscar": "vasp"}

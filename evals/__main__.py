@@ -15,15 +15,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from campaign.errors import UserError
+from campaign.plan import Plan
+from campaign.situation import Situation
 from evals.judge import verdict, wilson
 from evals.states import Scenario, everything
 from evals.transforms import TRANSFORMS, same_decision
-from planner.errors import UserError
 from planner.llm.consult import Consultation, Reply, consult
 from planner.llm.requests import Request
-from planner.plan import Plan
 from planner.policy import rules
-from planner.situation import Situation
 
 
 @dataclass

@@ -3,9 +3,9 @@
 import math
 from typing import Any
 
+from campaign.gates import check
+from campaign.plan import Plan
 from evals.states import Scenario
-from planner.gates import check
-from planner.plan import Plan
 
 
 def facts(plan: Plan) -> dict[str, Any]:

@@ -6,16 +6,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from planner import TOOLKIT
-from planner.config import Config, Task
-from planner.errors import UserError
-from planner.evidence import IDENTITY
-from planner.files import canonical_json, parse, read_yaml, sha256
-from planner.fold import after
+from campaign import TOOLKIT
+from campaign.config import Config, Task
+from campaign.errors import UserError
+from campaign.evidence import IDENTITY
+from campaign.files import canonical_json, parse, read_yaml, sha256
+from campaign.reduce import after
+from campaign.results import RESULTS
+from campaign.situation import Situation, StructureInfo
+from campaign.state import State, start
 from planner.policy import rules
-from planner.results import RESULTS
-from planner.situation import Situation, StructureInfo
-from planner.state import State, start
 
 HERE = Path(__file__).parent
 PAPER = TOOLKIT / "tests" / "data" / "paper" / "run.yaml"

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from planner.plan import Plan
-from planner.situation import Situation, StructureInfo
+from campaign.plan import Plan
+from campaign.situation import Situation, StructureInfo
 
 COMPOUNDS = ("quartz", "feldspar", "brine", "glaze", "spinel", "zeolite", "resin", "halite")
 

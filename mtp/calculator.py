@@ -14,7 +14,7 @@ from mtp.configuration import Configuration, types_of
 from mtp.engine import Engine, Evaluation, Neighbours, neighbours
 from mtp.errors import MTPError
 from mtp.potential import Potential, read_potential
-from mtp.selection import Selection
+from mtp.selection.selection import Selection
 
 SKIN = 0.5
 IDENTITY = np.eye(3)

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mtp.active_set import ActiveSet, parse_active_set
 from mtp.atomic import atomic_open
 from mtp.basis import Basis, level_basis
 from mtp.errors import MTPError
-from mtp.potential_text import lines, parse
+from mtp.formats.potential_text import lines, parse
+from mtp.selection.active_set import ActiveSet, parse_active_set
 
 SECTION = b"#MVS_v1.1"
 

@@ -1,6 +1,8 @@
-"""From a state to a decision: plans, rules, gates, audit, and the loop over iterations."""
+"""Who decides: rules, a model, a person or a record, and what is kept of each decision."""
 
-from pathlib import Path
+from campaign import (  # campaign folders made before 0.2 include the rules by it
+    TOOLKIT,
+    __version__,
+)
 
-TOOLKIT = Path(__file__).resolve().parent.parent
-__version__ = "0.1.0"
+__all__ = ["TOOLKIT", "__version__"]

@@ -1,29 +1,23 @@
 """`planner audit`: what a plan would do and cost, before a core-hour is spent."""
 
 import json
-import re
 import shlex
-import subprocess
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from planner import approval, record, spending
-from planner.campaign import Campaign
-from planner.errors import UserError
-from planner.estimate import core_hours
-from planner.gates import Verdict, check, cost
-from planner.llm.untrusted import plain
-from planner.plan import Plan
+from campaign import approval
+from campaign.errors import UserError
+from campaign.estimate import core_hours
+from campaign.folder import Campaign
+from campaign.gates import Verdict, check, cost
+from campaign.plan import Plan
+from campaign.run import dry_run
+from campaign.situation import Situation
+from campaign.terminal import plain
+from campaign.verdict import open_targets
+from planner import record, spending
 from planner.policy import rules
-from planner.situation import Situation
-from planner.verdict import open_targets
-
-NAMED = re.compile(r"error|mtpilot:|No space|not found|denied", re.IGNORECASE)
-HOLLOW = re.compile(  # what Snakemake says of every failure
-    r"^WorkflowError:$|^Error in rule|for error details|Exiting because a job|non-zero exit code"
-)
 
 
 @dataclass(frozen=True)
@@ -147,34 +141,6 @@ def _provenance(campaign: Campaign, plan: Plan) -> dict[str, Any]:
         "untrusted": known.get("untrusted", {}),
         "waiting": approval.refusal(campaign, plan),
     }
-
-
-def dry_run(folder: Path) -> dict[str, int]:
-    """Jobs by rule as `snakemake -n` counts them."""
-    done = subprocess.run(
-        [*snakemake(), "-n", "--nolock"], cwd=folder, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        if gone := re.search(r"affected files:\s+\.\./(\S+)", done.stdout + done.stderr):
-            raise UserError(f"{folder}/iterations/{gone[1]}: missing; put it back to go on")
-        raise UserError(last_line(done.stdout + done.stderr))
-    table = re.search(r"Job stats:\n.*\n-+.*\n((?:.+\n)+)", done.stdout + done.stderr)
-    rows = [line.split() for line in table.group(1).splitlines()] if table else []
-    skipped = ("total", "all", "campaign")
-    return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[0] not in skipped}
-
-
-def snakemake() -> list[str]:
-    """The Snakemake of this installation."""
-    return [str(Path(sys.executable).with_name("snakemake"))]
-
-
-def last_line(text: str) -> str:
-    """The line of a job's output that says what was wrong."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    told = [line for line in lines if not HOLLOW.search(line)]
-    named = [line for line in told if NAMED.search(line)]
-    return (named or lines or ["no output"])[-1][:500]
 
 
 def render(seen: Audit) -> str:

@@ -4,51 +4,17 @@ Whoever it is, the plan passes the same gates, and the decision says where it ca
 that gives no valid answer is followed by the rules or by a halt, as configured, never silently.
 """
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from planner.campaign import Campaign
-from planner.errors import UserError
-from planner.plan import Plan
+from campaign.errors import UserError
+from campaign.folder import Campaign
+from campaign.situation import Situation
+from planner.decision import REMEDIES, Decision, HaltError
 from planner.policy import rules
-from planner.situation import Situation
 
 if TYPE_CHECKING:
     from planner.llm.consult import Consultation
-
-REMEDIES = {
-    "authentication": "the server refuses the key: check ANTHROPIC_API_KEY",
-    "billing": "the account cannot pay: see to it, or set planner: rules",
-    "permission": "the key may not use this model: check llm.model",
-    "not_found": "no such model or address: check llm.model and llm.base_url",
-    "bad_request": "the server refuses the request: see `planner doctor`; llm.effort: null or"
-    " llm.structured: false may help",
-    "redirected": "the address answers with a redirect: check llm.base_url",
-}
-
-
-@dataclass
-class Decision:
-    """A plan and how it came about."""
-
-    plan: Plan
-    source: str
-    talk: "Consultation | None" = None
-    failure: str | None = None
-    detail: str = ""
-    facts: dict[str, Any] = field(default_factory=dict)
-    timing: list[dict[str, Any]] = field(default_factory=list)
-
-
-class HaltError(UserError):
-    """No plan, by configuration or because only a person can mend it."""
-
-    status = 4
-
-    def __init__(self, text: str, decision: Decision | None = None) -> None:
-        super().__init__(text)
-        self.decision = decision
 
 
 def decide(campaign: Campaign, situation: Situation) -> Decision:

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
+from campaign.errors import GateError, UserError
+from campaign.files import write_record
+from campaign.folder import Campaign
+from campaign.gates import check, require
+from campaign.plan import Plan
+from campaign.situation import Situation
 from planner import backends, record, spending
-from planner.backends import Decision, HaltError
-from planner.campaign import Campaign
-from planner.errors import GateError, UserError
-from planner.files import write_record
-from planner.gates import check, require
-from planner.plan import Plan
-from planner.situation import Situation
+from planner.decision import Decision, HaltError
 
 BLANK = ("plan", "rules", "action", "rule", "plan_sha256", "cost", "gates")
 

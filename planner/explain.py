@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from planner.llm.untrusted import plain
+from campaign.terminal import plain
 
 
 def explain(data: dict[str, Any]) -> str:

@@ -7,12 +7,11 @@ favourable, and folded into the state as real ones are.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from planner.campaign import Campaign
-from planner.cost import Cost, cost, snapshots
-from planner.fold import after
-from planner.plan import Plan, Prune, ReferenceCalc, Sample, SelectData, Train
-from planner.policy import rules
-from planner.results import (
+from campaign.cost import Cost, cost, snapshots
+from campaign.folder import Campaign
+from campaign.plan import Plan, Prune, ReferenceCalc, Sample, SelectData, Train
+from campaign.reduce import after
+from campaign.results import (
     Count,
     Errors,
     EvaluatedStructure,
@@ -27,8 +26,9 @@ from planner.results import (
     SelectGroupResult,
     TrainResult,
 )
-from planner.situation import Situation
-from planner.verdict import conclude
+from campaign.situation import Situation
+from campaign.verdict import conclude
+from planner.policy import rules
 
 OUTLOOKS = ("optimistic", "pessimistic")
 

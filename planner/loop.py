@@ -1,35 +1,17 @@
 """`planner run`: next, audit, snakemake, and again until the campaign ends."""
 
-import json
-import os
-import re
-import shutil
 import signal
-import subprocess
-import time
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
-import psutil
-
-from planner.approval import require_approved
-from planner.audit import audit, last_line, render, snakemake
-from planner.campaign import Campaign
+from campaign.approval import require_approved
+from campaign.errors import GateError
+from campaign.files import write_text
+from campaign.folder import Campaign
+from campaign.lock import locked
+from campaign.run import Iteration, carry_out
+from planner.audit import audit, render
 from planner.decide import next_plan
-from planner.errors import GateError, UserError
-from planner.files import read_json, write_text
-from planner.lock import locked, marked
-from planner.plan import Plan
-from planner.workflow import jobs
-
-ATTEMPTS = 3
-REFUSED = re.compile(
-    r"error: (SLURM job \d+ \(.*?\): (?!FAILED).*?)\. For further|message was '(.*)'"
-)
-STEP = re.compile(r"^(\d+) of (\d+) steps")
 
 
 def run(folder: Path, profile: str | None, say: Callable[[str], None]) -> Campaign:
@@ -49,158 +31,3 @@ def run(folder: Path, profile: str | None, say: Callable[[str], None]) -> Campai
                 raise GateError("; ".join(seen.denied))
             require_approved(campaign, plan)
             carry_out(Iteration(campaign, plan, lock, profile), say)
-
-
-@dataclass(frozen=True)
-class Iteration:
-    """The plan to be carried out, and with what."""
-
-    campaign: Campaign
-    plan: Plan
-    lock: Path
-    profile: str | None
-
-    @property
-    def folder(self) -> Path:
-        """The iteration's folder."""
-        return self.campaign.iteration(self.plan.iteration)
-
-
-def carry_out(it: Iteration, say: Callable[[str], None]) -> None:
-    """Run the pending iteration until it is sealed; lost jobs are written off, not waited for.
-
-    A Snakemake that was killed is started again; items on disk are never computed twice.
-    """
-    reason = ""
-    for _ in range(ATTEMPTS):
-        status, reason = _snakemake(it, say)
-        if it.campaign.state_file(it.plan.iteration).is_file():
-            return
-        if status >= 0 and not _write_off(it, say):
-            break
-    log = it.folder / "snakemake.log"
-    raise UserError(f"{log}: iteration {it.plan.iteration} ({it.plan.action}) failed: {reason}")
-
-
-def _snakemake(it: Iteration, say: Callable[[str], None]) -> tuple[int, str]:
-    """Exit status, and the line that says why when it is not 0."""
-    _unlock(it)
-    command = [*snakemake(), "--rerun-incomplete", "--keep-going"]
-    command += ["--profile", it.profile] if it.profile else []
-    meter = Meter(it, say)
-    lines = []
-    with (it.folder / "snakemake.log").open("a", 1, encoding="utf-8") as log:
-        child = subprocess.Popen(
-            command,
-            cwd=it.campaign.folder,
-            env={**os.environ, **marked(it.lock)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        try:
-            for line in child.stdout or ():
-                log.write(line)
-                lines.append(line)
-                if step := STEP.match(line):
-                    meter.show(int(step[1]), int(step[2]))
-            child.wait()
-        except BaseException:
-            _interrupt(child)
-            raise
-    return child.returncode, _cause(it.folder, lines) if child.returncode else ""
-
-
-def _unlock(it: Iteration) -> None:
-    """Take away the Snakemake lock that a killed run left; a living Snakemake here is an error."""
-    locks = it.folder / ".snakemake" / "locks"
-    if not locks.is_dir() or not any(locks.iterdir()):
-        return
-    for process in psutil.process_iter():
-        with suppress(psutil.Error, OSError):
-            here = Path(process.cwd()).is_relative_to(it.campaign.folder)
-            if here and any("snakemake" in word for word in process.cmdline()[:2]):
-                raise UserError(
-                    f"{locks}: snakemake {process.pid} is at work here; wait or stop it"
-                )
-    shutil.rmtree(locks)
-
-
-def _interrupt(child: subprocess.Popen[str]) -> None:
-    """Let Snakemake cancel its jobs; it is killed when it has not done so in a minute."""
-    child.send_signal(2)
-    try:
-        child.wait(timeout=60)
-    except subprocess.TimeoutExpired:
-        child.kill()
-
-
-def _cause(folder: Path, lines: list[str]) -> str:
-    """Why a job failed: as SLURM has it where SLURM ended or refused it, else as its log ends."""
-    if told := REFUSED.findall("".join(lines)):
-        return next(filter(None, told[-1]))
-    logs = re.findall(r"Error in rule (?:.*\n)*?\s+log: (.+)", "".join(lines))
-    names = [name.partition(" (check")[0] for log in logs for name in log.split(", ")]
-    for name in sorted(names, key=os.path.isabs):  # SLURM's own only where the rule's is empty
-        path = folder / name
-        if path.is_file() and (text := path.read_text(errors="replace")).strip():
-            return f"{name}: {last_line(text)}"
-    if names:
-        return f"{names[0]}: a job was killed without a word; the same command goes on from here"
-    return last_line("".join(lines))
-
-
-def _write_off(it: Iteration, say: Callable[[str], None]) -> bool:
-    """Close the packs whose job was lost, if any pack came through; True when there were some.
-
-    The items a lost job had finished stand on disk and count; the rest is reported as `lost`.
-    """
-    table, action = jobs(it.campaign.folder), it.plan.action
-    shares = table.packs[action].items()
-    packs = {Path(f"{action}/packs/{name}.json"): json.loads(text) for name, text in shares}
-    missing = {path: items for path, items in packs.items() if not (table.folder / path).is_file()}
-    if not missing or len(missing) == len(packs):
-        return False
-    for path, items in missing.items():
-        record = {"items": sorted(items), "lost": True}
-        write_text(table.folder / path, json.dumps(record) + "\n")
-    say(f"  {len(missing)} of {len(packs)} jobs were lost; what they had finished is kept")
-    return True
-
-
-class Meter:
-    """One line of progress: jobs, labels, core-minutes, time left for this action.
-
-    It also goes to progress.json, for `planner status` from anywhere. Thousands of items are not
-    counted again for each job that ends: at most a twentieth of the time goes into counting.
-    """
-
-    def __init__(self, it: Iteration, say: Callable[[str], None]) -> None:
-        self.plan, self.folder, self.say, self.began = it.plan, it.folder, say, time.monotonic()
-        self.labels = it.campaign.state().spent.labels
-        self.core_seconds = it.campaign.core_seconds()
-        self.rest = 0.0
-
-    def show(self, done: int, total: int) -> None:
-        """Say how far the action is."""
-        now = time.monotonic()
-        if now < self.rest and done < total:
-            return
-        elapsed = now - self.began
-        left = elapsed * (total - done) / max(done, 1)
-        costs = [
-            read_json(p, "core_seconds")
-            for p in self.folder.glob(f"{self.plan.action}/**/*.cost.json")
-        ]
-        minutes = (self.core_seconds + sum(c["core_seconds"] for c in costs)) / 60
-        bought = len(list(self.folder.glob("select_data/labels/*.cost.json")))
-        self.say(
-            f"  [{self.plan.iteration:>3} {self.plan.action}] {done}/{total} jobs,"
-            f" {self.labels + bought} labels, {minutes:.1f} core-min,"
-            f" about {left / 60:.1f} min left in this action"
-        )
-        seen = {"at": datetime.now().astimezone().isoformat(timespec="seconds")}
-        seen |= {"jobs": total, "done": done, "seconds_left": round(left)}
-        write_text(self.folder / "progress.json", json.dumps(seen) + "\n")
-        self.rest = time.monotonic() + 20 * (time.monotonic() - now)

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from planner.backends import Decision
-from planner.campaign import Campaign
-from planner.errors import UserError
-from planner.files import dump_yaml, parse, read_yaml, write_text
-from planner.plan import Plan
+from campaign.errors import UserError
+from campaign.files import dump_yaml, parse, read_yaml, write_text
+from campaign.folder import Campaign
+from campaign.plan import Plan
+from campaign.situation import Situation
+from planner.decision import Decision
 from planner.policy import rules
-from planner.situation import Situation
 
 DRAFT = "draft.yaml"
 HEAD = "# What the rules would do. Change it at will, then: planner next --plan draft.yaml\n"

@@ -8,15 +8,15 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import planner
-from planner.backends import Decision
-from planner.campaign import Campaign
-from planner.cost import cost
-from planner.errors import UserError
-from planner.files import canonical_json, dump_yaml, read_text, sha256, write_text
-from planner.plan import Plan
+from campaign import __version__
+from campaign.cost import cost
+from campaign.errors import UserError
+from campaign.files import canonical_json, dump_yaml, read_text, sha256, write_text
+from campaign.folder import Campaign
+from campaign.plan import Plan
+from campaign.situation import Situation
+from planner.decision import Decision
 from planner.policy import rules
-from planner.situation import Situation
 
 if TYPE_CHECKING:
     from planner.llm.consult import Consultation, Exchange
@@ -34,7 +34,7 @@ def record(
         "iteration": plan.iteration,
         "backend": campaign.config.planner,
         "source": decision.source,
-        "planner": planner.__version__,
+        "planner": __version__,
         **inputs(campaign, situation),
         "failure": decision.failure,
         "detail": decision.detail,

@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from campaign.config import Config
+from campaign.errors import UserError
+from campaign.files import canonical_json, dump_yaml, parse, read, read_text, sha256
+from campaign.folder import Campaign
+from campaign.plan import Plan
+from campaign.protocols import known
+from campaign.situation import Situation
 from planner import record
-from planner.campaign import Campaign
-from planner.config import Config
-from planner.errors import UserError
-from planner.files import canonical_json, dump_yaml, parse, read, read_text, sha256
 from planner.llm.consult import Reply, Speak, consult
 from planner.llm.requests import Request
-from planner.plan import Plan
 from planner.policy import rules
-from planner.protocol_approval import known
 from planner.record import touched
-from planner.situation import Situation
 
 
 @dataclass

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from planner.campaign import Campaign
-from planner.errors import UserError
-from planner.gates import WARN_AT, Verdict
+from campaign.errors import UserError
+from campaign.folder import Campaign
+from campaign.gates import WARN_AT, Verdict
 from planner.record import load
 
 COUNTED = ("calls", "tokens", "money")

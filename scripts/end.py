@@ -4,12 +4,12 @@ import argparse
 import shutil
 from pathlib import Path
 
-from atomistics.job import Job, entry, previous_state
-from planner.files import write_record
-from planner.plan import End
-from planner.report import document as report
-from planner.results import EndResult
-from planner.verdict import conclude
+from campaign.files import write_record
+from campaign.job import Job, entry, previous_state
+from campaign.plan import End
+from campaign.report import document as report
+from campaign.results import EndResult
+from campaign.verdict import conclude
 
 
 def hand_over(plan: End, state: str, output: Path) -> EndResult:

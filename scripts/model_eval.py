@@ -9,29 +9,23 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from atomistics import dataset, md, procedure, stages
-from atomistics.comparison import Comparison, compare
-from atomistics.job import (
-    Job,
-    billed,
-    costs_of,
-    entry,
-    failure,
-    items_of,
-    previous_state,
-    trajectory,
-)
-from atomistics.metered import LabelFailedError, Metered
-from atomistics.prediction import residuals
-from atomistics.reference import label
-from atomistics.spread import Cost, spread
-from atomistics.watchdog import Watchdog
+from atomistics import dataset
+from atomistics.analysis.comparison import Comparison, compare
+from atomistics.md import plain as md
+from atomistics.md import stages
+from atomistics.md.watchdog import Watchdog
+from atomistics.reference.counting import LabelFailedError, Metered
+from atomistics.reference.methods import label
+from campaign import protocol_runs as procedure
+from campaign.files import parse, read_json, write_record, write_text
+from campaign.job import Job, billed, costs_of, entry, failure, items_of, previous_state, trajectory
+from campaign.prediction import residuals
+from campaign.protocols import Approved
+from campaign.report import figures
+from campaign.results import EvaluatedStructure, ModelEvalResult
+from campaign.spread import Cost, spread
+from campaign.state import State
 from mtp.potential import Potential, read_potential
-from planner.files import parse, read_json, write_record, write_text
-from planner.protocol_approval import Approved
-from planner.report import figures
-from planner.results import EvaluatedStructure, ModelEvalResult
-from planner.state import State
 
 WORK = Path("model_eval")
 RUNS = WORK / "runs"

@@ -3,10 +3,10 @@
 import argparse
 from pathlib import Path
 
-from atomistics.job import entry
-from planner.files import write_record
-from planner.plan import Prune
-from planner.results import PruneResult
+from campaign.files import write_record
+from campaign.job import entry
+from campaign.plan import Prune
+from campaign.results import PruneResult
 
 
 def prune(plan: Prune, output: Path) -> None:

@@ -9,13 +9,16 @@ from typing import Any
 
 from ase import Atoms
 
-from atomistics import dataset, md, procedure, stages
-from atomistics.job import Job, costs_of, entry, failure, items_of
-from atomistics.observables import density, min_distance
-from atomistics.spread import Cost, spread
-from planner.files import write_record, write_text
-from planner.protocol_approval import Approved
-from planner.results import Range, ReferenceCalcResult, ReferenceRange
+from atomistics import dataset
+from atomistics.analysis.observables import density, min_distance
+from atomistics.md import plain as md
+from atomistics.md import stages
+from campaign import protocol_runs as procedure
+from campaign.files import write_record, write_text
+from campaign.job import Job, costs_of, entry, failure, items_of
+from campaign.protocols import Approved
+from campaign.results import Range, ReferenceCalcResult, ReferenceRange
+from campaign.spread import Cost, spread
 
 RUNS = Path("reference_calc/runs")
 

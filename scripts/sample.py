@@ -8,17 +8,21 @@ from typing import Any
 
 from ase import Atoms
 
-from atomistics import dataset, md, procedure, series, stages
-from atomistics.job import Job, billed, costs_of, entry, items_of, previous_state
-from atomistics.metered import LabelFailedError, Metered
-from atomistics.reference import label
-from atomistics.spread import Cost, spread
-from atomistics.watchdog import Watchdog
+from atomistics import dataset
+from atomistics import deformation as series
+from atomistics.md import plain as md
+from atomistics.md import stages
+from atomistics.md.watchdog import Watchdog
+from atomistics.reference.counting import LabelFailedError, Metered
+from atomistics.reference.methods import label
+from campaign import protocol_runs as procedure
+from campaign.files import read_json, write_record, write_text
+from campaign.job import Job, billed, costs_of, entry, items_of, previous_state
+from campaign.protocols import Approved
+from campaign.results import Count, SampleGroupResult, SampleResult
+from campaign.spread import Cost, spread
+from campaign.state import State
 from mtp.potential import read_potential
-from planner.files import read_json, write_record, write_text
-from planner.protocol_approval import Approved
-from planner.results import Count, SampleGroupResult, SampleResult
-from planner.state import State
 
 RUNS = Path("sample/runs")
 REPORTED = ("stop", "temperature", "snapshots", "atoms", "max_grade")

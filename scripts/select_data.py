@@ -10,20 +10,21 @@ import numpy as np
 from ase import Atoms
 
 from atomistics import dataset
-from atomistics.gates import Bands, screen
-from atomistics.job import Job, billed, dataset_file, entry, failure, model_file, previous_state
-from atomistics.metered import Metered
-from atomistics.prediction import residuals
-from atomistics.reference import label
-from atomistics.spread import Cost, spread
-from mtp.cfg import read_cfg, write_cfg
+from atomistics.analysis.screening import screen
+from atomistics.reference.counting import Metered
+from atomistics.reference.methods import label
+from campaign.candidates import bands as bands_of
+from campaign.cost import quota
+from campaign.files import read_json, write_record, write_text
+from campaign.job import Job, billed, dataset_file, entry, failure, model_file, previous_state
+from campaign.plan import SelectData, SelectGroup
+from campaign.prediction import residuals
+from campaign.results import Count, SelectDataResult, SelectGroupResult
+from campaign.spread import Cost, spread
+from campaign.state import State
 from mtp.configuration import from_atoms
+from mtp.formats.cfg import read_cfg, write_cfg
 from mtp.potential import read_potential
-from planner.cost import quota
-from planner.files import read_json, write_record, write_text
-from planner.plan import SelectData, SelectGroup
-from planner.results import Count, SelectDataResult, SelectGroupResult
-from planner.state import State
 
 WORK = Path("select_data")
 LABELS = WORK / "labels"
@@ -123,7 +124,7 @@ def choose(arguments: argparse.Namespace) -> None:
     gate = {}
     for group in plan.groups:
         frames = candidates(plan, group)
-        bands = Bands.of(state.reference, group.subsystem, job.config)
+        bands = bands_of(state.reference, group.subsystem, job.config)
         kept, rejected = screen(frames, bands, owned(state, group.subsystem))
         picked.append(pick([frames[i] for i in kept], group, len(frames), plan, job))
         gate[group.subsystem] = {

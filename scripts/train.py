@@ -10,23 +10,23 @@ import numpy as np
 from ase import Atoms
 
 from atomistics import dataset
-from atomistics.job import Job, dataset_file, entry, model_file, previous_state, trajectory
-from atomistics.observables import outliers
-from atomistics.prediction import NotFiniteError, Residuals, errors, residuals
-from atomistics.spread import core_seconds
-from mtp.cfg import write_cfg
+from atomistics.analysis.observables import outliers
+from campaign.errors import UserError
+from campaign.files import read_json, write_record, write_text
+from campaign.job import Job, dataset_file, entry, model_file, previous_state, trajectory
+from campaign.plan import FrameSet, Train
+from campaign.prediction import NotFiniteError, Residuals, errors, residuals
+from campaign.results import Errors, TrainResult
+from campaign.spread import core_seconds
+from campaign.state import State
 from mtp.configuration import Configuration, from_atoms
 from mtp.errors import MTPError
-from mtp.loss import LossWeights
-from mtp.objective import MOST_BATCHES, Objective, survey
+from mtp.formats.cfg import write_cfg
 from mtp.parallel import Ranks, one_blas_thread
 from mtp.potential import Potential, read_potential, untrained, write_potential
-from mtp.starting_point import with_random_functions
-from planner.errors import UserError
-from planner.files import read_json, write_record, write_text
-from planner.plan import FrameSet, Train
-from planner.results import Errors, TrainResult
-from planner.state import State
+from mtp.training.loss import LossWeights
+from mtp.training.objective import MOST_BATCHES, Objective, survey
+from mtp.training.starting_point import with_random_functions
 
 WORK = Path("train")
 FRAMES_TIMED = 24
@@ -98,9 +98,9 @@ def iteration_seconds(
     """CPU seconds of one iteration over all configurations, from a part of them.
 
     An iteration takes 1.35 gradients of all data and, every tenth time, a Gauss-Newton matrix of
-    one batch (mtp.optimisers). On 24 to 192 frames of 32 atoms, levels 8 to 16, that was 0.8 to 1.5
-    times the truth. The start, pre-training and the active set are not in it, nor further batches
-    an optimiser may want, the ranks' waiting, or an `mlp` of another make.
+    one batch (mtp.training.optimisers). On 24 to 192 frames of 32 atoms, levels 8 to 16, that was
+    0.8 to 1.5 times the truth. The start, pre-training and the active set are not in it, nor
+    further batches an optimiser may want, the ranks' waiting, or an `mlp` of another make.
     """
     part = configurations[:: max(1, len(configurations) // FRAMES_TIMED)]
     loads, _ = survey(part, start.max_dist)

@@ -6,11 +6,11 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
-from atomistics import stages
 from atomistics.builders import molecule
-from planner.errors import UserError
-from planner.prepare.families import Amorphous
-from planner.protocol import MeltQuench, StagedProtocol
+from atomistics.builders.families import Amorphous
+from atomistics.errors import UserError
+from atomistics.md import stages
+from atomistics.md.protocol import MeltQuench, StagedProtocol
 
 
 def build(

@@ -11,11 +11,11 @@ from ase import Atoms
 from scipy.spatial import ConvexHull, HalfspaceIntersection, QhullError
 
 from atomistics.bonded import molecules, whole
+from atomistics.builders.crystal_parameters import Cluster
 from atomistics.builders.crystals import LARGEST, lattice_of, rotations, standard, substitute
 from atomistics.builders.solid_surface import three_indices
+from atomistics.errors import UserError
 from atomistics.structures import heights
-from planner.errors import UserError
-from planner.prepare.crystals import Cluster
 
 SHELL = 1e-4  # Å, within which atoms are equally far out
 

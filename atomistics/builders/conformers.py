@@ -12,9 +12,9 @@ from ase.optimize import BFGS
 from rdkit import Chem, RDLogger
 from rdkit.Chem import AllChem
 
-from atomistics.metered import LabelFailedError
-from atomistics.reference import reference_calculator
-from planner.errors import UserError
+from atomistics.errors import UserError
+from atomistics.reference.counting import LabelFailedError
+from atomistics.reference.methods import reference_calculator
 
 RELAXED = 40  # atoms; larger molecules keep the geometry of RDKit's force field
 STEPS, FORCE = 60, 0.1  # of the relaxation, eV/Å

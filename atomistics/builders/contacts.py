@@ -12,8 +12,8 @@ from ase import Atoms
 from scipy.optimize import minimize
 from scipy.sparse import coo_array
 
+from atomistics.errors import UserError
 from atomistics.neighbours import Pairs, pairs
-from planner.errors import UserError
 
 SPARE = 1.03  # aimed at, of the distance asked for; a little more each round
 STIFFNESS = 20.0  # of springs and walls against the push-off

@@ -11,11 +11,11 @@ from ase import Atoms
 from ase.build import bulk
 from ase.spacegroup import Spacegroup, crystal
 
+from atomistics.builders.crystal_parameters import Crystal, Lattice
 from atomistics.builders.databases import from_materials_project, from_optimade
 from atomistics.builders.sources import built, elements, user_file
-from planner.errors import UserError
-from planner.prepare.crystals import Crystal, Lattice
-from planner.prepare.terms import Site
+from atomistics.builders.terms import Site
+from atomistics.errors import UserError
 
 LARGEST = 200_000  # atoms of anything cut from a crystal
 SAME = 1e-3  # Å, fractional: positions of one orbit

@@ -9,7 +9,7 @@ from typing import Any
 
 from ase import Atoms
 
-from planner.errors import UserError
+from atomistics.errors import UserError
 
 MATERIALS_PROJECT = "https://api.materialsproject.org/materials/core/"
 OPTIMADE = {

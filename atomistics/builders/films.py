@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
+from atomistics.builders.families import AmorphousFilm
 from atomistics.builders.layers import plane
 from atomistics.builders.packing import layer, pack
 from atomistics.builders.sizing import batch, realized
-from planner.prepare.families import AmorphousFilm
 
 
 def film_on(substrate: Atoms, film: AmorphousFilm, rng: np.random.Generator, folder: Path) -> Atoms:

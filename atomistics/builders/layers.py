@@ -8,7 +8,7 @@ from ase import Atoms
 from ase.data import covalent_radii
 
 from atomistics.bonded import molecules
-from planner.errors import UserError
+from atomistics.errors import UserError
 
 IN_PLANE = (True, True, False)
 NEAREST = 0.8  # of the sum of the covalent radii, across a gap (Na-Na 2.7, Pt-O 1.6 Å)

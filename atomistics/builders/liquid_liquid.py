@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
+from atomistics.builders.families import LiquidLiquid
 from atomistics.builders.films import film_on
 from atomistics.builders.layers import pile
-from planner.prepare.families import LiquidLiquid
 
 
 def build(parameters: LiquidLiquid, rng: np.random.Generator, folder: Path) -> Atoms:

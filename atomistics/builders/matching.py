@@ -8,7 +8,7 @@ from ase.geometry import minkowski_reduce
 
 from atomistics.bonded import molecules
 from atomistics.builders.layers import match, plane, stretched
-from planner.errors import UserError
+from atomistics.errors import UserError
 
 LARGEST = 500.0  # Å^2, cross-section of a stack that is widened until all its crystals fit
 

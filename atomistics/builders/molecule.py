@@ -6,9 +6,9 @@ import numpy as np
 from ase import Atoms
 
 from atomistics.builders.contacts import Walls
+from atomistics.builders.families import Amorphous, Molecule
 from atomistics.builders.packing import Room, box, pack
 from atomistics.builders.sizing import batch, realized
-from planner.prepare.families import Amorphous, Molecule
 
 DROPLET = 0.6  # g/cm3, of molecules together in vacuum
 

@@ -7,11 +7,11 @@ from ase import Atoms
 
 from atomistics.bonded import whole
 from atomistics.builders.contacts import Walls
+from atomistics.builders.families import Other, Region, Soak
 from atomistics.builders.packing import Room, pack
 from atomistics.builders.sizing import batch
 from atomistics.builders.sources import built, user_file
-from planner.errors import UserError
-from planner.prepare.families import Other, Region, Soak
+from atomistics.errors import UserError
 
 
 def build(parameters: Other, rng: np.random.Generator, folder: Path) -> Atoms:

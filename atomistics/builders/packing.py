@@ -15,8 +15,8 @@ from atomistics.bonded import NONMETALS
 from atomistics.builders.conformers import Template
 from atomistics.builders.contacts import Distances, JammedError, Walls, push_off
 from atomistics.builders.sizing import Batch
+from atomistics.errors import UserError
 from atomistics.neighbours import pairs
-from planner.errors import UserError
 
 SECONDS = 120  # for Packmol, which its loops bound to a few seconds
 LONG = 30  # atoms; larger molecules have no room as the rigid bodies Packmol takes them for

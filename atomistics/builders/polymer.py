@@ -7,11 +7,11 @@ from ase import Atoms
 from rdkit import Chem
 
 from atomistics.builders.conformers import Template, template
+from atomistics.builders.families import Polymer
 from atomistics.builders.packing import Room, box, pack
 from atomistics.builders.sizing import GRAMS_PER_CM3, PER_LITRE, Batch, gathered, realized
 from atomistics.builders.sources import templates
-from planner.errors import UserError
-from planner.prepare.families import Polymer
+from atomistics.errors import UserError
 
 LONGEST = 700  # atoms of a chain; RDKit's embedding needs minutes beyond
 HANDS = (Chem.CHI_TETRAHEDRAL_CW, Chem.CHI_TETRAHEDRAL_CCW)

@@ -7,8 +7,8 @@ import numpy as np
 
 from atomistics.builders.conformers import Template, total_charge
 from atomistics.builders.sources import templates
-from planner.errors import UserError
-from planner.prepare.terms import Component, Mixture
+from atomistics.builders.terms import Component, Mixture
+from atomistics.errors import UserError
 
 GRAMS_PER_CM3 = 1.66053906660  # of 1 u/Å^3 (CODATA 2018)
 PER_LITRE = 6.02214076e-4  # formula units in Å^3 at 1 mol/L

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
+from atomistics.builders.crystal_parameters import Solid
 from atomistics.builders.crystals import lattice_of, repeated, standard, substitute
 from atomistics.structures import heights
-from planner.prepare.crystals import Solid
 
 
 def build(parameters: Solid, rng: np.random.Generator, folder: Path) -> Atoms:

@@ -10,13 +10,13 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from scipy.spatial.transform import Rotation
 
 from atomistics.builders.conformers import Template, total_charge
+from atomistics.builders.families import Adsorption, SolidMolecule
 from atomistics.builders.films import film_on
 from atomistics.builders.layers import pile
 from atomistics.builders.solid_surface import cut, with_vacuum
 from atomistics.builders.sources import templates
+from atomistics.errors import UserError
 from atomistics.neighbours import pairs
-from planner.errors import UserError
-from planner.prepare.families import Adsorption, SolidMolecule
 
 TURNS = 24  # about the surface normal, tried for the most room
 APART = 1.4  # Å, the least between an adsorbed molecule and anything else

@@ -8,16 +8,16 @@ from scipy.spatial.transform import Rotation
 
 from atomistics.bonded import molecules
 from atomistics.builders.cluster import particle
+from atomistics.builders.crystal_parameters import Cluster, Slab
 from atomistics.builders.crystals import lattice_of, standard
+from atomistics.builders.families import SolidSolid
 from atomistics.builders.films import film_on
 from atomistics.builders.layers import pile
 from atomistics.builders.matching import matched
 from atomistics.builders.solid_surface import cut, surface_cell, three_indices, widened
 from atomistics.builders.sources import built
+from atomistics.errors import UserError
 from atomistics.structures import heights
-from planner.errors import UserError
-from planner.prepare.crystals import Cluster, Slab
-from planner.prepare.families import SolidSolid
 
 CLEARANCE = 6.0  # Å between a particle and its images
 

@@ -11,10 +11,10 @@ from pymatgen.core.surface import SlabGenerator
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from atomistics.bonded import formulas, longest_bonds, molecules
+from atomistics.builders.crystal_parameters import Slab, SolidSurface
 from atomistics.builders.crystals import lattice_of, reduced, repeated, standard, substitute
+from atomistics.errors import UserError
 from atomistics.structures import heights
-from planner.errors import UserError
-from planner.prepare.crystals import Slab, SolidSurface
 
 IN_PLANE = (True, True, False)
 PLANE = 0.2  # Å, how far atoms of one plane may lie apart

@@ -7,9 +7,9 @@ from ase import Atoms
 from ase.data import atomic_numbers
 
 from atomistics.builders.conformers import Template, from_atoms, from_smiles, single
+from atomistics.builders.terms import Substance
+from atomistics.errors import UserError
 from atomistics.structures import frames
-from planner.errors import UserError
-from planner.prepare.terms import Substance
 
 BUILT = "structures"
 

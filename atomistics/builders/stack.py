@@ -7,15 +7,15 @@ from ase import Atoms
 
 from atomistics.bonded import whole
 from atomistics.builders import polymer, solid_surface
+from atomistics.builders.crystal_parameters import SolidSurface
+from atomistics.builders.families import Layer, Polymer, Stack
 from atomistics.builders.layers import fitted, pile, plane
 from atomistics.builders.matching import widened
 from atomistics.builders.packing import layer, pack
 from atomistics.builders.sizing import Batch, batch, realized
 from atomistics.builders.solid_surface import cut, surface_cell
 from atomistics.builders.sources import built
-from planner.errors import UserError
-from planner.prepare.crystals import SolidSurface
-from planner.prepare.families import Layer, Polymer, Stack
+from atomistics.errors import UserError
 
 
 def build(parameters: Stack, rng: np.random.Generator, folder: Path) -> Atoms:

@@ -15,11 +15,11 @@ from benchmarks.closed_loop.direct import carry_out
 from benchmarks.closed_loop.policies import POLICIES
 from benchmarks.closed_loop.score import Scores, draw, score, table
 from benchmarks.closed_loop.system import fresh_frames, make_source
-from planner.campaign import Campaign
-from planner.create import create
+from campaign.create import create
+from campaign.files import write_record, write_text
+from campaign.folder import Campaign
+from campaign.lock import locked
 from planner.decide import next_plan
-from planner.files import write_record, write_text
-from planner.lock import locked
 
 BACKENDS = {"llm": "anthropic", "replay": "replay"}
 

@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from contextlib import chdir, redirect_stderr
 from pathlib import Path
 
-from planner import TOOLKIT, seal
-from planner.campaign import Campaign
-from planner.errors import UserError
-from planner.plan import ModelEval, Plan, ReferenceCalc, Sample, SelectData, Train
-from planner.workflow import Jobs, jobs
+from campaign import TOOLKIT
+from campaign import finalize as seal
+from campaign.errors import UserError
+from campaign.folder import Campaign
+from campaign.plan import ModelEval, Plan, ReferenceCalc, Sample, SelectData, Train
+from campaign.workflow import Jobs, jobs
 
 Words = list[object]
 FORK = multiprocessing.get_context("fork")

@@ -3,13 +3,13 @@
 import random
 from collections.abc import Callable
 
-from planner.cost import price
-from planner.files import Strict
-from planner.gates import check
-from planner.plan import End, Plan, Prune
+from atomistics.contract import Strict
+from campaign.cost import price
+from campaign.gates import check
+from campaign.plan import End, Plan, Prune
+from campaign.situation import Situation
 from planner.policy import ending, parameters, rules
 from planner.policy.draft import ACTION_OF
-from planner.situation import Situation
 
 Policy = Callable[[Situation, random.Random], Plan]
 

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.closed_loop.system import SPECIES, force_mae, stable_picoseconds
+from campaign.folder import Campaign
 from mtp.calculator import MTP
-from planner.campaign import Campaign
 
 Scores = dict[str, dict[str, dict[str, Any]]]
 HEAD = (

@@ -13,9 +13,9 @@ from ase.io import write
 from ase.md.bussi import Bussi
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 
-from atomistics import md
-from atomistics.md import Protocol
-from atomistics.watchdog import Limits, Watchdog
+from atomistics.md import plain as md
+from atomistics.md.plain import Protocol
+from atomistics.md.watchdog import Limits, Watchdog
 
 SPECIES = ["Cu", "Ag"]
 WARM_UP = 50  # steps of 4 fs between fresh frames, five times as many before the first

@@ -26,8 +26,8 @@ from motep.io.mlip.mtp import read_mtp
 from motep.loss import LossFunction, LossSetting
 from motep.potentials.mtp.cext.engine import CExtMTPEngine
 
-from mtp.cfg import read_cfg
 from mtp.engine import Engine, Targets, Weights, neighbours
+from mtp.formats.cfg import read_cfg
 from mtp.potential import Potential, untrained, write_potential
 
 if TYPE_CHECKING:

@@ -28,15 +28,15 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 from against_motep import SHARED, best, random_potential, read
 
-from mtp.cfg import write_cfg
 from mtp.configuration import Configuration
 from mtp.engine import Engine, neighbours
-from mtp.loss import LossWeights, labels_of
-from mtp.maxvol import MaxVol
-from mtp.objective import survey
+from mtp.formats.cfg import write_cfg
 from mtp.parallel import balanced_shares
 from mtp.potential import untrained, write_potential
-from mtp.selection import Selection, Weights
+from mtp.selection.maxvol import MaxVol
+from mtp.selection.selection import Selection, Weights
+from mtp.training.loss import LossWeights, labels_of
+from mtp.training.objective import survey
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -21,13 +21,13 @@ import numpy as np
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from atomistics.md import Protocol, run
+from atomistics.md.plain import Protocol, run
 from mtp import _kernel
 from mtp.calculator import MTP
 from mtp.configuration import from_atoms
 from mtp.parallel import Ranks
 from mtp.potential import Potential, untrained
-from mtp.training import TrainingOptions, train
+from mtp.training.training import TrainingOptions, train
 
 if TYPE_CHECKING:
     from ase import Atoms

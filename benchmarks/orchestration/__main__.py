@@ -19,7 +19,7 @@ from pathlib import Path
 import yaml
 
 from benchmarks.orchestration import simulated
-from planner import TOOLKIT
+from campaign import TOOLKIT
 
 BIN = Path(sys.executable).parent
 HERE = Path(__file__).parent
@@ -120,7 +120,7 @@ def _timed(words: list[str], folder: Path, more: dict[str, str]) -> tuple[float,
 def iterations(counts: tuple[int, ...] = (1, 20, 100), repeats: int = 3) -> None:
     """A campaign whose history grows; no jobs."""
     from benchmarks.orchestration.history import grown
-    from planner.campaign import Campaign
+    from campaign.folder import Campaign
 
     with tempfile.TemporaryDirectory() as name:
         for count in counts:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from planner.campaign import Campaign
+from campaign.folder import Campaign
 from planner.decide import next_plan
 from tests.llm.scene import carried_on, folder
 from tests.planner.simulation import World

@@ -48,7 +48,7 @@ def sbatch(words: list[str]) -> str:
 
 
 def squeue(_: list[str]) -> str:
-    """All jobs, in the format that planner.cluster.queue asks for."""
+    """All jobs, in the format that campaign.slurm.queue asks for."""
     rows = []
     for path in notes().glob("*.job"):
         end, folder, name, comment = path.read_text().split("|")

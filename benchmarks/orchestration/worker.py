@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-from atomistics.spread import Cost, spread
+from campaign.spread import Cost, spread
 
 
 def main(items: dict[str, dict[str, float]], output: Path) -> None:

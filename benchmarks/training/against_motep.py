@@ -30,16 +30,16 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import minimize
 
-from mtp.cfg import read_cfg, write_cfg
 from mtp.configuration import Configuration
 from mtp.engine import Engine
-from mtp.loss import LossWeights
-from mtp.objective import Objective, survey
-from mtp.optimisers import State, bfgs, first_state, gauss_newton
+from mtp.formats.cfg import read_cfg, write_cfg
 from mtp.parallel import Ranks
 from mtp.potential import Potential, untrained, write_potential
-from mtp.pretraining import first_part, pretrain
-from mtp.starting_point import with_min_dist, with_random_functions
+from mtp.training.loss import LossWeights
+from mtp.training.objective import Objective, survey
+from mtp.training.optimisers import State, bfgs, first_state, gauss_newton
+from mtp.training.pretraining import first_part, pretrain
+from mtp.training.starting_point import with_min_dist, with_random_functions
 
 SHARED = Path(__file__).parents[3] / "shared/data"
 WEIGHTS = LossWeights(1.0, 0.01, 0.0, weight_scaling=2, weight_scaling_forces=1)

@@ -13,9 +13,9 @@ from ase.io import read, write
 
 from mtp.arguments import Arguments, Option, Verb, unknown
 from mtp.atomic import atomic_open
-from mtp.cfg import iterate_cfg, write_cfg
 from mtp.configuration import Configuration, from_atoms
 from mtp.errors import MTPError
+from mtp.formats.cfg import iterate_cfg, write_cfg
 
 READERS = {
     "txt": "",

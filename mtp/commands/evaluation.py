@@ -10,10 +10,10 @@ import numpy as np
 
 from mtp.arguments import Arguments, Option, Verb
 from mtp.atomic import atomic_open
-from mtp.cfg import iterate_cfg, write_cfg
 from mtp.configuration import Configuration
 from mtp.engine import Engine, Evaluation
 from mtp.errors import MTPError
+from mtp.formats.cfg import iterate_cfg, write_cfg
 from mtp.geometry import minimal_distances
 from mtp.potential import read_potential
 from mtp.report import ErrorReport

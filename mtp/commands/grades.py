@@ -8,14 +8,14 @@ from typing import IO
 import numpy as np
 
 from mtp.arguments import Arguments, Option, Verb
-from mtp.cfg import iterate_cfg, write_cfg
 from mtp.commands.evaluation import log_stream, naming
 from mtp.configuration import Configuration
 from mtp.errors import MTPError
+from mtp.formats.cfg import iterate_cfg, write_cfg
 from mtp.geometry import cut_sphere
-from mtp.maxvol import INITIAL, THRESHOLD
 from mtp.potential import Potential, read_potential, write_potential
-from mtp.selection import MODES, Graded, Selection, Weights
+from mtp.selection.maxvol import INITIAL, THRESHOLD
+from mtp.selection.selection import MODES, Graded, Selection, Weights
 
 CUT_THRESHOLD = 1.1
 

@@ -13,9 +13,9 @@ from ase.units import GPa
 
 from mtp.arguments import Arguments, Option, Verb, unknown
 from mtp.calculator import MTP
-from mtp.cfg import iterate_cfg, write_cfg
 from mtp.configuration import Configuration, from_atoms
 from mtp.errors import MTPError
+from mtp.formats.cfg import iterate_cfg, write_cfg
 from mtp.potential import read_potential
 
 LONGEST_STEP = 0.1

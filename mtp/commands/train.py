@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 
 from mtp.arguments import Arguments, Option, Verb
-from mtp.cfg import read_cfg
 from mtp.configuration import Configuration
 from mtp.engine import Engine
 from mtp.errors import MTPError
-from mtp.loss import LossWeights
-from mtp.objective import serve
+from mtp.formats.cfg import read_cfg
 from mtp.parallel import Ranks, run_on_ranks
 from mtp.potential import Potential, read_potential, untrained, write_potential
 from mtp.report import ErrorReport
-from mtp.selection import MODES, Selection, Weights
-from mtp.training import OPTIMISERS, Log, TrainingOptions, train
+from mtp.selection.selection import MODES, Selection, Weights
+from mtp.training.loss import LossWeights
+from mtp.training.objective import serve
+from mtp.training.training import OPTIMISERS, Log, TrainingOptions, train
 
 WEIGHTINGS = {"vibrations": (1, 0), "molecules": (0, 0), "structures": (2, 1)}
 TEMPLATE = ("level", "species", "cutoff", "radial_basis")

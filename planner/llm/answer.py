@@ -10,13 +10,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, ValidationError
 
-from planner.evidence import seen
-from planner.files import Strict
-from planner.llm.untrusted import plain
-from planner.plan import ACTIONS, Action, Plan
+from atomistics.contract import Strict
+from campaign.evidence import seen
+from campaign.plan import ACTIONS, Action, Plan
+from campaign.situation import Situation
+from campaign.terminal import plain
 from planner.policy import parameters
 from planner.policy.draft import ACTION_OF
-from planner.situation import Situation
 
 BOUNDS = {
     "minimum": ">=", "maximum": "<=", "exclusiveMinimum": ">", "exclusiveMaximum": "<",

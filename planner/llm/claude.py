@@ -17,12 +17,12 @@ from urllib.parse import urlsplit
 import anthropic
 import httpx2
 
-from planner.config import Llm
-from planner.errors import UserError
+from campaign.config import Llm
+from campaign.errors import UserError
+from campaign.terminal import plain
 from planner.llm.consult import Reply
 from planner.llm.prices import money, tokens
 from planner.llm.requests import Request
-from planner.llm.untrusted import plain
 
 OFFICIAL = "https://api.anthropic.com"
 LARGEST_REPLY = 4_000_000

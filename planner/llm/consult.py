@@ -8,13 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from planner.gates import check
+from campaign.gates import check
+from campaign.plan import Plan
+from campaign.situation import Situation
+from campaign.terminal import plain
 from planner.llm import answer
 from planner.llm.answer import AnswerError, Choice
 from planner.llm.requests import Request, feedback, request
-from planner.llm.untrusted import plain
-from planner.plan import Plan
-from planner.situation import Situation
 
 LARGEST_ANSWER = 20_000
 

@@ -10,13 +10,13 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from campaign.plan import Action
+from campaign.situation import Situation
+from campaign.state import SubsystemState
 from planner.llm import tables
 from planner.llm.tables import Detail
 from planner.llm.untrusted import Quotes
-from planner.plan import Action
 from planner.policy.ending import best
-from planner.situation import Situation
-from planner.state import SubsystemState
 
 PIECE = re.compile(r"[A-Za-z]{1,4}|\d{1,3}|[^\S\n]+|\n+|[^\sA-Za-z\d]")
 

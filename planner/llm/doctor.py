@@ -5,13 +5,13 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from planner.config import Llm
-from planner.files import canonical_json
+from campaign.config import Llm
+from campaign.files import canonical_json
+from campaign.terminal import plain
 from planner.llm.claude import Server, address, client, host
 from planner.llm.consult import text_of
 from planner.llm.prices import LIST, prices
 from planner.llm.requests import Request
-from planner.llm.untrusted import plain
 
 if TYPE_CHECKING:
     import anthropic

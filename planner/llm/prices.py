@@ -5,8 +5,9 @@ from typing import Any
 
 from pydantic import Field
 
-from planner import TOOLKIT
-from planner.files import Strict, parse, read_yaml, sha256
+from atomistics.contract import Strict
+from campaign import TOOLKIT
+from campaign.files import parse, read_yaml, sha256
 
 LIST = TOOLKIT / "config" / "prices.yaml"
 COUNTED = (

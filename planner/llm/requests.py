@@ -11,14 +11,14 @@ from typing import Any, Literal
 
 import jinja2
 
-from planner import TOOLKIT
-from planner.config import Llm
-from planner.files import canonical_json, sha256
+from campaign import TOOLKIT
+from campaign.config import Llm
+from campaign.files import canonical_json, sha256
+from campaign.plan import ACTIONS, Action
+from campaign.situation import Situation
+from campaign.terminal import plain
 from planner.llm.answer import choice_schema, single_schema, specialist_schema
 from planner.llm.digest import Digest, digest, everything, tokens_at_most
-from planner.llm.untrusted import plain
-from planner.plan import ACTIONS, Action
-from planner.situation import Situation
 
 PROMPTS = TOOLKIT / "planner" / "prompts"
 Role = Literal["decision_maker", "single"] | Action

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
+from campaign.situation import Situation
+from campaign.state import SubsystemState
+from campaign.verdict import open_targets
 from planner.llm.untrusted import Quotes
 from planner.policy.curriculum import settled
-from planner.situation import Situation
-from planner.state import SubsystemState
-from planner.verdict import open_targets
 
 
 @dataclass(frozen=True)

@@ -5,20 +5,13 @@ key `quoted`, without control characters, and everything that entered is kept fo
 """
 
 import re
-import unicodedata
 from dataclasses import dataclass, field
 from typing import Any
 
+from campaign.terminal import plain
+
 CLASS = re.compile(r"[a-z][a-z0-9_]{0,31}")  # of a failure or a stop, as our jobs name them
 LONGEST = 200
-
-
-def plain(text: str, longest: int) -> str:
-    """Text on one line without control or invisible characters."""
-    head = text[: 40 * longest]  # megabytes of a stranger's cost no time
-    kept = "".join(c if unicodedata.category(c)[0] != "C" else " " for c in head)
-    short = " ".join(kept.split())
-    return short if len(short) <= longest else short[: longest - 1] + "…"
 
 
 @dataclass

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
+from campaign.situation import Situation
 from planner.policy import ending, parameters
 from planner.policy.curriculum import referred
 from planner.policy.draft import Draft, keys_of
-from planner.situation import Situation
 
 
 def no_structures(sit: Situation) -> Draft | None:

@@ -9,11 +9,11 @@ of the paper (appendices E and G).
 from dataclasses import dataclass
 from typing import Literal
 
-from planner.cost import quota
-from planner.plan import SelectGroup
-from planner.results import SampleGroupResult
-from planner.situation import Situation, iteration_of
-from planner.state import SubsystemState
+from campaign.cost import quota
+from campaign.plan import SelectGroup
+from campaign.results import SampleGroupResult
+from campaign.situation import Situation, iteration_of
+from campaign.state import SubsystemState
 
 Need = Literal["sample", "evaluate", "improve", "finish"]
 

@@ -3,18 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from planner.files import Strict
-from planner.plan import (
-    Action,
-    End,
-    ModelEval,
-    Prune,
-    ReferenceCalc,
-    Sample,
-    SelectData,
-    Train,
-)
-from planner.state import SubsystemState
+from atomistics.contract import Strict
+from campaign.plan import Action, End, ModelEval, Prune, ReferenceCalc, Sample, SelectData, Train
+from campaign.state import SubsystemState
 
 ACTION_OF: dict[type[Strict], Action] = {
     ReferenceCalc: "reference_calc",

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 
-from planner.plan import End, Outcome
+from campaign.plan import End, Outcome
+from campaign.situation import Situation
+from campaign.verdict import open_targets
 from planner.policy import parameters
 from planner.policy.draft import Draft
-from planner.situation import Situation
-from planner.verdict import open_targets
 
 NEARLY = 0.02
 CORE_HOURS_RESERVED = 0.1

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from planner.cost import Cost, candidates, price, steps_for
-from planner.plan import (
+from campaign.cost import Cost, candidates, price, steps_for
+from campaign.plan import (
     ModelEval,
     ReferenceCalc,
     Sample,
@@ -12,9 +12,9 @@ from planner.plan import (
     SelectGroup,
     Train,
 )
+from campaign.situation import Situation
+from campaign.state import SubsystemState
 from planner.policy.curriculum import ladder, severe, unstable
-from planner.situation import Situation
-from planner.state import SubsystemState
 
 SHARE_OF_FIRST_DATA = 0.75
 

@@ -9,10 +9,13 @@ is bounded: samplings by `rules.max_rounds`, retries by a count of one or two, a
 
 from collections.abc import Callable
 
-from planner.errors import UserError
-from planner.evidence import seen
-from planner.gates import limit_faults
-from planner.plan import Plan
+from campaign.errors import UserError
+from campaign.evidence import seen
+from campaign.gates import limit_faults
+from campaign.plan import Plan
+from campaign.situation import Situation
+from campaign.state import SubsystemState
+from campaign.verdict import open_targets
 from planner.policy import ending, parameters
 from planner.policy.beginning import BEGINNING
 from planner.policy.curriculum import (
@@ -27,10 +30,7 @@ from planner.policy.curriculum import (
     window,
 )
 from planner.policy.draft import Draft, keys_of
-from planner.policy.mending import MENDING, blown_up
-from planner.situation import Situation
-from planner.state import SubsystemState
-from planner.verdict import open_targets
+from planner.policy.recovery import MENDING, blown_up
 
 Rule = Callable[[Situation], Draft | None]
 

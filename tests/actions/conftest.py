@@ -16,22 +16,21 @@ import yaml
 from ase import Atoms
 from ase.calculators.emt import EMT
 
-from atomistics import dataset, job, md
-from atomistics.job import Job
-from atomistics.observables import density, min_distance
-from atomistics.prediction import errors, residuals
-from atomistics.reference import label
-from mtp.cfg import write_cfg
-from mtp.configuration import from_atoms
-from mtp.potential import read_potential, untrained, write_potential
-from mtp.site import Site
-from planner.campaign import Campaign
-from planner.create import create
-from planner.files import Strict, read, write_record
-from planner.fold import after
-from planner.ledger import gather, totals
-from planner.plan import ACTIONS, Plan, ReferenceCalc, Sample, SampleGroup, Train
-from planner.results import (
+from atomistics import dataset
+from atomistics.analysis.observables import density, min_distance
+from atomistics.contract import Strict
+from atomistics.md import plain as md
+from atomistics.reference.methods import label
+from campaign import job
+from campaign.create import create
+from campaign.files import read, write_record
+from campaign.folder import Campaign
+from campaign.job import Job
+from campaign.ledger import gather, totals
+from campaign.plan import ACTIONS, Plan, ReferenceCalc, Sample, SampleGroup, Train
+from campaign.prediction import errors, residuals
+from campaign.reduce import after
+from campaign.results import (
     RESULTS,
     Range,
     ReferenceCalcResult,
@@ -40,7 +39,11 @@ from planner.results import (
     SampleResult,
     TrainResult,
 )
-from planner.workflow import items
+from campaign.workflow import items
+from mtp.configuration import from_atoms
+from mtp.formats.cfg import write_cfg
+from mtp.potential import read_potential, untrained, write_potential
+from mtp.runner.runner import Site
 from tests.campaign.conftest import make_source
 
 ROOT = Path(__file__).resolve().parents[2]

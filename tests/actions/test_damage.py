@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from atomistics import job
+from campaign import job
 from tests.actions import test_model_eval as model_eval
 from tests.actions import test_reference_calc as reference_calc
 from tests.actions import test_sample as sample

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from planner.plan import End, ModelEval
-from planner.results import EndResult, EvaluatedStructure, ModelEvalResult
+from campaign.plan import End, ModelEval
+from campaign.results import EndResult, EvaluatedStructure, ModelEvalResult
 from tests.actions.conftest import HELD_OUT, ROOT, Bench
 
 GOOD = {

@@ -12,13 +12,14 @@ from ase import Atoms
 from ase.calculators.calculator import SCFError
 from ase.calculators.emt import EMT
 
-from atomistics import dataset, md
-from atomistics.comparison import compare
-from atomistics.job import Job
-from atomistics.observables import rdf_overlap
+from atomistics import dataset
+from atomistics.analysis.comparison import compare
+from atomistics.analysis.observables import rdf_overlap
+from atomistics.md import plain as md
+from campaign.job import Job
+from campaign.plan import ModelEval
+from campaign.results import EvaluatedStructure
 from mtp.calculator import MTP
-from planner.plan import ModelEval
-from planner.results import EvaluatedStructure
 from tests.actions.conftest import HELD_OUT, SPECIES, Bench, Reference, structure
 
 

@@ -8,9 +8,9 @@ import yaml
 from ase.calculators.calculator import SCFError
 
 from atomistics import dataset
-from planner.cli import main
-from planner.create import create
-from planner.plan import ModelEval, ReferenceCalc, Sample, SampleGroup
+from campaign.create import create
+from campaign.plan import ModelEval, ReferenceCalc, Sample, SampleGroup
+from mtpilot.cli import main
 from tests.actions import test_model_eval, test_reference_calc, test_sample
 from tests.actions.conftest import HELD_OUT, TRAINING, Bench, Reference
 from tests.campaign.conftest import make_source

@@ -3,10 +3,10 @@
 import pytest
 
 from atomistics import dataset
-from planner.errors import UserError
-from planner.gates import require
-from planner.plan import FrameSet, Prune
-from planner.state import State
+from campaign.errors import UserError
+from campaign.gates import require
+from campaign.plan import FrameSet, Prune
+from campaign.state import State
 from tests.actions.conftest import Bench
 
 

@@ -13,8 +13,8 @@ from ase.calculators.emt import EMT
 from ase.io import write
 
 from atomistics import dataset
+from campaign.plan import Sample, SampleGroup
 from mtp.calculator import MTP
-from planner.plan import Sample, SampleGroup
 from tests.actions.conftest import SPECIES, TRAINING, Bench, Reference, structure
 
 

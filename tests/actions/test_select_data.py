@@ -12,10 +12,10 @@ from ase.calculators.calculator import SCFError
 from ase.calculators.emt import EMT
 
 from atomistics import dataset
+from campaign.cost import price
+from campaign.plan import Sample, SampleGroup, SelectData, SelectGroup
+from campaign.results import SampleGroupResult, SampleResult, SelectDataResult
 from mtp.calculator import MTP
-from planner.cost import price
-from planner.plan import Sample, SampleGroup, SelectData, SelectGroup
-from planner.results import SampleGroupResult, SampleResult, SelectDataResult
 from tests.actions.conftest import SPECIES, TRAINING, Bench, Reference, script, structure
 
 COPPER, ALLOY = 9, 7  # sound candidates

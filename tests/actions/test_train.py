@@ -18,19 +18,19 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from threadpoolctl import threadpool_limits
 
 from atomistics import dataset
+from campaign.plan import FrameSet, Prune, Train
+from campaign.results import PruneResult, TrainResult
 from mtp.calculator import MTP
-from mtp.cfg import read_cfg
 from mtp.configuration import from_atoms
-from mtp.loss import LossWeights
-from mtp.objective import Objective, survey
-from mtp.optimisers import first_state, gauss_newton
+from mtp.formats.cfg import read_cfg
 from mtp.parallel import Ranks
 from mtp.potential import read_potential, untrained, write_potential
-from mtp.starting_point import with_random_functions
-from mtp.training import TrainingOptions
-from mtp.training import train as fit
-from planner.plan import FrameSet, Prune, Train
-from planner.results import PruneResult, TrainResult
+from mtp.training.loss import LossWeights
+from mtp.training.objective import Objective, survey
+from mtp.training.optimisers import first_state, gauss_newton
+from mtp.training.starting_point import with_random_functions
+from mtp.training.training import TrainingOptions
+from mtp.training.training import train as fit
 from tests.actions.conftest import ROOT, SPECIES, Bench, script
 
 FRAMES = 24

@@ -10,11 +10,11 @@ from ase import Atoms
 from ase.calculators import plumed as interface
 from ase.calculators.calculator import Calculator, all_changes
 
-from atomistics import stages
-from atomistics.bias import plumed_input, require_plumed
-from planner.errors import UserError
-from planner.files import parse
-from planner.protocol import StagedProtocol
+from atomistics.md import stages
+from atomistics.md.bias import plumed_input, require_plumed
+from atomistics.md.protocol import StagedProtocol
+from campaign.errors import UserError
+from campaign.files import parse
 from tests.atomistics import fake_plumed
 
 DISTANCE = {"variable": "distance", "atoms": [0, 1], "width": 0.05}

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from atomistics import dataset, journal
-from planner.errors import UserError
+from campaign.errors import UserError
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 INFO = st.dictionaries(

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from atomistics import structures
-from atomistics.reference import reference_calculator
-from planner.config import Config, Task
+from atomistics.reference.methods import reference_calculator
+from campaign.config import Config, Task
 
 EXAMPLES = Path(__file__).parents[2] / "config/examples"
 DEFAULTS = EXAMPLES.parent / "default.yaml"

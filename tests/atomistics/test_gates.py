@@ -7,7 +7,8 @@ from ase.build import bulk, molecule
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atomistics.gates import Bands, fingerprint, screen
+from atomistics.analysis.screening import Bands, fingerprint, screen
+from campaign.candidates import bands as bands_of
 
 
 def crystal(seed=0, amplitude=0.05):
@@ -59,10 +60,10 @@ def test_bands_of_a_campaign():
 
     config = SimpleNamespace(watchdog=SimpleNamespace(density_margin=0.1, min_distance_factor=0.75))
     rows = [row("a", 2.0, 2.1, 1.2), row("a", 1.9, 2.0, 1.6), row("b", 9, 9, 9)]
-    bands = Bands.of([*rows, row("a", 0, 99, 0.1, "failed")], "a", config)
+    bands = bands_of([*rows, row("a", 0, 99, 0.1, "failed")], "a", config)
     assert bands.density == pytest.approx((1.71, 2.31))
     assert bands.min_distance == pytest.approx(0.9)
-    assert Bands.of([], "a", config) == Bands()
+    assert bands_of([], "a", config) == Bands()
 
 
 @settings(max_examples=30, deadline=None)

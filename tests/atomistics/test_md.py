@@ -9,11 +9,11 @@ from ase.md.langevinbaoab import LangevinBAOAB
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atomistics import md
-from atomistics.integrators import LangevinHoover
-from atomistics.metered import LabelFailedError, Metered
-from atomistics.watchdog import Limits, Watchdog, temperature
-from planner.errors import UserError
+from atomistics.md import plain as md
+from atomistics.md.integrators import LangevinHoover
+from atomistics.md.watchdog import Limits, Watchdog, temperature
+from atomistics.reference.counting import LabelFailedError, Metered
+from campaign.errors import UserError
 from tests.atomistics.springs import BULK_MODULUS, Springs, crystal
 
 pytestmark = pytest.mark.filterwarnings("error")

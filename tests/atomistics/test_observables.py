@@ -5,8 +5,8 @@ from ase.build import bulk, molecule
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atomistics import observables as ob
-from planner.errors import UserError
+from atomistics.analysis import observables as ob
+from campaign.errors import UserError
 
 
 def test_density_of_crystals():

@@ -13,12 +13,12 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from atomistics import reference
-from atomistics.isolated import Child
-from atomistics.md import Protocol, run
-from atomistics.metered import LabelFailedError, Metered
-from atomistics.reference import label, reference_calculator
-from planner.errors import UserError
+from atomistics.md.plain import Protocol, run
+from atomistics.reference import methods as reference
+from atomistics.reference.counting import LabelFailedError, Metered
+from atomistics.reference.isolated import Child
+from atomistics.reference.methods import label, reference_calculator
+from campaign.errors import UserError
 
 
 def settings(method="gfn1-xtb", options=None, max_force=50.0, timeout=60.0):

@@ -3,9 +3,9 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 
-from atomistics.metered import LabelFailedError, Metered
-from atomistics.series import compression, rattle_and_relax
-from planner.errors import UserError
+from atomistics.deformation import compression, rattle_and_relax
+from atomistics.reference.counting import LabelFailedError, Metered
+from campaign.errors import UserError
 from tests.atomistics.springs import Springs, crystal
 
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atomistics.metered import LabelFailedError
-from atomistics.spread import Cost, core_seconds, shares, spread
-from planner.errors import UserError
+from atomistics.reference.counting import LabelFailedError
+from campaign.errors import UserError
+from campaign.spread import Cost, core_seconds, shares, spread
 
 ROOT = Path(__file__).parents[2]
 ITEMS = {f"run-{k}": {"size": k + 1, "text": f"item {k}"} for k in range(6)}
@@ -138,8 +138,8 @@ JOB = """
 import os, signal, sys, time
 from pathlib import Path
 from mpi4py import MPI
-from atomistics.spread import Cost, spread
-from planner.errors import UserError
+from campaign.spread import Cost, spread
+from campaign.errors import UserError
 folder, mode = Path(sys.argv[1]), sys.argv[2]
 rank = MPI.COMM_WORLD.rank
 def work(name, target):
@@ -211,8 +211,8 @@ def test_a_dying_rank_takes_the_job_down(tmp_path, mode):
 
 def test_ranks_that_mpi_does_not_know_of_are_refused(tmp_path):
     code = (
-        "from atomistics.spread import communicator\n"
-        "from planner.errors import UserError\n"
+        "from campaign.spread import communicator\n"
+        "from campaign.errors import UserError\n"
         "try:\n    communicator()\nexcept UserError as error:\n    print(error)"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "SLURM_STEP_NUM_TASKS": "4"}

@@ -6,15 +6,15 @@ from ase import Atoms, units
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 
-from atomistics import stages
-from atomistics.integrators import Straining
-from atomistics.metered import Metered
-from atomistics.rnemd import Exchange
-from atomistics.strain import stress_strain
-from atomistics.watchdog import Limits, Watchdog, temperature
-from planner.errors import UserError
-from planner.files import parse
-from planner.protocol import ReverseMd, StagedProtocol, Strain
+from atomistics.md import stages
+from atomistics.md.integrators import Straining
+from atomistics.md.protocol import ReverseMd, StagedProtocol, Strain
+from atomistics.md.rnemd import Exchange
+from atomistics.md.strain import stress_strain
+from atomistics.md.watchdog import Limits, Watchdog, temperature
+from atomistics.reference.counting import Metered
+from campaign.errors import UserError
+from campaign.files import parse
 from tests.atomistics.argon import LennardJones, liquid
 from tests.atomistics.springs import BULK_MODULUS, Springs, crystal
 

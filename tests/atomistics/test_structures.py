@@ -5,7 +5,7 @@ from ase import Atoms, io
 from ase.build import bulk, molecule
 
 from atomistics import structures
-from planner.errors import UserError
+from campaign.errors import UserError
 
 
 @pytest.fixture

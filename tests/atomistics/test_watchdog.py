@@ -6,13 +6,8 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from atomistics.md import Protocol, start_velocities
-from atomistics.watchdog import (
-    CLASSES,
-    Limits,
-    Watchdog,
-    temperature,
-)
+from atomistics.md.plain import Protocol, start_velocities
+from atomistics.md.watchdog import CLASSES, Limits, Watchdog, temperature
 
 
 def sound(energy=-1.0, forces=0.0, grades=None):

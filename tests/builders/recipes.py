@@ -9,8 +9,8 @@ from ase import Atoms
 from ase.data import covalent_radii
 from ase.neighborlist import neighbor_list
 
-from atomistics.builders import build
-from planner.prepare.families import PARAMETERS
+from atomistics.builders.building import build
+from atomistics.builders.families import PARAMETERS
 
 GRAPHITE = {
     "space_group": 194,

@@ -6,10 +6,10 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from atomistics.builders import as_text
-from planner.cli import main
-from planner.files import dump_yaml
-from planner.prepare.families import FAMILIES, PARAMETERS, table_family
+from atomistics.builders.building import as_text
+from atomistics.builders.families import FAMILIES, PARAMETERS, table_family
+from campaign.files import dump_yaml
+from mtpilot.cli import main
 from tests.builders.recipes import NACL, made
 
 FLAGS = ["--prototype", "rocksalt", "--formula", "NaCl", "--lattice", "{a_angstrom: 5.64}"]
@@ -128,7 +128,7 @@ def test_boxes_need_a_size_and_stacks_a_place_in_the_table():
 
 def test_contracts_load_nothing_heavy():
     code = (
-        "import sys, planner.prepare.build_command;"
+        "import sys, preparation.build_command;"
         "print([m for m in ('numpy', 'ase', 'rdkit', 'pymatgen') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

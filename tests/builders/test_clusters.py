@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial import ConvexHull
 
-from planner.errors import UserError
+from campaign.errors import UserError
 from tests.builders.recipes import COPPER, LITHIUM_CARBONATE, MGO, RUTILE, formulas, made
 
 OCTAHEDRAL = [{"miller": [1, 1, 1], "energy_j_m2": 1.2}, {"miller": [1, 0, 0], "energy_j_m2": 1.5}]

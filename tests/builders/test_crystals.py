@@ -8,8 +8,9 @@ import pytest
 import spglib
 from ase.io import write
 
-from atomistics.builders import as_text, databases
-from planner.errors import UserError
+from atomistics.builders import databases
+from atomistics.builders.building import as_text
+from campaign.errors import UserError
 from tests.builders.recipes import GRAPHITE, LITHIUM_CARBONATE, MGO, NACL, RUTILE, density, made
 
 

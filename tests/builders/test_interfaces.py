@@ -6,7 +6,7 @@ from ase.io import write
 from ase.neighborlist import neighbor_list
 
 from atomistics.builders.layers import match
-from planner.errors import UserError
+from campaign.errors import UserError
 from tests.builders.recipes import (
     AVOGADRO,
     COPPER,

@@ -5,10 +5,10 @@ import pytest
 from ase.calculators.emt import EMT
 from ase.neighborlist import neighbor_list
 
-from atomistics.builders import as_text, build
-from atomistics.checks import Asked, check
-from planner.errors import UserError
-from planner.prepare.families import PARAMETERS
+from atomistics.analysis.checks import Asked, check
+from atomistics.builders.building import as_text, build
+from atomistics.builders.families import PARAMETERS
+from campaign.errors import UserError
 from tests.builders.recipes import (
     AVOGADRO,
     DMC,

@@ -5,7 +5,7 @@ import pytest
 from ase import Atoms
 from ase.io import write
 
-from planner.errors import UserError
+from campaign.errors import UserError
 from tests.builders.recipes import MGO, formulas, made
 
 

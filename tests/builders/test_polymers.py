@@ -4,8 +4,8 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from atomistics.builders import as_text
-from planner.errors import UserError
+from atomistics.builders.building import as_text
+from campaign.errors import UserError
 from tests.builders.recipes import LITFSI, bond_graph, density, made, unbound_distance
 
 PEO = {"repeat_unit": "[*]CCO[*]", "density_g_cm3": 1.1}

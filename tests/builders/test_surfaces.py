@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from planner.errors import UserError
+from campaign.errors import UserError
 from tests.builders.recipes import (
     COPPER,
     GRAPHITE,

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import yaml
 
-from planner.campaign import Campaign
-from planner.create import SNAKEFILE
+from campaign.create import SNAKEFILE
+from campaign.files import sha256, write_record, write_text
+from campaign.folder import Campaign
+from campaign.reduce import after
+from campaign.situation import Situation
 from planner.decide import next_plan
-from planner.files import sha256, write_record, write_text
-from planner.fold import after
 from planner.policy import rules
-from planner.situation import Situation
 from tests.planner.simulation import SMALL, World, campaign, config_of, structures_of, task_of
 
 

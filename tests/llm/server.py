@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from planner.plan import Plan
+from campaign.plan import Plan
+from campaign.situation import Situation
 from planner.policy import rules
-from planner.situation import Situation
 
 Fault = Callable[["Handler", dict[str, Any]], None]
 

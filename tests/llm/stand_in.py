@@ -9,10 +9,10 @@ import runpy
 import sys
 from typing import Any
 
+from campaign.situation import Situation
 from planner.llm import consult
 from planner.llm.digest import tokens_at_most
 from planner.llm.requests import Request
-from planner.situation import Situation
 from tests.llm.server import Double, serve
 
 

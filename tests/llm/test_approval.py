@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from planner import approval
-from planner.approval import ApprovalError, approve, refusal, require_approved
-from planner.campaign import Campaign
-from planner.cli import main
+from campaign import approval
+from campaign.approval import ApprovalError, approve, refusal, require_approved
+from campaign.errors import GateError, UserError
+from campaign.files import write_record
+from campaign.folder import Campaign
+from mtpilot.cli import main
 from planner.decide import next_plan
-from planner.errors import GateError, UserError
-from planner.files import write_record
 from tests.llm.scene import carried_on, folder, sealed
 from tests.planner.simulation import World
 

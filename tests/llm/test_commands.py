@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from planner.campaign import Campaign
-from planner.cli import main
-from planner.estimate import core_hours
+from campaign.estimate import core_hours
+from campaign.folder import Campaign
+from mtpilot.cli import main
 from planner.lookahead import lookahead
 from tests.llm.scene import carried_on, folder
 from tests.llm.server import drip, fails, hang_up, raw, says, serve, stall

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from planner.cli import main
-from planner.workflow import jobs
+from campaign.workflow import jobs
+from mtpilot.cli import main
 from tests.llm.scene import carried_on, folder
 from tests.planner.simulation import World
 

@@ -4,15 +4,15 @@ import json
 
 import pytest
 
-from planner.evidence import evidence_value
-from planner.fold import after
+from campaign.evidence import evidence_value
+from campaign.plan import ACTIONS, Plan, Prune
+from campaign.reduce import after
+from campaign.situation import Situation, StructureInfo
+from campaign.state import start
 from planner.llm.digest import digest, tokens_at_most
 from planner.llm.requests import request
-from planner.plan import ACTIONS, Plan, Prune
 from planner.policy import parameters, rules
 from planner.policy.draft import ACTION_OF
-from planner.situation import Situation, StructureInfo
-from planner.state import start
 from tests.llm.scene import situations
 from tests.planner.simulation import World, config_of, structures_of, task_of
 

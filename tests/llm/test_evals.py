@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from campaign.plan import Plan
 from evals import __main__ as runner
 from evals.judge import fits, verdict, wilson
 from evals.states import Scenario, everything, paper, scenarios
 from evals.transforms import TRANSFORMS, same_decision
-from planner.plan import Plan
 from planner.policy import rules
 from tests.llm.server import serve
 

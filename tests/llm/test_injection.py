@@ -7,19 +7,19 @@ from pathlib import Path
 import pytest
 import yaml
 
+from campaign.folder import Campaign
+from campaign.plan import End, Plan
+from campaign.results import ReferenceCalcResult
+from campaign.situation import Situation
+from campaign.state import start
+from campaign.terminal import plain
+from campaign.workflow import jobs
+from mtpilot.cli import main
 from planner.audit import audit, render
-from planner.campaign import Campaign
-from planner.cli import main
 from planner.decide import next_plan
 from planner.llm.requests import request, system
-from planner.llm.untrusted import plain
-from planner.plan import End, Plan
 from planner.policy import rules
 from planner.record import load
-from planner.results import ReferenceCalcResult
-from planner.situation import Situation
-from planner.state import start
-from planner.workflow import jobs
 from tests.llm.scene import carried_on, folder, situations
 from tests.llm.server import says, serve
 from tests.planner.simulation import SMALL, World, config_of, structures_of, task_of

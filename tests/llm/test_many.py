@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from planner.backends import HaltError
-from planner.campaign import Campaign
+from campaign.folder import Campaign
+from campaign.gates import check
 from planner.decide import next_plan
-from planner.gates import check
+from planner.decision import HaltError
 from planner.llm.claude import HALTING
 from planner.record import load
 from planner.replay import replay

@@ -15,10 +15,10 @@ from benchmarks.closed_loop import system
 from benchmarks.closed_loop.__main__ import begun, lead
 from benchmarks.closed_loop.policies import POLICIES
 from benchmarks.closed_loop.score import draw, newest, table
-from planner.fold import after
-from planner.gates import check
-from planner.situation import Situation
-from planner.state import start
+from campaign.gates import check
+from campaign.reduce import after
+from campaign.situation import Situation
+from campaign.state import start
 from tests.planner.simulation import SMALL, World, config_of, structures_of, task_of
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from planner.campaign import Campaign
-from planner.cli import main
+from campaign.folder import Campaign
+from mtpilot.cli import main
 from planner.decide import next_plan
 from planner.explain import explain
 from planner.llm import requests
@@ -135,7 +135,7 @@ def test_rules_are_replayed_too_and_faster_than_a_second_each(tmp_path: Path) ->
 def test_rules_need_neither_sdk_nor_jinja(tmp_path: Path) -> None:
     folder(tmp_path / "c")
     code = (
-        "import sys; from planner.cli import main; "
+        "import sys; from mtpilot.cli import main; "
         f"main(['next', '--campaign', {str(tmp_path / 'c')!r}]); "
         "bad = {'anthropic', 'jinja2', 'httpx2', 'numpy', 'ase'} & set(sys.modules); "
         "sys.exit(str(bad) if bad else 0)"

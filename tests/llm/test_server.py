@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from planner.files import dump_yaml
+from campaign.files import dump_yaml
 from planner.llm.claude import Server
 from planner.llm.consult import consult
 from planner.policy import rules

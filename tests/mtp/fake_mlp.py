@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mtp.cfg import read_cfg, write_cfg
 from mtp.engine import Engine
+from mtp.formats.cfg import read_cfg, write_cfg
 from mtp.potential import read_potential, write_potential
 from mtp.report import ErrorReport
 

@@ -11,7 +11,7 @@ from mtp.configuration import from_atoms
 from mtp.engine import Engine
 from mtp.errors import MTPError
 from mtp.potential import write_potential
-from mtp.selection import Selection, Weights
+from mtp.selection.selection import Selection, Weights
 from tests.mtp.samples import SPECIES, configuration, potential
 
 MODEL = potential()

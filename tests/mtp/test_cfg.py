@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtp.cfg import iterate_cfg, parse_cfg, read_cfg, write_cfg
 from mtp.configuration import Configuration, from_atoms
 from mtp.errors import MTPError
+from mtp.formats.cfg import iterate_cfg, parse_cfg, read_cfg, write_cfg
 from tests.mtp.samples import SPECIES, configuration, needs_shared, shared, training_set
 
 GOOD = """BEGIN_CFG

@@ -8,11 +8,11 @@ import pytest
 from ase.io import read
 
 from mtp.arguments import Option, Verb, parse
-from mtp.cfg import read_cfg, write_cfg
 from mtp.cli import main, verbs
 from mtp.errors import MTPError
+from mtp.formats.cfg import read_cfg, write_cfg
 from mtp.potential import read_potential, write_potential
-from mtp.selection import Selection, Weights
+from mtp.selection.selection import Selection, Weights
 from tests.mtp.samples import (
     SPECIES,
     configuration,
@@ -76,7 +76,7 @@ def test_types_beyond_the_potential_are_errors(files, capsys):
 
 def test_errors_name_the_file_and_the_number_of_the_configuration(files, capsys, monkeypatch):
     monkeypatch.setattr("mtp.commands.evaluation.BATCH_ATOMS", 1)
-    monkeypatch.setattr("mtp.selection.ROW_BYTES", 1)
+    monkeypatch.setattr("mtp.selection.selection.ROW_BYTES", 1)
     assert main(["train", "pot.mtp", "set.cfg", "--save_to=a.almtp", "--iteration_limit=1"]) == 0
     several = read_cfg("set.cfg")
     close = several[2].positions.copy()

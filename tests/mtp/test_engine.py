@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtp import _kernel
-from mtp.cfg import read_cfg
 from mtp.engine import Engine, Targets, Weights, neighbours
 from mtp.errors import MTPError
+from mtp.formats.cfg import read_cfg
 from mtp.potential import read_potential
 from tests.mtp.engine_samples import (
     SHARED,

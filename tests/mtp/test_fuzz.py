@@ -7,10 +7,10 @@ import signal
 
 import pytest
 
-from mtp.cfg import write_cfg
 from mtp.cli import main
+from mtp.formats.cfg import write_cfg
 from mtp.potential import write_potential
-from mtp.selection import Selection, Weights
+from mtp.selection.selection import Selection, Weights
 from tests.mtp.samples import potential, training_set
 
 CASES = 90

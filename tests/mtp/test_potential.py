@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mtp.active_set import ActiveSet
 from mtp.errors import MTPError
 from mtp.potential import read_potential, untrained, write_potential
+from mtp.selection.active_set import ActiveSet
 from tests.mtp.engine_samples import SHARED, random_potential, unzipped
 
 files = settings(

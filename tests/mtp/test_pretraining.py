@@ -7,16 +7,16 @@ from itertools import groupby
 import numpy as np
 import pytest
 
-from mtp import objective
 from mtp.engine import Engine
-from mtp.loss import LossWeights
-from mtp.objective import Objective, survey
-from mtp.optimisers import first_state
 from mtp.parallel import Ranks
 from mtp.potential import untrained
-from mtp.pretraining import first_part, pretrain
-from mtp.starting_point import with_random_functions
-from mtp.training import TrainingOptions, train
+from mtp.training import objective
+from mtp.training.loss import LossWeights
+from mtp.training.objective import Objective, survey
+from mtp.training.optimisers import first_state
+from mtp.training.pretraining import first_part, pretrain
+from mtp.training.starting_point import with_random_functions
+from mtp.training.training import TrainingOptions, train
 from tests.mtp.train_samples import labelled, reference
 
 

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import mtp.selection
-from mtp.cfg import parse_cfg, read_cfg
+import mtp.selection.selection
 from mtp.cli import main
 from mtp.engine import Engine
 from mtp.errors import MTPError
-from mtp.maxvol import THRESHOLD, MaxVol
+from mtp.formats.cfg import parse_cfg, read_cfg
 from mtp.potential import read_potential, write_potential
-from mtp.selection import Selection, Weights
+from mtp.selection.maxvol import THRESHOLD, MaxVol
+from mtp.selection.selection import Selection, Weights
 from tests.mtp.samples import configuration, needs_shared, potential, shared
 
 
@@ -64,8 +64,8 @@ def test_pooled_sweeps_end_where_exact_swaps_end(monkeypatch):
     labels = [(k, 0) for k in range(400)]
     volumes = []
     for exact in (10**9, 0):
-        monkeypatch.setattr("mtp.maxvol.EXACT_SIZE", exact)
-        monkeypatch.setattr("mtp.maxvol.POOL_ROWS", 16)
+        monkeypatch.setattr("mtp.selection.maxvol.EXACT_SIZE", exact)
+        monkeypatch.setattr("mtp.selection.maxvol.POOL_ROWS", 16)
         active = MaxVol.start(20)
         active.add(rows[:40], labels[:40])
         active.add(rows, labels)
@@ -136,7 +136,7 @@ def test_batches_do_not_change_grades(trained, monkeypatch):
     selection = Selection(model, Weights.of_mode("nbh"))
     selection.add(structures[:5])
     whole = [g.grade for g in selection.grade(structures)]
-    monkeypatch.setattr(mtp.selection, "ROW_BYTES", 1)
+    monkeypatch.setattr(mtp.selection.selection, "ROW_BYTES", 1)
     assert [g.grade for g in selection.grade(structures)] == pytest.approx(whole)
 
 

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mtp import dialects
-from mtp.cfg import read_cfg, write_cfg
 from mtp.errors import MTPError
+from mtp.formats.cfg import read_cfg, write_cfg
 from mtp.potential import read_potential, write_potential
 from mtp.report import parse_report
-from mtp.site import Site, main
-from mtp.site_files import KINDS, SiteError
-from mtp.training_log import parse_training_log
+from mtp.runner import dialects
+from mtp.runner.files import KINDS, SiteError
+from mtp.runner.runner import Site, main
+from mtp.runner.training_log import parse_training_log
 from tests.mtp.samples import needs_shared, potential, shared, training_set
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mtp.cfg import read_cfg, write_cfg
 from mtp.engine import Engine
+from mtp.formats.cfg import read_cfg, write_cfg
 from mtp.potential import read_potential, write_potential
 from tests.mtp.train_samples import labelled, reference
 
@@ -169,7 +169,7 @@ def test_ranks_agree_on_parts_of_the_data(tmp_path):
 @pytest.mark.skipif(MPIEXEC is None, reason="no mpiexec")
 def test_a_rank_that_raises_takes_the_job_down_with_a_message(data, tmp_path):
     code = (
-        "import sys; from mtp.objective import Share; from mtp.parallel import start\n"
+        "import sys; from mtp.training.objective import Share; from mtp.parallel import start\n"
         "rank = start().rank\n"
         "def fail(self, x, chosen): raise RuntimeError('disk on fire')\n"
         "if rank == 1: Share.loss_and_gradient = fail\n"

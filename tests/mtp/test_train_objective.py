@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mtp.cfg import parse_cfg
 from mtp.errors import MTPError
-from mtp.loss import LossWeights
-from mtp.objective import Objective, survey
-from mtp.optimisers import bfgs, first_state
+from mtp.formats.cfg import parse_cfg
 from mtp.parallel import Ranks
 from mtp.potential import read_potential
-from mtp.training import TrainingOptions
-from mtp.training import train as train_potential
+from mtp.training.loss import LossWeights
+from mtp.training.objective import Objective, survey
+from mtp.training.optimisers import bfgs, first_state
+from mtp.training.training import TrainingOptions
+from mtp.training.training import train as train_potential
 from tests.mtp.train_samples import labelled, reference
 
 SHARED = Path(__file__).parents[3] / "shared/data/mtp"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from mtp.errors import MTPError
-from mtp.line_search import EXACT, LOOSE, Point, wolfe_point
-from mtp.optimisers import State, bfgs, first_state, gauss_newton
+from mtp.training.line_search import EXACT, LOOSE, Point, wolfe_point
+from mtp.training.optimisers import State, bfgs, first_state, gauss_newton
 
 
 class Exponentials:

@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mtp.checkpoint import Progress, fingerprint, load_progress, save_progress
 from mtp.configuration import Configuration
 from mtp.errors import MTPError
-from mtp.loss import LossWeights, Penalty, labels_of
-from mtp.optimisers import State
 from mtp.parallel import Ranks, balanced_shares, start
 from mtp.potential import untrained
-from mtp.starting_point import (
+from mtp.training.checkpoint import Progress, fingerprint, load_progress, save_progress
+from mtp.training.loss import LossWeights, Penalty, labels_of
+from mtp.training.optimisers import State
+from mtp.training.starting_point import (
     balanced_scaling,
     moment_degrees,
     with_min_dist,

@@ -10,7 +10,7 @@ from mtp.configuration import Configuration
 from mtp.engine import Engine
 from mtp.parallel import Ranks
 from mtp.potential import untrained, write_potential
-from mtp.training import ITERATIONS_PER_CHECKPOINT, OPTIMISERS, TrainingOptions, train
+from mtp.training.training import ITERATIONS_PER_CHECKPOINT, OPTIMISERS, TrainingOptions, train
 from tests.mtp.train_samples import labelled, reference
 
 LIMIT = 18  # past the 16 iterations after which Gauss-Newton takes a new matrix at the latest

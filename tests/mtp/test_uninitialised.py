@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from campaign import TOOLKIT
 from mtp.configuration import Configuration
 from mtp.engine import Engine, Targets, Weights, neighbours
 from mtp.potential import untrained
-from planner import TOOLKIT
 
 
 def test_poisoned_build_gives_the_same_bits(tmp_path: Path) -> None:

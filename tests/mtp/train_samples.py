@@ -7,7 +7,7 @@ import numpy as np
 from mtp.configuration import Configuration
 from mtp.engine import Engine
 from mtp.potential import untrained
-from mtp.starting_point import with_random_functions
+from mtp.training.starting_point import with_random_functions
 
 
 def labelled(potential, count, seed):

@@ -4,14 +4,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from planner.config import Task
-from planner.files import parse, read_yaml
-from planner.fold import after
-from planner.plan import Plan
+from campaign.config import Task
+from campaign.files import parse, read_yaml
+from campaign.plan import Plan
+from campaign.reduce import after
+from campaign.results import RESULTS, Result
+from campaign.situation import Situation, StructureInfo
+from campaign.state import start
 from planner.policy.rules import decide
-from planner.results import RESULTS, Result
-from planner.situation import Situation, StructureInfo
-from planner.state import start
 from tests.planner.simulation import config_of
 
 SOURCE = Path(__file__).parents[1] / "data" / "paper" / "run.yaml"

@@ -3,15 +3,14 @@
 import random
 from dataclasses import dataclass, field
 
-from planner.campaign import TOOLKIT
-from planner.config import Config, Task
-from planner.cost import price
-from planner.files import parse, read_yaml
-from planner.fold import after
-from planner.gates import check
-from planner.plan import Plan
-from planner.policy import rules
-from planner.results import (
+from campaign.config import Config, Task
+from campaign.cost import price
+from campaign.files import parse, read_yaml
+from campaign.folder import TOOLKIT
+from campaign.gates import check
+from campaign.plan import Plan
+from campaign.reduce import after
+from campaign.results import (
     Count,
     Errors,
     EvaluatedStructure,
@@ -26,9 +25,10 @@ from planner.results import (
     SelectGroupResult,
     TrainResult,
 )
-from planner.situation import Situation, StructureInfo
-from planner.state import State, start
-from planner.verdict import conclude
+from campaign.situation import Situation, StructureInfo
+from campaign.state import State, start
+from campaign.verdict import conclude
+from planner.policy import rules
 
 TARGETS = {
     "force_mae": 0.15, "energy_mae": 0.02, "density_deviation": 0.02, "rdf_overlap": 0.8,

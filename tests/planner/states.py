@@ -4,12 +4,12 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from planner.evidence import evidence_value
-from planner.gates import check
-from planner.plan import Plan
+from campaign.evidence import evidence_value
+from campaign.gates import check
+from campaign.plan import Plan
+from campaign.situation import Situation
+from campaign.state import start
 from planner.policy.rules import decide
-from planner.situation import Situation
-from planner.state import start
 from tests.planner.simulation import SMALL, World, campaign, config_of, structures_of, task_of
 
 REFERENCE, DATA, FIRST_TRAIN, COMPONENTS, SELECT, TRAIN = 1, 2, 3, 4, 5, 6

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
-from planner.campaign import Campaign
-from planner.config import Task
-from planner.files import write_record, write_text
-from planner.fold import after
-from planner.ledger import gather, totals
-from planner.plan import Plan
-from planner.results import RESULTS, EndResult
-from planner.state import State, start
-from planner.verdict import conclude
+from campaign.config import Task
+from campaign.files import write_record, write_text
+from campaign.folder import Campaign
+from campaign.ledger import gather, totals
+from campaign.plan import Plan
+from campaign.reduce import after
+from campaign.results import RESULTS, EndResult
+from campaign.state import State, start
+from campaign.verdict import conclude
 
 SUBSYSTEMS = {"graphite": "component", "h-bn": "component", "graphite-h-bn": "target"}
 HOLD = {name: f"{name}-held-out" for name in SUBSYSTEMS}

@@ -1,4 +1,4 @@
-"""What needs no cluster of `planner.cluster`: answers read, profiles judged, status from files."""
+"""What needs no cluster of `campaign.slurm`: answers read, profiles judged, status from files."""
 
 import json
 import os
@@ -11,15 +11,15 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from planner.cluster import guard, launch, queue, setup
-from planner.cluster.doctor import _minutes
-from planner.cluster.profile import Profile
-from planner.create import create
+from campaign.create import create
+from campaign.doctor.slurm import _minutes
+from campaign.lock import locked, marked
+from campaign.run import _cause
+from campaign.slurm import guard, launch, queue, setup
+from campaign.slurm.profile import Profile
+from campaign.status import render, status
+from campaign.workflow import LONGEST, Jobs, jobs, packed
 from planner.decide import next_plan
-from planner.lock import locked, marked
-from planner.loop import _cause
-from planner.status import render, status
-from planner.workflow import LONGEST, Jobs, jobs, packed
 
 
 def commands(folder: Path, monkeypatch: pytest.MonkeyPatch, **bodies: str) -> None:

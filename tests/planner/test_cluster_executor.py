@@ -16,8 +16,8 @@ import pytest
 
 from benchmarks.orchestration import simulated
 from benchmarks.orchestration.__main__ import snakemake
-from planner.cluster import executor
-from planner.cluster.queue import Entry
+from campaign.slurm import executor
+from campaign.slurm.queue import Entry
 
 BIN = Path(sys.executable).parent
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from planner.campaign import Campaign
-from planner.cluster.workplace import workplace
-from planner.create import create
-from planner.doctor import doctor
+from campaign.create import create
+from campaign.doctor.workplace import workplace
+from campaign.folder import Campaign
+from mtpilot.doctor import doctor
 from tests.campaign.conftest import make_source
 
 Usage = namedtuple("Usage", "total used free")

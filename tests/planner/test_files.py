@@ -7,11 +7,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.campaign import _overlaid
-from planner.config import Config
-from planner.errors import UserError
-from planner.files import dump_yaml, parse, read_yaml, write_text
-from planner.plan import End, Plan
+from campaign.config import Config
+from campaign.errors import UserError
+from campaign.files import dump_yaml, parse, read_yaml, write_text
+from campaign.folder import _overlaid
+from campaign.plan import End, Plan
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_interrupted_write_keeps_the_old_file(
 
 
 def test_nan_and_infinity_are_refused_in_records() -> None:
-    from planner.results import Range
+    from campaign.results import Range
 
     for value in (float("nan"), float("inf")):
         with pytest.raises(ValueError, match="finite"):
@@ -114,7 +114,7 @@ def test_nan_and_infinity_are_refused_in_records() -> None:
 
 
 def test_defaults_are_complete_and_fit_a_screen() -> None:
-    from planner import TOOLKIT
+    from campaign import TOOLKIT
 
     path = TOOLKIT / "config/default.yaml"
     parse(Config, read_yaml(path), str(path))

@@ -2,12 +2,12 @@
 
 import pytest
 
-from planner.fold import after
-from planner.plan import FrameSet, Plan
+from campaign.plan import FrameSet, Plan
+from campaign.reduce import after
+from campaign.results import PruneResult, SampleGroupResult, SampleResult, SelectDataResult
+from campaign.situation import Situation
+from campaign.state import State
 from planner.policy.rules import decide
-from planner.results import PruneResult, SampleGroupResult, SampleResult, SelectDataResult
-from planner.situation import Situation
-from planner.state import State
 from tests.planner.simulation import SMALL, World, campaign, config_of, task_of
 from tests.planner.states import COMPONENTS, DATA, EVALUATE, FIRST_TRAIN, SELECT, at, with_last
 

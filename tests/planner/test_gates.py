@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from planner.cost import cost, price
-from planner.errors import GateError
-from planner.gates import check, require
-from planner.plan import Plan
+from campaign.cost import cost, price
+from campaign.errors import GateError
+from campaign.gates import check, require
+from campaign.plan import Plan
+from campaign.situation import Situation
+from campaign.verdict import conclude
 from planner.policy.rules import decide
-from planner.situation import Situation
-from planner.verdict import conclude
 from tests.planner.states import (
     COMPONENTS,
     DATA,

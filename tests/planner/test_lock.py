@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from planner.errors import UserError
-from planner.lock import locked, marked
+from campaign.errors import UserError
+from campaign.lock import locked, marked
 
 
 def test_second_holder_is_refused_with_the_first_one_named(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_of_many_who_find_a_dead_lock_one_gets_it(tmp_path: Path) -> None:
     """All start at once, and hold on for longer than any of them takes to try."""
     code = (
         "import sys, time; from pathlib import Path\n"
-        "from planner.lock import locked; from planner.errors import UserError\n"
+        "from campaign.lock import locked; from campaign.errors import UserError\n"
         "time.sleep(max(0.0, float(sys.argv[2]) - time.time()))\n"
         "try:\n"
         "    with locked(Path(sys.argv[1]), 'x'):\n"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from planner.loop import _cause
+from campaign.run import _cause
 
 SAID = """\
 Error in rule reference_md:

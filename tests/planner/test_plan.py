@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from planner.errors import UserError
-from planner.files import dump_yaml, parse, read, write_record
-from planner.plan import Plan
+from campaign.errors import UserError
+from campaign.files import dump_yaml, parse, read, write_record
+from campaign.plan import Plan
 from planner.policy.rules import decide
 from tests.planner.states import COMPONENTS, DATA, SELECT, TRAIN, at
 

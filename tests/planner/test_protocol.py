@@ -6,21 +6,21 @@ from pathlib import Path
 import pytest
 import yaml
 
-from planner import TOOLKIT
-from planner.cli import main
-from planner.cost import cost
-from planner.errors import UserError
-from planner.files import dump_yaml
-from planner.fold import after
-from planner.gates import check
+from campaign import TOOLKIT
+from campaign.cost import cost
+from campaign.errors import UserError
+from campaign.files import dump_yaml
+from campaign.gates import check
+from campaign.plan import Plan, ReferenceCalc
+from campaign.protocol_files import ProtocolInfo, read_protocol
+from campaign.protocols import approve, known, require_approved
+from campaign.reduce import after
+from campaign.results import ModelEvalResult, Property, ProtocolRun, SampleGroupResult, SampleResult
+from campaign.situation import Situation
+from campaign.workflow import items
+from mtpilot.cli import main
 from planner.llm.digest import digest
-from planner.plan import Plan, ReferenceCalc
 from planner.policy.rules import decide
-from planner.protocol import ProtocolInfo, read_protocol
-from planner.protocol_approval import approve, known, require_approved
-from planner.results import ModelEvalResult, Property, ProtocolRun, SampleGroupResult, SampleResult
-from planner.situation import Situation
-from planner.workflow import items
 from tests.planner.states import COMPONENTS, DATA, EVALUATE, REFERENCE, at
 
 HOLD = {"stage": "hold", "temperature": 300, "picoseconds": 2}

@@ -17,19 +17,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atomistics import dataset
+from campaign.config import Targets
+from campaign.errors import UserError
+from campaign.folder import Campaign
+from campaign.plan import End
+from campaign.report import figures
+from campaign.report.bill import settle
+from campaign.report.document import gather, write
+from campaign.report.domain import domain
+from campaign.report.story import checks, failures, target_rows, tell
+from campaign.results import EvaluatedStructure
+from campaign.verdict import conclude, shortfalls
 from mtp.calculator import MTP
 from mtp.potential import untrained, write_potential
-from planner.campaign import Campaign
-from planner.config import Targets
-from planner.errors import UserError
-from planner.plan import End
-from planner.report import figures
-from planner.report.bill import settle
-from planner.report.document import gather, write
-from planner.report.domain import domain
-from planner.report.story import checks, failures, target_rows, tell
-from planner.results import EvaluatedStructure
-from planner.verdict import conclude, shortfalls
 from tests.planner import story_campaign
 
 VOID = {"meta", "br", "img", "hr", "input", "link"}
@@ -345,7 +345,7 @@ def test_worst_pairs_are_the_ones_shown():
 
 def test_heavy_libraries_wait_until_a_report_is_written():
     heavy = "{'jinja2', 'matplotlib', 'numpy'}"
-    code = f"import sys, planner.report.document; print(*sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, campaign.report.document; print(*sorted({heavy} & set(sys.modules)))"
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root

@@ -2,8 +2,8 @@
 
 import pytest
 
+from campaign.results import Count, SelectGroupResult
 from planner.policy.curriculum import ladder
-from planner.results import Count, SelectGroupResult
 from tests.planner.simulation import SMALL, World, campaign, config_of, task_of
 from tests.planner.states import (
     COMPONENTS,

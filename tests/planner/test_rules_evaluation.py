@@ -1,6 +1,6 @@
 """What the rules decide around evaluations: passed, failed, lost, contradictory."""
 
-from planner.situation import Situation
+from campaign.situation import Situation
 from tests.planner.simulation import SMALL, World, campaign, config_of, task_of
 from tests.planner.states import (
     END,

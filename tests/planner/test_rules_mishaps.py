@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from planner.cost import price
-from planner.errors import UserError
+from campaign.cost import price
+from campaign.errors import UserError
+from campaign.results import FrameSet
+from campaign.situation import Situation
+from campaign.verdict import conclude
 from planner.policy.rules import decide
-from planner.results import FrameSet
-from planner.situation import Situation
-from planner.verdict import conclude
 from tests.planner.simulation import SMALL, World, campaign, config_of, structures_of, task_of
 from tests.planner.states import (
     DATA,

@@ -2,8 +2,8 @@
 
 import pytest
 
-from planner.cost import price
-from planner.gates import check
+from campaign.cost import price
+from campaign.gates import check
 from tests.planner.paper import Step, run
 
 TABLE_3 = [

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from planner import TOOLKIT
-from planner.schema import SCHEMAS, schema
+from campaign import TOOLKIT
+from mtpilot.schema import SCHEMAS, schema
 
 
 @pytest.mark.parametrize("name", SCHEMAS)

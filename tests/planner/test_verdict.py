@@ -2,8 +2,8 @@
 
 import pytest
 
-from planner.plan import End
-from planner.verdict import conclude, open_targets, shortfalls
+from campaign.plan import End
+from campaign.verdict import conclude, open_targets, shortfalls
 from tests.planner.states import END, at, with_last
 
 SEEN = at(END).state.evaluations[-1].structures[0]

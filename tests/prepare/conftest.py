@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from planner.cli import main
+from mtpilot.cli import main
 
 ANSWERS = Path(__file__).parent / "answers"
 TASKS = sorted(path.stem for path in ANSWERS.glob("*.yaml"))

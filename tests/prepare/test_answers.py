@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from planner.campaign import Campaign, configuration
-from planner.config import Task
-from planner.prepare import steps
-from planner.prepare.material import Answers
-from planner.prepare.propose import propose
-from planner.prepare.structure_plan import StructurePlan
-from planner.prepare.task import task_of
+from campaign.config import Task
+from campaign.folder import Campaign, configuration
+from campaign.material import Answers
+from preparation import steps
+from preparation.propose import propose
+from preparation.structure_plan import StructurePlan
+from preparation.task import task_of
 from tests.prepare.conftest import ANSWERS, TASKS
 
 SEI = Path(__file__).parents[2] / "config/examples/sei/answers.yaml"

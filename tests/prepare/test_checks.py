@@ -5,7 +5,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 
-from atomistics.checks import Asked, check, duplicates
+from atomistics.analysis.checks import Asked, check, duplicates
 
 EDGE = 10.0
 WATERS = 27

@@ -8,8 +8,8 @@ import yaml
 from ase import io
 
 from atomistics import structures
-from planner.cli import main
-from planner.create import create
+from campaign.create import create
+from mtpilot.cli import main
 from planner.decide import next_plan
 from planner.policy import rules
 

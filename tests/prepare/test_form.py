@@ -10,10 +10,10 @@ import time
 import pytest
 import yaml
 
-from planner.config import Task
-from planner.prepare import typed
-from planner.prepare.material import Answers
-from planner.prepare.openpoints import needed, open_points
+from campaign.config import Task
+from campaign.material import Answers
+from preparation import notation as typed
+from preparation.missing import needed, open_points
 
 
 def answered(path) -> Task:
@@ -136,7 +136,7 @@ def test_input_that_ends_goes_on_where_it_stood(tmp_path, types) -> None:
 
 
 def test_control_c_loses_nothing(tmp_path) -> None:
-    order = [sys.executable, "-m", "planner.cli", "prepare", "water", str(tmp_path / "w")]
+    order = [sys.executable, "-m", "mtpilot.cli", "prepare", "water", str(tmp_path / "w")]
     running = subprocess.Popen(
         order, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},

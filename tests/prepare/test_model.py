@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from planner.prepare.material import Answers
-from planner.prepare.planning import read as planned
-from planner.prepare.propose import propose
-from planner.prepare.structure_plan import Category, StructurePlan
-from planner.prepare.task import task_of
+from campaign.material import Answers
+from preparation.planning import read as planned
+from preparation.propose import propose
+from preparation.structure_plan import Category, StructurePlan
+from preparation.task import task_of
 from tests.llm.server import Double, changed, fails, says, serve
 from tests.prepare.test_form import answered
 

@@ -8,13 +8,13 @@ import yaml
 from ase import Atoms
 from ase.data import atomic_masses
 
-from atomistics.builders import build
-from atomistics.checks import Asked, check
-from planner.prepare.dialogue import from_file
-from planner.prepare.material import Answers
-from planner.prepare.propose import propose
-from planner.prepare.structure_plan import StructurePlan
-from planner.prepare.task import task_of
+from atomistics.analysis.checks import Asked, check
+from atomistics.builders.building import build
+from campaign.material import Answers
+from preparation.dialogue import from_file
+from preparation.propose import propose
+from preparation.structure_plan import StructurePlan
+from preparation.task import task_of
 from tests.prepare.conftest import ANSWERS
 from tests.prepare.test_answers import SEI
 

@@ -7,14 +7,14 @@ import yaml
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from atomistics.builders import build
-from atomistics.checks import duplicates
-from planner.config import Task
-from planner.prepare.material import Answers
-from planner.prepare.openpoints import needed
-from planner.prepare.propose import propose
-from planner.prepare.structure_plan import StructurePlan, dump, table
-from planner.prepare.task import task_of
+from atomistics.analysis.checks import duplicates
+from atomistics.builders.building import build
+from campaign.config import Task
+from campaign.material import Answers
+from preparation.missing import needed
+from preparation.propose import propose
+from preparation.structure_plan import StructurePlan, dump, table
+from preparation.task import task_of
 
 CRYSTALS = {"NaCl": [1, 0, 0], "graphite": [1, 0, -1, 0], "rutile": [1, 1, 0], "Cu": [1, 1, 1]}
 LIQUIDS = ["water", "EC", "DMC", "methanol"]

@@ -20,8 +20,8 @@ import psutil
 import pytest
 import yaml
 
-from planner.campaign import Campaign
-from planner.ledger import totals
+from campaign.folder import Campaign
+from campaign.ledger import totals
 from tests.campaign.conftest import clean, make_source
 from tests.slurm.lab import Lab, start
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from planner.campaign import Campaign
+from campaign.folder import Campaign
 from tests.slurm.conftest import BIN, Site, bill
 
 MPI = {"mpi": "srun --mpi=pmi2 --kill-on-bad-exit=1", "tasks": 2, "nodes": 2}

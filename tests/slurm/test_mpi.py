@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mtp.cfg import write_cfg
+from mtp.formats.cfg import write_cfg
 from tests.mtp.train_samples import labelled, reference
 from tests.slurm.lab import Lab
 
@@ -24,7 +24,7 @@ ITEMS = {f"run-{i}": {"size": 1} for i in range(8)}
 SPREAD = """
 import os, signal, sys, time
 from pathlib import Path
-from atomistics.spread import Cost, communicator, spread
+from campaign.spread import Cost, communicator, spread
 ranks = communicator()
 def work(name, target):
     if name == "run-5":
@@ -128,7 +128,7 @@ def test_steps_inside_a_job_find_the_cluster(lab: Lab, tmp_path: Path) -> None:
     """The plugin's job step takes SLURM_CONF away; the guard gives it back."""
     code = (
         "import os\nos.environ.pop('SLURM_CONF', None)\n"
-        "from planner.cluster import guard\nfrom planner.workflow import Jobs\n"
+        "from campaign.slurm import guard\nfrom campaign.workflow import Jobs\n"
         "from pathlib import Path\nguard(Jobs(Path()))\nprint(os.environ['SLURM_CONF'])\n"
     )
     conf = lab.environment["SLURM_CONF"]

@@ -1,0 +1,1 @@
+"""What trajectories and structures show."""

@@ -1,0 +1,232 @@
+"""Whether a built structure is what was asked for: every check says in one line what is wrong.
+
+Nothing here trusts the builder: molecules are recognised from distances and compared with the
+formula units asked for, densities and compositions are counted from atoms and cell.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.data import covalent_radii
+from ase.spacegroup import crystal
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from atomistics import formulas, structures
+from atomistics.analysis.observables import density, min_distances
+from atomistics.analysis.screening import fingerprint
+from atomistics.bonded import NONMETALS
+from atomistics.errors import UserError
+from atomistics.neighbours import Pairs, pairs
+
+BOND = 1.3  # of the sum of covalent radii: farther atoms of one molecule are not bound
+FUSED = 1.1  # of the sum of covalent radii: nearer non-metals of two molecules are bound
+DENSITY_BAND = 0.02
+PLAUSIBLE = (0.02, 25.0)  # g/cm3, of anything without vacuum
+PER_LITRE = 6.02214076e-4  # formula units in Å^3 at 1 mol/L
+ALIKE = 1e-5
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a structure was asked to be: its parameters, the campaign's species and cutoff (Å)."""
+
+    parameters: dict[str, Any]
+    species: list[str]
+    cutoff: float
+
+
+def check(atoms: Atoms, asked: Asked) -> list[str]:
+    """Everything wrong with one structure, each in a line; empty when it is sound."""
+    try:
+        structures.check(atoms, asked.species, asked.cutoff)
+    except UserError as error:
+        return [str(error).partition(": ")[2] or str(error)]
+    return [
+        *_density(atoms, asked.parameters),
+        *_charge(atoms),
+        *_molecules(atoms),
+        *_amounts(atoms, asked.parameters),
+        *_formula(atoms, asked.parameters),
+    ]
+
+
+def facts(atoms: Atoms) -> dict[str, Any]:
+    """Figures for the report: formula, atoms, density in g/cm3, shortest distances by pair in Å."""
+    found = {
+        "atoms": len(atoms),
+        "formula": atoms.symbols.formula.format("hill"),
+        "cell_angstrom": [round(float(length), 3) for length in atoms.cell.lengths()],
+        "periodic": [bool(axis) for axis in atoms.pbc],
+        "min_distance_angstrom": {
+            pair: round(value, 3) for pair, value in sorted(min_distances(atoms, 4.0).items())
+        },
+    }
+    if atoms.pbc.all():
+        found["density_g_cm3"] = round(density(atoms), 4)
+    return found
+
+
+def duplicates(frames: Sequence[tuple[str, Atoms]]) -> dict[str, str]:
+    """Later structures by the earlier one they repeat: same atoms, same distances."""
+    seen: dict[tuple[str, int], list[tuple[str, np.ndarray]]] = {}
+    found: dict[str, str] = {}
+    for name, atoms in frames:
+        key = (atoms.symbols.formula.format("hill"), int(atoms.pbc.sum()))
+        vector = fingerprint(atoms)
+        twin = next((n for n, v in seen.get(key, []) if np.abs(v - vector).max() < ALIKE), None)
+        if twin:
+            found[name] = twin
+        else:
+            seen.setdefault(key, []).append((name, vector))
+    return found
+
+
+def _density(atoms: Atoms, parameters: dict[str, Any]) -> Iterator[str]:
+    """Packed boxes at the density asked for to 2 %; the rest within what matter has."""
+    if not atoms.pbc.all() or parameters.get("vacuum_angstrom"):
+        return
+    value = density(atoms)
+    asked = parameters.get("density_g_cm3")
+    low, high = PLAUSIBLE
+    if asked:
+        low, high = asked * (1 - DENSITY_BAND), asked * (1 + DENSITY_BAND)
+    if not low <= value <= high:
+        yield f"density {value:.3f} g/cm3 is outside {low:.3f} to {high:.3f}"
+
+
+def _charge(atoms: Atoms) -> Iterator[str]:
+    charge = int(atoms.info.get("charge", 0))
+    if charge:
+        yield f"net charge {charge:+d} e; add counter-ions or change the amounts"
+
+
+def _molecules(atoms: Atoms) -> Iterator[str]:
+    """Each molecule in one piece, no two grown together; distances under periodic boundaries."""
+    index = atoms.arrays.get("molecule")
+    if index is None or (index < 0).all():
+        return
+    radii = covalent_radii[atoms.numbers]
+    near = pairs(atoms, 2 * BOND * radii.max())
+    ratio = near.distance / (radii[near.i] + radii[near.j])
+    same = (index[near.i] == index[near.j]) & (index[near.i] >= 0)
+    for number in sorted(set(index[index >= 0].tolist())):
+        members = np.flatnonzero(index == number)
+        if len(members) > 1 and _pieces(members, near, same & (ratio < BOND)) > 1:
+            formula = atoms[members].symbols.formula.format("hill")
+            yield f"molecule {number} ({formula}) is in pieces"
+            return
+    covalent = np.isin(atoms.numbers, NONMETALS)
+    fused = ~same & (ratio < FUSED) & covalent[near.i] & covalent[near.j]
+    fused &= (index[near.i] >= 0) & (index[near.j] >= 0)
+    for worst in np.flatnonzero(fused)[:1]:
+        i, j = int(near.i[worst]), int(near.j[worst])
+        names = f"{atoms.symbols[i]}{i}-{atoms.symbols[j]}{j}"
+        yield f"molecules {index[i]} and {index[j]} touch: {names} {near.distance[worst]:.2f} Å"
+
+
+def _pieces(members: np.ndarray, near: Pairs, bound: np.ndarray) -> int:
+    """Connected parts of the atoms `members` under the bonds `bound` of `near`."""
+    position = {int(atom): k for k, atom in enumerate(members)}
+    edges = [
+        (position[int(i)], position[int(j)])
+        for i, j in zip(near.i[bound], near.j[bound], strict=True)
+        if int(i) in position and int(j) in position
+    ]
+    rows, columns = zip(*edges, strict=True) if edges else ((), ())
+    size = (len(members), len(members))
+    return int(connected_components(coo_matrix((np.ones(len(edges)), (rows, columns)), size))[0])
+
+
+def _amounts(atoms: Atoms, parameters: dict[str, Any]) -> Iterator[str]:
+    """Formula units of every mixture against counts and ratios asked for; of a box, molarity."""
+    for mixture in _mixtures(parameters):
+        components = mixture["components"]
+        if any(not (c.get("smiles") or c.get("formula")) for c in components):
+            continue
+        counts = [_units(atoms, component) for component in components]
+        if None in counts:
+            yield "the atoms do not add up to whole formula units of the components asked for"
+            continue
+        units = np.array(counts, float)
+        volume = atoms.get_volume() if mixture is parameters and atoms.pbc.all() else 0.0
+        yield from _counted(components, units, volume)
+        ratio = np.array([c.get("mole_ratio") or 0 for c in components], float)
+        share = ratio / max(ratio.sum(), 1e-12) * units[ratio > 0].sum()
+        if (np.abs(units - share)[ratio > 0] > 1.0).any():
+            yield f"formula units {counts}, the mole ratio asked for is {ratio.tolist()}"
+
+
+def _counted(components: list[dict[str, Any]], units: np.ndarray, volume: float) -> Iterator[str]:
+    for component, number in zip(components, units, strict=True):
+        name = component.get("smiles") or component["formula"]
+        if component.get("count") not in (None, number):
+            yield f"{number:.0f} of {name}, asked for {component['count']}"
+        wanted = (component.get("molarity_mol_l") or 0) * PER_LITRE * volume
+        if wanted and abs(number - wanted) > max(0.6, 0.02 * wanted):
+            yield f"{number:.0f} of {name}, the molarity asked for is {wanted:.2f}"
+
+
+def _mixtures(parameters: Any) -> Iterator[dict[str, Any]]:
+    """Every record with components, wherever it stands in the parameters."""
+    if isinstance(parameters, dict):
+        if parameters.get("components"):
+            yield parameters
+        for value in parameters.values():
+            yield from _mixtures(value)
+    elif isinstance(parameters, list):
+        for value in parameters:
+            yield from _mixtures(value)
+
+
+def _units(atoms: Atoms, component: dict[str, Any]) -> int | None:
+    """How often a component is there: by its own molecules, told apart by their formulas."""
+    index = atoms.arrays.get("molecule")
+    if index is None or component.get("formula"):
+        return _loose(atoms, component)
+    parts = [_hill(formulas.composition(part)[0]) for part in component["smiles"].split(".")]
+    present = Counter(
+        _hill(Counter(atoms[index == number].get_chemical_symbols()))
+        for number in set(index.tolist())
+        if number >= 0
+    )
+    needed = Counter(parts)
+    found = {present[part] // count for part, count in needed.items()}
+    return min(found) if found and min(found) > 0 else None
+
+
+def _loose(atoms: Atoms, component: dict[str, Any]) -> int | None:
+    formula = formulas.atoms_of_formula(component["formula"])
+    present = Counter(atoms.get_chemical_symbols())
+    counts = {present[element] // number for element, number in formula.items()}
+    return min(counts) if counts and min(counts) > 0 else None
+
+
+def _hill(atoms: Counter[str]) -> str:
+    return "".join(f"{element}{number}" for element, number in sorted(atoms.items()))
+
+
+def _formula(atoms: Atoms, parameters: dict[str, Any]) -> Iterator[str]:
+    """A crystal keeps the composition of its sites' orbits, counted by ASE, unless atoms were
+    exchanged; a slab its elements."""
+    family, sites = parameters.get("family"), parameters.get("sites")
+    if family not in ("solid", "solid-surface") or not sites or parameters.get("substitutions"):
+        return
+    present = atoms.symbols.formula.reduce()[0]
+    if strange := set(present.count()) ^ {site["element"] for site in sites}:
+        yield f"elements {', '.join(sorted(strange))} differ from those of the crystal's sites"
+    elif family == "solid":
+        whole = crystal(
+            [site["element"] for site in sites],
+            [site["position"] for site in sites],
+            spacegroup=parameters["space_group"],
+            setting=parameters.get("setting", 1),
+            cell=np.eye(3),
+        )
+        wanted = whole.symbols.formula.reduce()[0]
+        if wanted.count() != present.count():
+            yield f"composition {present:hill}, the crystal's sites give {wanted:hill}"

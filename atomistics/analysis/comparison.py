@@ -1,0 +1,117 @@
+"""A model's trajectory held against the reference's: density, RDF, diffusion, and their curves."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from atomistics.analysis.observables import density, diffusion, msd, rdf, rdf_overlap
+
+FEWEST_FOR_DIFFUSION = 40  # frames: four blocks of ten
+R_MAX = 6.0
+
+
+@dataclass
+class Comparison:
+    """Means over the matched window; `curves` is what the report draws.
+
+    density g/cm3; density_deviation (model - reference) / reference; rdf_overlap least over the
+    pairs of elements, 1 is equal.
+    """
+
+    density: float | None = None
+    density_deviation: float | None = None
+    rdf_overlap: float | None = None
+    diffusion: list[dict[str, Any]] = field(default_factory=list)
+    curves: dict[str, Any] = field(default_factory=dict)
+
+    def add_long_run(self, frames: list[Atoms], timestep: float) -> None:
+        """Density (g/cm3) and energy (eV/atom) of the long run against time (ps)."""
+        self.curves["time_ps"] = _times(frames, timestep)
+        self.curves.setdefault("density", {})["model"] = _densities(frames)
+        self.curves.setdefault("energy_per_atom", {})["model"] = _energies(frames)
+
+
+def compare(model: list[Atoms], reference: list[Atoms], timestep: float) -> Comparison:
+    """Compare frames of the same protocol; `timestep` in fs, frames carry `info["step"]`.
+
+    The first third of both is left out of the means as equilibration. A model run that stopped
+    early is compared over what there is, and not at all when there is nothing.
+    """
+    curves = {
+        "reference_time_ps": _times(reference, timestep),
+        "density": {"reference": _densities(reference)},
+        "energy_per_atom": {"reference": _energies(reference)},
+    }
+    found = Comparison(curves=curves)
+    late = [frames[len(frames) // 3 :] for frames in (model, reference)]
+    if not model:
+        return found
+    if reference[0].pbc.all():
+        mine, theirs = (float(np.mean(_densities(frames))) for frames in late)
+        found.density, found.density_deviation = mine, (mine - theirs) / theirs
+    _radial(found, *late)
+    _mobility(found, model, reference, timestep)
+    return found
+
+
+def _radial(found: Comparison, model: list[Atoms], reference: list[Atoms]) -> None:
+    if not reference[0].pbc.all():
+        return
+    mine, theirs = rdf(model, R_MAX), rdf(reference, R_MAX)
+    pairs = [pair for pair in theirs.g if pair in mine.g]
+    found.rdf_overlap = min(rdf_overlap(theirs.r, mine.g[p], theirs.g[p]) for p in pairs)
+    found.curves["rdf"] = {
+        "r": theirs.r.round(4).tolist(),
+        "pairs": {
+            pair: {
+                "model": mine.g[pair].round(5).tolist(),
+                "reference": theirs.g[pair].round(5).tolist(),
+            }
+            for pair in pairs
+        },
+    }
+
+
+def _mobility(found: Comparison, model: list[Atoms], reference: list[Atoms], dt: float) -> None:
+    """MSD (Å^2) per element; diffusion (cm2/s) where both trajectories allow a fit."""
+    if min(len(model), len(reference)) < 2:
+        return
+    spacing = (reference[1].info["step"] - reference[0].info["step"]) * dt
+    found.curves["msd"] = {}
+    for element in sorted(set(reference[0].symbols)):
+        mine, theirs = msd(model, element), msd(reference, element)
+        found.curves["msd"][element] = {
+            "time_ps": _lags(mine, spacing),
+            "model": mine.round(6).tolist(),
+            "reference_time_ps": _lags(theirs, spacing),
+            "reference": theirs.round(6).tolist(),
+        }
+        if min(len(model), len(reference)) >= FEWEST_FOR_DIFFUSION:
+            ours, true = (diffusion(frames, element, spacing) for frames in (model, reference))
+            found.diffusion.append(
+                {
+                    "element": element,
+                    "model": ours.value,
+                    "model_error": ours.error,
+                    "reference": true.value,
+                    "reference_error": true.error,
+                }
+            )
+
+
+def _lags(curve: np.ndarray, spacing: float) -> list[float]:
+    return (np.arange(len(curve)) * spacing / 1000).round(6).tolist()
+
+
+def _times(frames: list[Atoms], timestep: float) -> list[float]:
+    return [round(a.info["step"] * timestep / 1000, 6) for a in frames]
+
+
+def _densities(frames: list[Atoms]) -> list[float]:
+    return [density(a) if a.pbc.all() else 0.0 for a in frames]
+
+
+def _energies(frames: list[Atoms]) -> list[float]:
+    return [a.get_potential_energy() / len(a) for a in frames]

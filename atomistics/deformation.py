@@ -1,0 +1,88 @@
+"""Structures around a given one: compressed, expanded, rattled, relaxed."""
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+from ase.parallel import DummyMPI
+
+from atomistics.bonded import whole
+from atomistics.errors import UserError
+from atomistics.reference.counting import LabelFailedError, Metered
+from atomistics.reference.methods import failure, label
+
+
+def compression(atoms: Atoms, factors: list[float]) -> list[Atoms]:
+    """Copies of `atoms` with all cell lengths, and positions with them, times each factor.
+
+    The volume goes with the third power: 0.97 is 9 % compression. Molecules and molecular ions keep
+    their shape (Å) and move with their centre, as under pressure: a potential must see how they
+    repel each other well within the distances of MD, or it may invent a well there.
+    """
+    molecular = whole(atoms)
+    number = molecular.arrays.pop("molecule")
+    groups = [np.flatnonzero(number == n) for n in range(number.max(initial=-1) + 1)]
+    frames = []
+    for factor in factors:
+        if not factor > 0:
+            raise UserError(f"compression: factor {factor!r} must be above 0")
+        frame = molecular.copy()
+        frame.set_cell(atoms.cell * factor, scale_atoms=True)
+        for group in groups:
+            shape = molecular.positions[group] - molecular.positions[group].mean(axis=0)
+            frame.positions[group] = frame.positions[group].mean(axis=0) + shape
+        frames.append(frame)
+    return frames
+
+
+def rattle(atoms: Atoms, amplitude: float, seed: int, index: int) -> Atoms:
+    """Copy number `index` with Gaussian displacements, standard deviation `amplitude` in Å."""
+    frame = atoms.copy()
+    generator = np.random.default_rng([seed, index])
+    frame.positions += generator.normal(0.0, amplitude, frame.positions.shape)
+    return frame
+
+
+def rattle_and_relax(
+    atoms: Atoms,
+    calculator: Calculator | Metered,
+    count: int,
+    amplitude: float,
+    relax_steps: int,
+    seed: int,
+    failures: list[tuple[int, str, str]] | None = None,
+) -> list[Atoms]:
+    """Labelled frames of `count` rattled copies: each as rattled and after its relaxation.
+
+    `amplitude` in Å; at most `relax_steps` steps of BFGS (one call each after the first, none
+    once all forces are below 0.01 eV/Å) at fixed cell. A copy whose first label fails gives no
+    frame, one whose relaxation fails keeps its first; (copy, kind, detail) is appended to
+    `failures`, and raised as LabelFailedError where the caller gives no list. Hand in a Metered
+    calculator to read the exact number of calls.
+    """
+    metered = Metered.of(calculator)
+    frames: list[Atoms] = []
+    for index in range(count):
+        try:
+            start = rattle(atoms, amplitude, seed, index)
+            frames.append(label(start, metered))
+            frames.extend(_relaxed(start, metered, relax_steps))
+        except LabelFailedError as error:
+            if failures is None:
+                raise
+            failures.append((index, error.kind, error.detail))
+    return frames
+
+
+def _relaxed(start: Atoms, metered: Metered, steps: int) -> list[Atoms]:
+    from ase.optimize import BFGS  # half a second, often not needed
+
+    moving = start.copy()
+    moving.calc = metered
+    optimiser = BFGS(moving, logfile=None, comm=DummyMPI())
+    try:
+        optimiser.run(fmax=0.01, steps=steps)
+    except UserError:
+        raise
+    except Exception as error:
+        raise failure(error) from error
+    return [label(moving, metered)] if optimiser.nsteps else []

@@ -1,0 +1,41 @@
+"""What a SMILES or a formula amounts to: atoms, charge, mass."""
+
+import re
+from collections import Counter
+from functools import cache
+
+from atomistics.errors import UserError
+
+PIECE = re.compile(r"([A-Z][a-z]?)([0-9]*)")
+
+
+@cache
+def composition(smiles: str) -> tuple[Counter[str], int]:
+    """Atoms by element (hydrogens included) and charge in e; UserError when it is no SMILES."""
+    from rdkit import Chem, RDLogger
+
+    RDLogger.DisableLog("rdApp.*")
+    molecule = Chem.MolFromSmiles(smiles)
+    if molecule is None or not molecule.GetNumAtoms():
+        raise UserError(f"smiles: {smiles!r} is not a molecule")
+    whole = Chem.AddHs(molecule)
+    atoms = Counter(a.GetSymbol() for a in whole.GetAtoms() if a.GetAtomicNum())
+    return atoms, Chem.GetFormalCharge(whole)
+
+
+def atoms_of_formula(formula: str) -> Counter[str]:
+    """Atoms by element of a formula without brackets."""
+    found: Counter[str] = Counter()
+    for element, count in PIECE.findall(formula):
+        found[element] += int(count or 1)
+    return found
+
+
+def mass(atoms: Counter[str]) -> float:
+    """Mass in u of atoms by element; UserError names an element that does not exist."""
+    from ase.data import atomic_masses, atomic_numbers
+
+    for element in atoms:
+        if element not in atomic_numbers or element == "X":
+            raise UserError(f"{element}: no such element")
+    return float(sum(n * atomic_masses[atomic_numbers[e]] for e, n in atoms.items()))

@@ -1,0 +1,1 @@
+"""Molecular dynamics: plain, staged, watched, biased."""

@@ -1,0 +1,174 @@
+"""Molecular dynamics with any ASE calculator, watched, seeded, never ending in a traceback."""
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from ase import Atoms, units
+from ase.calculators.calculator import Calculator
+
+from atomistics.errors import UserError
+from atomistics.md.watchdog import Watchdog
+from atomistics.reference.counting import LabelFailedError, Metered, labelled
+from atomistics.reference.methods import failure
+
+Ensemble = Literal["nvt", "npt", "nve"]
+Barostat = Literal["isotropic", "axes"]
+TAIL = 3  # sound frames kept from the last checks before a stop
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One MD run: temperature in K, timestep in fs, pressure in GPa (positive compresses).
+
+    A frame is kept every `interval` steps, the start left out. `barostat` says whether an NPT
+    cell keeps its shape (liquids too) or its three axes breathe apart (interfaces, solids).
+    """
+
+    ensemble: Ensemble
+    temperature: float
+    steps: int
+    timestep: float = 1.0
+    interval: int = 10
+    pressure: float = 0.0
+    seed: int = 0
+    barostat: Barostat = "isotropic"
+
+    def __post_init__(self) -> None:
+        for key, allowed in (("ensemble", Ensemble), ("barostat", Barostat)):
+            if getattr(self, key) not in get_args(allowed):
+                choice = ", ".join(get_args(allowed))
+                raise UserError(f"{key}: {getattr(self, key)!r} is unknown; use one of {choice}")
+        for key in ("temperature", "steps", "timestep", "interval"):
+            if not getattr(self, key) > 0:
+                raise UserError(f"{key}: {getattr(self, key)!r} must be above 0")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Frames of a run (labelled by its calculator), in order of `info["step"]`.
+
+    `stop` is None for a run that reached its end, else a class of the watchdog or `calculator`;
+    then the last sound frames and the one of highest acceptable grade are among the frames.
+    """
+
+    frames: list[Atoms]
+    steps: int
+    stop: str | None
+    detail: str
+    reference_calls: int
+
+
+class StoppedError(UserError):
+    """An MD that had to reach its end did not; `kind` is the class of the stop."""
+
+    def __init__(self, kind: str, detail: str, reference_calls: int = 0, md_steps: int = 0) -> None:
+        super().__init__(f"{kind}: {detail}")
+        self.kind = kind
+        self.detail = detail
+        self.reference_calls = reference_calls
+        self.md_steps = md_steps
+
+
+def run(
+    atoms: Atoms,
+    calculator: Calculator | Metered,
+    protocol: Protocol,
+    watchdog: Watchdog | None = None,
+    check_interval: int = 10,
+) -> Outcome:
+    """Run MD from `atoms` (N atoms, left as they are) with fresh Maxwell-Boltzmann velocities.
+
+    The watchdog looks every `check_interval` steps and at every kept frame; results that are
+    not finite, and what a calculator raises, stop the run in the step where they appear.
+    """
+    from atomistics.md.integrators import integrator
+
+    moving = atoms.copy()
+    metered = Metered.of(calculator)
+    moving.calc = metered
+    before = metered.calls
+    record = Record(moving, protocol, watchdog, check_interval)
+    with record.stopping():
+        start_velocities(moving, protocol)
+        dynamics = integrator(moving, protocol)
+        for _ in dynamics.irun(protocol.steps):
+            if record.breach(dynamics.nsteps):
+                break
+    kind, detail = record.stop or (None, "")
+    return Outcome(record.frames(), record.step, kind, detail, metered.calls - before)
+
+
+class Record:
+    """What one run leaves behind; `note` goes into the info of every frame."""
+
+    def __init__(
+        self, moving: Atoms, protocol: Protocol, watchdog: Watchdog | None, check_interval: int
+    ) -> None:
+        self.step = 0
+        self.stop: tuple[str, str] | None = None
+        self.note: dict[str, Any] = {"temperature": protocol.temperature}
+        self._moving = moving
+        self._protocol = protocol
+        self._watchdog = watchdog
+        self._check_interval = check_interval
+        self._kept: dict[int, Atoms] = {}
+        self._tail: deque[Atoms] = deque(maxlen=TAIL)
+        self._highest: Atoms | None = None
+
+    @contextmanager
+    def stopping(self) -> Iterator[None]:
+        """Whatever a calculator raises inside is the stop of this run, not a crash."""
+        try:
+            yield
+        except LabelFailedError as error:
+            kind = "nan" if error.kind == "nan" else "calculator"
+            self.stop = kind, error.detail if kind == "nan" else str(error)
+        except UserError:
+            raise
+        except Exception as error:
+            self.stop = "calculator", f"{type(error).__name__}: {failure(error).detail}"
+
+    def breach(self, step: int) -> bool:
+        """Look at the structure after `step`; True ends the run."""
+        self.step = step
+        due = step > 0 and step % self._protocol.interval == 0
+        if not due and step % self._check_interval and step != self._protocol.steps:
+            return False
+        self.stop = self._watchdog.check(self._moving) if self._watchdog else None
+        if self.stop:
+            return True
+        frame = labelled(self._moving)
+        frame.info |= {"step": step, **self.note}
+        self._tail.append(frame)
+        grade = frame.info.get("grade")
+        if grade is not None and (self._highest is None or grade > self._highest.info["grade"]):
+            self._highest = frame
+        if due:
+            self._kept[step] = frame
+        return False
+
+    def frames(self) -> list[Atoms]:
+        """Kept frames, and after an early stop the sound ones next to it."""
+        found = dict(self._kept)
+        if self.stop:
+            last = [*self._tail, *([self._highest] if self._highest else [])]
+            found |= {frame.info["step"]: frame for frame in last}
+        return [found[step] for step in sorted(found)]
+
+
+def start_velocities(atoms: Atoms, protocol: Protocol) -> None:
+    """Draw momenta (N, 3) from the Maxwell-Boltzmann distribution, total momentum zero.
+
+    Removing the drift takes 3 of 3N degrees of freedom and the kinetic energy that goes with
+    them: the mean temperature over 3N - 3 is unchanged.
+    """
+    generator = np.random.default_rng([protocol.seed, 0])
+    masses = atoms.get_masses()[:, None]
+    spread = np.sqrt(masses * units.kB * protocol.temperature)
+    momenta = generator.standard_normal((len(atoms), 3)) * spread
+    momenta -= masses * (momenta.sum(axis=0) / masses.sum())
+    atoms.set_momenta(momenta)

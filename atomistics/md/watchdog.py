@@ -1,0 +1,133 @@
+"""What stops a running MD: limits on temperature, energy, density, distances and grade."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms, units
+from ase.data import covalent_radii
+
+from atomistics.neighbours import Pairs, pairs
+from atomistics.reference.counting import largest_grade
+
+CLASSES = ("nan", "grade", "distance", "lost_atoms", "temperature", "energy", "density")
+GRAMS_PER_CM3 = 1e24 / units.mol  # of 1 u/Å^3
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of a sound MD; None switches a check off.
+
+    `temperature` is the ceiling of the instantaneous temperature, K; `energy` the band of the
+    potential energy, eV/atom; `density` in g/cm3; `volume` in Å^3/atom. Without `min_distance`
+    (Å) a pair may not come closer than `covalent_factor` times the sum of its covalent radii
+    (Cordero et al., Dalton Trans. 2008, 2832, as in ase.data). An atom without another one
+    within `lost_distance` (Å) is lost. `grade` is the extrapolation grade that stops
+    (Podryabinkin and Shapeev, Comput. Mater. Sci. 140, 171 (2017): gamma_break).
+    """
+
+    temperature: float | None = None
+    energy: tuple[float, float] | None = None
+    density: tuple[float, float] | None = None
+    volume: tuple[float, float] | None = None
+    min_distance: float | None = None
+    covalent_factor: float | None = 0.5
+    lost_distance: float | None = 6.0
+    grade: float | None = None
+
+
+class Watchdog:
+    """Compares a moving structure with its limits."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+
+    def check(self, atoms: Atoms) -> tuple[str, str] | None:
+        """Return None, or the class of the breach and one line with the values.
+
+        `atoms` (N atoms) carries a calculator with energy (eV) and forces (eV/Å) at hand and,
+        with a fitted potential, `results["grades"]`.
+        """
+        return (
+            _not_finite(atoms)
+            or self._grade(atoms)
+            or self._distances(atoms)
+            or self._temperature(atoms)
+            or self._bands(atoms)
+        )
+
+    def _grade(self, atoms: Atoms) -> tuple[str, str] | None:
+        grade, limit = largest_grade(atoms), self.limits.grade
+        if limit is None or grade is None or grade < limit:
+            return None
+        return "grade", f"grade {grade:.4g} reaches {limit:g}"
+
+    def _temperature(self, atoms: Atoms) -> tuple[str, str] | None:
+        found, limit = temperature(atoms), self.limits.temperature
+        if limit is None or found <= limit:
+            return None
+        return "temperature", f"{found:.0f} K is above {limit:.0f} K"
+
+    def _bands(self, atoms: Atoms) -> tuple[str, str] | None:
+        found = [
+            ("energy", atoms.get_potential_energy() / len(atoms), "eV/atom", self.limits.energy)
+        ]
+        if atoms.cell.rank == 3:
+            volume = atoms.get_volume()
+            density = atoms.get_masses().sum() / volume * GRAMS_PER_CM3
+            found.append(("density", density, "g/cm3", self.limits.density))
+            found.append(("density", volume / len(atoms), "Å^3/atom", self.limits.volume))
+        for kind, value, unit, band in found:
+            if band is not None and not band[0] <= value <= band[1]:
+                low, high = band
+                return kind, f"{value:.6g} {unit} is outside [{low:.6g}, {high:.6g}]"
+        return None
+
+    def _distances(self, atoms: Atoms) -> tuple[str, str] | None:
+        limits = self.limits
+        factor = 0.0 if limits.covalent_factor is None else limits.covalent_factor
+        radii = covalent_radii[atoms.numbers] * factor
+        fixed = limits.min_distance
+        closest = 2 * radii.max() if fixed is None else fixed
+        lost = limits.lost_distance
+        if len(atoms) == 1 or max(closest, lost or 0.0) == 0.0:
+            return None
+        near = pairs(atoms, max(closest, (lost or 0.0) / 2))
+        close = np.flatnonzero(near.distance < closest)
+        for k in close[np.argsort(near.distance[close])]:
+            i, j, distance = (column[k] for column in near)
+            bound = radii[i] + radii[j] if fixed is None else fixed
+            if distance < bound:
+                pair = f"{atoms.symbols[i]}-{atoms.symbols[j]} (atoms {i} and {j})"
+                return "distance", f"{pair} at {distance:.3f} Å, below {bound:.3f} Å"
+        if lost is not None and len(_alone(atoms, near)):
+            alone = _alone(atoms, pairs(atoms, lost))
+            if len(alone):
+                return "lost_atoms", f"atom {alone[0]} has no other within {lost:g} Å"
+        return None
+
+
+def _not_finite(atoms: Atoms) -> tuple[str, str] | None:
+    values = {
+        "energy": atoms.get_potential_energy(),
+        "forces": atoms.get_forces(),
+        "positions": atoms.positions,
+        "momenta": atoms.get_momenta(),
+        "cell": atoms.cell.array,
+    }
+    for name, value in values.items():
+        if not np.isfinite(value).all():
+            return "nan", f"{name} is not finite"
+    return None
+
+
+def temperature(atoms: Atoms) -> float:
+    """Instantaneous temperature in K: 2 E_kin / (3N - 3) k_B, the centre of mass at rest."""
+    momenta = atoms.get_momenta()
+    masses = atoms.get_masses()[:, None]
+    relative = momenta - masses * (momenta.sum(axis=0) / masses.sum())
+    twice_kinetic = float((relative**2 / masses).sum())
+    return twice_kinetic / (max(3 * len(atoms) - 3, 3) * units.kB)
+
+
+def _alone(atoms: Atoms, near: Pairs) -> np.ndarray:
+    return np.flatnonzero(np.bincount(near.i, minlength=len(atoms)) == 0)

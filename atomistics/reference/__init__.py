@@ -1,0 +1,1 @@
+"""Reference methods, the labels they give, and the count of their calls."""

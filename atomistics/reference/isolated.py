@@ -1,0 +1,117 @@
+"""A calculation in a process of its own, under a wall-clock limit.
+
+Compiled reference codes hang, abort (`error stop`) or crash inside a call that no Python signal
+handler can interrupt; a child process can always be killed, and its threads are set before any
+library is loaded. The child is a fresh interpreter, not a fork, because forking an MPI rank is
+not safe.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
+from typing import IO, Any
+
+START = (
+    "import sys; sys.path[:] = {path!r}; import importlib;"
+    " from atomistics.reference.isolated import serve;"
+    " serve(getattr(importlib.import_module({module!r}), {name!r}), {descriptor})"
+)
+
+
+class DiedError(Exception):
+    """The child ended without an answer; the message is the tail of what it printed."""
+
+
+class Child:
+    """A process that answers `module.name(request)`; started when first asked, kept, replaced."""
+
+    def __init__(self, function: Callable[[Any], Any], environment: Mapping[str, str]) -> None:
+        self._function = function
+        self._environment = environment
+        self._stop: weakref.finalize | None = None
+
+    def ask(self, request: Any, timeout: float | None) -> Any:
+        """Return the answer; TimeoutError after `timeout` seconds (the child is killed then)."""
+        if self._stop is None:
+            self._start()
+        try:
+            self._pipe.send(request)
+            reply = self._pipe.recv() if self._pipe.poll(timeout) else None
+        except (EOFError, ConnectionError):
+            self.close()
+            raise DiedError(_tail(self._output)) from None
+        except BaseException:
+            self.close()
+            raise
+        if reply is None:
+            self.close()
+            raise TimeoutError(f"no answer within {timeout:g} s")
+        return reply
+
+    def close(self) -> None:
+        """End the child and what it started."""
+        if self._stop is not None:
+            self._stop()
+            self._stop = None
+
+    def _start(self) -> None:
+        self._pipe, theirs = Pipe()
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115
+        code = START.format(
+            path=[entry or str(Path.cwd()) for entry in sys.path],
+            module=self._function.__module__,
+            name=self._function.__name__,
+            descriptor=theirs.fileno(),
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            env={**os.environ, **self._environment},
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            pass_fds=(theirs.fileno(),),
+            start_new_session=True,
+        )
+        theirs.close()
+        self._stop = weakref.finalize(self, _end, process, self._pipe)
+
+
+def _end(process: subprocess.Popen, pipe: Connection) -> None:
+    pipe.close()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _tail(output: IO[bytes]) -> str:
+    output.seek(0)
+    text = " ".join(output.read().decode(errors="replace").split())
+    return text[-300:] or "ended without a word"
+
+
+def serve(answer: Callable[[Any], Any], descriptor: int) -> None:
+    """Body of the child: answer requests until the parent closes its end or is gone."""
+    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
+    pipe = Connection(descriptor)
+    while True:
+        try:
+            request = pipe.recv()
+        except EOFError:
+            return
+        pipe.send(answer(request))
+
+
+def _follow(parent: int) -> None:
+    """End this process group once the parent was killed: a restart must find nothing running."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os.killpg(0, signal.SIGKILL)

@@ -1,0 +1,123 @@
+"""Leave to run: bound to the very bytes of the plan, the state it was decided from, and its config.
+
+In mode `auto` nothing is asked. Otherwise `approval.json` must name the hashes of what would run,
+so that neither a plan edited after its approval nor one for another state can start.
+"""
+
+import getpass
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from campaign.cost import cost
+from campaign.errors import UserError
+from campaign.estimate import core_hours, measured
+from campaign.files import read_text, sha256, write_text
+from campaign.folder import Campaign
+from campaign.gates import check, require
+from campaign.plan import Plan
+
+
+class ApprovalError(UserError):
+    """A plan that waits for somebody's approval."""
+
+    status = 2
+
+
+def mode(campaign: Campaign) -> str:
+    """The approval mode in force."""
+    chosen = campaign.config.approval.mode
+    return chosen or ("auto-cheap" if campaign.config.planner == "anthropic" else "auto")
+
+
+def bound(campaign: Campaign, plan: Plan) -> dict[str, str]:
+    """Hashes of what would run, as it stands on disk."""
+    folder = campaign.iteration(plan.iteration)
+    return {
+        "plan_sha256": _hash(folder / "plan.yaml"),
+        "config_sha256": _hash(folder / "config.yaml"),
+        "state_sha256": campaign.state_sha256(),
+    }
+
+
+def edited(campaign: Campaign, plan: Plan) -> bool:
+    """Whether plan.yaml is no longer what was decided."""
+    folder = campaign.iteration(plan.iteration)
+    return _read(folder / "decision.json").get("plan_sha256") != _hash(folder / "plan.yaml")
+
+
+def refusal(campaign: Campaign, plan: Plan) -> str | None:
+    """Why the pending plan may not run yet, in one line; None when it may."""
+    if mode(campaign) == "auto":
+        return None
+    path = campaign.iteration(plan.iteration) / "approval.json"
+    given = _read(path)
+    now = bound(campaign, plan)
+    if all(given.get(key) == value for key, value in now.items()):
+        return None
+    if given:
+        key = next(key for key, value in now.items() if given.get(key) != value)
+        return (
+            f"{path}: {key}: approved was another {key.split('_')[0]}; read `planner audit` and"
+            " approve again with `planner approve`"
+        )
+    why = _dear(campaign, plan) if mode(campaign) == "auto-cheap" else "approval.mode is manual"
+    if why is None:
+        return None
+    place = f"iterations/{plan.iteration:03d}/plan.yaml"
+    return f"{place}: {plan.action} is not approved ({why}): `planner audit`, `planner approve`"
+
+
+def _dear(campaign: Campaign, plan: Plan) -> str | None:
+    """What makes a plan more than cheap."""
+    limits, situation = campaign.config.approval, campaign.situation()
+    if edited(campaign, plan):
+        return "plan.yaml was edited after the decision"
+    if plan.action in ("prune", "end"):
+        return f"{plan.action} is never cheap"
+    price = cost(plan, situation)
+    if price.labels > limits.labels:
+        return f"up to {price.labels} labels, approval.labels is {limits.labels}"
+    if not measured(campaign, plan):
+        return f"no {plan.action} has been measured yet"
+    hours = core_hours(campaign, plan, price.reference_calls, price.md_steps)
+    if hours > limits.core_hours:
+        return f"about {hours:.2f} core-hours, approval.core_hours is {limits.core_hours:g}"
+    warned = [v.gate for v in check(plan, situation) if v.verdict == "warn"]
+    return f"gate {warned[0]} warns" if warned else None
+
+
+def approve(campaign: Campaign) -> dict[str, Any]:
+    """Give the pending plan leave to run as it stands."""
+    plan = campaign.pending
+    if plan is None:
+        raise UserError(f"{campaign.folder}: no plan waits here; `planner next` writes one")
+    require(plan, campaign.situation())
+    given = {
+        **bound(campaign, plan),
+        "mode": mode(campaign),
+        "by": getpass.getuser(),
+        "at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+    path = campaign.iteration(plan.iteration) / "approval.json"
+    write_text(path, json.dumps(given, indent=1) + "\n")
+    return given
+
+
+def require_approved(campaign: Campaign, plan: Plan) -> None:
+    """Raise ApprovalError when the plan may not run yet."""
+    if text := refusal(campaign, plan):
+        raise ApprovalError(text)
+
+
+def _hash(path: Path) -> str:
+    return sha256(read_text(path)) if path.is_file() else "missing"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}

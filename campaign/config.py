@@ -1,0 +1,281 @@
+"""What a person decides before the campaign: the task, and an overlay on config/default.yaml."""
+
+import shlex
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, model_validator
+
+from atomistics.contract import Element, Ensemble, Name, Positive, Scale, Strict, Temperature
+from campaign.material import Material, Method
+from campaign.plan import ProtocolName
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+def _kept(steps: int, interval: int) -> None:
+    """ValueError where an MD would keep nothing but its start."""
+    if interval > steps:
+        raise ValueError(f"interval: {interval} is more than steps ({steps}); lower it")
+
+
+class Subsystem(Strict):
+    """One part of the curriculum; equal stages are learnt together, lower stages first."""
+
+    name: Name
+    stage: int = Field(ge=1, le=20)
+    role: Literal["component", "interface", "target"]
+    max_temperature: Temperature = Field(description="highest sampling temperature, K")
+
+
+class Targets(Strict):
+    """What 'converged' means, written down before the campaign; held to target subsystems."""
+
+    force_mae: Positive = Field(description="eV/Å per component, held-out and fresh frames")
+    energy_mae: Positive = Field(description="eV/atom, held-out frames")
+    density_deviation: Positive = Field(description="fraction of the reference density")
+    rdf_overlap: Fraction = Field(description="least overlap of model and reference RDF, any pair")
+    stable_ps: Positive = Field(description="MD without an early stop, ps")
+    component_factor: Annotated[float, Field(ge=1)] = Field(
+        default=2.0, description="how much looser the errors may be outside target subsystems"
+    )
+
+
+class Task(Strict):
+    """task.yaml: what the potential is for."""
+
+    name: Name
+    description: str = Field(max_length=4000)
+    species: list[Element] = Field(min_length=1, max_length=50, description="order of MTP types")
+    temperature: Temperature = Field(description="of the intended use, K")
+    subsystems: list[Subsystem] = Field(min_length=1)
+    targets: Targets
+    material: Material | None = Field(
+        default=None, description="what structures are planned from, as `planner prepare` wrote it"
+    )
+
+    @model_validator(mode="after")
+    def _coherent(self) -> "Task":
+        names = [s.name for s in self.subsystems]
+        if len(set(names)) < len(names) or len(set(self.species)) < len(self.species):
+            raise ValueError("subsystems, species: every name once")
+        if not any(s.role == "target" for s in self.subsystems):
+            raise ValueError("subsystems: give at least one the role 'target'")
+        return self
+
+
+class Reference(Strict):
+    """The method every label comes from."""
+
+    method: Method
+    options: dict[
+        str, str | bool | int | float | list[int | float] | dict[str, str | bool | int | float]
+    ] = Field(description="handed to the ASE calculator of the method")
+    max_force: Positive = Field(description="a label with a larger force is quarantined, eV/Å")
+    timeout: Positive = Field(description="wall time of one call, s")
+    seconds_per_call: Positive = Field(description="first guess for the audit, until measured")
+
+
+class Mlp(Strict):
+    """The `mlp` command and the shape of the potential."""
+
+    command: str = Field(
+        min_length=1, max_length=500, description="name or path of the binary, quoted as in a shell"
+    )
+    flavour: Literal["embedded", "mlip2", "mlip3"]
+    level: int = Field(ge=2, le=28, multiple_of=2)
+    cutoff: Positive = Field(le=20, description="Å")
+    radial_basis: int = Field(ge=4, le=30)
+    quick_iterations: int = Field(ge=1)
+    accurate_iterations: int = Field(ge=1)
+    energy_weight: Positive
+    force_weight: Positive
+    stress_weight: Annotated[float, Field(ge=0)]
+    scale_by_force: Annotated[float, Field(ge=0)] = Field(
+        description="s in the weight s / (F² + s) of an atom's force F, (eV/Å)²; 0: all weigh alike"
+    )
+
+    @model_validator(mode="after")
+    def _command_in_words(self) -> "Mlp":
+        try:
+            words = shlex.split(self.command)
+        except ValueError as error:
+            raise ValueError(f"command: {error}") from None
+        if not words:
+            raise ValueError("command: names no program")
+        return self
+
+
+class Md(Strict):
+    """Molecular dynamics shared by all actions."""
+
+    timestep: Positive = Field(le=10, description="fs")
+    pressure: float = Field(description="GPa")
+
+
+class Watchdog(Strict):
+    """When a running MD is stopped; the bands widen what the reference MD saw."""
+
+    temperature_factor: Positive = Field(description="instantaneous T over target T")
+    energy_margin: Positive = Field(description="eV/atom beyond the reference range at that T")
+    density_margin: Positive = Field(description="fraction beyond the reference range")
+    min_distance_factor: Positive = Field(description="of the shortest distance in the reference")
+    grade: Positive = Field(description="extrapolation grade that stops a run")
+
+
+class ReferenceMd(Strict):
+    """reference_calc."""
+
+    ensemble: Ensemble
+    steps: int = Field(ge=2)
+    interval: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _keeps_snapshots(self) -> "ReferenceMd":
+        _kept(self.steps, self.interval)
+        return self
+
+
+class ReferenceSample(Strict):
+    """The first data set."""
+
+    temperatures: list[Temperature]
+    ensembles: list[Ensemble]
+    steps: int = Field(ge=0)
+    interval: int = Field(ge=1)
+    compression: list[Scale]
+    rattle: int = Field(ge=0)
+    amplitude: Positive = Field(le=1, description="of the rattle, Å")
+    relax_steps: int = Field(ge=0, le=100)
+
+    @model_validator(mode="after")
+    def _keeps_snapshots(self) -> "ReferenceSample":
+        if self.steps:
+            _kept(self.steps, self.interval)
+        return self
+
+
+class ModelSample(Strict):
+    """MD with the model, per run."""
+
+    steps: int = Field(ge=10)
+    interval: int = Field(ge=1)
+    temperature_step: Temperature = Field(description="rise once a stage is stable, K")
+    ensembles: list[Ensemble] = Field(default=["npt", "nvt"], min_length=1, max_length=2)
+    rungs: int = Field(default=3, ge=1, le=20, description="temperatures from lowest to highest")
+    protocols: dict[Name, Name] | None = Field(
+        default=None,
+        description="by subsystem: an approved protocol the rules sample with besides",
+        exclude_if=lambda names: names is None,
+    )
+
+    @model_validator(mode="after")
+    def _keeps_snapshots(self) -> "ModelSample":
+        _kept(self.steps, self.interval)
+        return self
+
+
+class Evaluation(Strict):
+    """model_eval."""
+
+    interval: int = Field(ge=1)
+    fresh_frames: int = Field(ge=0)
+    protocol: ProtocolName = None
+    grade: Positive = Field(
+        default=1000.0, description="extrapolation grade that ends an evaluation as an early stop"
+    )
+
+
+class Selection(Strict):
+    """How the rules label."""
+
+    method: Literal["error", "grade"]
+    stable: Fraction = Field(description="fraction labelled of a stable subsystem")
+    unstable: Fraction
+    severe: Fraction = Field(description="when most runs stopped early")
+    grade: Positive = Field(description="least grade worth a label")
+
+
+class Rules(Strict):
+    """Thresholds of the rules planner."""
+
+    unstable_above: Fraction = Field(description="early-stop fraction that counts as unstable")
+    severe_above: Fraction
+    regression: Fraction = Field(description="rise of the early-stop fraction that calls for prune")
+    scratch_ratio: Annotated[float, Field(ge=1)] = Field(
+        description="force MAE over the best so far that calls for a fit from scratch"
+    )
+    max_rounds: int = Field(ge=1, description="model samplings of one stage before giving up")
+
+
+class Limits(Strict):
+    """Hard limits, checked by code before a plan may run."""
+
+    labels: int = Field(ge=1)
+    reference_calls: int = Field(ge=1)
+    core_hours: Positive
+    decisions: int = Field(ge=1, le=9998, description="iterations have four digits")
+    wall_hours: Positive | None = Field(default=None, description="since the first decision")
+
+
+class Llm(Strict):
+    """The planner LLM: any server that speaks Anthropic's Messages API. The key is no option."""
+
+    model: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:/@-]{1,200}$")]
+    base_url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s@]+$")] | None = Field(
+        default=None, description="of the server; default: ANTHROPIC_BASE_URL, else Anthropic's"
+    )
+    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = Field(
+        default=None, description="null for models and servers that refuse it"
+    )
+    structured: bool = Field(
+        description="have the server hold answers to the schema (false: it stands in the prompt)"
+    )
+    calls: Literal[1, 2] = Field(description="2: decision maker, then the action's specialist")
+    max_tokens: int = Field(ge=256, le=20_000, description="of one answer, its thinking included")
+    prompt_tokens: int = Field(ge=4000, le=100_000, description="upper bound of one request")
+    repairs: int = Field(ge=0, le=2, description="answers sent back with their errors")
+    attempts: int = Field(ge=1, le=10, description="of one request while the server is overloaded")
+    retry_after: Positive = Field(description="longest wait a server may ask for, s")
+    deadline: Positive = Field(description="of one decision, repairs and waits included, s")
+    on_failure: Literal["rules", "halt"] = Field(description="when there is no valid answer")
+    tokens: int = Field(ge=0, description="limit of the campaign, read and written together")
+    money: Annotated[float, Field(ge=0)] = Field(description="limit of the campaign, USD")
+    records: str | None = Field(
+        default=None, description="campaign whose decisions the backend replay takes"
+    )
+
+
+class Approval(Strict):
+    """Who lets a plan run; `auto-cheap` asks for what is above these or not yet measured."""
+
+    mode: Literal["manual", "auto-cheap", "auto"] | None = Field(
+        default=None,
+        description="null: auto-cheap with the planner anthropic, auto with every other",
+    )
+    core_hours: Annotated[float, Field(ge=0)]
+    labels: int = Field(ge=0)
+
+
+class Config(Strict):
+    """config/default.yaml with the campaign's config.yaml laid over it."""
+
+    reference: Reference
+    mlp: Mlp
+    md: Md
+    watchdog: Watchdog
+    reference_calc: ReferenceMd
+    reference_sample: ReferenceSample
+    model_sample: ModelSample
+    select_data: Selection
+    model_eval: Evaluation
+    rules: Rules
+    limits: Limits
+    seed: int = Field(ge=0, lt=2**31)
+    label_jobs: int = Field(ge=1, description="jobs the labels of an iteration are spread over")
+    runs_per_job: int = Field(ge=1, description="MD runs with a model of one job")
+    reference_runs_per_job: int = Field(
+        default=1, ge=1, description="structures or MD runs with the reference of one job"
+    )
+    planner: Literal["rules", "anthropic", "replay", "manual"]
+    llm: Llm
+    approval: Approval

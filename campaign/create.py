@@ -1,0 +1,102 @@
+"""`planner init`: a campaign folder from a shipped example or from one's own task folder."""
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+from campaign import TOOLKIT
+from campaign.errors import UserError
+from campaign.files import write_text
+from campaign.folder import Campaign
+
+SNAKEFILE = """\
+# Written by `planner init`. The rules live in the toolkit; this folder holds the campaign.
+from campaign import TOOLKIT
+
+
+include: TOOLKIT / "Snakefile"
+
+
+rule campaign:
+    input:
+        rules.all.input,
+"""
+
+
+def examples() -> dict[str, Path]:
+    """The shipped examples by name."""
+    return {p.parent.name: p.parent for p in (TOOLKIT / "config/examples").glob("*/task.yaml")}
+
+
+def create(source: str, folder: Path) -> Campaign:
+    """Make the campaign `folder` from an example's name or a folder with task.yaml.
+
+    Everything is copied into a neighbour and renamed, so a folder is a whole campaign or none.
+    """
+    origin = examples().get(source, Path(source))
+    if not (origin / "task.yaml").is_file():
+        names = ", ".join(sorted(examples()))
+        raise UserError(f"{source}: neither an example ({names}) nor a folder with task.yaml")
+    if not (origin / "structures").is_dir():
+        raise UserError(f"{origin}/structures: no such folder; put structures and index.yaml there")
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(f"{folder}: exists and is not empty; choose another name")
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        shutil.copy(origin / "task.yaml", partial)
+        if (origin / "config.yaml").exists():
+            shutil.copy(origin / "config.yaml", partial)
+        shutil.copytree(
+            origin / "structures", partial / "structures", ignore_dangling_symlinks=True
+        )
+        for path in sorted(origin.glob("protocols/*.yaml")):  # to be approved anew
+            (partial / "protocols").mkdir(exist_ok=True)
+            shutil.copy(path, partial / "protocols")
+        take_over(partial)
+        if folder.exists():
+            folder.rmdir()
+        partial.rename(folder)
+    except UserError as error:  # what is to be mended lies where it was copied from
+        raise UserError(str(error).replace(str(partial), str(origin))) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return Campaign.at(folder)
+
+
+def take_over(folder: Path) -> Campaign:
+    """Make a folder that has task and structures a campaign; what is there is kept."""
+    for origin, name in (("profiles/default", "profiles/default"), ("profiles/slurm", "slurm")):
+        if not (folder / name).exists():
+            shutil.copytree(TOOLKIT / origin, folder / name)
+    write_text(folder / "Snakefile", SNAKEFILE)
+    campaign = Campaign.at(folder)
+    check(campaign)
+    return campaign
+
+
+def check(campaign: Campaign) -> None:
+    """Every file a person wrote, and every structure, before the first decision."""
+    from atomistics.formulas import mass
+    from atomistics.structures import check as check_structure
+    from atomistics.structures import load, read_index
+
+    task, config = campaign.task, campaign.config
+    empty = {s.name for s in task.subsystems} - {s.subsystem for s in campaign.structures}
+    if empty:
+        raise UserError(
+            f"{campaign.folder}/structures/index.yaml: no structure of subsystem"
+            f" {', '.join(sorted(empty))}; add one or remove the subsystem from task.yaml"
+        )
+    try:
+        mass(Counter(task.species))
+    except UserError as error:
+        raise UserError(f"{campaign.folder}/task.yaml: species: {error}") from None
+    for structure in read_index(campaign.folder / "structures"):
+        try:
+            check_structure(load(structure), list(task.species), config.mlp.cutoff)
+        except UserError as error:
+            told = str(error)
+            where = "" if str(structure.path) in told else f"{structure.path}: "
+            raise UserError(f"{where}{told}") from None

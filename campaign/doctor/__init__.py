@@ -1,0 +1,1 @@
+"""What a campaign rests on, tried out before the first job."""

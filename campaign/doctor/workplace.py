@@ -1,0 +1,129 @@
+"""`planner doctor` where it is typed: `mlp`, reference method, disk and file locks."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from campaign.doctor.finding import Finding, fail, note
+from campaign.errors import UserError
+from campaign.folder import Campaign
+from campaign.slurm.profile import Profile
+
+PROGRAMS = {"vasp": "ASE_VASP_COMMAND", "cp2k": "ASE_CP2K_COMMAND"}
+SECONDS = 60.0  # that one answer of `mlp` or of the reference may take
+
+
+def workplace(campaign: Campaign) -> Iterator[Finding]:
+    """What every action needs, tried out with the PATH that the Snakefile gives to every job."""
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    yield _mlp(campaign)
+    yield _reference(campaign)
+    yield _disk("folder", campaign.folder)
+    yield _disk("scratch", Path(tempfile.gettempdir()))
+    yield _locks(campaign.folder)
+
+
+def _mlp(campaign: Campaign) -> Finding:
+    """Energies of a small crystal by a random potential, through the configured `mlp`."""
+    import numpy as np
+    from ase.build import bulk
+
+    from mtp.configuration import from_atoms
+    from mtp.errors import MTPError
+    from mtp.formats.cfg import write_cfg
+    from mtp.potential import untrained, write_potential
+    from mtp.runner.runner import Site
+    from mtp.training.starting_point import with_random_functions
+
+    mlp = campaign.config.mlp
+    with tempfile.TemporaryDirectory() as folder:
+        names = ("potential.almtp", "in.cfg", "out.cfg", "log")
+        potential, given, found, log = (Path(folder) / name for name in names)
+        start = with_random_functions(untrained(2, 1, 2.0, 5.0, 4), np.random.default_rng(1))
+        write_potential(potential, start)
+        write_cfg(given, [from_atoms(bulk("Cu", cubic=True), ["Cu"])])
+        try:
+            words = tuple(shlex.split(mlp.command))
+            Site(mlp.flavour, words, timeout=SECONDS).calculate_efs(potential, given, found, log)
+        except MTPError as error:
+            remedy = "set mlp.command and mlp.flavour in config.yaml"
+            return fail("mlp", f"{mlp.command} as {mlp.flavour}: {error}", remedy)
+    return Finding("mlp", f"{mlp.command} answers as {mlp.flavour}")
+
+
+def _reference(campaign: Campaign) -> Finding:
+    """A label of the smallest structure; of a program only whether it can be found."""
+    method = campaign.config.reference.method
+    if method in ("vasp", "cp2k", "espresso", "orca"):
+        return _program(campaign, method)
+    from atomistics.reference.counting import LabelFailedError
+    from atomistics.reference.methods import label, reference_calculator
+    from atomistics.structures import load, read_index
+    from mtp.errors import MTPError
+
+    settings = campaign.config.reference
+    quick = settings.model_copy(update={"timeout": min(SECONDS, settings.timeout)})
+    try:
+        known = [load(entry) for entry in read_index(campaign.folder / "structures")]
+        label(min(known, key=len), reference_calculator(quick))
+    except LabelFailedError as error:
+        if error.kind == "timeout":
+            return note("reference", f"{method}: no label of the smallest structure in {SECONDS} s")
+        return fail("reference", f"{method}: {error.kind}: {error.detail}", "see reference.options")
+    except (UserError, MTPError, ValueError, OSError) as error:
+        return fail("reference", f"{method}: {error}", "mend config.yaml or structures/")
+    return Finding("reference", f"{method} labels the smallest structure")
+
+
+def _program(campaign: Campaign, method: str) -> Finding:
+    """Whether the program is there once the site's own line of shell has been run."""
+    options = campaign.config.reference.options
+    command = str(options.get("command") or os.environ.get(PROGRAMS.get(method, ""), ""))
+    if not command:
+        where = f" or {PROGRAMS[method]}" if method in PROGRAMS else ""
+        return fail("reference", f"{method}: no command", f"set reference.options.command{where}")
+    try:
+        setup = Profile.at(campaign.folder).setup
+    except UserError:
+        setup = "true"
+    words = [word for word in command.split() if not word.startswith("-")]
+    look = f'{setup}; for word in "$@"; do command -v "$word" >/dev/null || echo "$word"; done'
+    done = subprocess.run(
+        ["bash", "-c", look, "doctor", words[0]], capture_output=True, text=True, check=False
+    )
+    if done.stdout.strip():
+        remedy = "correct reference.options.command, or load its module in slurm/setup.sh"
+        return fail("reference", f"{method}: {words[0]} is not found", remedy)
+    return Finding("reference", f"{method}: {words[0]} is found; a label was not tried")
+
+
+def _disk(what: str, folder: Path) -> Finding:
+    free = shutil.disk_usage(folder).free // 2**20
+    if not os.access(folder, os.W_OK):
+        return fail(what, f"{folder} is not writable", "choose another (TMPDIR for scratch)")
+    if free < 500:
+        return fail(what, f"{folder}: {free} MB free", "make room (TMPDIR for scratch)")
+    return Finding(what, f"{folder}: {free} MB free")
+
+
+def _locks(folder: Path) -> Finding:
+    """What `planner.lock` and every file of a campaign rest on."""
+    lock, other = folder / ".doctor.tried", folder / ".doctor.renamed"
+    try:
+        os.close(os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        try:
+            os.close(os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        except FileExistsError:
+            lock.replace(other)
+            return Finding("locks", "a lock file is made once; renaming replaces")
+        return fail("locks", f"{folder}: a lock file was made twice", "use another file system")
+    except OSError as error:
+        return fail("locks", f"{folder}: {error.strerror}", "use another file system")
+    finally:
+        lock.unlink(missing_ok=True)
+        other.unlink(missing_ok=True)

@@ -1,0 +1,59 @@
+"""What a plan will probably cost in core-hours, from what the same action has cost so far."""
+
+from campaign.folder import Campaign
+from campaign.ledger import totals
+from campaign.plan import Plan
+from campaign.situation import iteration_of
+
+MODEL_STEP = 0.002  # core-seconds of an MD step with a model, until one was measured
+
+
+def core_hours(campaign: Campaign, plan: Plan, calls: int, steps: int) -> float:
+    """Estimate from what a call or an MD step has cost so far, else from the configuration."""
+    seen = _seen(campaign, campaign.sealed)
+    paid = [seen[a] for a in ("reference_calc", "select_data") if seen.get(a)]
+    bought = sum(a["reference_calls"] for a in paid)
+    per_call = (
+        sum(a["core_seconds"] for a in paid) / bought
+        if bought
+        else campaign.config.reference.seconds_per_call
+    )
+    last = seen.get("train")
+    fits = max(1, len(campaign.state().models))
+    training = last["core_seconds"] / fits if last and plan.action == "train" else 0.0
+    moving = 0.0
+    if plan.action in ("sample", "model_eval") and steps > calls:
+        moving = (steps - calls) * _seconds_per_step(campaign, plan.action, per_call)
+    return (calls * per_call + moving + training) / 3600
+
+
+def _seconds_per_step(campaign: Campaign, action: str, per_call: float) -> float:
+    """What a step cost in the newest evaluation (for one) or the newest sampling with a model.
+
+    Sampling by the reference stands under the same action in the ledger, hence the differences.
+    """
+    state = campaign.state()
+    moved = {
+        "sample": [iteration_of(s.id) for s in state.samples if s.method == "model"],
+        "model_eval": [e.iteration for e in state.evaluations],
+    }
+    for kind in dict.fromkeys((action, "sample")):
+        for number in moved[kind][-1:]:
+            now, before = _seen(campaign, number).get(kind), _seen(campaign, number - 1).get(kind)
+            own = {key: value - (before or {}).get(key, 0) for key, value in (now or {}).items()}
+            if own.get("md_steps", 0) > 0:
+                seconds = own["core_seconds"] - own["reference_calls"] * per_call
+                return max(seconds, 0.0) / own["md_steps"]
+    return MODEL_STEP
+
+
+def measured(campaign: Campaign, plan: Plan) -> bool:
+    """Whether the estimate rests on what this action has cost before."""
+    return bool(_seen(campaign, campaign.sealed).get(plan.action)) or plan.action in (
+        "reference_calc",
+        "prune",
+    )
+
+
+def _seen(campaign: Campaign, number: int) -> dict[str, dict[str, float]]:
+    return totals(campaign.iteration(number) / "ledger.jsonl").get("by_action", {})

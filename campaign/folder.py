@@ -1,0 +1,153 @@
+"""Where a campaign keeps its files, and how they are read; the one place that knows paths."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from campaign import TOOLKIT
+from campaign.config import Config, Task
+from campaign.errors import UserError
+from campaign.files import parse, read, read_text, read_yaml, sha256
+from campaign.ledger import totals
+from campaign.plan import Plan
+from campaign.protocols import known
+from campaign.situation import Situation, StructureInfo
+from campaign.state import State, start
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """A folder the user owns: task, config, structures, numbered iterations."""
+
+    folder: Path
+
+    @classmethod
+    def at(cls, folder: Path) -> "Campaign":
+        """The campaign in `folder`; UserError when it is none."""
+        if not (folder / "task.yaml").is_file():
+            raise UserError(f"{folder}/task.yaml: no such file; run inside a campaign folder")
+        return cls(folder.resolve())
+
+    @cached_property
+    def task(self) -> Task:
+        """What the potential is for."""
+        return read(Task, self.folder / "task.yaml")
+
+    @cached_property
+    def config(self) -> Config:
+        """The toolkit's defaults with the campaign's config.yaml laid over them."""
+        return configuration(self.folder)
+
+    @cached_property
+    def structures(self) -> list[StructureInfo]:
+        """What the index says of every structure; the jobs read and check the files."""
+        path = self.folder / "structures" / "index.yaml"
+        entries = read_yaml(path)
+        if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
+            raise UserError(f"{path}: must be a list of structures (id, file, subsystem, ...)")
+        keys = StructureInfo.model_fields
+        found = [
+            parse(StructureInfo, {k: v for k, v in entry.items() if k in keys}, str(path))
+            for entry in entries
+        ]
+        known = {s.name for s in self.task.subsystems}
+        for structure in found:
+            if structure.subsystem not in known:
+                raise UserError(
+                    f"{path}: {structure.id}: subsystem {structure.subsystem!r} is not in task.yaml"
+                    f" ({', '.join(sorted(known))})"
+                )
+        return found
+
+    def iteration(self, number: int) -> Path:
+        """Folder of one iteration."""
+        return self.folder / "iterations" / f"{number:03d}"
+
+    @cached_property
+    def last(self) -> int:
+        """Number of the last iteration that has a plan or is sealed, 0 before the first."""
+        root = self.folder / "iterations"
+        found = [
+            int(p.name)
+            for p in (root.iterdir() if root.is_dir() else ())
+            if p.name.isdigit() and any(_there(p / f) for f in ("plan.yaml", "state.yaml"))
+        ]
+        return max(found, default=0)
+
+    @property
+    def pending(self) -> Plan | None:
+        """The plan that has not been carried out, if there is one."""
+        if not self.last or _there(self.state_file(self.last)):
+            return None
+        return self.plan(self.last)
+
+    @property
+    def sealed(self) -> int:
+        """Number of the last sealed iteration, 0 before the first."""
+        return self.last - 1 if self.last and not _there(self.state_file(self.last)) else self.last
+
+    def plan(self, number: int) -> Plan:
+        """The plan of one iteration, checked against its place."""
+        path = self.iteration(number) / "plan.yaml"
+        plan = read(Plan, path)
+        if plan.iteration != number:
+            raise UserError(f"{path}: iteration: {plan.iteration} stands in folder {number:03d}")
+        return plan
+
+    def state_file(self, number: int) -> Path:
+        """The seal of one iteration."""
+        return self.iteration(number) / "state.yaml"
+
+    def state(self, number: int | None = None) -> State:
+        """The state after one iteration (default: the last sealed one)."""
+        number = self.sealed if number is None else number
+        return read(State, self.state_file(number)) if number else start(self.task)
+
+    def state_sha256(self, number: int | None = None) -> str:
+        """Hash of the state file; 'start' before the first iteration."""
+        number = self.sealed if number is None else number
+        if not number:
+            return "start"
+        return sha256(read_text(self.state_file(number)))
+
+    def core_seconds(self, number: int | None = None) -> float:
+        """Core-seconds of all sealed iterations, from the last line of the last ledger."""
+        number = self.sealed if number is None else number
+        known = totals(self.iteration(number) / "ledger.jsonl") if number else {}
+        return float(known.get("core_seconds", 0.0))
+
+    def situation(self) -> Situation:
+        """What the next decision is taken from."""
+        return Situation(
+            state=self.state(),
+            task=self.task,
+            config=self.config,
+            structures=self.structures,
+            core_seconds=self.core_seconds(),
+            state_sha256=self.state_sha256(),
+            protocols=known(self.folder),
+        )
+
+
+def _there(path: Path) -> bool:
+    """Whether something goes by this name; what is no file is read, and its reader says so."""
+    return path.exists() or path.is_symlink()
+
+
+def configuration(folder: Path) -> Config:
+    """The toolkit's defaults with a folder's config.yaml, if there is one, laid over them."""
+    defaults = read_yaml(TOOLKIT / "config" / "default.yaml")
+    path = folder / "config.yaml"
+    overlay = read_yaml(path) if path.exists() else None
+    if overlay is not None and not isinstance(overlay, dict):
+        raise UserError(f"{path}: must be a mapping of config keys")
+    return parse(Config, _overlaid(defaults, overlay or {}), str(path))
+
+
+def _overlaid(base: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in overlay.items():
+        both = isinstance(value, dict) and isinstance(base.get(key), dict)
+        merged[key] = _overlaid(base[key], value) if both and key != "options" else value
+    return merged

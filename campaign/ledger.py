@@ -1,0 +1,50 @@
+"""The bill by the clock: one line an item, and the running total of the campaign.
+
+Each job leaves `<item>.cost.json` beside its result; `seal` gathers them into the iteration's
+`ledger.jsonl`, whose last line carries the totals of all iterations so far. An item appears once:
+its cost file is written with its result and never again.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from campaign.errors import UserError
+from campaign.files import read_json
+
+COUNTED = ("reference_calls", "md_steps", "core_seconds")
+
+
+def gather(folder: Path, action: str, carried: dict[str, Any]) -> list[dict[str, Any]]:
+    """Lines of the ledger of the iteration in `folder`; the last one is the total."""
+    lines = []
+    for path in sorted(folder.glob(f"{action}/**/*.cost.json")):
+        cost = read_json(path, "core_seconds")
+        name = path.relative_to(folder).as_posix().removesuffix(".cost.json")
+        lines.append({"item": name, "kind": action, **{k: cost.get(k, 0) for k in COUNTED}})
+    own = {key: sum(line[key] for line in lines) for key in COUNTED}
+    kinds = dict(carried.get("by_action", {}))
+    kinds[action] = {k: kinds.get(action, {}).get(k, 0) + own[k] for k in COUNTED}
+    total = {key: carried.get(key, 0) + own[key] for key in COUNTED}
+    return [*lines, {"total": {**total, "by_action": kinds}}]
+
+
+def totals(path: Path) -> dict[str, Any]:
+    """The running totals at the end of a ledger; empty before the first iteration.
+
+    A ledger that is gone is an error: limits would count from nothing.
+    """
+    if path.parent.name == "000":
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8").splitlines()[-1])["total"]
+        sound = math.isfinite(found["core_seconds"]) and isinstance(found["by_action"], dict)
+    except (OSError, ValueError, LookupError, TypeError):
+        sound = False
+    if not sound:
+        raise UserError(
+            f"{path}: last line: no total of core-seconds and calls; put the file back, or delete"
+            " state.yaml beside it: the next run seals the iteration again"
+        )
+    return found

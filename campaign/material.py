@@ -1,0 +1,174 @@
+"""What a person says of a material: phases, how they meet, conditions, reference, properties.
+
+`Answers` is one record for the dialogue, the form and the answers file; everything in it may be
+absent until `openpoints` finds nothing missing. Free text is short, kept for people, never
+interpreted. Lengths in Å, densities in g/cm3, temperatures in K, pressures in GPa.
+"""
+
+from itertools import pairwise
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, field_validator, model_validator
+
+from atomistics.contract import Name, Strict, Temperature
+
+Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ()+_.,-]{0,63}$")]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
+Density = Annotated[float, Field(ge=0.001, le=25, description="g/cm3")]
+Fractional = Annotated[float, Field(ge=-1, le=2)]
+Kind = Literal["crystal", "amorphous", "liquid", "melt", "polymer", "particle", "other"]
+Method = Literal["gfn1-xtb", "gfn2-xtb", "chgnet", "emt", "lj", "vasp", "cp2k", "espresso", "orca"]
+SiteText = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Z][a-z]?(?: +-?[0-9]{0,3}[./]?[0-9]{1,6}){3}$"),
+    Field(description="element and fractional x y z: Ti 0 0 0, C 1/3 2/3 0.25"),
+]
+
+
+class Ingredient(Strict):
+    """One substance of a mixture and how much of it."""
+
+    name: Label = Field(description="EC, LiPF6, water; known names need nothing else")
+    smiles: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9@+\-\[\]()=#%/\\.]{1,400}$",
+        description="one molecule or formula unit, ions separated by dots",
+    )
+    formula: str | None = Field(
+        default=None,
+        pattern=r"^(?:[A-Z][a-z]?[0-9]{0,3}){1,16}$",
+        description="packed as single atoms (glasses): SiO2",
+    )
+    ratio: float | None = Field(default=None, gt=0, le=1e4, description="parts by moles")
+    molarity: float | None = Field(default=None, gt=0, le=50, description="mol/L of the mixture")
+
+    @model_validator(mode="after")
+    def _one_amount(self) -> "Ingredient":
+        if self.ratio is not None and self.molarity is not None:
+            raise ValueError("give ratio or molarity, not both")
+        if self.smiles and self.formula:
+            raise ValueError("give smiles or formula, not both")
+        return self
+
+
+class Lattice(Strict):
+    """A crystal by space group, by file, or by its id in the Materials Project."""
+
+    spacegroup: int | None = Field(default=None, ge=1, le=230)
+    setting: Literal[1, 2] = Field(default=1, description="origin choice")
+    lattice: list[Annotated[float, Field(gt=0, le=500)]] = Field(
+        default=[], max_length=6, description="a; a c; or a b c alpha beta gamma (Å, degrees)"
+    )
+    sites: list[SiteText] = Field(default=[], max_length=60)
+    file: str | None = Field(
+        default=None,
+        pattern=r"^files/[A-Za-z0-9][A-Za-z0-9_-]{0,63}\.(?:cif|vasp|poscar|extxyz|xyz)$",
+        description="a structure file below files/ of the folder",
+    )
+    materials_project: str | None = Field(default=None, pattern=r"^mp-[0-9]{1,9}$")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Lattice":
+        given = [self.spacegroup is not None, self.file is not None, bool(self.materials_project)]
+        if sum(given) != 1:
+            raise ValueError("give exactly one of spacegroup, file, materials_project")
+        if self.spacegroup and not (self.lattice and self.sites):
+            raise ValueError("spacegroup: needs lattice and sites")
+        if len(self.lattice) not in (0, 1, 2, 6):
+            raise ValueError("lattice: 1 (a), 2 (a c) or 6 numbers (a b c alpha beta gamma)")
+        return self
+
+
+class Exchange(Strict):
+    """Some atoms of one element replaced at random: solid solutions, alloys, vacancies."""
+
+    element: str = Field(pattern=r"^[A-Z][a-z]?$")
+    by: str | None = Field(default=None, pattern=r"^[A-Z][a-z]?$", description="null: a vacancy")
+    fraction: float = Field(gt=0, le=1)
+
+
+class Phase(Strict):
+    """One homogeneous material of the system."""
+
+    name: Name
+    kind: Kind
+    substances: list[Ingredient] = Field(
+        default=[],
+        max_length=12,
+        description="what is mixed or packed; in a polymer: what is added, by repeat unit",
+    )
+    density: Density | None = None
+    crystal: Lattice | Label | None = Field(
+        default=None, description="of crystal and particle: a known name or its lattice"
+    )
+    exchanges: list[Exchange] = Field(default=[], max_length=10, description="in the crystal")
+    surface: list[Annotated[int, Field(ge=-9, le=9)]] | None = Field(
+        default=None, description="h k l or h k i l of a crystal's face; []: none is wanted"
+    )
+    diameter: float | None = Field(default=None, gt=2, le=60, description="of a particle, Å")
+    repeat: Label | str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9@+\-\[\]()=#%/\\* ]{1,400}$",
+        description="polymer's repeat unit: a known name, or SMILES with its ends marked *: *CCO*",
+    )
+    units: int | None = Field(default=None, ge=1, le=200, description="repeat units a chain")
+    file: str | None = Field(
+        default=None,
+        pattern=r"^files/[A-Za-z0-9][A-Za-z0-9_-]{0,63}\.(?:cif|vasp|poscar|extxyz|xyz)$",
+        description="of kind other: a structure file below files/ of the folder",
+    )
+
+    @field_validator("surface")
+    @classmethod
+    def _plane(cls, value: list[int] | None) -> list[int] | None:
+        if value is None or value == []:
+            return value
+        if len(value) not in (3, 4) or not any(value):
+            raise ValueError("three (h k l) or four (h k i l) indices, not all zero")
+        if len(value) == 4 and sum(value[:3]) != 0:
+            raise ValueError(f"h + k + i must be 0 in {value}")
+        return value
+
+
+class Material(Strict):
+    """task.yaml, key material: what the structures are planned from."""
+
+    objective: Text | None = Field(default=None, description="what the potential is for")
+    phases: list[Phase] = Field(default=[], max_length=12)
+    layers: list[Name] | None = Field(
+        default=None, max_length=8, description="phases of the whole system from the bottom up"
+    )
+    interfaces: list[list[Name]] | None = Field(
+        default=None, max_length=20, description="pairs of phases that meet; default: of the layers"
+    )
+    pressure: float = Field(default=0.0, ge=-50, le=1000, description="GPa")
+    reference: Method = Field(default="gfn1-xtb", description="method of every label")
+    procedure: Text | None = Field(default=None, description="how it will be simulated, in words")
+    properties: list[Label] = Field(default=["structure", "density"], max_length=20)
+    atoms: int = Field(
+        default=100, ge=20, le=2000, description="about how many atoms a component's structure has"
+    )
+
+    def phase(self, name: str) -> Phase:
+        """The phase of that name."""
+        return next(p for p in self.phases if p.name == name)
+
+    @property
+    def meetings(self) -> list[tuple[str, str]]:
+        """Pairs of phases that meet, each once, in the order of the layers."""
+        layers = self.layers or []
+        stated = [tuple(pair) for pair in self.interfaces or []]
+        pairs = stated or list(pairwise(layers))
+        found: dict[frozenset[str], tuple[str, str]] = {}
+        for pair in pairs:
+            if len(pair) == 2:
+                found.setdefault(frozenset(pair), (pair[0], pair[1]))
+        return list(found.values())
+
+
+class Answers(Material):
+    """What is known so far; also the answers file."""
+
+    sentence: Text | None = Field(default=None, description="the task in one sentence")
+    name: Name | None = None
+    temperature: Temperature | None = Field(default=None, description="of the intended use, K")

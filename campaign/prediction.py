@@ -1,0 +1,77 @@
+"""A fitted potential on many frames at once, and its errors against their labels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms, units
+
+from atomistics.contract import Name
+from campaign.results import Errors
+from mtp.configuration import from_atoms
+from mtp.engine import Engine, neighbours
+from mtp.errors import MTPError
+from mtp.potential import Potential
+
+
+class NotFiniteError(MTPError):
+    """A potential that predicts something that is no number, or errors too large for one."""
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """Model minus label of one frame: energy eV/atom, forces (N, 3) eV/Å, stress (6,) GPa."""
+
+    energy: float
+    forces: np.ndarray
+    stress: np.ndarray | None
+    predicted_forces: np.ndarray
+
+
+def residuals(
+    potential: Potential, species: Sequence[str], frames: Sequence[Atoms]
+) -> list[Residuals]:
+    """Evaluate a potential on labelled frames; NotFiniteError where it gives no number.
+
+    Stress residuals follow from MLIP's PlusStress = -V sigma (eV), in Voigt order xx yy zz yz xz
+    xy; frames without a stress label have none.
+    """
+    configurations = [from_atoms(atoms, species) for atoms in frames]
+    lists = neighbours(configurations, potential.max_dist)
+    try:
+        predicted = Engine(potential).evaluate(lists)
+    except MTPError as error:
+        raise NotFiniteError(str(error)) from error
+    found = []
+    for seen, label, atoms in zip(predicted, configurations, frames, strict=True):
+        stress = None
+        if label.stress is not None:
+            stress = -(seen.stress - label.stress) / atoms.get_volume() / units.GPa
+        found.append(
+            Residuals(
+                energy=(seen.energy - label.energy) / len(atoms),
+                forces=seen.forces - label.forces,
+                stress=stress,
+                predicted_forces=seen.forces,
+            )
+        )
+    return found
+
+
+def errors(subsystem: Name, split: str, found: Sequence[Residuals]) -> Errors:
+    """MAE and RMSE: energy per atom over frames, force and stress per Cartesian component."""
+    energy = np.array([r.energy for r in found])
+    force = np.concatenate([r.forces.ravel() for r in found])
+    stresses = [r.stress for r in found if r.stress is not None]
+    with np.errstate(over="ignore"):
+        figures = {
+            "energy_mae": float(np.abs(energy).mean()),
+            "energy_rmse": float(np.sqrt(np.square(energy).mean())),
+            "force_mae": float(np.abs(force).mean()),
+            "force_rmse": float(np.sqrt(np.square(force).mean())),
+            "stress_mae": float(np.abs(stresses).mean()) if stresses else 0.0,
+        }
+    if not np.isfinite(list(figures.values())).all():
+        raise NotFiniteError(f"errors on {subsystem} ({split}) are not finite")
+    figures["stress_mae"] = figures["stress_mae"] if stresses else None
+    return Errors(subsystem=subsystem, split=split, frames=len(found), **figures)

@@ -1,0 +1,76 @@
+"""The bill of a campaign: its ledger's totals by action, held against what the state counted."""
+
+from dataclasses import dataclass, field
+
+from campaign.errors import UserError
+from campaign.ledger import totals
+from campaign.report.story import Story
+from campaign.results import SampleResult, SelectDataResult
+
+
+@dataclass
+class Cost:
+    """What something cost; core-seconds are by the clock, everything else is counted."""
+
+    iterations: int = 0
+    labels: int = 0
+    reference_calls: int = 0
+    md_steps: int = 0
+    core_seconds: float = 0.0
+
+    @property
+    def calls_per_label(self) -> float | None:
+        """Reference calls paid for each label kept."""
+        return self.reference_calls / self.labels if self.labels else None
+
+
+@dataclass
+class Bill:
+    """Cost by action and in all; `remarks` name what does not add up."""
+
+    actions: dict[str, Cost] = field(default_factory=dict)
+    total: Cost = field(default_factory=Cost)
+    remarks: list[str] = field(default_factory=list)
+
+
+def settle(story: Story) -> Bill:
+    """The running totals of the last sealed ledger, with labels and iterations by action."""
+    bill = Bill(total=Cost(iterations=story.state.iteration, labels=story.state.spent.labels))
+    for number, plan in story.plans.items():
+        if number <= story.state.iteration:
+            cost = bill.actions.setdefault(plan.action, Cost())
+            cost.iterations += 1
+            cost.labels += _labels(story, number)
+    path = story.campaign.iteration(story.state.iteration) / "ledger.jsonl"
+    try:
+        ledger = totals(path)
+        for action, counted in ledger.get("by_action", {}).items():
+            vars(bill.actions.setdefault(action, Cost())).update(counted)
+        vars(bill.total).update({k: v for k, v in ledger.items() if k != "by_action"})
+    except (OSError, UserError, ValueError, KeyError, TypeError, AttributeError):
+        bill.remarks.append(f"{path.parent.name}/ledger.jsonl: cannot be read; costs are missing")
+    bill.remarks += _disagreements(story, bill)
+    return bill
+
+
+def _labels(story: Story, number: int) -> int:
+    result = story.results.get(number)
+    if isinstance(result, SelectDataResult):
+        return sum(group.labels for group in result.groups)
+    if isinstance(result, SampleResult) and result.method == "reference":
+        return sum(group.snapshots for group in result.groups)
+    return 0
+
+
+def _disagreements(story: Story, bill: Bill) -> list[str]:
+    spent, total = story.state.spent, bill.total
+    counts = (
+        ("labels", sum(cost.labels for cost in bill.actions.values()), spent.labels),
+        ("reference calls", total.reference_calls, spent.reference_calls),
+        ("MD steps", total.md_steps, spent.reference_md_steps + spent.model_md_steps),
+    )
+    return [
+        f"{name}: {found} by results and ledger, {counted} by the state"
+        for name, found, counted in counts
+        if found != counted
+    ]

@@ -1,0 +1,212 @@
+"""`report.html` and `model_card.md`: a campaign for the reviewer one has to convince."""
+
+import hashlib
+import json
+import os
+import platform
+import re
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from campaign import __version__
+from campaign.errors import UserError
+from campaign.files import write_text
+from campaign.folder import Campaign
+from campaign.report import figures
+from campaign.report.bill import settle
+from campaign.report.domain import domain
+from campaign.report.story import (
+    MEASURES,
+    Story,
+    decisions,
+    efforts,
+    failures,
+    files_of_potential,
+    target_rows,
+    tell,
+)
+from campaign.results import EndResult, EvaluatedStructure
+from campaign.state import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jinja2 import Environment
+
+TEMPLATES = Path(__file__).parent / "templates"
+PACKAGES = ("numpy", "scipy", "ase", "h5py", "mpi4py", "tblite", "chgnet", "snakemake", "pydantic")
+MEANING = {
+    "converged": "Every target is met on every target subsystem.",
+    "budget_exhausted": "A limit was reached before every target was met.",
+    "blocked": "The campaign cannot go on without a person.",
+    "failed": "The targets are not met.",
+}
+
+
+class StoredFile(NamedTuple):
+    """A file named by its path from the report's folder, with its hash."""
+
+    path: str
+    sha256: str
+    size: int
+
+
+class Shown(NamedTuple):
+    """The evaluation of one structure as the page shows it."""
+
+    iteration: int
+    seen: EvaluatedStructure
+    plots: list[str]
+    hidden_pairs: int
+    note: str
+    fresh_file: StoredFile | None
+
+
+def write(campaign: Campaign, state: State, verdict: EndResult, folder: Path) -> None:
+    """Write the report and the model card of `verdict` into `folder`.
+
+    `state` is the last sealed state before the verdict (or the one sealed with it); the potential's
+    files are those that lie in `folder`. The same campaign gives the same bytes. `folder` may be
+    renamed afterwards, within the campaign's folder: every path is relative to it.
+    """
+    facts = gather(tell(campaign, state, verdict), folder)
+    html = _environment(autoescape=True).get_template("report.html.j2")
+    write_text(folder / "report.html", html.render(facts))
+    card = _environment(autoescape=False).get_template("model_card.md.j2")
+    write_text(folder / "model_card.md", card.render(facts))
+
+
+def gather(story: Story, folder: Path) -> dict[str, Any]:
+    """Everything both templates say, by name."""
+    campaign, state = story.campaign, story.state
+    potentials = [_stored(path, folder) for path in files_of_potential(folder)]
+    shown = [
+        _shown(story, number, seen, folder)
+        for number, seen in sorted(story.evaluated().values(), key=lambda pair: pair[1].structure)
+    ]
+    targets = state.targets
+    roles = {s.name: s.role for s in state.subsystems}
+    return {
+        "task": campaign.task,
+        "config": campaign.config,
+        "state": state,
+        "verdict": story.verdict,
+        "meaning": MEANING[story.verdict.outcome],
+        "model": story.model,
+        "measures": MEASURES,
+        "targets": target_rows(story),
+        "domain": domain(story),
+        "potentials": potentials,
+        "species": json.dumps(campaign.task.species),
+        "header": _header(folder / potentials[0].path) if potentials else {},
+        "evaluations": shown,
+        "headline": next((s for s in shown if roles[s.seen.subsystem] == "target"), None),
+        "learning": figures.learning_curve(state.models, list(roles), targets.force_mae),
+        "efforts": efforts(story),
+        "decisions": decisions(story),
+        "bill": settle(story),
+        "failures": failures(story),
+        "unreadable": story.unreadable,
+        "versions": _versions(),
+        "state_sha256": campaign.state_sha256(state.iteration),
+        "task_sha256": _stored(campaign.folder / "task.yaml", folder).sha256,
+    }
+
+
+def _shown(story: Story, number: int, seen: EvaluatedStructure, report_folder: Path) -> Shown:
+    evaluation = story.campaign.iteration(number) / "model_eval"
+    labelled = evaluation / "runs" / f"{seen.structure}.fresh.h5"
+    kept = seen.fresh_frames and labelled.is_file()
+    fresh = _stored(labelled, report_folder) if kept else None
+    try:
+        observed = figures.read_observables(evaluation / seen.structure / "observables.json")
+    except UserError as error:
+        return Shown(number, seen, [], 0, str(error), fresh)
+    rdf, hidden = figures.rdf_figure(seen.structure, observed)
+    plots = [svg for svg in (figures.time_figure(seen.structure, observed), rdf) if svg]
+    return Shown(number, seen, plots, hidden, "", fresh)
+
+
+def _stored(path: Path, start: Path) -> StoredFile:
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+            size += len(block)
+    return StoredFile(os.path.relpath(path, start), digest.hexdigest(), size)
+
+
+def _header(potential: Path) -> dict[str, float]:
+    """Numbers from a potential file's head, and the count of its coefficients where it tells.
+
+    Radial S²·M·R, species S, linear K for S species, M radial functions of R terms and K basis
+    functions (Novikov et al., Mach. Learn.: Sci. Technol. 2, 025002, 2021, section 2).
+    """
+    head = potential.read_bytes().partition(b"#MVS")[0].decode("utf-8", "replace")
+    line = r"^\s*(\w+)\s*=\s*(\d+\.?\d*(?:[eE][-+]?\d+)?)\s*$"
+    found = {key: float(value) for key, value in re.findall(line, head, re.MULTILINE)}
+    keys = ("species_count", "radial_funcs_count", "radial_basis_size", "alpha_scalar_moments")
+    if all(key in found for key in keys):
+        species, functions, terms, linear = (int(found[key]) for key in keys)
+        found["coefficients"] = species**2 * functions * terms + species + linear
+    return found
+
+
+def _versions() -> dict[str, str]:
+    installed = {d.metadata["Name"]: d.version for d in metadata.distributions()}
+    known = {name: installed[name] for name in PACKAGES if name in installed}
+    return {"mtpilot": __version__, "python": platform.python_version(), **known}
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, int) or 1e3 <= abs(value) < 1e9:
+        return f"{value:,.0f}".replace(",", "\u202f")
+    return f"{value:.{digits}g}" if value == 0 or 1e-4 <= abs(value) < 1e3 else f"{value:.2e}"
+
+
+def _fixed(value: float | None, digits: int = 2) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _markdown(value: object) -> str:
+    """Text that Markdown shows as it is: one line, every active character escaped."""
+    from markupsafe import Markup
+
+    if isinstance(value, Markup):
+        return value
+    text = re.sub(r"\s*[\r\n\x0b\x0c\x85\u2028\u2029]\s*", " ", str(value))
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_{}\[\]()#|!~])", r"\\\1", text)
+
+
+def _verbatim(value: object) -> str:
+    """Text for a Markdown code block: kept as it is, but it cannot end the block."""
+    from markupsafe import Markup
+
+    return Markup(str(value).replace("`", "'"))
+
+
+def _environment(*, autoescape: bool) -> "Environment":
+    """Templates that refuse unknown names; texts of users and models are always escaped."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    escape: dict[str, Callable[[object], str]] = {} if autoescape else {"finalize": _markdown}
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=autoescape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        **escape,
+    )
+    raw = str if autoescape else _verbatim
+    environment.filters |= {"number": _number, "fixed": _fixed, "words": _words, "raw": raw}
+    return environment

@@ -1,0 +1,251 @@
+"""One reading of a whole campaign: every plan and result up to a verdict, and what follows."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from atomistics.contract import Strict
+from campaign.config import Targets
+from campaign.errors import UserError
+from campaign.files import read
+from campaign.folder import Campaign
+from campaign.plan import Plan
+from campaign.results import (
+    RESULTS,
+    EndResult,
+    EvaluatedStructure,
+    ModelEvalResult,
+    ReferenceCalcResult,
+    SampleResult,
+    SelectDataResult,
+    TrainResult,
+)
+from campaign.state import HistoryEntry, ModelRecord, State, SubsystemState
+
+
+@dataclass(frozen=True)
+class Story:
+    """A campaign up to its verdict; what could not be read is named, never guessed."""
+
+    campaign: Campaign
+    state: State
+    verdict: EndResult
+    plans: dict[int, Plan]
+    results: dict[int, Strict]
+    unreadable: list[str]
+
+    @property
+    def model(self) -> ModelRecord | None:
+        """The potential the verdict is about."""
+        return next((m for m in self.state.models if m.id == self.verdict.model), None)
+
+    def evaluated(self) -> dict[str, tuple[int, EvaluatedStructure]]:
+        """Last evaluation of each structure with the verdict's model, and its iteration."""
+        return {
+            seen.structure: (record.iteration, seen)
+            for record in self.state.evaluations
+            if record.model == self.verdict.model
+            for seen in record.structures
+        }
+
+
+def tell(campaign: Campaign, state: State, verdict: EndResult) -> Story:
+    """Read the plans and results of all iterations of `state`, and the plan of the end."""
+    story = Story(campaign, state, verdict, {}, {}, [])
+    last = state.iteration + (state.verdict is None)
+    for number in range(1, last + 1):
+        folder = campaign.iteration(number)
+        if number > state.iteration and not (folder / "plan.yaml").is_file():
+            break
+        try:
+            plan = story.plans[number] = campaign.plan(number)
+            if plan.action != "end":
+                path = folder / plan.action / "result.yaml"
+                story.results[number] = read(RESULTS[plan.action], path)
+        except UserError as error:
+            story.unreadable.append(str(error).replace(f"{campaign.folder}/", ""))
+    return story
+
+
+class Measure(NamedTuple):
+    """A quantity held against a target, with the unit and factor it is shown in."""
+
+    key: str
+    title: str
+    unit: str
+    factor: float = 1.0
+
+
+MEASURES = (
+    Measure("force_mae", "Force MAE, reference MD", "eV/Å"),
+    Measure("fresh_force_mae", "Force MAE, fresh frames", "eV/Å"),
+    Measure("energy_mae", "Energy MAE, reference MD", "meV/atom", 1000.0),
+    Measure("density_deviation", "Density deviation", "%", 100.0),
+    Measure("rdf_overlap", "Least RDF overlap", ""),
+    Measure("picoseconds", "MD without early stop", "ps"),
+)
+
+
+class Check(NamedTuple):
+    """One target: value reached and bound in the unit of its measure; met is None if not asked."""
+
+    measure: Measure
+    value: float | None
+    bound: float | None
+    met: bool | None
+
+
+def checks(seen: EvaluatedStructure, role: str, targets: Targets) -> list[Check]:
+    """The rule of `verdict.shortfalls` with the targets that were met too, in order of MEASURES."""
+    slack = 1.0 if role == "target" else targets.component_factor
+    table = []
+    for measure in MEASURES[:4]:
+        value = getattr(seen, measure.key)
+        asked = measure.key != "fresh_force_mae" or seen.fresh_frames > 0
+        limit = targets.force_mae if "force" in measure.key else getattr(targets, measure.key)
+        met = value is not None and abs(value) <= limit * slack
+        shown = value if value is None or not asked else abs(value) * measure.factor
+        table.append(Check(measure, shown, limit * slack * measure.factor, met if asked else None))
+    least = 1 - (1 - targets.rdf_overlap) * slack
+    overlap = seen.rdf_overlap
+    table.append(Check(MEASURES[4], overlap, least, overlap is not None and overlap >= least))
+    wanted = targets.stable_ps if role == "target" else None
+    long_enough = wanted is None or seen.picoseconds >= wanted * (1 - 1e-9)
+    stable = seen.status == "ok" and long_enough
+    table.append(Check(MEASURES[5], seen.picoseconds, wanted, stable))
+    return table
+
+
+class Verdict(NamedTuple):
+    """Targets of one held-out structure, or a note where the model was never evaluated."""
+
+    subsystem: SubsystemState
+    seen: EvaluatedStructure | None
+    checks: list[Check]
+    note: str
+
+
+def target_rows(story: Story) -> list[Verdict]:
+    """Every subsystem's held-out structures against the targets, as reached by the model."""
+    latest = [seen for _, seen in story.evaluated().values()]
+    rows = []
+    for subsystem in story.state.subsystems:
+        of_it = [seen for seen in latest if seen.subsystem == subsystem.name]
+        rows += [
+            Verdict(subsystem, seen, checks(seen, subsystem.role, story.state.targets), "")
+            for seen in of_it
+        ]
+        if not of_it:
+            rows.append(Verdict(subsystem, None, [], _never_evaluated(story, subsystem)))
+    return rows
+
+
+def _never_evaluated(story: Story, subsystem: SubsystemState) -> str:
+    note = f"never evaluated with {story.verdict.model or 'a final potential'}"
+    if subsystem.evaluated_model:
+        note += f"; {subsystem.evaluation} with {subsystem.evaluated_model}"
+    return note
+
+
+class Effort(NamedTuple):
+    """Ledger of one subsystem: MD runs with a model and how they ended."""
+
+    subsystem: SubsystemState
+    runs: int
+    early_stops: int
+    failed_runs: int
+    classes: dict[str, int]
+
+
+def efforts(story: Story) -> list[Effort]:
+    """What each subsystem has cost and how stable its MD with the models was."""
+    rows = []
+    for subsystem in story.state.subsystems:
+        groups = [
+            group
+            for record in story.state.samples
+            for group in record.groups
+            if record.method == "model" and group.subsystem == subsystem.name
+        ]
+        classes: dict[str, int] = {}
+        for stop in (s for g in groups for s in g.stops):
+            classes[stop.kind] = classes.get(stop.kind, 0) + stop.count
+        stops, failed = sum(g.early_stops for g in groups), sum(g.failed_runs for g in groups)
+        rows.append(Effort(subsystem, sum(g.runs for g in groups), stops, failed, classes))
+    return rows
+
+
+class Decision(NamedTuple):
+    """One iteration: what was decided, on what, and what came of it."""
+
+    number: int
+    plan: Plan | None
+    entry: HistoryEntry
+
+
+def decisions(story: Story) -> list[Decision]:
+    """Every iteration up to the verdict, in order."""
+    entries = {entry.iteration: entry for entry in story.state.history}
+    end = story.plans.get(story.state.iteration + 1)
+    if end is not None:
+        note = f"{story.verdict.outcome}: {'; '.join(story.verdict.reasons)}"
+        entries[end.iteration] = HistoryEntry(
+            iteration=end.iteration, action=end.action, rule=end.rule, outcome="ok", note=note
+        )
+    return [Decision(n, story.plans.get(n), entry) for n, entry in sorted(entries.items())]
+
+
+class Failure(NamedTuple):
+    """How often one class of failure came up, where, and what it means for the data."""
+
+    event: str
+    subsystem: str
+    kind: str
+    count: int
+    iterations: list[int]
+
+
+def failures(story: Story) -> list[Failure]:
+    """Early stops, gate rejections, quarantined labels, failed runs, refused fits, by class."""
+    table: dict[tuple[str, str, str], list[tuple[int, int]]] = {}
+    for number, result in story.results.items():
+        for key, count in _events(result):
+            table.setdefault(key, []).append((number, count))
+    return [
+        Failure(*key, sum(count for _, count in seen), sorted({n for n, _ in seen}))
+        for key, seen in sorted(table.items())
+    ]
+
+
+def _events(result: Strict) -> list[tuple[tuple[str, str, str], int]]:
+    found: list[tuple[tuple[str, str, str], int]] = []
+    if isinstance(result, SampleResult):
+        for group in result.groups:
+            found += [(("early stop", group.subsystem, s.kind), s.count) for s in group.stops]
+            if group.failed_runs:
+                lost = ("run without a trajectory", group.subsystem, "failed")
+                found.append((lost, group.failed_runs))
+    elif isinstance(result, SelectDataResult):
+        for chosen in result.groups:
+            name = chosen.subsystem
+            found += [
+                (("rejected before labelling", name, r.kind), r.count) for r in chosen.rejected
+            ]
+            found += [(("label quarantined", name, f.kind), f.count) for f in chosen.failed]
+    elif isinstance(result, TrainResult) and result.status == "refused":
+        found.append((("fit refused", "all", result.failure or "unknown"), 1))
+    elif isinstance(result, ReferenceCalcResult):
+        bad = [r for r in result.structures if r.status == "failed"]
+        found += [(("reference MD failed", r.subsystem, r.failure or "unknown"), 1) for r in bad]
+    elif isinstance(result, ModelEvalResult):
+        stopped = [s for s in result.structures if s.status != "ok"]
+        found += [
+            ((f"evaluation: {s.status.replace('_', ' ')}", s.subsystem, s.stop or "unknown"), 1)
+            for s in stopped
+        ]
+    return found
+
+
+def files_of_potential(folder: Path) -> list[Path]:
+    """The potential's files handed over in `folder`."""
+    return sorted(p for p in folder.glob("*") if p.suffix in {".almtp", ".mtp"})

@@ -1,0 +1,233 @@
+"""What an action reports when its jobs are done: `<action>/result.yaml`, one model an action.
+
+Results hold no clock and no path outside the iteration: two machines that compute the same
+campaign write the same bytes. Cost by the clock stands in ledger.jsonl.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from atomistics.contract import Name, Strict, Temperature
+from campaign.plan import DatasetId, FrameSet, ModelId, Outcome
+
+
+class Count(Strict):
+    """How often a class of event came up (early-stop class, failure class, rejection class)."""
+
+    kind: str = Field(pattern=r"^[a-z0-9_-]{1,40}$")
+    count: int = Field(ge=1)
+
+
+class Range(Strict):
+    """Least and greatest value seen."""
+
+    low: float
+    high: float
+
+
+class ReferenceRange(Strict):
+    """Reference MD of one held-out structure: the ranges later used as gates."""
+
+    structure: Name
+    subsystem: Name
+    status: Literal["ok", "failed"]
+    failure: str | None = None
+    temperature: Temperature
+    frames: int
+    density: Range | None = Field(default=None, description="g/cm3")
+    energy: Range | None = Field(default=None, description="eV/atom")
+    min_distance: float | None = Field(default=None, description="Å")
+
+
+class Property(Strict):
+    """What a stage of a protocol measured, by model and reference, with standard errors."""
+
+    name: str = Field(pattern=r"^[a-z_]{1,40}$")
+    unit: Literal["GPa", "W/m/K", "mPa s"]
+    model: float | None = None
+    model_error: float | None = None
+    reference: float | None = None
+    reference_error: float | None = None
+
+
+class ProtocolRun(Strict):
+    """One run of a protocol; only runs of the very same file are compared."""
+
+    structure: Name
+    protocol: Name
+    protocol_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    steps: int = Field(default=0, description="MD steps done")
+    stop: str | None = Field(default=None, description="class of an early stop or failure")
+    properties: list[Property] = Field(default=[])
+
+
+class ReferenceCalcResult(Strict):
+    """reference_calc/result.yaml."""
+
+    structures: list[ReferenceRange]
+    protocol_runs: list[ProtocolRun] | None = Field(default=None, description="if the plan had one")
+    reference_calls: int
+    md_steps: int
+
+
+class SampleGroupResult(Strict):
+    """One subsystem of a sampling."""
+
+    subsystem: Name
+    temperature_low: int = Field(description="K")
+    temperature_high: int = Field(description="K")
+    runs: int
+    early_stops: int
+    stops: list[Count] = Field(description="early stops by class")
+    failed_runs: int = Field(description="jobs that gave no trajectory")
+    snapshots: int
+    atoms: int
+    max_grade: float | None = Field(default=None, description="highest extrapolation grade")
+
+
+class SampleResult(Strict):
+    """sample/result.yaml; with the reference the snapshots are a data set already."""
+
+    method: Literal["reference", "model"]
+    model: ModelId | None = None
+    groups: list[SampleGroupResult]
+    dataset: DatasetId | None = None
+    reference_calls: int
+    md_steps: int
+
+
+class SelectGroupResult(Strict):
+    """One subsystem of a selection: what was looked at, what it cost, what was bought."""
+
+    subsystem: Name
+    candidates: int
+    rejected: list[Count] = Field(description="by the sanity gate, before any label is paid")
+    reference_calls: int
+    labels: int
+    failed: list[Count] = Field(description="labels quarantined, by class")
+    energy_mae: float | None = Field(default=None, description="of the model on them, eV/atom")
+    force_mae: float | None = Field(default=None, description="of the model on them, eV/Å")
+
+
+class SelectDataResult(Strict):
+    """select_data/result.yaml."""
+
+    method: Literal["all", "error", "grade"]
+    model: ModelId | None = None
+    samples: list[str]
+    groups: list[SelectGroupResult]
+    dataset: DatasetId | None = Field(default=None, description="absent when no label was bought")
+
+
+class Errors(Strict):
+    """Errors of a model on the frames of one subsystem."""
+
+    subsystem: Name
+    split: Literal["train", "held_out"]
+    frames: int
+    energy_mae: float = Field(description="eV/atom")
+    energy_rmse: float = Field(description="eV/atom")
+    force_mae: float = Field(description="eV/Å per component")
+    force_rmse: float = Field(description="eV/Å per component")
+    stress_mae: float | None = Field(default=None, description="GPa per component")
+
+
+class TrainResult(Strict):
+    """train/result.yaml; a diverged or NaN fit is refused and its model never used."""
+
+    model: ModelId
+    parent: ModelId | None = None
+    effort: Literal["quick", "accurate"]
+    status: Literal["ok", "refused"]
+    failure: str | None = Field(default=None, description="class of the refusal")
+    datasets: list[DatasetId]
+    frames: int
+    atoms: int
+    iterations: int
+    loss: float | None = None
+    errors: list[Errors]
+    outliers: list[FrameSet] = Field(description="robust: relative to the spread of a subsystem")
+
+
+class EvaluatedStructure(Strict):
+    """One held-out structure under the model's MD, against the reference trajectory."""
+
+    structure: Name
+    subsystem: Name
+    status: Literal["ok", "early_stop", "failed"]
+    stop: str | None = Field(default=None, description="class of the early stop or failure")
+    picoseconds: float = Field(description="MD done, ps")
+    temperature: Temperature
+    max_grade: float | None = Field(default=None, description="highest of the kept snapshots")
+    compared_ps: float | None = Field(
+        default=None, description="length of the reference MD that density and RDF are held to, ps"
+    )
+    density: float | None = Field(default=None, description="mean of the model's MD, g/cm3")
+    density_deviation: float | None = Field(default=None, description="fraction of the reference")
+    rdf_overlap: float | None = Field(default=None, description="least over all pairs, 1 is equal")
+    diffusion: list["PairOfDiffusion"] = Field(default=[])
+    energy_mae: float | None = Field(default=None, description="on the reference MD, eV/atom")
+    force_mae: float | None = Field(default=None, description="on the reference MD, eV/Å")
+    fresh_frames: int = 0
+    fresh_energy_mae: float | None = Field(default=None, description="own MD, eV/atom")
+    fresh_force_mae: float | None = Field(default=None, description="own MD, eV/Å")
+
+
+class PairOfDiffusion(Strict):
+    """Self-diffusion of one element by model and reference, with its standard error."""
+
+    element: str
+    model: float = Field(description="cm2/s")
+    model_error: float
+    reference: float
+    reference_error: float
+
+
+class ModelEvalResult(Strict):
+    """model_eval/result.yaml."""
+
+    model: ModelId
+    structures: list[EvaluatedStructure]
+    protocol_runs: list[ProtocolRun] | None = Field(default=None, description="if the plan had one")
+    reference_calls: int
+    md_steps: int
+
+
+class PruneResult(Strict):
+    """prune/result.yaml: what is left out from now on (or taken back in)."""
+
+    models: list[ModelId]
+    datasets: list[DatasetId]
+    frames: list[FrameSet]
+    restored: bool
+
+
+class EndResult(Strict):
+    """end/result.yaml: the verdict as code found it, not as it was asked for."""
+
+    outcome: Outcome
+    asked: Outcome
+    reasons: list[str]
+    model: ModelId | None = None
+
+
+Result = (
+    ReferenceCalcResult
+    | SampleResult
+    | SelectDataResult
+    | TrainResult
+    | ModelEvalResult
+    | PruneResult
+    | EndResult
+)
+RESULTS: dict[str, type[Strict]] = {
+    "reference_calc": ReferenceCalcResult,
+    "sample": SampleResult,
+    "select_data": SelectDataResult,
+    "train": TrainResult,
+    "model_eval": ModelEvalResult,
+    "prune": PruneResult,
+    "end": EndResult,
+}
+EvaluatedStructure.model_rebuild()

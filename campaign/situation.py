@@ -1,0 +1,119 @@
+"""What a decision is taken from: state, task, configuration, structures, cost so far."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pydantic import Field
+
+from atomistics.contract import Name, Strict
+from campaign.config import Config, Task
+from campaign.protocol_files import ProtocolInfo
+from campaign.results import EvaluatedStructure, SampleGroupResult
+from campaign.state import DatasetRecord, ModelRecord, SampleRecord, State, SubsystemState
+
+
+class StructureInfo(Strict):
+    """What the planner knows of a structure of the campaign."""
+
+    id: Name
+    subsystem: Name
+    held_out: bool
+    description: str = Field(default="", description="somebody's words, never interpreted")
+
+
+@dataclass(frozen=True)
+class Situation:
+    """Everything rules and gates may look at; facts are derived, never stored."""
+
+    state: State
+    task: Task
+    config: Config
+    structures: Sequence[StructureInfo]
+    core_seconds: float
+    state_sha256: str
+    protocols: Mapping[str, ProtocolInfo] = field(default_factory=dict)
+
+    @property
+    def iteration(self) -> int:
+        """Number of the plan to be written."""
+        return self.state.iteration + 1
+
+    @property
+    def model(self) -> ModelRecord | None:
+        """The newest fit that was neither refused nor rolled back."""
+        return next(reversed(self.state.usable_models), None)
+
+    @property
+    def active(self) -> list[DatasetRecord]:
+        """Data sets a training may use."""
+        return [d for d in self.state.datasets if d.active and d.labels > len(d.excluded)]
+
+    @property
+    def unused(self) -> list[DatasetRecord]:
+        """Active data sets the newest model has not seen."""
+        known = self.model.datasets if self.model else []
+        return [d for d in self.active if d.id not in known]
+
+    @property
+    def pending(self) -> list[SampleRecord]:
+        """Trajectories of a model that nothing was labelled from yet."""
+        known = {s.name for s in self.state.subsystems}
+        return [
+            s
+            for s in self.state.samples
+            if s.method == "model" and s.selected_by is None
+            if any(g.snapshots and g.subsystem in known for g in s.groups)
+        ]
+
+    @property
+    def refusals(self) -> int:
+        """Fits refused since the last that succeeded."""
+        models = [m for m in self.state.models if m.status != "rolled_back"]
+        refused = [m.status == "refused" for m in reversed(models)]
+        return ([*refused, False]).index(False)
+
+    def last(self, action: str) -> int:
+        """Iteration of the last such action, 0 if there was none."""
+        return max((h.iteration for h in self.state.history if h.action == action), default=0)
+
+    def outcomes(self, action: str) -> list[str]:
+        """How every such action ended, oldest first."""
+        return [h.outcome for h in self.state.history if h.action == action]
+
+    def training(self, subsystem: str) -> list[str]:
+        """Structures that may be sampled."""
+        return [s.id for s in self.structures if s.subsystem == subsystem and not s.held_out]
+
+    def held_out(self, subsystem: str) -> list[str]:
+        """Structures kept for evaluation."""
+        return [s.id for s in self.structures if s.subsystem == subsystem and s.held_out]
+
+    def yardsticks(self, subsystem: str) -> list[str]:
+        """Held-out structures whose reference trajectory stands."""
+        ready = {r.structure for r in self.state.reference if r.status == "ok"}
+        return [name for name in self.held_out(subsystem) if name in ready]
+
+    @property
+    def targets(self) -> list[SubsystemState]:
+        """Subsystems the verdict is about."""
+        return [s for s in self.state.subsystems if s.role == "target"]
+
+    def samplings(self, subsystem: str) -> list[tuple[SampleRecord, SampleGroupResult]]:
+        """Samplings of one subsystem with a model, oldest first."""
+        return [
+            (record, group)
+            for record in self.state.samples
+            if record.method == "model"
+            for group in record.groups
+            if group.subsystem == subsystem
+        ]
+
+    def evaluated(self, subsystem: str, model: str) -> list[EvaluatedStructure]:
+        """Last evaluation of each structure of a subsystem with one model."""
+        seen = [s for e in self.state.evaluations if e.model == model for s in e.structures]
+        return list({s.structure: s for s in seen if s.subsystem == subsystem}.values())
+
+
+def iteration_of(identifier: str) -> int:
+    """Iteration that made a sample, data set or model."""
+    return int(identifier[1:])

@@ -1,0 +1,162 @@
+"""Items of one job over MPI ranks (mpi4py if there is more than one): a file per item.
+
+writes  {folder}/{item}{suffix}       the result, by the caller's `work`
+        {folder}/{item}.failed.json   instead of it: class and detail of what went wrong
+        {folder}/{item}.cost.json     last of all, so that its presence means the item is done
+"""
+
+import json
+import os
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from campaign.errors import UserError
+from campaign.files import write_text
+from mtp.errors import MTPError
+from mtp.parallel import HEARD
+
+LAUNCHED = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an item took; core-seconds are measured, not given."""
+
+    reference_calls: int = 0
+    md_steps: int = 0
+    core_seconds: float = 0.0
+
+
+def spread(
+    items: Mapping[str, Mapping[str, Any]],
+    work: Callable[[str, Path], Cost],
+    folder: Path,
+    suffix: str,
+    output: Path | None = None,
+    comm: Any = None,
+) -> None:
+    """Call `work(item, target)` for every item without result or failure, each on one rank.
+
+    `target` is a temporary name in `folder`, renamed when `work` returns. The load is balanced
+    by `items[name]["size"]` (any unit, 1 by default). A UserError or MTPError of an item, its
+    `kind` being the class, becomes its failure record; anything else (a full disk, a defect)
+    ends all ranks. `output` is written at the end and lists the items.
+    """
+    comm = comm or communicator()
+    rank, size = (comm.rank, comm.size) if comm else (0, 1)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        pending = [name for name in sorted(items) if not _done(folder, name, suffix)]
+        if rank == 0:
+            _clear(folder, pending)
+        if comm:
+            pending = comm.bcast(pending)
+        for name in shares({n: float(items[n].get("size", 1)) for n in pending}, size)[rank]:
+            _one(name, work, folder, suffix)
+        if comm:
+            comm.Barrier()
+        if output and rank == 0:
+            write_text(output, json.dumps({"items": sorted(items)}) + "\n")
+    except BaseException as error:
+        if not comm:
+            raise
+        _abort(comm, error)
+
+
+def shares(sizes: Mapping[str, float], ranks: int) -> list[list[str]]:
+    """Names for each rank: largest first to the least loaded (Graham, 1969); deterministic."""
+    load, found = [0.0] * ranks, [[] for _ in range(ranks)]
+    for name in sorted(sizes, key=lambda n: (-sizes[n], n)):
+        rank = load.index(min(load))
+        load[rank] += sizes[name]
+        found[rank].append(name)
+    return found
+
+
+def communicator() -> Any:
+    """Return MPI.COMM_WORLD of a parallel launch, else None.
+
+    UserError where the launcher started more ranks than MPI knows of: an MPI library of another
+    make would let every rank do all the work.
+    """
+    launched = max(int(os.environ.get(name, "1")) for name in LAUNCHED)
+    if launched == 1 and "mpi4py.MPI" not in sys.modules:
+        return None
+    from mpi4py import MPI
+
+    if MPI.COMM_WORLD.size < launched:
+        raise UserError(
+            f"MPI: {launched} ranks were launched but mpi4py sees {MPI.COMM_WORLD.size};"
+            " use the launcher of the MPI library that mpi4py loads"
+        )
+    return MPI.COMM_WORLD if MPI.COMM_WORLD.size > 1 else None
+
+
+def core_seconds() -> float:
+    """CPU seconds of this process and of all its children, ended or running."""
+    process = psutil.Process()
+    total = sum(process.cpu_times()[:4])
+    for child in process.children(recursive=True):
+        try:
+            total += sum(child.cpu_times()[:4])
+        except psutil.Error:
+            continue
+    return total
+
+
+def _one(name: str, work: Callable[[str, Path], Cost], folder: Path, suffix: str) -> None:
+    before = core_seconds()
+    # a copy of this job may still be at work on a node that SLURM has given up
+    partial = folder / f".{name}.partial-{socket.gethostname()}-{os.getpid()}{suffix}"
+    try:
+        cost = work(name, partial)
+        partial.replace(_path(folder, name, suffix))
+        _path(folder, name, ".failed.json").unlink(missing_ok=True)
+    except (UserError, MTPError) as error:
+        partial.unlink(missing_ok=True)
+        cost = Cost(getattr(error, "reference_calls", 0), getattr(error, "md_steps", 0))
+        record = {
+            "class": getattr(error, "kind", "input"),
+            "detail": getattr(error, "detail", str(error)),
+        }
+        write_text(_path(folder, name, ".failed.json"), json.dumps(record) + "\n")
+    spent = asdict(cost) | {"core_seconds": round(core_seconds() - before, 3)}
+    write_text(_path(folder, name, ".cost.json"), json.dumps(spent) + "\n")
+
+
+def _done(folder: Path, name: str, suffix: str) -> bool:
+    """Whether the item's cost stands beside its result or failure; who deletes a result wants it
+    made anew."""
+    made = any(_path(folder, name, end).exists() for end in (suffix, ".failed.json"))
+    return made and _path(folder, name, ".cost.json").exists()
+
+
+def _clear(folder: Path, pending: list[str]) -> None:
+    """Take away what killed jobs had begun of the pending items; a copy of one ends by it."""
+    for path in folder.glob(".*.partial*"):
+        if path.name[1:].partition(".partial")[0] in pending:
+            path.unlink(missing_ok=True)
+
+
+def _path(folder: Path, name: str, suffix: str) -> Path:
+    return folder / f"{name}{suffix}"
+
+
+def _abort(comm: Any, error: BaseException) -> None:
+    """End every rank: the others would wait for this one for ever."""
+    if isinstance(error, (UserError, MTPError, OSError)):
+        message = str(error)
+    else:
+        message = "".join(traceback.format_exception(error))
+    sys.stderr.write(f"rank {comm.rank} of {comm.size}: {message}\n")
+    sys.stderr.flush()
+    time.sleep(HEARD)
+    comm.Abort(1)

@@ -1,0 +1,160 @@
+"""The state: what the campaign knows, folded from one iteration to the next.
+
+`after(state, plan, result)` is the only way a state comes about; the rule `seal` writes it as
+`state.yaml`. It holds no clock: spending in core-seconds stands in the ledger.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from atomistics.contract import Name, Strict
+from campaign.config import Subsystem, Targets, Task
+from campaign.plan import Action, DatasetId, FrameSet, ModelId, SampleId
+from campaign.results import (
+    EndResult,
+    Errors,
+    EvaluatedStructure,
+    ReferenceRange,
+    SampleGroupResult,
+    SelectGroupResult,
+)
+
+
+class SampleRecord(Strict):
+    """Trajectories of one `sample`; `selected_by` is the iteration that labelled from them."""
+
+    id: SampleId
+    method: Literal["reference", "model"]
+    model: ModelId | None = None
+    groups: list[SampleGroupResult]
+    selected_by: int | None = None
+
+
+class DatasetRecord(Strict):
+    """Labelled frames of one iteration."""
+
+    id: DatasetId
+    groups: list[SelectGroupResult]
+    active: bool = True
+    excluded: list[int] = Field(default=[], description="frames pruned as outliers")
+
+    @property
+    def labels(self) -> int:
+        """Labels over all subsystems."""
+        return sum(g.labels for g in self.groups)
+
+
+class ModelRecord(Strict):
+    """One fitted potential."""
+
+    id: ModelId
+    parent: ModelId | None = None
+    effort: Literal["quick", "accurate"]
+    status: Literal["ok", "refused", "rolled_back"]
+    failure: str | None = None
+    datasets: list[DatasetId]
+    frames: int
+    errors: list[Errors]
+    outliers: list[FrameSet]
+
+    def force_mae(self, split: Literal["train", "held_out"]) -> float | None:
+        """Mean over the frames of all subsystems, eV/Å."""
+        errors = [e for e in self.errors if e.split == split]
+        frames = sum(e.frames for e in errors)
+        return sum(e.force_mae * e.frames for e in errors) / frames if frames else None
+
+
+class EvaluationRecord(Strict):
+    """One `model_eval`; `passed` lists the subsystems that met their targets."""
+
+    iteration: int
+    model: ModelId
+    structures: list[EvaluatedStructure]
+    passed: list[Name]
+    failed: list[Name]
+
+
+class SubsystemState(Strict):
+    """The ledger of one subsystem: effort spent, stability and errors reached."""
+
+    name: Name
+    stage: int
+    role: Literal["component", "interface", "target"]
+    max_temperature: int
+    labels: int = 0
+    rounds: int = Field(default=0, description="samplings with a model")
+    early_stop_fraction: float | None = Field(default=None, description="of the last sampling")
+    previous_early_stop_fraction: float | None = None
+    sampled_temperature: int | None = Field(default=None, description="highest of the last, K")
+    train_force_mae: float | None = None
+    held_out_force_mae: float | None = None
+    evaluation: Literal["passed", "failed"] | None = None
+    evaluated_model: ModelId | None = None
+    selection: SelectGroupResult | None = Field(
+        default=None, description="what was bought from the last sampling, absent until selected"
+    )
+
+
+class Spent(Strict):
+    """What the campaign has cost in things that can be counted exactly."""
+
+    labels: int = 0
+    reference_calls: int = 0
+    reference_md_steps: int = 0
+    model_md_steps: int = 0
+
+
+class HistoryEntry(Strict):
+    """One line of the campaign's story."""
+
+    iteration: int
+    action: Action
+    rule: str | None = None
+    outcome: Literal["ok", "partial", "failed"]
+    note: str
+    fingerprint: str | None = Field(default=None, description="of the plan without its seed")
+
+
+class State(Strict):
+    """state.yaml: everything a decision may rest on."""
+
+    iteration: int
+    campaign: Name
+    temperature: int
+    targets: Targets = Field(description="as they stood when the campaign began")
+    subsystems: list[SubsystemState]
+    reference: list[ReferenceRange] = Field(default=[])
+    samples: list[SampleRecord] = Field(default=[])
+    datasets: list[DatasetRecord] = Field(default=[])
+    models: list[ModelRecord] = Field(default=[])
+    evaluations: list[EvaluationRecord] = Field(default=[])
+    spent: Spent = Spent()
+    verdict: EndResult | None = None
+    history: list[HistoryEntry] = Field(default=[])
+    plan_sha256: str = "start"
+    previous_sha256: str = "start"
+
+    def subsystem(self, name: str) -> SubsystemState:
+        """The subsystem of that name."""
+        return next(s for s in self.subsystems if s.name == name)
+
+    @property
+    def usable_models(self) -> list[ModelRecord]:
+        """Fits that were neither refused nor rolled back, oldest first."""
+        return [m for m in self.models if m.status == "ok"]
+
+
+def start(task: Task) -> State:
+    """The state before the first iteration."""
+    return State(
+        iteration=0,
+        campaign=task.name,
+        temperature=task.temperature,
+        targets=task.targets,
+        subsystems=[_fresh(s) for s in task.subsystems],
+    )
+
+
+def _fresh(subsystem: Subsystem) -> SubsystemState:
+    return SubsystemState(**subsystem.model_dump())

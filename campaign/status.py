@@ -1,0 +1,129 @@
+"""`planner status`: where the campaign stands, from files only."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from campaign.errors import UserError
+from campaign.folder import Campaign
+from campaign.terminal import plain
+
+
+def status(campaign: Campaign) -> dict[str, Any]:
+    """Counts, spending, the curriculum and the pending plan, ready for JSON."""
+    state, limits = campaign.state(), campaign.config.limits
+    plan = campaign.pending
+    folder = campaign.iteration(plan.iteration) if plan else None
+    return {
+        "campaign": campaign.task.name,
+        "iteration": state.iteration,
+        "verdict": state.verdict.outcome if state.verdict else None,
+        "pending": None
+        if plan is None or folder is None
+        else {
+            "iteration": plan.iteration,
+            "action": plan.action,
+            "reason": plan.reason,
+            "packs_done": len(list(folder.glob(f"{plan.action}/packs/*.json"))),
+            "progress": _written(folder / "progress.json"),
+            "queue": _written(folder / "queue.json"),
+        },
+        "spent": {**state.spent.model_dump(), "core_hours": campaign.core_seconds() / 3600},
+        "limits": limits.model_dump(),
+        "subsystems": [s.model_dump() for s in state.subsystems],
+        "history": [entry.model_dump() for entry in state.history],
+    }
+
+
+def _written(path: Path) -> dict[str, Any] | None:
+    """What the run has left here of its progress; None before it did."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _under_way(plan: dict[str, Any]) -> list[str]:
+    """Lines on progress and queue, each with the time it was seen."""
+    try:
+        return _told(plan)
+    except (AttributeError, LookupError, TypeError, ValueError):
+        return ["      progress.json, queue.json: not whole; the next job writes them anew"]
+
+
+def _told(plan: dict[str, Any]) -> list[str]:
+    lines = []
+    if seen := plan["progress"]:
+        left = f"about {seen['seconds_left'] / 60:.1f} min left"
+        lines.append(f"      {seen['done']}/{seen['jobs']} jobs done, {left} at {seen['at']}")
+    if seen := plan["queue"]:
+        states = ", ".join(f"{n} {state.lower()}" for state, n in seen["states"].items())
+        why = ", ".join(f"{reason} ({n})" for reason, n in seen["waiting_for"].items())
+        waiting = f"; waiting for {why}" if why else ""
+        lines.append(f"      queue: {states or 'empty'}{waiting} at {seen['at']}")
+    return lines
+
+
+def render(seen: dict[str, Any]) -> str:
+    """For people."""
+    spent, limits = seen["spent"], seen["limits"]
+    head = seen["verdict"] or "running"
+    lines = [
+        f"{seen['campaign']}: {head} after {seen['iteration']} iterations",
+        (
+            f"  labels {spent['labels']}/{limits['labels']}, reference calls"
+            f" {spent['reference_calls']}/{limits['reference_calls']}, core-hours"
+            f" {spent['core_hours']:.2f}/{limits['core_hours']:g}"
+        ),
+        "",
+        (
+            f"  {'subsystem':<18}{'stage':>6}{'labels':>8}{'rounds':>8}{'early stops':>13}"
+            f"{'K':>6}{'held-out F MAE':>16}  evaluation"
+        ),
+    ]
+    for s in seen["subsystems"]:
+        stops, mae = s["early_stop_fraction"], s["held_out_force_mae"]
+        lines.append(
+            f"  {s['name']:<18}{s['stage']:>6}{s['labels']:>8}{s['rounds']:>8}"
+            f"{'-' if stops is None else f'{stops:.0%}':>13}{s['sampled_temperature'] or '-':>6}"
+            f"{'-' if mae is None else f'{mae:.4f} eV/Å':>16}  {s['evaluation'] or '-'}"
+        )
+    lines.append("")
+    lines += [
+        f"  {e['iteration']:>3} {e['action']:<15}{e['outcome']:<9}{plain(e['note'], 300)}"
+        for e in seen["history"]
+    ]
+    if seen["pending"]:
+        plan = seen["pending"]
+        reason = plain(plan["reason"], 600)
+        lines.append(f"  {plan['iteration']:>3} {plan['action']:<15}waiting  {reason}")
+        lines += _under_way(plan)
+    return "\n".join(lines)
+
+
+def closing(campaign: Campaign) -> str:
+    """The last lines of a campaign: verdict, potential, report, bill."""
+    state = campaign.state()
+    if state.verdict is None:
+        raise UserError(f"{campaign.folder}: the campaign has no verdict yet")
+    spent, result = state.spent, campaign.folder / "result"
+    lines = [
+        f"verdict    {state.verdict.outcome}",
+        *(f"           {plain(r, 600)}" for r in state.verdict.reasons),
+    ]
+    if state.verdict.model:
+        lines.append(f"potential  {result / 'potential.almtp'}  ({state.verdict.model})")
+    lines += [
+        f"report     {result / 'report.html'}",
+        (
+            f"bill       {spent.labels} labels, {spent.reference_calls} reference calls,"
+            f" {spent.reference_md_steps + spent.model_md_steps} MD steps,"
+            f" {campaign.core_seconds() / 60:.1f} core-minutes in {state.iteration} iterations"
+        ),
+    ]
+    return "\n".join(lines)
+
+
+def as_json(seen: dict[str, Any]) -> str:
+    """For machines."""
+    return json.dumps(seen, indent=1)

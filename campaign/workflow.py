@@ -1,0 +1,147 @@
+"""What the Snakefile reads: the pending plan of a campaign as tables of leaves for the rules."""
+
+import hashlib
+import json
+import math
+import re
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from campaign.approval import refusal
+from campaign.config import Config
+from campaign.cost import price
+from campaign.errors import UserError
+from campaign.files import read, sha256
+from campaign.folder import Campaign
+from campaign.gates import require
+from campaign.plan import ACTIONS, ModelEval, Plan, ReferenceCalc
+from campaign.state import State
+
+LONGEST = 100_000  # characters of one argument of a command line; Linux refuses 131,072
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """One iteration for Snakemake: its folder, the plan's leaves, and the packs of each rule.
+
+    A pack is the share of one job: a JSON object of items by name, handed over as params, so that
+    an edit of the plan reruns only what it changes and the job's log shows what it did.
+    """
+
+    folder: Path
+    name: str = ""
+    previous: list[str] = field(default_factory=list)
+    plan: dict[str, object] = field(default_factory=dict)
+    leaves: dict[str, str] = field(default_factory=lambda: dict.fromkeys(ACTIONS, "{}"))
+    packs: dict[str, dict[str, str]] = field(default_factory=lambda: {a: {} for a in ACTIONS})
+    model: list[str] = field(default_factory=list)
+    targets: list[str] = field(default_factory=list)
+    refusal: str = ""
+
+    def files(self, action: str) -> list[str]:
+        """Outputs of the packs of one action."""
+        return [f"{action}/packs/{name}.json" for name in self.packs[action]]
+
+
+def jobs(folder: Path) -> Jobs:
+    """The pending iteration of the campaign in `folder`; nothing to do where there is none."""
+    if not (folder / "task.yaml").is_file():
+        return Jobs(folder)
+    try:
+        return _pending_jobs(Campaign.at(folder))
+    except UserError as error:
+        sys.exit(f"mtpilot: {error}")
+
+
+def _pending_jobs(campaign: Campaign) -> Jobs:
+    plan = campaign.pending
+    if plan is None:
+        return Jobs(campaign.iteration(campaign.last) if campaign.last else campaign.folder)
+    state = campaign.state()
+    require(plan, campaign.situation())
+    config = read(Config, campaign.iteration(plan.iteration) / "config.yaml")
+    none = Jobs(campaign.iteration(plan.iteration))
+    return replace(
+        none,
+        name=_name(campaign, plan),
+        previous=[f"../{campaign.sealed:03d}/state.yaml"] if campaign.sealed else [],
+        plan=plan.model_dump(mode="json", exclude_none=True),
+        leaves={**none.leaves, plan.action: _leaf(plan)},
+        packs={
+            **none.packs,
+            plan.action: packed(items(plan, state, config), _share(plan, config)),
+        },
+        model=_model(plan),
+        targets=["state.yaml"],
+        refusal=refusal(campaign, plan) or "",
+    )
+
+
+def _name(campaign: Campaign, plan: Plan) -> str:
+    """What the jobs of this plan are called in a queue: equal for a repetition, else different."""
+    frozen = campaign.iteration(plan.iteration) / "config.yaml"
+    digest = sha256(plan.model_dump_json() + frozen.read_text(encoding="utf-8"))
+    task = re.sub(r"\W+", "-", campaign.task.name, flags=re.ASCII)[:30]
+    return f"{task}-{plan.iteration:03d}-{digest[:8]}"
+
+
+def _leaf(plan: Plan) -> str:
+    # free text of a plan never comes near a command line
+    return plan.parameters.model_dump_json(exclude={"recommendation"})
+
+
+def items(plan: Plan, state: State, config: Config) -> dict[str, dict[str, object]]:
+    """The independent pieces of work of a plan by name, each with its leaves and its seed."""
+    if plan.reference_calc:
+        section = plan.reference_calc
+        ready = {r.structure for r in state.reference if r.status == "ok"}
+        table = {name: {"structure": name} for name in section.plain(ready)} | _staged(section)
+    elif plan.sample:
+        section, table = plan.sample, plan.sample.runs()
+    elif plan.select_data:
+        section = plan.select_data
+        chunks = max(1, min(price(section, state).reference_calls, config.label_jobs))
+        return {f"chunk-{i:04d}": {"chunk": i, "chunks": chunks} for i in range(chunks)}
+    elif plan.model_eval:
+        section = plan.model_eval
+        table = {name: {"structure": name} for name in section.structures} | _staged(section)
+    else:
+        return {}
+    return {name: {**leaf, "seed": _seed(section.seed, name)} for name, leaf in table.items()}
+
+
+def _staged(section: ReferenceCalc | ModelEval) -> dict[str, dict[str, object]]:
+    """Runs of the plan's protocol: jobs of their own, so that a lost one loses no MD beside it."""
+    name = section.protocol
+    return {f"{s}+{name}": {"structure": s, "protocol": name} for s in section.structures if name}
+
+
+def _model(plan: Plan) -> list[str]:
+    model = getattr(plan.parameters, "model", None)
+    return [f"../{int(model[1:]):03d}/train/model.almtp"] if model else []
+
+
+def _seed(seed: int, name: str) -> int:
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+def _share(plan: Plan, config: Config) -> int:
+    """Items of one job; labels are divided into as many items as they shall have jobs."""
+    if plan.select_data:
+        return 1
+    with_model = plan.sample is not None and plan.sample.method == "model"
+    return config.runs_per_job if with_model else config.reference_runs_per_job
+
+
+def packed(table: dict[str, dict[str, object]], size: int) -> dict[str, str]:
+    """The items as one JSON object a job, `size` of them or as many as a command line takes."""
+    names = list(table)
+    length = sum(len(json.dumps({name: leaf})) for name, leaf in table.items())
+    count = max(math.ceil(len(names) / size), math.ceil(length / LONGEST))
+    shares = [names[i::count] for i in range(count)]
+    return {
+        f"{i + 1:04d}": json.dumps({name: table[name] for name in share}, sort_keys=True)
+        for i, share in enumerate(shares)
+    }

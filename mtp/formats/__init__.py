@@ -1,0 +1,1 @@
+"""Files of configurations and potentials, as MLIP writes them."""

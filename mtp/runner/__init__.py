@@ -1,0 +1,1 @@
+"""Running any `mlp` program: embedded, MLIP-2, MLIP-3."""

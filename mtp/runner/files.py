@@ -1,0 +1,108 @@
+"""Output files of a site's `mlp`: whole, finite, in order, of the right atoms, or a SiteError."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from mtp.configuration import Configuration
+from mtp.errors import MTPError
+from mtp.formats.cfg import read_cfg, write_cfg
+from mtp.potential import Potential, read_potential
+
+
+class SiteError(MTPError):
+    """A call that failed; `kind` is one word of KINDS and starts the message."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(f"{kind}: {message}")
+        self.kind = kind
+
+
+KINDS = (
+    *("missing", "killed", "timeout", "diverged"),
+    *("species", "silent", "truncated", "failed"),
+)
+
+
+def stamp(path: Path) -> tuple[int, int] | None:
+    """What changes when a file is written anew; None where there is none."""
+    return (path.stat().st_ino, path.stat().st_mtime_ns) if path.exists() else None
+
+
+def ended(log: Path, text: str, why: str) -> str:
+    """A failure with the line of the log that says most about it."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("ERROR")]
+    last = (errors or lines or ["nothing was printed"])[-1]
+    return f"{why}; {log} ends: {last[:200]}"
+
+
+def check_trained(result: Path, before: Potential, train_set: Path) -> None:
+    """Whole, finite, and of the species asked for."""
+    try:
+        after = read_potential(result)
+    except MTPError as error:
+        raise SiteError(_kind_of(error), str(error)) from None
+    if not after.trained:
+        raise SiteError("silent", f"{result.name} was not trained; its coefficients are missing")
+    if not np.isfinite(after.parameters).all():
+        raise SiteError("diverged", f"{result.name} holds coefficients that are not finite")
+    if after.species_count != before.species_count:
+        raise SiteError(
+            "species",
+            f"the result has {after.species_count} species, {before.species_count} were asked for; "
+            f"{train_set} lacks one: add a configuration with it",
+        )
+
+
+def _kind_of(error: MTPError) -> str:
+    words = set(re.findall(r"[a-z]+", str(error).lower()))
+    return "diverged" if words & {"nan", "inf", "finite", "infinity"} else "truncated"
+
+
+def read_output(path: Path, log: Path) -> list[Configuration]:
+    """Configurations an `mlp` wrote; SiteError when they are cut off or not finite."""
+    try:
+        return read_cfg(path)
+    except MTPError as error:
+        raise SiteError(_kind_of(error), f"{error} (see {log})") from None
+
+
+def joined(path: Path, log: Path, text: str) -> list[Configuration]:
+    """Configurations of one output; those of P ranks lie in pieces, number k in piece k % P."""
+    pieces = {p.suffix[1:]: p for p in path.parent.glob(f"{path.name}.*") if p.suffix[1:].isdigit()}
+    if not pieces:
+        if not path.exists():
+            raise SiteError("silent", ended(log, text, "no output was written"))
+        return read_output(path, log)
+    ranks = [read_output(pieces[str(r)], log) for r in range(len(pieces)) if str(r) in pieces]
+    total, size = sum(map(len, ranks)), len(ranks)
+    expected = [len(range(rank, total, size)) for rank in range(size)]
+    if size != len(pieces) or [len(piece) for piece in ranks] != expected:
+        raise SiteError("truncated", f"the pieces of {size} ranks do not fit together; see {log}")
+    return [ranks[number % size][number // size] for number in range(total)]
+
+
+def merge(structures: Path, found: list[Configuration], output: Path, wanted: str) -> int:
+    """Write the structures, at their full precision, with what was calculated for them."""
+    given = read_cfg(structures)
+    if len(found) != len(given):
+        raise SiteError("truncated", f"{len(given)} configurations went in, {len(found)} came out")
+    merged = []
+    for number, (before, after) in enumerate(zip(given, found, strict=True)):
+        if not np.array_equal(before.types, after.types):
+            raise SiteError("truncated", f"configuration {number} came back with other atoms")
+        if wanted == "energy":
+            if after.energy is None or after.forces is None:
+                raise SiteError("silent", f"configuration {number} has no energy or forces")
+            labels = {"energy": after.energy, "forces": after.forces, "stress": after.stress}
+            merged.append(replace(before, **labels))
+            continue
+        if "MV_grade" not in after.features:
+            raise SiteError("silent", f"configuration {number} has no grade")
+        grade = {"MV_grade": after.features["MV_grade"]}
+        features = before.features | grade
+        merged.append(replace(before, grades=after.grades, features=features))
+    return write_cfg(output, merged)

@@ -1,0 +1,1 @@
+"""MaxVol active sets and extrapolation grades."""

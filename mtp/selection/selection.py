@@ -1,0 +1,211 @@
+"""Active learning: extrapolation grades, and the active set of environments or configurations.
+
+E. V. Podryabinkin et al., J. Chem. Phys. 159, 084112 (2023) (MLIP-3): in neighbourhood mode a row
+is the derivative of one site energy by all coefficients, in configuration mode the derivative of
+the energy of one configuration, divided by N^(weight_scaling / 2).
+"""
+
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtp.configuration import Configuration
+from mtp.engine import Engine, Neighbours
+from mtp.errors import MTPError
+from mtp.formats.cfg import append_cfg, parse_cfg
+from mtp.potential import Potential
+from mtp.selection.active_set import ActiveSet
+from mtp.selection.maxvol import INITIAL, THRESHOLD, Label, MaxVol
+
+ROW_BYTES = 48 * 2**20
+MODES = ("cfg", "nbh")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Which equations are rows: the energy of a configuration, its site energies, or both."""
+
+    energy: float = 0.0
+    site: float = 0.0
+    scaling: int = 2
+
+    @classmethod
+    def of_mode(cls, mode: str) -> "Weights":
+        """Configuration ("cfg") or neighbourhood ("nbh") mode."""
+        if mode not in MODES:
+            raise MTPError(f"selection mode {mode!r:.40} is unknown; valid are {', '.join(MODES)}")
+        return cls(energy=float(mode == "cfg"), site=float(mode == "nbh"))
+
+
+@dataclass(frozen=True)
+class Graded:
+    """A configuration with its extrapolation grade; grades (N,) per atom in neighbourhood mode."""
+
+    configuration: Configuration
+    grade: float
+    grades: NDArray[np.float64] | None
+
+
+class Selection:
+    """A potential with its active set: grades configurations, and takes them in by MaxVol."""
+
+    def __init__(self, potential: Potential, weights: Weights, initial: float = INITIAL) -> None:
+        """Start with an empty active set of `initial` times identity."""
+        if not potential.trained:
+            raise MTPError("the potential is untrained; train it before selecting with it")
+        self.engine, self.potential, self.weights = Engine(potential), potential, weights
+        self.maxvol = MaxVol.start(potential.parameter_count, initial)
+        self.sources: dict[int, Configuration] = {}
+        self.next_key = 0
+
+    @classmethod
+    def stored(cls, potential: Potential, path: str = "potential") -> "Selection":
+        """Continue with the active set a potential carries (`#MVS_v1.1`); `path` is for errors."""
+        active = potential.active_set
+        if active is None:
+            raise MTPError(
+                f"{path}: has no active set (#MVS_v1.1); "
+                "make one by mlp train --al_mode=nbh or mlp select_add"
+            )
+        if (
+            active.force_weight
+            or active.stress_weight
+            or not (active.energy_weight or active.site_en_weight)
+        ):
+            raise MTPError(
+                f"{path}: the active set weighs forces or stresses; "
+                "grades exist for energies (cfg) and site energies (nbh): select again"
+            )
+        weights = Weights(active.energy_weight, active.site_en_weight, active.weight_scaling)
+        selection = cls(potential, weights)
+        configurations = parse_cfg(active.configurations.splitlines(), f"{path} (active set)")
+        selection.sources = dict(enumerate(configurations))
+        selection.next_key = len(selection.sources)
+        pairs = zip(active.cfg_indices.tolist(), active.eqn_indices.tolist(), strict=True)
+        labels = [None if key < 0 else (key, equation) for key, equation in pairs]
+        if any(label and label[0] >= selection.next_key for label in labels):
+            raise MTPError(f"{path}: the active set names configurations it lacks; truncated?")
+        selection.maxvol = MaxVol(active.matrix.copy(), active.inverse.copy(), labels)
+        if not selection.maxvol.consistent():
+            raise MTPError(
+                f"{path}: the matrices of the active set do not fit; damaged, select again"
+            )
+        return selection
+
+    def add(
+        self,
+        configurations: Iterable[Configuration],
+        threshold: float = THRESHOLD,
+        limit: int | None = None,
+    ) -> int:
+        """Take configurations in where they enlarge the volume; returns the number of swaps."""
+        before, first = len(self.maxvol.swaps), 1
+        for batch in _batches(configurations, self._rows_per_batch()):
+            keys = range(self.next_key, self.next_key + len(batch))
+            self.next_key += len(batch)
+            rows, labels = self._rows(batch, keys, self.engine.neighbours(batch, first))
+            first += len(batch)
+            left = None if limit is None else limit - (len(self.maxvol.swaps) - before)
+            self.maxvol.add(rows, labels, threshold, left)
+            known = self.sources | dict(zip(keys, batch, strict=True))
+            active = {label[0] for label in self.maxvol.labels if label}
+            self.sources = {key: known[key] for key in sorted(active)}
+        return len(self.maxvol.swaps) - before
+
+    def grade(self, configurations: Iterable[Configuration]) -> Iterator[Graded]:
+        """Grades of configurations, one after the other; memory does not grow with their number."""
+        first = 1
+        for batch in _batches(configurations, self._rows_per_batch()):
+            yield from self.grade_neighbours(batch, self.engine.neighbours(batch, first))
+            first += len(batch)
+
+    def grade_neighbours(self, batch: list[Configuration], near: Neighbours) -> list[Graded]:
+        """Grades of configurations whose neighbour lists exist already."""
+        rows, labels = self._rows(batch, range(len(batch)), near)
+        values = self.maxvol.grades(rows)
+        owner = np.array([key for key, _ in labels])
+        site = np.array([equation > 0 for _, equation in labels])
+        return [
+            Graded(
+                configuration,
+                float(values[owner == key].max()),
+                values[(owner == key) & site] if self.weights.site else None,
+            )
+            for key, configuration in enumerate(batch)
+        ]
+
+    def active_set(self) -> ActiveSet:
+        """The active set as an `.almtp` file keeps it."""
+        keys = sorted({label[0] for label in self.maxvol.labels if label})
+        index = {key: position for position, key in enumerate(keys)}
+        text = io.StringIO()
+        for key in keys:
+            append_cfg(text, self._marked(key))
+        labels = [
+            (index[label[0]], label[1]) if label else (-1, -1) for label in self.maxvol.labels
+        ]
+        return ActiveSet(
+            matrix=self.maxvol.rows,
+            inverse=self.maxvol.inverse,
+            cfg_indices=np.array([cfg for cfg, _ in labels]),
+            eqn_indices=np.array([equation for _, equation in labels]),
+            configurations=text.getvalue(),
+            energy_weight=self.weights.energy,
+            force_weight=0.0,
+            stress_weight=0.0,
+            site_en_weight=self.weights.site,
+            weight_scaling=self.weights.scaling,
+        )
+
+    def with_active_set(self) -> Potential:
+        """The potential together with this active set, to be written as an `.almtp` file."""
+        return replace(self.potential, active_set=self.active_set())
+
+    def taken(self, keys: range) -> list[Configuration]:
+        """Configurations of these keys that are in the active set, marked as MLIP-3 marks them."""
+        return [self._marked(key) for key in self.sources if key in keys]
+
+    def _marked(self, key: int) -> Configuration:
+        equations = sorted(label[1] for label in self.maxvol.labels if label and label[0] == key)
+        source = self.sources[key]
+        marks = {"selected_eqn_inds": ",".join(map(str, equations))}
+        return replace(source, features=source.features | marks)
+
+    def _rows_per_batch(self) -> int:
+        return max(1, ROW_BYTES // (8 * self.potential.parameter_count))
+
+    def _rows(
+        self, batch: list[Configuration], keys: range, near: Neighbours
+    ) -> tuple[NDArray[np.float64], list[Label]]:
+        """Rows of the equations of a batch, with the numbers MLIP-3 gives these equations."""
+        sites, parts, labels = self.engine.site_rows(near), [], []
+        if self.weights.energy:
+            sizes = np.array([len(c) for c in batch]) ** (self.weights.scaling / 2)
+            sums = np.add.reduceat(sites, near.atom_begin[:-1])
+            parts.append(sums * (self.weights.energy / sizes)[:, None])
+            labels += [(key, 0) for key in keys]
+        if self.weights.site:
+            parts.append(sites * self.weights.site)
+            for key, configuration in zip(keys, batch, strict=True):
+                size = len(configuration)
+                labels += [(key, 10 + 3 * size + atom) for atom in range(size)]
+        rows = np.vstack(parts)
+        if not np.isfinite(rows).all():
+            raise MTPError("a configuration has no finite energy; atoms on top of each other?")
+        return rows, labels
+
+
+def _batches(items: Iterable[Configuration], rows: int) -> Iterator[list[Configuration]]:
+    """Consecutive configurations with about `rows` atoms together, at least one."""
+    batch, count = [], 0
+    for item in items:
+        if batch and count + len(item) > rows:
+            yield batch
+            batch, count = [], 0
+        batch.append(item)
+        count += len(item)
+    if batch:
+        yield batch

@@ -1,0 +1,1 @@
+"""Fitting: objective, optimisers, start, checkpoints."""

@@ -1,0 +1,237 @@
+"""The training loss over all ranks: every rank holds its share of the data, rank 0 optimises."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtp.configuration import Configuration
+from mtp.engine import Engine, Neighbours, Targets, Weights, neighbours
+from mtp.errors import MTPError
+from mtp.neighbours import MOST_SPECIES
+from mtp.parallel import Ranks, balanced_shares, one_blas_thread
+from mtp.potential import Potential
+from mtp.training.loss import LossWeights, Penalty, labels_of
+from mtp.training.starting_point import balanced_scaling
+
+ROWS_PER_PARAMETER = 12
+MOST_BATCHES = 8
+SMALLEST_RATIO = 1e-10
+EPSILON = float(np.finfo(float).eps)
+
+Labelled = tuple[Neighbours, Targets, Weights]
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What one rank gets: its configurations in batches, its part of the validation set."""
+
+    potential: Potential
+    batches: list[list[Configuration]]
+    validation: list[Configuration]
+    weights: LossWeights
+
+
+class Share:
+    """The part of the sums that one rank computes; every method returns a flat array."""
+
+    def __init__(self, assignment: Assignment) -> None:
+        self.potential = assignment.potential
+        self.engine = Engine(assignment.potential)
+        cutoff = assignment.potential.max_dist
+
+        def labelled(configurations: list[Configuration]) -> Labelled:
+            labels = labels_of(configurations, assignment.weights)
+            return neighbours(configurations, cutoff), *labels
+
+        self.batches = [labelled(batch) if batch else None for batch in assignment.batches]
+        self.validation = labelled(assignment.validation) if assignment.validation else None
+
+    def take(self, potential: Potential) -> NDArray[np.float64]:
+        """Go on with another potential of the same basis and cutoff (its scaling has changed)."""
+        self.potential, self.engine = potential, Engine(potential)
+        return np.zeros(1)
+
+    def loss_and_gradient(self, x: NDArray[np.float64], chosen: range) -> NDArray[np.float64]:
+        """(1 + n,): summed loss and its gradient, of the chosen batches."""
+        self.engine.update(x)
+        total = np.zeros(1 + len(x))
+        for batch in filter(None, (self.batches[number] for number in chosen)):
+            loss = self.engine.loss_and_gradient(*batch)
+            total[0] += loss.value
+            total[1:] += loss.gradient
+        return total
+
+    def linear_system(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(m * m + m,): summed normal matrix and right-hand side of the linear coefficients."""
+        self.engine.update(x)
+        size = len(x) - self.potential.slices.species.start
+        total = np.zeros(size * size + size)
+        for batch in filter(None, self.batches):
+            system = self.engine.linear_system(*batch)
+            total += np.concatenate([system.matrix.ravel(), system.vector])
+        return total
+
+    def gauss_newton(self, x: NDArray[np.float64], chosen: list[int]) -> NDArray[np.float64]:
+        """(n * n,): summed Gauss-Newton matrix of the chosen batches."""
+        self.engine.update(x)
+        total = np.zeros((len(x), len(x)))
+        for batch in filter(None, (self.batches[number] for number in chosen)):
+            total += self.engine.gauss_newton(*batch).matrix
+        return total.ravel()
+
+    def loss(self, x: NDArray[np.float64], chosen: range) -> NDArray[np.float64]:
+        """(1,): summed loss of the chosen batches."""
+        self.engine.update(x)
+        batches = filter(None, (self.batches[number] for number in chosen))
+        return np.array([sum(self.engine.loss(*batch).value for batch in batches)], float)
+
+    def validate(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(1,): summed loss of the validation set, without penalty."""
+        self.engine.update(x)
+        return np.array([self.engine.loss(*self.validation).value if self.validation else 0.0])
+
+
+class Objective:
+    """`optimisers.Problem` on rank 0: loss per configuration, summed over ranks, and penalty."""
+
+    def __init__(
+        self,
+        ranks: Ranks,
+        potential: Potential,
+        training: Sequence[Configuration],
+        validation: Sequence[Configuration],
+        weights: LossWeights,
+        loads: Sequence[int],
+    ) -> None:
+        rows = sum(1 + 3 * len(c) + 6 for c in training)
+        wanted = rows // (ROWS_PER_PARAMETER * potential.parameter_count)
+        count = int(np.clip(wanted, 1, min(MOST_BATCHES, len(training))))
+        batch_of = _batches(training, count)
+        shares = balanced_shares(loads, ranks.size, batch_of)
+        parts = [list(validation[rank :: ranks.size]) for rank in range(ranks.size)]
+        assignments = [
+            Assignment(
+                potential,
+                [[training[i] for i in share if batch_of[i] == batch] for batch in range(count)],
+                part,
+                weights,
+            )
+            for share, part in zip(shares, parts, strict=True)
+        ]
+        self.ranks, self.potential = ranks, potential
+        self.batch_sizes, self.validation_size = np.bincount(batch_of), len(validation)
+        self.use(count)
+        self.penalty = Penalty(potential.radial_shape, weights.penalty_weight)
+        self.linear_start = potential.slices.species.start
+        self.share = Share(ranks.scatter(assignments))
+
+    def use(self, batches: int) -> None:
+        """Go on with the first `batches` of the data; 0: all of them."""
+        self.batches = batches or len(self.batch_sizes)
+
+    def value_and_gradient(self, x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        """Loss per configuration in use plus penalty, and its gradient (n,)."""
+        chosen = range(self.batches)
+        total = self._sum("loss_and_gradient", x, chosen) / self.batch_sizes[chosen].sum()
+        penalty, gradient = self.penalty.value_and_gradient(x)
+        return float(total[0]) + penalty, total[1:] + gradient
+
+    def curvature(self, x: NDArray[np.float64], first: int, count: int) -> NDArray[np.float64]:
+        """Gauss-Newton matrix (n, n) from `count` batches of the data, from number `first` on.
+
+        A batch has at least 12 residuals per coefficient, often enough for a good preconditioner
+        at a fraction of the cost; the gradient always comes from all data.
+        """
+        chosen = [(first + k) % self.batches for k in range(count)]
+        matrix = self._sum("gauss_newton", x, chosen).reshape(len(x), len(x))
+        return 2.0 / self.batch_sizes[chosen].sum() * matrix + self.penalty.curvature(x)
+
+    def unseen_loss(self, x: NDArray[np.float64]) -> float:
+        """Loss per configuration, without penalty, of as many batches again as are in use."""
+        chosen = range(self.batches, min(2 * self.batches, len(self.batch_sizes)))
+        return float(self._sum("loss", x, chosen)[0]) / self.batch_sizes[chosen].sum()
+
+    def solve_linear(
+        self, x: NDArray[np.float64], free: slice = slice(None)
+    ) -> NDArray[np.float64]:
+        """x with the species and moment coefficients `free` at their exact minimum."""
+        matrix, vector = self._linear_system(x)
+        fixed = x[self.linear_start :].copy()
+        fixed[free] = 0.0
+        matrix, vector = matrix[free, free], (vector - matrix @ fixed)[free]
+        scale = 1.0 / np.sqrt(np.maximum(np.diag(matrix), 1e-300))
+        damped = matrix * np.outer(scale, scale) + SMALLEST_RATIO * np.eye(len(vector))
+        fixed[free] = scale * np.linalg.lstsq(damped, scale * vector, rcond=EPSILON)[0]
+        return np.concatenate([x[: self.linear_start], fixed])
+
+    def rescale(self) -> Potential:
+        """Give the potential the scaling at which all degrees weigh alike."""
+        matrix, _ = self._linear_system(self.potential.parameters)
+        diagonal = np.diag(matrix)[self.potential.species_count :]
+        return self.take_scaling(balanced_scaling(self.potential, diagonal))
+
+    def take_scaling(self, scaling: float) -> Potential:
+        """Give the potential another scaling, on every rank."""
+        self.potential = replace(self.potential, scaling=scaling)
+        self._sum("take", self.potential)
+        return self.potential
+
+    def validation_loss(self, x: NDArray[np.float64]) -> float:
+        """Loss per configuration of the validation set, without penalty."""
+        return float(self._sum("validate", x)[0]) / self.validation_size
+
+    def close(self) -> None:
+        """Let the other ranks go."""
+        self.ranks.broadcast(None)
+
+    def _linear_system(
+        self, x: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        size = len(x) - self.linear_start
+        total = self._sum("linear_system", x)
+        if not np.isfinite(total).all():
+            raise MTPError("the training loss is not finite: check the labels and their weights")
+        return total[: size * size].reshape(size, size), total[size * size :]
+
+    def _sum(self, operation: str, *arguments: object) -> NDArray[np.float64]:
+        self.ranks.broadcast((operation, arguments))
+        return self.ranks.sum(getattr(self.share, operation)(*arguments))
+
+
+def _batches(training: Sequence[Configuration], count: int) -> NDArray[np.int64]:
+    """Batch of each configuration, at random; the first batch holds every species if it can.
+
+    A part of the data without a species would let its coefficients go anywhere.
+    """
+    batch_of = np.random.default_rng(len(training)).permutation(len(training)) % count
+    for species in set(chain.from_iterable(set(c.types.tolist()) for c in training)):
+        holders = np.array([i for i, c in enumerate(training) if species in c.types])
+        movable = holders[np.bincount(batch_of)[batch_of[holders]] > 1]
+        if len(movable) and not (batch_of[holders] == 0).any():
+            batch_of[movable[0]] = 0
+    return batch_of
+
+
+@one_blas_thread
+def serve(ranks: Ranks) -> None:
+    """What every rank but the first does: compute its share of what rank 0 asks for."""
+    share = Share(ranks.scatter(None))
+    while (command := ranks.broadcast(None)) is not None:
+        operation, arguments = command
+        ranks.sum(getattr(share, operation)(*arguments))
+
+
+def survey(
+    configurations: Sequence[Configuration], cutoff: float, species: int = MOST_SPECIES
+) -> tuple[list[int], float]:
+    """Pairs of each configuration, the measure of its work; the shortest distance (angstrom)."""
+    loads, shortest = [], np.inf
+    for number, configuration in enumerate(configurations, 1):
+        vectors, _ = neighbours([configuration], cutoff, species, number).kernel.pairs()
+        loads.append(len(vectors) + len(configuration))
+        if len(vectors):
+            shortest = min(shortest, float(np.min(np.sum(vectors**2, axis=1)) ** 0.5))
+    return loads, shortest

@@ -1,0 +1,280 @@
+"""Training of a potential: start, minimisation with early stop, checkpoints, progress."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import chain, islice
+from math import ceil, inf
+from pathlib import Path
+
+import numpy as np
+
+from mtp.configuration import Configuration
+from mtp.errors import MTPError
+from mtp.parallel import Ranks, one_blas_thread
+from mtp.potential import Potential
+from mtp.training.checkpoint import Progress, fingerprint, load_progress, save_progress
+from mtp.training.loss import LossWeights, configuration_weight, labels_of
+from mtp.training.objective import Objective, survey
+from mtp.training.optimisers import State, bfgs, first_state, gauss_newton
+from mtp.training.pretraining import first_part, on_all_data, pretrain
+from mtp.training.starting_point import with_min_dist, with_random_functions, with_species
+
+OPTIMISERS = {"gauss-newton": gauss_newton, "bfgs": bfgs}
+CONVERGED = "BFGS ended due to small decr. for 1 iteration"
+WINDOW = 50
+ITERATIONS_PER_CHECKPOINT = 5
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How to train; names and defaults of MLIP-3's `mlp train` where it has them.
+
+    Training ends after iteration_limit iterations, when 50 of them lowered the loss by less than
+    the fraction `tolerance`, when the validation loss has not improved for `patience` iterations,
+    or after time_limit seconds. The seed decides every random number. With `pretrain`, Gauss-Newton
+    from an untrained potential begins on a part of the data (mtp.training.pretraining);
+    an iteration on a part counts as that part of one.
+    """
+
+    weights: LossWeights = field(default_factory=LossWeights)
+    optimiser: str = "gauss-newton"
+    iteration_limit: int = 1000
+    tolerance: float = 1e-3
+    patience: int = 30
+    time_limit: float = inf
+    seed: int = 0
+    update_min_dist: bool = True
+    pretrain: bool = True
+    checkpoint: Path | None = None
+
+
+Log = Callable[[str], None]
+
+
+@one_blas_thread
+def train(
+    ranks: Ranks,
+    potential: Potential,
+    training: Sequence[Configuration],
+    validation: Sequence[Configuration],
+    options: TrainingOptions,
+    log: Log,
+) -> Potential:
+    """The trained potential, on rank 0; all other ranks run `objective.serve` meanwhile.
+
+    An untrained potential starts from random radial functions, a trained one from its own
+    coefficients. With a validation set the coefficients with its lowest loss are returned.
+    """
+    for configurations, name in ((training, "training"), (validation, "validation")):
+        if configurations or name == "training":
+            check_labels(configurations, f"the {name} set")
+            _check_weights(configurations, options.weights, f"the {name} set")
+    log(f"{len(training)} configurations found in the training set")
+    mark = _fingerprint(ranks, potential, training, validation, options)
+    start, loads = _start(potential, training, options, log)
+    try:
+        survey(validation, start.max_dist, start.species_count)
+    except MTPError as error:
+        raise MTPError(f"the validation set: {error}") from None
+    objective = Objective(ranks, start, training, validation, options.weights, loads)
+    progress = _resumed(options, mark, objective, log)
+    progress = progress or _first_progress(objective, potential, options, log)
+    progress = _Run(objective, options, mark, log).finish(progress)
+    objective.close()
+    log("MTPR training ended")
+    x = progress.best_x if validation else progress.state.x
+    return objective.potential.with_parameters(x)
+
+
+def check_labels(configurations: Sequence[Configuration], name: str) -> None:
+    """MTPError unless every configuration has a finite label and some are there."""
+    if not configurations:
+        raise MTPError(f"{name} holds no configuration")
+    for number, c in enumerate(configurations, 1):
+        labels = [np.ravel(v) for v in (c.energy, c.forces, c.stress) if v is not None]
+        if not labels:
+            raise MTPError(f"{name}: configuration {number} has no energy, forces or stress")
+        if not all(np.isfinite(label).all() for label in labels):
+            raise MTPError(f"{name}: configuration {number} has a label that is not finite")
+        try:
+            configuration_weight(c)
+        except MTPError as error:
+            raise MTPError(f"{name}: configuration {number}: {error}") from None
+
+
+def _check_weights(
+    configurations: Sequence[Configuration], weights: LossWeights, name: str
+) -> None:
+    _, found = labels_of(configurations, weights)
+    if not any(np.any(w) for w in (found.energy, found.forces, found.stress)):
+        raise MTPError(
+            f"{name}: every label has weight zero; raise energy_weight, force_weight or "
+            "stress_weight, or Feature weight of the configurations"
+        )
+
+
+def _start(
+    potential: Potential, training: Sequence[Configuration], options: TrainingOptions, log: Log
+) -> tuple[Potential, list[int]]:
+    rng = np.random.default_rng(options.seed)
+    start = with_species(potential, set(chain(*(c.types.tolist() for c in training))), rng)
+    known = potential.species_count if potential.trained else 0
+    if known < start.species_count:
+        added = ", ".join(map(str, range(known, start.species_count)))
+        log(f"Following atomic numbers will be added to the MTP potential: {added}")
+    loads, shortest = survey(training, start.max_dist)
+    if options.update_min_dist:
+        log(
+            f"Minimal interatomic distance in the training set is {shortest:g}. "
+            "MTP's mindist will be updated"
+        )
+        start = with_min_dist(start, shortest)
+    return start if start.trained else with_random_functions(start, rng), loads
+
+
+def _first_progress(
+    objective: Objective, given: Potential, options: TrainingOptions, log: Log
+) -> Progress:
+    x = objective.potential.parameters
+    if not given.trained:
+        log("Pre-training started")
+        x = objective.solve_linear(objective.rescale().parameters)
+        log(f"Rescaling to {objective.potential.scaling:.8g}... done")
+    elif given.species_count < objective.potential.species_count:
+        x = objective.solve_linear(x, slice(given.species_count, objective.potential.species_count))
+    state = first_state(objective, x)
+    if options.pretrain and not given.trained and options.optimiser == "gauss-newton":
+        state = first_part(objective, state)
+    return Progress(state, objective.potential.scaling, x, reference=state.value)
+
+
+def _fingerprint(
+    ranks: Ranks,
+    potential: Potential,
+    training: Sequence[Configuration],
+    validation: Sequence[Configuration],
+    options: TrainingOptions,
+) -> str:
+    """Hash of what decides the result; limits may change between a run and its continuation."""
+    given = [potential.alpha_index_basic, potential.alpha_index_times, potential.max_dist]
+    given += [potential.radial_basis_size, potential.scaling]
+    given += [potential.parameters, potential.min_dist] if potential.trained else []
+    chosen = [options.optimiser, options.seed, options.update_min_dist, options.tolerance]
+    chosen += [options.pretrain]
+    data = [
+        value
+        for c in chain(training, validation)
+        for value in (c.cell, c.types, c.positions, c.energy, c.forces, c.stress, c.features)
+    ]
+    sizes = [ranks.size, len(training), len(validation), options.patience]
+    return fingerprint(*given, *chosen, *sizes, asdict(options.weights), *data)
+
+
+def _resumed(
+    options: TrainingOptions, mark: str, objective: Objective, log: Log
+) -> Progress | None:
+    progress = load_progress(options.checkpoint, mark) if options.checkpoint else None
+    if progress:
+        log(f"Continuing after iteration {progress.state.iteration} of {options.checkpoint}")
+        # the last line of the log must tell the loss even if no iteration is left
+        log(f"BFGS iter {progress.state.iteration - 1}: f={progress.state.value:.8g}")
+        objective.take_scaling(progress.scaling)
+    return progress
+
+
+class _Run:
+    """The loop around an optimiser: progress lines, checkpoints, and when to end."""
+
+    def __init__(self, objective: Objective, options: TrainingOptions, mark: str, log: Log) -> None:
+        self.objective, self.options, self.mark, self.log = objective, options, mark, log
+        self.began = time.monotonic()
+
+    def finish(self, progress: Progress) -> Progress:
+        """Iterate until something ends the training; returns where it ended."""
+        self.begun = _iterations(progress.state)
+        progress = self._pretrained(progress)
+        self.log(f"MTPR training started on {self.objective.ranks.size} core(s)")
+        if progress.state.iteration == 0:
+            progress = self._validated(progress)
+        limit = ceil(self.options.iteration_limit - progress.state.passes)
+        steps = OPTIMISERS[self.options.optimiser](self.objective, progress.state)
+        for state in islice(steps, max(0, limit - progress.state.iteration)):
+            progress = self._validated(replace(progress, state=state))
+            self._report(progress)
+            if ending := self._ending(progress):
+                self.log(ending)
+                return progress
+            if state.iteration % WINDOW == 0:
+                progress = replace(progress, reference=state.value)
+            self._save(progress)
+        self.log("step limit reached" if progress.state.iteration >= limit else CONVERGED)
+        return progress
+
+    def _pretrained(self, progress: Progress) -> Progress:
+        """Through the pre-training, if it is not over; a limit reached there ends it early."""
+        if not progress.state.part:
+            return progress
+        for state in pretrain(self.objective, progress.state):
+            progress = replace(progress, state=state, best_x=state.x, reference=state.value)
+            if not state.part:
+                return progress
+            self._report(progress)
+            if state.passes >= self.options.iteration_limit or self._late():
+                break
+            self._save(progress)
+        state = on_all_data(self.objective, progress.state)
+        self.log(f"BFGS iter 0: f={state.value:.8g}")
+        return replace(progress, state=state)
+
+    def _save(self, progress: Progress) -> None:
+        if self.options.checkpoint and progress.state.iteration % ITERATIONS_PER_CHECKPOINT == 0:
+            save_progress(self.options.checkpoint, progress, self.mark)
+
+    def _late(self) -> bool:
+        return time.monotonic() - self.began > self.options.time_limit
+
+    def _validated(self, progress: Progress) -> Progress:
+        if not self.objective.validation_size:
+            return progress
+        state = progress.state
+        self.validation = self.objective.validation_loss(state.x)
+        if not self.validation < progress.best_validation:
+            return progress
+        return replace(
+            progress,
+            best_x=state.x,
+            best_validation=self.validation,
+            best_iteration=state.iteration,
+        )
+
+    def _report(self, progress: Progress) -> None:
+        state, elapsed = progress.state, time.monotonic() - self.began
+        done = _iterations(state)
+        left = min(
+            elapsed / (done - self.begun) * (self.options.iteration_limit - done),
+            self.options.time_limit - elapsed,
+        )
+        validated = self.objective.validation_size and not state.part
+        held_out = f"  validation={self.validation:.8g}" if validated else ""
+        self.log(
+            f"BFGS iter {state.iteration - 1}: f={state.value:.8g}{held_out}"
+            f"  {elapsed:.1f} s, at most {max(left, 0.0):.0f} s left"
+        )
+
+    def _ending(self, progress: Progress) -> str:
+        state, options = progress.state, self.options
+        if self._late():
+            return "time limit reached"
+        stale = state.iteration - progress.best_iteration
+        if self.objective.validation_size and stale >= options.patience:
+            return f"early stop: lowest validation loss at iteration {progress.best_iteration}"
+        gained = progress.reference - state.value
+        if state.iteration % WINDOW == 0 and gained < options.tolerance * state.value:
+            return f"BFGS ended due to small decr. in {WINDOW} iterations"
+        return ""
+
+
+def _iterations(state: State) -> float:
+    """Iterations so far; one on a part of the data is that part of one."""
+    return state.passes + (0 if state.part else state.iteration)

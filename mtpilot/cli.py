@@ -1,0 +1,218 @@
+"""The `planner` command: argument parsing only."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from campaign import __version__
+from campaign.errors import GateError, UserError
+from campaign.terminal import complain, say
+from mtpilot import protocol_command
+from preparation import command as preparation
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one subcommand; exit status 1: a user's error, 2: a plan waits for approval, 3: a plan
+    is denied, 4: the planner LLM gave no plan and rules may not stand in."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return _COMMANDS[arguments.command](arguments)
+    except UserError as error:
+        complain(f"planner: {error}")
+        return error.status
+    except OSError as error:
+        complain(f"planner: {error.filename or 'file'}: {error.strerror or error}")
+        return 1
+    except KeyboardInterrupt:
+        complain("planner: interrupted; the same command goes on from here")
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="planner", description="From a campaign's state to its next plan, audited and run."
+    )
+    parser.add_argument("--version", action="version", version=f"mtpilot {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.add_argument(
+            "--campaign", type=Path, default=Path(), help="campaign folder (default: this one)"
+        )
+        return sub
+
+    init = commands.add_parser("init", help="make a campaign folder")
+    init.add_argument("source", help="name of a shipped example, or a folder with task.yaml")
+    init.add_argument("folder", type=Path, help="where the campaign shall live")
+    following = command("next", "decide and write the next iteration's plan")
+    following.add_argument("--plan", type=Path, help="a plan of one's own, for the same gates")
+    for name, text in (
+        ("audit", "show what the waiting plan would do and cost"),
+        ("status", "show where the campaign stands"),
+    ):
+        command(name, text).add_argument("--json", action="store_true", help="for machines")
+    commands.choices["audit"].add_argument(
+        "--lookahead", type=int, default=0, metavar="K", help="what rules would do for K more"
+    )
+    command("approve", "let the waiting plan run as it stands")
+    command("replay", "rebuild every plan from its record, offline").add_argument(
+        "--json", action="store_true", help="for machines"
+    )
+    explained = command("explain", "one decision in words, from its record alone")
+    explained.add_argument("iteration", type=int)
+    explained.add_argument("--json", action="store_true", help="for machines")
+    command("doctor", "try out what a campaign rests on, and say how to mend it").add_argument(
+        "--llm", action="store_true", help="only the server of the planner LLM (a few tokens)"
+    )
+    run = command("run", "next, audit and snakemake until the campaign ends")
+    run.add_argument("--profile", help="Snakemake profile, e.g. slurm")
+    protocol_command.add(commands)
+    preparation.add(commands, command)
+    # its flags come from the builders' contracts, which the other commands need not load
+    build = commands.add_parser(
+        "build", help="build one structure", add_help=False, prefix_chars="\0"
+    )
+    build.add_argument("rest", nargs=argparse.REMAINDER)
+    schema = commands.add_parser("schema", help="write the JSON schemas of plan, state, ...")
+    schema.add_argument("folder", type=Path)
+    return parser
+
+
+def _init(arguments: argparse.Namespace) -> int:
+    from campaign.create import create
+
+    campaign = create(arguments.source, arguments.folder)
+    say(f"{campaign.folder}: campaign '{campaign.task.name}' is ready; planner run")
+    return 0
+
+
+def _next(arguments: argparse.Namespace) -> int:
+    from campaign.folder import Campaign
+    from campaign.lock import locked
+    from campaign.terminal import plain
+    from planner.decide import next_plan
+
+    campaign = Campaign.at(arguments.campaign)
+    with locked(campaign.folder, "planner next"):
+        plan = next_plan(campaign, arguments.plan)
+    path = campaign.iteration(plan.iteration) / "plan.yaml"
+    say(f"{path}: {plan.action}: {plain(plan.reason, 600)}")
+    return 0
+
+
+def _audit(arguments: argparse.Namespace) -> int:
+    from campaign.folder import Campaign
+    from planner.audit import audit, render
+
+    campaign = Campaign.at(arguments.campaign)
+    seen = audit(campaign)
+    if arguments.lookahead:
+        from planner.lookahead import lookahead
+        from planner.lookahead import render as projected
+
+        ahead = lookahead(campaign, seen.plan, arguments.lookahead)
+    if arguments.json:
+        steps = {k: [vars(s) for s in v] for k, v in ahead.items()} if arguments.lookahead else {}
+        text = json.dumps({**json.loads(seen.as_json()), "lookahead": steps}, indent=1)
+    else:
+        text = render(seen)
+        text += "\n" + projected(ahead) if arguments.lookahead else ""
+    say(text)
+    if seen.denied:
+        raise GateError("; ".join(seen.denied))
+    return 0
+
+
+def _approve(arguments: argparse.Namespace) -> int:
+    from campaign.approval import approve
+    from campaign.folder import Campaign
+
+    given = approve(Campaign.at(arguments.campaign))
+    say(f"plan {given['plan_sha256'][:12]} approved by {given['by']}; planner run")
+    return 0
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    from campaign.folder import Campaign
+    from planner.replay import render, replay
+
+    found = replay(Campaign.at(arguments.campaign))
+    text = json.dumps([vars(f) for f in found], indent=1) if arguments.json else render(found)
+    say(text)
+    return 1 if any(f.faults for f in found) else 0
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from campaign.folder import Campaign
+    from planner.explain import explain
+    from planner.record import load
+
+    folder = Campaign.at(arguments.campaign).iteration(arguments.iteration)
+    data = load(folder)
+    try:
+        text = json.dumps(data, indent=1) if arguments.json else explain(data)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{folder}/decision.json: no whole record ({error!r})") from None
+    say(text)
+    return 0
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from campaign.folder import Campaign
+    from mtpilot.doctor import doctor
+
+    return 0 if doctor(Campaign.at(arguments.campaign), arguments.llm, say) else 1
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from campaign.folder import Campaign
+    from campaign.status import as_json, render, status
+
+    seen = status(Campaign.at(arguments.campaign))
+    say(as_json(seen) if arguments.json else render(seen))
+    return 0
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from campaign.folder import Campaign
+    from campaign.status import closing
+    from planner.loop import run
+
+    campaign = run(Campaign.at(arguments.campaign).folder, arguments.profile, say)
+    say(closing(campaign))
+    return 0
+
+
+def _schema(arguments: argparse.Namespace) -> int:
+    from mtpilot.schema import write_schemas
+
+    write_schemas(arguments.folder)
+    return 0
+
+
+def _build(arguments: argparse.Namespace) -> int:
+    from preparation.build_command import main
+
+    return main(arguments.rest)
+
+
+_COMMANDS = {
+    "build": _build,
+    "init": _init,
+    "next": _next,
+    "audit": _audit,
+    "approve": _approve,
+    "replay": _replay,
+    "explain": _explain,
+    "doctor": _doctor,
+    "status": _status,
+    "run": _run,
+    "protocol": protocol_command.run,
+    "schema": _schema,
+    **preparation.COMMANDS,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,29 @@
+"""`planner doctor`: everything a campaign rests on, tried out before the first job."""
+
+from collections.abc import Callable
+
+from campaign.folder import Campaign
+
+
+def doctor(campaign: Campaign, server: bool, say: Callable[[str], None]) -> bool:
+    """Whether the campaign could run; one line for each finding, as it is made.
+
+    `server`: probe nothing but the server of the planner LLM.
+    """
+    sound = True
+    if not server:
+        from campaign.doctor.slurm import cluster
+        from campaign.doctor.workplace import workplace
+
+        for look in (workplace(campaign), cluster(campaign.folder)):
+            for finding in look:
+                sound &= finding.level != "FAIL"
+                say(str(finding))
+    if server or campaign.config.planner == "anthropic":
+        from planner.llm.doctor import examine
+
+        able, text = examine(campaign.config.llm)
+        say(text)
+        return sound and able
+    say(f"note  planner    {campaign.config.planner}: no server is asked (--llm probes it)")
+    return sound

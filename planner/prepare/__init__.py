@@ -1,1 +1,0 @@
-"""The preparation phase: from a sentence to a folder of structures and a task."""

@@ -1,0 +1,1 @@
+"""From a sentence to a campaign: dialogue, task, structure plan, structures."""

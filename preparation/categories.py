@@ -1,0 +1,99 @@
+"""Which kinds of structures a material needs: components, pairs that meet, the whole system.
+
+A potential learns local surroundings, so interfaces are taught as what they are and only after
+their components (paper, sections 3.2.1 and 4.3). Everything here follows from task.yaml alone.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from atomistics.contract import Name
+from campaign.config import Subsystem
+from campaign.material import Material, Phase
+
+Form = Literal["bulk", "surface", "solvent", "pair", "full"]
+CRYSTALLINE = ("crystal", "particle", "other")
+FULL = "full"
+LONGEST = 64
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A category before its structures: which phases, in which form, how it is learnt."""
+
+    name: Name
+    form: Form
+    phases: tuple[str, ...]
+    stage: int
+    role: Literal["component", "interface", "target"]
+    max_temperature: int
+
+    @property
+    def subsystem(self) -> Subsystem:
+        """As task.yaml has it."""
+        return Subsystem(
+            name=self.name, stage=self.stage, role=self.role, max_temperature=self.max_temperature
+        )
+
+
+def topics(material: Material, temperature: int) -> list[Topic]:
+    """The categories in the order of their stages; the last stage is the target."""
+    parts: list[tuple[Name, Form, tuple[str, ...]]] = []
+    for phase in material.phases:
+        parts += [(name, form, (phase.name,)) for name, form in _forms(phase)]
+    pairs = material.meetings
+    parts += [(f"{a}-{b}"[:LONGEST], "pair", (a, b)) for a, b in pairs]
+    layers = tuple(material.layers or ())
+    if len(layers) > 2:
+        parts.append((FULL, "full", layers))
+    found = []
+    for name, form, phases in parts:
+        stage, role = _place(form, bool(pairs), len(layers) > 2)
+        hottest = _ceiling([material.phase(p) for p in phases], role, temperature)
+        found.append(Topic(name, form, phases, stage, role, hottest))
+    return sorted(found, key=lambda topic: topic.stage)
+
+
+def _forms(phase: Phase) -> list[tuple[Name, Form]]:
+    """A phase as bulk, before it without its solutes, after it its surface."""
+    mixed: list[tuple[Name, Form]] = [(phase.name, "bulk")]
+    if _solvent(phase):
+        word = "pure" if phase.kind == "polymer" else "solvent"
+        mixed.insert(0, (f"{phase.name[:55]}_{word}", "solvent"))
+    if phase.kind == "crystal" and phase.surface:
+        mixed.append((f"{phase.name[:55]}_surface", "surface"))
+    return mixed
+
+
+def _solvent(phase: Phase) -> bool:
+    """Whether it is worth learning without what is dissolved in it."""
+    return (phase.kind == "polymer" and bool(phase.substances)) or any(
+        i.molarity is not None for i in phase.substances
+    )
+
+
+def _place(
+    form: Form, pairs: bool, full: bool
+) -> tuple[int, Literal["component", "interface", "target"]]:
+    if form == "full":
+        return 3, "target"
+    if form == "pair":
+        return (2, "interface") if full else (2, "target")
+    if pairs:
+        return 1, "component"
+    return (1, "component") if form == "solvent" else (2, "target")
+
+
+def _ceiling(phases: list[Phase], role: str, temperature: int) -> int:
+    """Highest sampling temperature, K: 700 above use for solids and melts, 300 where there are
+    molecules; the whole system is sampled to twice its use (paper, appendix G: 1000, 800, 600)."""
+    soft = any(p.kind in ("liquid", "polymer") or _molecular(p) for p in phases)
+    hottest = temperature + (300 if soft else 700)
+    return max(temperature + 50, min(hottest, 2 * temperature)) if role == "target" else hottest
+
+
+def _molecular(phase: Phase) -> bool:
+    """Whether an amorphous phase holds molecules with hydrogen, which break first."""
+    from preparation.substances import elements
+
+    return phase.kind == "amorphous" and "H" in elements(phase)

@@ -1,0 +1,244 @@
+"""All structures of a plan: built, checked, indexed; one that fails never stops the others.
+
+`structures/report.yaml` says of every structure what came of it and is written after each one, so
+that an interrupted build goes on: what stands on disk as the plan has it is not built again.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ase import io
+
+from atomistics import structures
+from atomistics.analysis import checks
+from atomistics.builders.building import build
+from atomistics.builders.families import PARAMETERS, Parameters, table_family
+from campaign.config import Config, Task
+from campaign.errors import UserError
+from campaign.files import canonical_json, read_yaml, sha256, write_text
+from campaign.material import Phase
+from preparation import parameters as ingredients
+from preparation.pool import Order, built, outcome
+from preparation.structure_plan import Category, StructurePlan, Variant, short
+
+REPORT = "report.yaml"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a plan is built: the task folder, its task and configuration, and how."""
+
+    folder: Path
+    task: Task
+    config: Config
+    workers: int = 2
+    relax_steps: int = 0
+    timeout: float = 900.0
+
+    @property
+    def structures(self) -> Path:
+        """Folder of the structures."""
+        return self.folder / "structures"
+
+
+Tell = Callable[[str], None]
+
+
+def construct(plan: StructurePlan, site: Site, tell: Tell) -> dict[str, dict[str, Any]]:
+    """Build what is missing, check everything, write index and report; entries by structure."""
+    plan.agree_with(site.task)
+    report = _known(site)
+    todo = [v for v in plan.variants if not _stands(plan, v, site, report.get(v.id))]
+    report = {v.id: report[v.id] for v in plan.variants if v not in todo}
+    names = {v.id for v in todo}
+    for wave in _waves(todo):
+        orders = [_order(plan, v, site) for v in wave]
+        for name, made in built(orders, site.workers, site.timeout):
+            report[name] = made
+            _write(site, plan, report)
+            told = made.get("failure") or f"{made['formula']}, {made['atoms']} atoms"
+            done = sum(n in report for n in names)
+            tell(f"[{done}/{len(names)}] {name}: {made['status']}: {told}")
+    _mark_duplicates(plan, site, report)
+    _write(site, plan, report)
+    _write_index(plan, site, report)
+    return report
+
+
+def check_all(plan: StructurePlan, site: Site) -> dict[str, dict[str, Any]]:
+    """Every structure of the plan as it lies on disk, checked again; nothing is built."""
+    report = _known(site)
+    for variant in plan.variants:
+        path = site.structures / f"{variant.id}.extxyz"
+        before = report.get(variant.id, {})
+        if not path.is_file():
+            report[variant.id] = {**before, "status": "failed", "failure": "not built"}
+            continue
+        atoms = io.read(path)
+        faults = checks.check(atoms, _asked(variant, site))
+        report[variant.id] = {**before, **outcome(atoms, faults)}
+    _mark_duplicates(plan, site, report)
+    _write(site, plan, report)
+    return report
+
+
+def _known(site: Site) -> dict[str, dict[str, Any]]:
+    path = site.structures / REPORT
+    data = read_yaml(path) if path.is_file() else {}
+    found = data.get("structures") if isinstance(data, dict) else None
+    if not isinstance(found, dict) and path.is_file():
+        raise UserError(f"{path}: not a build report; remove it to build anew")
+    return {name: dict(entry) for name, entry in (found or {}).items()}
+
+
+def _fingerprint(plan: StructurePlan, variant: Variant, site: Site) -> str:
+    """Hash of everything a structure follows from."""
+    parameters = variant.parameters.model_dump(mode="json")
+    files = {
+        name: structures.digest(site.folder / name)
+        for name in _files(parameters)
+        if (site.folder / name).is_file()
+    }
+    asked = [site.task.species, site.config.mlp.cutoff, site.relax_steps]
+    return sha256(canonical_json([FORMAT, parameters, plan.seed_of(variant), files, asked]))
+
+
+def _files(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        if isinstance(value.get("file"), str):
+            yield value["file"]
+        value = list(value.values())
+    if isinstance(value, list):
+        for entry in value:
+            yield from _files(entry)
+
+
+def _stands(
+    plan: StructurePlan, variant: Variant, site: Site, entry: dict[str, Any] | None
+) -> bool:
+    """Whether a structure is on disk just as the plan has it."""
+    path = site.structures / f"{variant.id}.extxyz"
+    return bool(
+        entry
+        and entry.get("status") == "ok"
+        and path.is_file()
+        and entry.get("sha256") == structures.digest(path)
+        and entry.get("fingerprint") == _fingerprint(plan, variant, site)
+    )
+
+
+def _waves(variants: list[Variant]) -> list[list[Variant]]:
+    """Structures that name an earlier one follow after all others, one by one."""
+    named = [v for v in variants if _names(v.parameters.model_dump())]
+    return [[v for v in variants if v not in named], *([v] for v in named)]
+
+
+def _names(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(map(_names, value))
+    if not isinstance(value, dict):
+        return False
+    own = any(isinstance(value.get(key), str) for key in ("structure", "particle"))
+    return own or any(map(_names, value.values()))
+
+
+def _order(plan: StructurePlan, variant: Variant, site: Site) -> Order:
+    return Order(
+        folder=site.folder,
+        name=variant.id,
+        fingerprint=_fingerprint(plan, variant, site),
+        parameters=variant.parameters.model_dump(mode="json"),
+        seed=plan.seed_of(variant),
+        reference=site.config.reference.model_dump(mode="json"),
+        relax_steps=site.relax_steps,
+        asked=_asked(variant, site),
+    )
+
+
+def _asked(variant: Variant, site: Site) -> checks.Asked:
+    parameters = variant.parameters.model_dump(mode="json", exclude_none=True)
+    return checks.Asked(parameters, list(site.task.species), site.config.mlp.cutoff)
+
+
+def _mark_duplicates(plan: StructurePlan, site: Site, report: dict[str, dict[str, Any]]) -> None:
+    frames = [
+        (v.id, io.read(site.structures / f"{v.id}.extxyz"))
+        for v in plan.variants
+        if report.get(v.id, {}).get("status") == "ok"
+    ]
+    for name, twin in checks.duplicates(frames).items():
+        report[name] |= {"status": "failed", "failure": f"the same as {twin}; vary its parameters"}
+
+
+def _write(site: Site, plan: StructurePlan, report: dict[str, dict[str, Any]]) -> None:
+    for name, entry in report.items():
+        path = site.structures / f"{name}.extxyz"
+        if entry["status"] == "ok" and path.is_file():
+            entry["sha256"] = structures.digest(path)
+    ordered = {v.id: report[v.id] for v in plan.variants if v.id in report}
+    text = yaml.safe_dump({"format": FORMAT, "structures": ordered}, sort_keys=False, width=10**6)
+    write_text(site.structures / REPORT, text)
+
+
+def _write_index(plan: StructurePlan, site: Site, report: dict[str, dict[str, Any]]) -> None:
+    entries = [
+        structures.Structure(
+            id=variant.id,
+            file=f"{variant.id}.extxyz",
+            subsystem=category.name,
+            family=table_family(variant.parameters),
+            held_out=variant.id == _held_out(category, report),
+            description=variant.description,
+            parameters=short(variant.parameters),
+            seed=plan.seed_of(variant),
+            fixed_cell=_open(variant.parameters) or None,
+        )
+        for category in plan.categories
+        for variant in category.variants
+        if report.get(variant.id, {}).get("status") == "ok"
+    ]
+    structures.write_index(site.structures, entries)
+
+
+def _open(parameters: Parameters) -> bool:
+    """Whether a barostat would do harm: nothing periodic, or a vacuum that it would close."""
+    return parameters.family == "cluster" or bool(getattr(parameters, "vacuum_angstrom", None))
+
+
+def _held_out(category: Category, report: dict[str, dict[str, Any]]) -> str | None:
+    """The variant held out; where it failed, the last that stands."""
+    ok = [v for v in category.variants if report.get(v.id, {}).get("status") == "ok"]
+    chosen = next((v for v in ok if v.held_out), ok[-1] if ok else None)
+    return chosen.id if chosen else None
+
+
+def elements_of(folder: Path, phases: list[Phase]) -> set[str]:
+    """Elements of phases that a file or a database describes, by building them."""
+    found: set[str] = set()
+    for phase in phases:
+        parameters = {"family": "other", "file": phase.file}
+        if phase.kind != "other":
+            parameters = {"family": "solid", **ingredients.crystal(phase)}
+        atoms = build(PARAMETERS.validate_python(parameters), 0, folder)
+        found |= set(atoms.get_chemical_symbols())
+    return found
+
+
+def summary(plan: StructurePlan, report: dict[str, dict[str, Any]]) -> str:
+    """A line a category, a line a failure."""
+    lines = [f"{'category':<26}{'built':>6}{'failed':>8}  held out"]
+    for category in plan.categories:
+        ok = [v.id for v in category.variants if report.get(v.id, {}).get("status") == "ok"]
+        failed = len(category.variants) - len(ok)
+        held_out = _held_out(category, report) or "none"
+        lines.append(f"{category.name:<26}{len(ok):>6}{failed:>8}  {held_out}")
+    lines += [
+        f"failed: {v.id}: {report.get(v.id, {}).get('failure', 'not built')}"
+        for v in plan.variants
+        if report.get(v.id, {}).get("status") != "ok"
+    ]
+    return "\n".join(lines)

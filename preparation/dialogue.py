@@ -1,0 +1,224 @@
+"""The dialogue of the preparation: from a sentence to confirmed answers, kept turn by turn.
+
+`dialogue.json` in the task folder is its whole state and its record: what was asked, heard and
+answered, with every request to a model. It is written after each line, so that an interrupted
+dialogue goes on where it stood, and a finished one can be replayed.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from campaign.errors import UserError
+from campaign.files import parse, read_yaml, write_text
+from campaign.material import Answers
+from preparation import notation as typed
+from preparation.missing import Point, needed, open_points
+
+FILE = "dialogue.json"
+OPENING = "What shall be simulated?"
+CONFIRM = "Is this complete and right? yes, or what to change"
+YES = re.compile(r"^(?:yes|y|ok|okay|correct|right|confirmed)\b(?!.*\b(?:but|except|change)\b)")
+LONGEST = 60
+WRONG = 5
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Where a person sits: a line is told, a line is heard (EOFError when there is no more)."""
+
+    tell: Callable[[str], None]
+    hear: Callable[[str], str]
+
+
+class Dialogue(BaseModel):
+    """dialogue.json."""
+
+    model_config = ConfigDict(extra="forbid")
+    format: int = 1
+    planner: str
+    sentence: str
+    by: str
+    known: dict[str, Any] = {}
+    talk: list[dict[str, Any]] = []
+    heard: list[str] = []
+    pending: list[str] = []
+    exchanges: list[dict[str, Any]] = []
+    fallback: str | None = None
+    used: dict[str, Any] = {}
+    confirmed: bool = False
+
+    @property
+    def answers(self) -> Answers:
+        """The record as far as it is known."""
+        return parse(Answers, {**self.known, "sentence": self.sentence}, FILE)
+
+    def save(self, folder: Path) -> None:
+        """Write the state."""
+        write_text(folder / FILE, json.dumps(self.model_dump(mode="json"), indent=1) + "\n")
+
+
+def load(folder: Path) -> Dialogue | None:
+    """The dialogue in a folder; None where none was begun."""
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    try:
+        return Dialogue.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, OSError) as error:
+        told = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: not a dialogue ({told}); remove it to begin anew") from None
+
+
+class Mind(Protocol):
+    """Who leads the dialogue beside the form: reads what was said, asks what comes next."""
+
+    def understand(self, dialogue: Dialogue) -> bool:
+        """Fill in the record, append the next questions; False: no valid answer, use the form."""
+        ...
+
+
+def hold(dialogue: Dialogue, desk: Desk, save: Callable[[], None], mind: Mind | None) -> Answers:
+    """Ask until everything needed is there and a person has confirmed it."""
+    wrong = 0
+    while not dialogue.confirmed:
+        before = len(dialogue.heard), json.dumps(dialogue.known)
+        if mind is not None and dialogue.fallback is None:
+            _led(dialogue, desk, save, mind)
+        else:
+            _form(dialogue, desk, save)
+        save()
+        stood = json.dumps(dialogue.known) == before[1] and not dialogue.confirmed
+        wrong = wrong + 1 if stood else 0
+        if len(dialogue.heard) > LONGEST * WRONG or wrong > LONGEST:
+            raise UserError("dialogue: no end in sight; write the answers to a file, --answers")
+    return dialogue.answers
+
+
+def _hear(dialogue: Dialogue, desk: Desk, prompt: str) -> str:
+    line = desk.hear(prompt)
+    dialogue.heard.append(line)
+    return line.strip()
+
+
+def _led(dialogue: Dialogue, desk: Desk, save: Callable[[], None], mind: Mind) -> None:
+    """A turn led by a model; completion is still decided here."""
+    if not dialogue.talk:
+        dialogue.talk.append({"questions": [OPENING], "said": dialogue.sentence})
+    if dialogue.talk[-1]["said"] is not None:
+        try:
+            understood = mind.understand(dialogue)
+        finally:
+            save()
+        if not understood:
+            desk.tell(f"No answer from the planner LLM ({dialogue.fallback}); the form goes on.")
+            return
+    turn, points = dialogue.talk[-1], needed(dialogue.answers)
+    asked = turn["questions"] or [point.question for point in points[:3]]
+    desk.tell(status(dialogue, not points, asked, turn.get("remark", "")))
+    line = _hear(dialogue, desk, f"{CONFIRM}: " if not points else "> ")
+    if not points and YES.match(line.lower()):
+        dialogue.confirmed = True
+    elif line:
+        turn["said"] = line
+    else:
+        desk.tell("An answer is needed.")
+
+
+def _form(dialogue: Dialogue, desk: Desk, save: Callable[[], None]) -> None:
+    """A turn without a model: at most three open points, or the confirmation."""
+    points = {point.key: point for point in open_points(dialogue.answers)}
+    dialogue.pending = [k for k in dialogue.pending if k in points] or list(points)[:3]
+    questions = [points[key].question for key in dialogue.pending]
+    desk.tell(status(dialogue, not needed(dialogue.answers), questions))
+    if not points:
+        line = _hear(dialogue, desk, f"{CONFIRM} (KEY: VALUE): ")
+        dialogue.confirmed = bool(YES.match(line.lower()))
+        if not dialogue.confirmed:
+            _try(dialogue, desk, lambda known: typed.take(known, line))
+    while dialogue.pending:
+        point = points[dialogue.pending[0]]
+        default = "" if point.default is None else f" [{point.default}]"
+        line = _hear(dialogue, desk, f"{point.key}{default}: ")
+        _try(dialogue, desk, lambda known, p=point, text=line: settled(known, p, text))
+        dialogue.pending.pop(0)
+        save()
+
+
+def _try(
+    dialogue: Dialogue, desk: Desk, change: Callable[[dict[str, Any]], dict[str, Any]]
+) -> None:
+    """Lay a typed answer over the record, or say in one line why it cannot be."""
+    try:
+        changed = change(dialogue.known)
+        parse(Answers, changed, "answer")
+    except UserError as error:
+        desk.tell(f"{error}")
+    else:
+        dialogue.known = changed
+
+
+def settled(known: dict[str, Any], point: Point, line: str) -> dict[str, Any]:
+    """What is known with the answer to a point; UserError when it is none."""
+    if not line and point.default is None:
+        raise UserError(f"{point.key}: an answer is needed")
+    if point.fault and line.lower() in typed.NONE and point.key.startswith("phases."):
+        return typed.put(known, point.key, None)
+    return typed.put(known, point.key, typed.read(point.key, line or point.default or ""))
+
+
+def status(dialogue: Dialogue, completed: bool, questions: list[str], remark: str = "") -> str:
+    """The state of the collection: completed or not, what is known, what is asked."""
+    known = dialogue.answers.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+    summary = yaml.safe_dump(known, sort_keys=False, allow_unicode=True, width=96).rstrip()
+    lines = [f"Completed: {'yes' if completed else 'no'}", "Summary:"]
+    lines += [f"  {line}" for line in summary.splitlines()]
+    lines += [f"Question {n}: {text}" for n, text in enumerate(questions, start=1)]
+    return "\n".join([*([remark] if remark else []), *lines])
+
+
+def from_file(path: Path, sentence: str | None) -> Answers:
+    """The answers in a file; UserError in one line for what is missing, wrong or contradictory."""
+    data = read_yaml(path)
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: must be a mapping of answers (see config/schema/answers.json)")
+    found = parse(Answers, {**data, **({"sentence": sentence} if sentence else {})}, str(path))
+    if points := needed(found):
+        told = "; ".join(f"{p.key}: {p.fault or f'missing ({p.question})'}" for p in points)
+        raise UserError(f"{path}: {told}")
+    return found
+
+
+def replayed(recorded: Dialogue, tell: Callable[[str], None], mind: Mind | None) -> Dialogue:
+    """The dialogue held again from its record; UserError when it comes to anything else."""
+    again = Dialogue(planner=recorded.planner, sentence=recorded.sentence, by=recorded.by)
+    if recorded.by == "answers":
+        again.known, again.confirmed = recorded.known, recorded.confirmed
+        if points := needed(again.answers):
+            raise UserError(f"replay: {points[0].key}: {points[0].fault or 'missing'} today")
+        return again
+    lines = iter(recorded.heard)
+
+    def hear(prompt: str) -> str:
+        tell(prompt)
+        try:
+            return next(lines)
+        except StopIteration:
+            raise EOFError from None
+
+    try:
+        hold(again, Desk(tell, hear), lambda: None, mind)
+    except EOFError:
+        pass  # the recorded dialogue had not come to its end either
+    except ValidationError as error:
+        raise UserError(f"replay: {error.errors()[0]['msg']}") from None
+    for key in ("known", "confirmed"):
+        if getattr(again, key) != getattr(recorded, key):
+            raise UserError(f"replay: {key} differs from the record")
+    return again

@@ -1,0 +1,250 @@
+"""What of a task is still missing, and what contradicts itself: decided here, by nobody else.
+
+A point names the key it is about, asks for it, and says what happens without an answer. The task
+is complete when no point that needs an answer is left.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from campaign.errors import UserError
+from campaign.material import Answers, Ingredient, Lattice, Phase
+from preparation import parameters as ingredients
+from preparation import substances
+
+MIXED = ("amorphous", "liquid", "melt")
+CELLS = ("crystal", "particle")
+ORGANIC = frozenset("CHNOPS") | {"F", "Cl", "Br", "I"}
+EMT = frozenset({"Al", "Cu", "Ag", "Au", "Ni", "Pd", "Pt", "H", "C", "N", "O"})
+
+
+@dataclass(frozen=True)
+class Point:
+    """One thing to settle. `default` is None where an answer is needed."""
+
+    key: str
+    question: str
+    default: str | None = None
+    fault: str | None = None
+
+    @property
+    def needed(self) -> bool:
+        """Whether the task cannot go on without it."""
+        return self.default is None
+
+
+def open_points(known: Answers) -> list[Point]:
+    """Everything missing or contradictory, in the order to ask; optional points have defaults."""
+    return [*contradictions(known), *_missing(known)]
+
+
+def needed(known: Answers) -> list[Point]:
+    """The points without which the task is not complete."""
+    return [point for point in open_points(known) if point.needed]
+
+
+def _missing(known: Answers) -> Iterator[Point]:
+    if not known.phases:
+        yield Point(
+            "phases",
+            "Which materials does the system consist of, and of which kind is each (crystal,"
+            " amorphous, liquid, melt, polymer, particle, other)? Like graphite: crystal;"
+            " electrolyte: liquid",
+        )
+    for phase in known.phases:
+        yield from _of_phase(phase, phase.name in {n for pair in known.meetings for n in pair})
+    if len(known.phases) > 1 and known.layers is None and known.interfaces is None:
+        yield Point(
+            "layers",
+            "How do they meet? From the bottom up, like graphite / sei / electrolyte; pairs like"
+            " a / b, b / c; or none",
+        )
+    if known.temperature is None:
+        yield Point("temperature", "At which temperature will it be used, K?")
+    given = known.model_fields_set
+    if "objective" not in given:
+        yield Point("objective", "What shall the simulations tell?", known.sentence or "structure")
+    if "pressure" not in given:
+        yield Point("pressure", "At which pressure, GPa?", "0")
+    if "reference" not in given:
+        yield Point(
+            "reference",
+            "Which reference method labels the data (gfn1-xtb, gfn2-xtb, chgnet, vasp, cp2k,"
+            " espresso, orca)?",
+            known.reference,
+        )
+    if "properties" not in given:
+        yield Point("properties", "Which properties matter?", ", ".join(known.properties))
+
+
+def _of_phase(phase: Phase, meets: bool) -> Iterator[Point]:
+    at = f"phases.{phase.name}"
+    if phase.kind in CELLS and substances.crystal_of(phase) is None:
+        yield Point(
+            f"{at}.crystal",
+            f"Which crystal is {phase.name}? A known name (graphite, rutile, Cu), files/NAME.cif,"
+            " mp-NUMBER, or space group; lattice; sites, like 225; 5.64; Na 0 0 0, Cl 0.5 0.5 0.5",
+        )
+    if phase.kind == "crystal" and phase.surface is None:
+        question = f"Which face of {phase.name}, as Miller indices like 1 0 -1 0?"
+        yield Point(f"{at}.surface", question, None if meets else "none")
+    if phase.kind == "particle" and phase.diameter is None:
+        yield Point(f"{at}.diameter", f"How large is {phase.name}, diameter in Å?", "12")
+    if phase.kind == "polymer" and substances.repeat_of(phase) is None:
+        yield Point(
+            f"{at}.repeat",
+            f"Which repeat unit has {phase.name}? A known name (PEO) or SMILES with its ends"
+            " marked, like *CCO*",
+        )
+    if phase.kind == "other" and phase.file is None:
+        yield Point(f"{at}.file", f"Which file holds {phase.name}? Like files/host.cif")
+    if phase.kind in MIXED and not phase.substances:
+        yield Point(
+            f"{at}.substances",
+            f"What is {phase.name} made of? Like EC 1, DMC 1, LiPF6 1.0 mol/L; a substance unknown"
+            " here as NAME=SMILES",
+        )
+    elif phase.kind in (*MIXED, "polymer") and _density(phase) is None:
+        yield Point(f"{at}.density", f"Which density has {phase.name}, g/cm3?")
+
+
+def _density(phase: Phase) -> float | None:
+    try:
+        return substances.density_of(phase)
+    except UserError:
+        return 1.0  # what is wrong with it is told as a contradiction
+
+
+def contradictions(known: Answers) -> list[Point]:
+    """Answers that cannot all be true, each with the key to change."""
+    found = [*_names(known), *_arrangement(known)]
+    for phase in known.phases:
+        found += _contradictions_of(phase)
+    return found or list(_method(known))
+
+
+def _wrong(key: str, fault: str) -> Point:
+    return Point(key, f"{key}: {fault}. What is right?", None, fault)
+
+
+def _names(known: Answers) -> Iterator[Point]:
+    names = [phase.name for phase in known.phases]
+    for name in dict.fromkeys(n for n in names if names.count(n) > 1):
+        yield _wrong("phases", f"{name} is there twice")
+
+
+def _arrangement(known: Answers) -> Iterator[Point]:
+    names = {phase.name for phase in known.phases}
+    for key in ("layers", "interfaces"):
+        value = getattr(known, key) or []
+        used = value if key == "layers" else [name for pair in value for name in pair]
+        for name in dict.fromkeys(n for n in used if n not in names):
+            told = ", ".join(sorted(names)) or "none"
+            yield _wrong(key, f"{name} is no phase (phases: {told})")
+    for pair in known.interfaces or []:
+        if len(set(pair)) != 2:
+            yield _wrong("interfaces", f"{pair} is no pair of two phases")
+    layers = known.layers or []
+    kinds = {phase.name: phase.kind for phase in known.phases}
+    for pair in known.meetings:
+        met = {kinds.get(name) for name in pair}
+        if "particle" in met and ("crystal" not in met or len(layers) > 2):
+            told = f"{' / '.join(pair)}: a particle lies on a crystal, on or under nothing else"
+            yield _wrong("interfaces" if known.interfaces else "layers", told)
+    if len(layers) == 1:
+        yield _wrong("layers", f"{layers[0]} alone meets nothing")
+    if any(a == b for a, b in pairwise(layers)):
+        yield _wrong("layers", "a phase lies on itself")
+
+
+def _contradictions_of(phase: Phase) -> list[Point]:
+    at = f"phases.{phase.name}"
+    found = list(_misplaced(phase, at))
+    if unreadable := list(_unreadable(phase, at)):
+        return [*found, *unreadable]
+    if phase.kind in (*MIXED, "polymer"):
+        found += _amounts(phase, at)
+    if isinstance(phase.crystal, str) and substances.crystal_of(phase) is None:
+        fault = f"{phase.crystal!r} is not in the list of substances; give its lattice or a file"
+        found.append(_wrong(f"{at}.crystal", fault))
+    return [*found, *_exchanges(phase, at)]
+
+
+def _unreadable(phase: Phase, at: str) -> Iterator[Point]:
+    """What stands there but cannot be: no molecule, no element, no chain, no lattice, no face."""
+    key = "substances"
+    try:
+        for ingredient in phase.substances:
+            substances.mass(substances.content(ingredient)[0])
+        key = "repeat"
+        if phase.kind == "polymer" and (repeat := substances.repeat_of(phase)):
+            substances.composition(repeat)
+            if (ends := repeat.count("*")) != 2:
+                fault = f"{phase.repeat!r} has {ends} ends marked *, a repeat unit has 2"
+                yield _wrong(f"{at}.repeat", fault)
+        key = "crystal"
+        if phase.kind in CELLS and (lattice := substances.crystal_of(phase)):
+            substances.mass(Counter(substances.elements(phase)))
+            ingredients.crystal(phase)
+            hexagonal = lattice.spacegroup is None or lattice.spacegroup in ingredients.HEXAGONAL
+            if len(phase.surface or []) == 4 and not hexagonal:
+                yield _wrong(f"{at}.surface", "four indices need a hexagonal lattice; give h k l")
+    except UserError as error:
+        yield _wrong(f"{at}.{key}", str(error).rpartition(f"{phase.name}.crystal.lattice: ")[2])
+
+
+def _misplaced(phase: Phase, at: str) -> Iterator[Point]:
+    """Keys that the kind of phase has no use for: whoever gave them meant another kind."""
+    use = {
+        "crystal": CELLS, "exchanges": CELLS, "surface": ("crystal",), "diameter": ("particle",),
+        "repeat": ("polymer",), "units": ("polymer",), "substances": (*MIXED, "polymer"),
+        "density": (*MIXED, "polymer"), "file": ("other",),
+    }  # fmt: skip
+    for key, kinds in use.items():
+        if getattr(phase, key) not in (None, []) and phase.kind not in kinds:
+            fault = f"{phase.kind} has no {key}; change the kind ({', '.join(kinds)}) or remove it"
+            yield _wrong(f"{at}.{key}", fault)
+
+
+def _amounts(phase: Phase, at: str) -> Iterator[Point]:
+    """Charge in balance, something to dissolve in, less solute than there is room for."""
+    dissolved = [i for i in phase.substances if i.molarity is not None]
+    if phase.substances and len(dissolved) == len(phase.substances) and phase.kind != "polymer":
+        yield _wrong(f"{at}.substances", "all have a molarity, none is the solvent")
+    charge = sum(
+        (i.ratio or i.molarity or 1.0) * substances.content(i)[1] for i in phase.substances
+    )
+    if abs(charge) > 1e-6:
+        yield _wrong(f"{at}.substances", f"the charges add up to {charge:+g} e, not to 0")
+    density = substances.density_of(phase)
+    if density and (solute := sum(_grams_per_litre(i) for i in dissolved)) > 800 * density:
+        fault = f"{solute:.0f} g/L of solutes do not fit into {density:g} g/cm3"
+        yield _wrong(f"{at}.substances", fault)
+
+
+def _grams_per_litre(ingredient: Ingredient) -> float:
+    return (ingredient.molarity or 0.0) * substances.mass(substances.content(ingredient)[0])
+
+
+def _exchanges(phase: Phase, at: str) -> Iterator[Point]:
+    lattice = substances.crystal_of(phase) if phase.kind in CELLS else None
+    if not isinstance(lattice, Lattice) or not lattice.sites:
+        return
+    present = {site.split()[0] for site in lattice.sites}
+    for exchange in phase.exchanges:
+        if exchange.element not in present:
+            told = ", ".join(sorted(present))
+            yield _wrong(f"{at}.exchanges", f"{exchange.element} is not in the crystal ({told})")
+        present |= {exchange.by} if exchange.by else set()
+
+
+def _method(known: Answers) -> Iterator[Point]:
+    try:
+        present = set().union(*(substances.elements(phase) for phase in known.phases))
+    except UserError:
+        return
+    if known.reference == "emt" and present - EMT:
+        told = ", ".join(sorted(present - EMT))
+        yield _wrong("reference", f"emt knows no {told}")

@@ -1,0 +1,189 @@
+"""Answers as people type them on one line: each key's notation, read strictly.
+
+Nothing typed is ever interpreted as anything but these notations; what does not fit one is refused
+with a line that shows how it should look.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any, get_args
+
+from campaign.errors import UserError
+from campaign.material import Kind
+
+KINDS = get_args(Kind)
+NAME = re.compile(r"[^a-z0-9_-]+")
+AMOUNT = re.compile(r"^([0-9.]+)\s*(mol/l|mol/L|M)?$")
+NONE = ("none", "no", "-")
+
+
+class NotationError(UserError):
+    """A typed answer that fits no notation."""
+
+
+def read(key: str, text: str) -> Any:
+    """The value that a line stands for under the key; NotationError shows the notation."""
+    reader = READERS[key.rpartition(".")[2]]
+    try:
+        return reader(text.strip())
+    except ValueError as error:
+        raise NotationError(f"{key}: {text.strip()[:60]!r}: {error}") from None
+
+
+def slug(text: str) -> str:
+    """A name made of a label: lower case, words joined by a hyphen."""
+    return NAME.sub("-", text.strip().lower()).strip("-_")[:60]
+
+
+def phases(text: str) -> list[dict[str, Any]]:
+    """`graphite: crystal; electrolyte: liquid`."""
+    found = []
+    for part in filter(None, map(str.strip, text.split(";"))):
+        label, _, kind = map(str.strip, part.partition(":"))
+        if kind not in KINDS or not slug(label):
+            raise ValueError(f"write NAME: KIND; NAME: KIND with kinds {', '.join(KINDS)}")
+        found.append({"name": slug(label), "kind": kind})
+    if not found:
+        raise ValueError("name at least one, like water: liquid")
+    return found
+
+
+def layers(text: str) -> dict[str, Any]:
+    """`a / b / c` from the bottom up, pairs `a / b, b / c`, or `none`."""
+    if text.lower() in NONE:
+        return {"layers": [], "interfaces": []}
+    stacks = [[slug(n) for n in part.split("/")] for part in text.split(",")]
+    if any(len(stack) < 2 or not all(stack) for stack in stacks):
+        raise ValueError("write a / b / c, or a / b, b / c, or none")
+    if len(stacks) == 1:
+        return {"layers": stacks[0]}
+    if any(len(stack) != 2 for stack in stacks):
+        raise ValueError("write either one stack a / b / c or pairs a / b, b / c")
+    return {"interfaces": stacks}
+
+
+def mixture(text: str) -> list[dict[str, Any]]:
+    """`EC 1, DMC 1, LiPF6 1.0 mol/L, NAME=SMILES 2`."""
+    found = []
+    for part in filter(None, map(str.strip, text.split(","))):
+        words = part.split()
+        amount = None
+        for size in (2, 1):
+            if len(words) > size and (amount := AMOUNT.match(" ".join(words[-size:]))):
+                words = words[:-size]
+                break
+        label, _, smiles = " ".join(words).partition("=")
+        entry: dict[str, Any] = {"name": label.strip()}
+        if smiles:
+            entry["smiles"] = smiles.strip()
+        key = "molarity" if amount and amount[2] else "ratio"
+        found.append({**entry, key: float(amount[1]) if amount else 1.0})
+    if not found:
+        raise ValueError("write NAME AMOUNT, NAME AMOUNT mol/L")
+    return found
+
+
+def crystal(text: str) -> Any:
+    """A known name, a file, a Materials Project id, or `group; lattice; sites`."""
+    if text.startswith("files/"):
+        return {"file": text}
+    if re.match(r"^mp-\d+$", text):
+        return {"materials_project": text}
+    if ";" not in text:
+        if not text:
+            raise ValueError("name a crystal")
+        return text
+    parts = [part.strip() for part in text.split(";")]
+    if len(parts) != 3:
+        raise ValueError("write space group; lattice; sites: 225; 5.64; Na 0 0 0, Cl 0.5 0.5 0.5")
+    return {
+        "spacegroup": int(parts[0]),
+        "lattice": [float(word) for word in parts[1].replace(",", " ").split()],
+        "sites": [" ".join(site.split()) for site in parts[2].split(",")],
+    }
+
+
+def plane(text: str) -> list[int]:
+    """`1 0 -1 0`, `(10-10)`, `none`."""
+    if text.lower() in NONE:
+        return []
+    inner = text.strip("()[]{} ").replace(",", " ")
+    words = inner.split() if " " in inner else re.findall(r"-?\d", inner)
+    if not words or re.sub(r"[-\d\s]", "", inner):
+        raise ValueError("write Miller indices like 1 1 0 or 1 0 -1 0, or none")
+    return [int(word) for word in words]
+
+
+def number(text: str) -> float:
+    """A number without its unit."""
+    found = re.match(r"^([-+]?[0-9.]+(?:[eE][-+]?\d+)?)\s*(?:K|GPa|g/cm3|Å|A)?$", text)
+    if not found:
+        raise ValueError("write a number")
+    return float(found[1])
+
+
+def whole(text: str) -> int:
+    """A whole number without its unit."""
+    value = number(text)
+    if value != int(value):
+        raise ValueError("write a whole number")
+    return int(value)
+
+
+def words(text: str) -> list[str]:
+    """`density, diffusion`."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+READERS: dict[str, Callable[[str], Any]] = {
+    "phases": phases,
+    "layers": layers,
+    "interfaces": layers,
+    "substances": mixture,
+    "crystal": crystal,
+    "surface": plane,
+    "density": number,
+    "diameter": number,
+    "pressure": number,
+    "temperature": whole,
+    "units": whole,
+    "properties": words,
+    "repeat": str,
+    "file": str,
+    "objective": str,
+    "procedure": str,
+    "reference": lambda text: text.lower(),
+    "atoms": whole,
+    "name": slug,
+    "kind": str,
+}
+
+
+def put(known: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """`known` with a value under a key; `phases.NAME.KEY` addresses a phase by its name."""
+    changed = {**known}
+    if key in ("layers", "interfaces"):
+        return {k: v for k, v in changed.items() if k not in ("layers", "interfaces")} | value
+    if key == "phases":
+        before = {phase["name"]: phase for phase in known.get("phases", [])}
+        return {**changed, "phases": [{**before.get(p["name"], {}), **p} for p in value]}
+    if not key.startswith("phases."):
+        return {**changed, key: value}
+    _, name, field = key.split(".", 2)
+    if name not in {phase["name"] for phase in known.get("phases", [])}:
+        raise NotationError(f"{key}: no phase {name}")
+    changed["phases"] = [
+        {**phase, field: value} if phase["name"] == name else phase for phase in known["phases"]
+    ]
+    return changed
+
+
+def take(known: dict[str, Any], line: str) -> dict[str, Any]:
+    """A correction `KEY: VALUE` laid over what is known."""
+    key, colon, text = line.partition(":")
+    key = key.strip()
+    if not colon or key.rpartition(".")[2] not in READERS:
+        raise NotationError(
+            "write KEY: VALUE with a key of the summary, like temperature: 350, or yes"
+        )
+    return put(known, key, read(key, text))

@@ -1,0 +1,213 @@
+"""Interfaces by rules: two phases that meet, and the whole stack of layers."""
+
+from campaign.errors import UserError
+from campaign.material import Material, Phase
+from preparation import parameters as ingredients
+from preparation import substances
+from preparation.parameters import Parameters
+
+Draft = tuple[str, str, Parameters]
+# name, what is told, thickness of the first and of the second, density of the second, gap in Å;
+# no two densities alike, as crystals of two thicknesses may be the same whole layers
+ROWS = (
+    ("thin", "thin layers, upper 2 % denser, gap 0.2 A narrower", 0.8, 0.8, 1.02, -0.2),
+    ("layers", "likely densities", 1.0, 1.0, 1.0, 0.0),
+    ("thick", "upper layer thicker, 2 % less dense", 1.0, 1.4, 0.98, 0.0),
+    ("dense", "upper layer 5 % denser", 1.0, 1.0, 1.05, 0.0),
+    ("apart", "upper layer 3 % less dense, gap 0.6 A wider", 1.0, 1.0, 0.97, 0.6),
+    ("held-out", "lower layer thicker, upper 1 % denser, gap 0.2 A wider", 1.3, 1.1, 1.01, 0.2),
+)
+FIRMNESS = ("crystal", "other", "particle", "amorphous", "polymer", "melt", "liquid")
+GAP = 2.2
+LAYER = 9.0
+LEAST = 8.0  # Å, width of two crystals' common cell, as of a crystal by itself
+PACKED = ("amorphous", "liquid", "melt")
+
+
+def pair(material: Material, one: Phase, other: Phase) -> list[Draft]:
+    """Variants of an interface; the firmer phase lies below."""
+    lower, upper = sorted((one, other), key=lambda phase: FIRMNESS.index(phase.kind))
+    kinds = (lower.kind, upper.kind)
+    if "particle" in kinds:
+        if lower.kind != "crystal":
+            raise UserError(
+                f"task.yaml: material.interfaces: a particle ({upper.name}, {lower.name}) lies on"
+                " a crystal only; write other arrangements into structures/plan.yaml"
+            )
+        return _supported(material, lower, upper)
+    if kinds == ("crystal", "crystal"):
+        return _matched(material, one, other)
+    if lower.kind == "crystal" and upper.kind in PACKED:
+        return _on_slab(material, lower, upper)
+    return full(material, [lower, upper])
+
+
+def _on_slab(material: Material, lower: Phase, upper: Phase) -> list[Draft]:
+    """A glass, melt or liquid on a crystal's face."""
+    width = ingredients.width(material)
+    found = []
+    for suffix, told, below, above, density, apart in ROWS:
+        slab = ingredients.slab(lower, round(LAYER * below, 1), width)
+        thickness = layer_thickness(upper, width, above)
+        film = {**ingredients.mixture(upper, density), "thickness_angstrom": thickness}
+        if upper.kind == "amorphous":
+            made: Parameters = {"family": "solid-solid", "substrate": slab, "amorphous": film}
+            made["max_atoms"] = 5000
+        else:
+            made = {"family": "solid-molecule", "surface": slab, "liquid": film}
+        found.append((suffix, told, {**made, "gap_angstrom": round(GAP + apart, 2)}))
+    return found
+
+
+def _matched(material: Material, one: Phase, other: Phase) -> list[Draft]:
+    """Two crystals, strained to a common cell."""
+    found = []
+    for suffix, told, below, above, density, apart in ROWS:
+        film = ingredients.slab(other, round(LAYER * above, 1), LEAST)
+        made: Parameters = {
+            "family": "solid-solid",
+            "substrate": ingredients.slab(one, round(LAYER * below, 1), LEAST),
+            "film": {**film, "scale": _lengths(density)},
+            "gap_angstrom": round(GAP + apart, 2),
+            "max_strain_percent": 6.0,
+            "max_atoms": max(1000, 10 * material.atoms),
+        }
+        found.append((suffix, told.replace("upper layer", "film").replace("upper", "film"), made))
+    return found
+
+
+def _lengths(density: float) -> float:
+    """Factor of a lattice for a factor of its density."""
+    return round(density ** (-1 / 3), 4)
+
+
+def _supported(material: Material, lower: Phase, upper: Phase) -> list[Draft]:
+    """A particle on a crystal's face, under vacuum."""
+    size = upper.diameter or 12.0
+    found = []
+    for suffix, told, below, above, density, apart in ROWS:
+        diameter = size * (0.7 + 0.3 * above)
+        width = max(ingredients.width(material), diameter + 8.0)
+        grain = ingredients.particle(upper, diameter)
+        made: Parameters = {
+            "family": "solid-solid",
+            "substrate": ingredients.slab(lower, round(7.0 * below, 1), round(width, 1)),
+            "particle": {"family": "cluster", **grain, "scale": _lengths(density)},
+            "gap_angstrom": round(GAP + apart, 2),
+            "vacuum_angstrom": 12.0,
+            "max_atoms": 5000,
+        }
+        words = told.replace("upper layer thicker", "particle larger")
+        words = words.replace("upper layer", "particle").replace("upper", "particle")
+        found.append((suffix, words, made))
+    return found
+
+
+def _liquids(material: Material, phases: list[Phase]) -> list[Draft]:
+    """Liquids and melts in layers."""
+    width = ingredients.width(material)
+    return [
+        (
+            suffix,
+            told,
+            {
+                "family": "liquid-liquid",
+                "phases": [
+                    {
+                        **ingredients.mixture(phase, density if n else 1.0),
+                        "thickness_angstrom": layer_thickness(phase, width, above if n else below),
+                    }
+                    for n, phase in enumerate(phases)
+                ],
+                "width_angstrom": width,
+                "gap_angstrom": round(1.5 + apart, 2),
+            },
+        )
+        for suffix, told, below, above, density, apart in ROWS
+    ]
+
+
+def full(material: Material, phases: list[Phase]) -> list[Draft]:
+    """All layers in one cell, the last meeting the first; a crystal or a built layer sets it."""
+    if all(phase.kind in ("liquid", "melt") for phase in phases):
+        return _liquids(material, phases)
+    crystals = any(phase.kind == "crystal" for phase in phases)
+    firm = None if crystals else min(phases, key=lambda phase: FIRMNESS.index(phase.kind))
+    return [
+        (
+            suffix,
+            told,
+            {
+                "family": "stack",
+                "layers": [
+                    _built(phase, suffix)
+                    if phase is firm or phase.kind == "other"
+                    else _layer(material, phase, below if not n else above, density if n else 1.0)
+                    for n, phase in enumerate(phases)
+                ],
+                "gap_angstrom": round(GAP + apart, 2),
+            },
+        )
+        for suffix, told, below, above, density, apart in ROWS
+    ]
+
+
+def _built(phase: Phase, suffix: str) -> Parameters:
+    """A layer that is a structure of the phase's own category, the held-out one held out here."""
+    of_row = {"thin": "box", "layers": "large", "thick": "box", "dense": "dense", "apart": "thin"}
+    own = of_row.get(suffix, suffix)
+    names = {
+        "polymer": {"box": "chains", "large": "short"},
+        "other": {"box": "file", "large": "wide", "thin": "file"},
+    }
+    chosen = names.get(phase.kind, {}).get(own, own)
+    return {"name": phase.name, "structure": f"{phase.name}-{chosen}"}
+
+
+def _layer(material: Material, phase: Phase, thick: float, density: float) -> Parameters:
+    width = ingredients.width(material)
+    if phase.kind == "crystal":
+        slab = ingredients.slab(phase, round(LAYER * thick, 1), width)
+        content: Parameters = {"family": "solid-surface", **slab, "vacuum_angstrom": 0.0}
+        content["scale"] = _lengths(density)
+        return {"name": phase.name, "content": content}
+    if phase.kind == "polymer":
+        units, number = chain_size(material, phase, 1.0)
+        number += thick > 1.2
+        made = ingredients.chains(phase, density, units, number, 1.0 if phase.substances else 0.0)
+        return {"name": phase.name, "content": {"family": "polymer", **made}}
+    if phase.kind not in PACKED:
+        raise UserError(
+            f"task.yaml: material.layers: {phase.name}: a {phase.kind} is no layer of a stack;"
+            " write it into structures/plan.yaml"
+        )
+    thickness = layer_thickness(phase, width, thick)
+    packed = {
+        "family": "amorphous" if phase.kind == "amorphous" else "molecule",
+        **ingredients.mixture(phase, density),
+        "atoms": ingredients.solute_atoms(phase, material.atoms),
+    }
+    return {"name": phase.name, "content": packed, "thickness_angstrom": thickness}
+
+
+def layer_thickness(phase: Phase, width: float, factor: float) -> float:
+    """Å: nine, or what it takes to hold one formula unit of the thinnest solute, times a factor."""
+    least = [
+        1000 / (substances.AVOGADRO * i.molarity * width**2)
+        for i in phase.substances
+        if i.molarity is not None
+    ]
+    return round(max([LAYER * factor, *(thickness * max(factor, 1.0) for thickness in least)]), 1)
+
+
+def chain_size(material: Material, phase: Phase, added: float) -> tuple[int, int]:
+    """Repeat units a chain and chains, near the wished size and with a whole formula unit added."""
+    repeat = substances.repeat_of(phase)
+    if repeat is None:
+        raise UserError(f"task.yaml: material.phases.{phase.name}.repeat: missing")
+    per_unit = max(1, substances.composition(repeat)[0].total())
+    ratios = [i.ratio or 1.0 for i in phase.substances if i.molarity is None] if added else []
+    least = max((round(1 / r) for r in ratios if r < 1), default=1)
+    total = max(least, round(material.atoms / per_unit), 2)
+    units = phase.units or max(2, total // 2)
+    return units, max(1, -(-total // units))

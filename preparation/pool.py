@@ -1,0 +1,102 @@
+"""One structure after another in processes of their own: a hung or dying builder harms no other."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ase import Atoms, io
+
+from atomistics.analysis import checks
+from atomistics.builders.building import build
+from atomistics.builders.families import PARAMETERS
+from atomistics.reference.isolated import Child, DiedError
+from atomistics.reference.methods import ONE_THREAD, reference_calculator
+from atomistics.relaxation import relax
+from campaign.config import Reference
+from campaign.errors import UserError
+
+SLACK = 30.0  # s, of a child's start
+
+
+class Order(NamedTuple):
+    """What a child builds."""
+
+    folder: Path
+    name: str
+    fingerprint: str
+    parameters: dict[str, Any]
+    seed: int
+    reference: dict[str, Any]
+    relax_steps: int
+    asked: checks.Asked
+
+
+def built(
+    orders: list[Order], workers: int, timeout: float
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Report entries as they come; `timeout` in s of one structure."""
+    children: list[Child] = []
+
+    def one(order: Order) -> dict[str, Any]:
+        child = children.pop() if children else Child(answer, ONE_THREAD)
+        try:
+            return child.ask(order, timeout + SLACK)
+        except TimeoutError:
+            return {"status": "failed", "failure": f"not built within {timeout:g} s"}
+        except DiedError as error:
+            return {"status": "failed", "failure": f"builder died: {error}"[:300]}
+        finally:
+            children.append(child)
+
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        futures = {pool.submit(one, order): order for order in orders}
+        try:
+            for future in as_completed(futures):
+                order = futures[future]
+                mark = {"seed": order.seed, "fingerprint": order.fingerprint}
+                yield order.name, {**future.result(), **mark}
+        finally:
+            for future in futures:
+                future.cancel()
+            for child in children:
+                child.close()
+
+
+def answer(order: Order) -> dict[str, Any]:
+    """In the child: one structure built, relaxed where asked, checked, written; or its failure."""
+    try:
+        parameters = PARAMETERS.validate_python(order.parameters)
+        needed = order.relax_steps or order.parameters.get("melt_quench")
+        reference = Reference.model_validate(order.reference)
+        calculator = reference_calculator(reference) if needed else None
+        atoms = build(parameters, order.seed, order.folder, calculator)
+        if order.relax_steps:
+            relax(atoms, calculator, order.relax_steps)
+        faults = checks.check(atoms, order.asked)
+        if not faults:
+            _store(atoms, order.folder / "structures" / f"{order.name}.extxyz")
+        return outcome(atoms, faults)
+    except UserError as error:
+        return {"status": "failed", "failure": _line(error)}
+    except Exception as error:  # a library's own failure is this structure's, not the build's
+        return {"status": "failed", "failure": f"{type(error).__name__}: {_line(error)}"}
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def outcome(atoms: Atoms, faults: list[str]) -> dict[str, Any]:
+    """What the report says of a structure."""
+    facts = checks.facts(atoms)
+    if faults:
+        return {"status": "failed", "failure": "; ".join(faults)[:300], **facts}
+    return {"status": "ok", **facts}
+
+
+def _store(atoms: Atoms, path: Path) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    io.write(temporary, atoms, format="extxyz")
+    temporary.replace(path)

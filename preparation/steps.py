@@ -1,0 +1,282 @@
+"""The steps of a preparation in turn; each leaves a file, and what a file says is not done again.
+
+dialogue.json -> task.yaml -> structures/plan.yaml -> config.yaml -> structures -> campaign. Between
+any two a person may edit what was written and give the same command again.
+"""
+
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from campaign import __version__
+from campaign.config import Config, Task
+from campaign.create import take_over
+from campaign.errors import UserError
+from campaign.files import dump_yaml, read, read_yaml, write_text
+from campaign.folder import configuration
+from campaign.lock import locked
+from campaign.material import Answers
+from campaign.terminal import printable, say
+from preparation import dialogue as talk
+from preparation.dialogue import Desk, Dialogue
+from preparation.notation import slug
+from preparation.parameters import outside
+from preparation.propose import propose
+from preparation.structure_plan import FILE as PLAN
+from preparation.structure_plan import StructurePlan, dump, table
+from preparation.task import task_of
+
+if TYPE_CHECKING:
+    from preparation.construct import Site
+
+HEAD = (
+    "# Written by `planner prepare`; edit what you know better and give the same command again.\n"
+)
+MOLECULAR = ("molecule", "solid-molecule", "liquid-liquid", "polymer", "stack")
+PRESSED = [0.8, 0.86, 0.92, 1.0, 1.05]  # lengths; about 2 Å between molecules at 0.8
+HOTTER = (0, 300, 700)  # K above use: the first MD of the reference, as far as ceilings allow
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the command line asks for beside the folder."""
+
+    answers: Path | None = None
+    config: Path | None = None
+    planner: str | None = None
+    only: str | None = None
+    cores: int = 2
+    relax: int = 0
+
+
+def hear(prompt: str) -> str:
+    """A line from the terminal; EOFError at its end."""
+    sys.stdout.write(printable(prompt))
+    sys.stdout.flush()
+    line = sys.stdin.readline()
+    if not line:
+        raise EOFError
+    return line.rstrip("\n")
+
+
+def folder_for(sentence: str | None, answers: Path | None) -> Path:
+    """A folder here, named after the sentence or the answers."""
+    known = read_yaml(answers) if answers else None
+    told = known if isinstance(known, dict) else {}
+    name = slug(str(sentence or told.get("name") or told.get("sentence") or ""))[:40].rstrip("-_")
+    if not name:
+        raise UserError('prepare: say what shall be simulated: planner prepare "SEI of ..." FOLDER')
+    return Path(name)
+
+
+def prepare(folder: Path, sentence: str | None, wishes: Wishes) -> None:
+    """Everything up to a campaign on which `planner run` works."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder, "planner prepare"):
+        _bring(folder, wishes)
+        config = configuration(folder)
+        answers = _answers(folder, sentence, wishes, config)
+        task = _task(folder, answers)
+        if wishes.only == "task":
+            return say(f"{folder}/task.yaml: written; planner prepare goes on from it")
+        plan = _plan(folder, task, wishes, config)
+        say(table(plan))
+        if wishes.only == "plan":
+            return say(f"{folder}/structures/{PLAN}: written; planner prepare goes on from it")
+        if not wishes.answers and not (folder / "structures/report.yaml").is_file():
+            _agreed(folder)
+        failed = _build(folder, task, plan, wishes)
+        campaign = take_over(folder)
+        told = f", {failed} structures failed (structures/report.yaml)" if failed else ""
+        say(f"{folder}: campaign '{campaign.task.name}' is ready{told}; planner run")
+        return None
+
+
+def _bring(folder: Path, wishes: Wishes) -> None:
+    """The user's configuration and structure files, copied once."""
+    if wishes.config:
+        text = wishes.config.read_text(encoding="utf-8") if wishes.config.is_file() else None
+        if text is None:
+            raise UserError(f"{wishes.config}: no such file")
+        here = folder / "config.yaml"
+        if here.is_file() and here.read_text(encoding="utf-8") != text:
+            raise UserError(f"{here}: differs from {wishes.config}; edit it or choose a new folder")
+        write_text(here, text)
+    files = wishes.answers.parent / "files" if wishes.answers else None
+    if files and files.is_dir() and not (folder / "files").exists():
+        shutil.copytree(files, folder / "files")
+
+
+def _answers(folder: Path, sentence: str | None, wishes: Wishes, config: Config) -> Answers:
+    state = talk.load(folder)
+    if wishes.answers:
+        found = talk.from_file(wishes.answers, sentence)
+        told = found.sentence or found.objective or "structure"
+        known = found.model_dump(mode="json", exclude={"sentence"}, exclude_unset=True)
+        fresh = Dialogue(planner=__version__, sentence=told, by="answers", known=known)
+        if state and (state.known, state.sentence) != (fresh.known, fresh.sentence):
+            raise UserError(f"{folder}/{talk.FILE}: holds other answers; choose another folder")
+        fresh.confirmed = True
+        fresh.save(folder)
+        return fresh.answers
+    by = wishes.planner or ("anthropic" if config.planner == "anthropic" else "rules")
+    if state is None:
+        if not sentence:
+            raise UserError("prepare: say what shall be simulated, or give --answers FILE")
+        state = Dialogue(planner=__version__, sentence=sentence, by=by)
+    elif sentence and sentence != state.sentence:
+        raise UserError(
+            f"{folder}/{talk.FILE}: was begun with {state.sentence!r}; choose another folder"
+        )
+    return _held(folder, state, config)
+
+
+def _held(folder: Path, state: Dialogue, config: Config) -> Answers:
+    mind = None
+    if state.by == "anthropic" and not state.confirmed:
+        from preparation.model import Model
+
+        mind = Model(config)
+    try:
+        return talk.hold(state, Desk(say, hear), lambda: state.save(folder), mind)
+    except EOFError:
+        raise UserError(
+            f"{folder}/{talk.FILE}: the input ended; the same command goes on from here"
+        ) from None
+
+
+def _task(folder: Path, answers: Answers) -> Task:
+    path = folder / "task.yaml"
+    if path.is_file():
+        return read(Task, path)
+    unseen: set[str] = set()
+    if any(outside(phase) for phase in answers.phases):
+        from preparation.construct import elements_of
+
+        unseen = elements_of(folder, [phase for phase in answers.phases if outside(phase)])
+    task = task_of(answers, unseen)
+    write_text(path, HEAD + dump_yaml(task))
+    return task
+
+
+def _plan(folder: Path, task: Task, wishes: Wishes, config: Config) -> StructurePlan:
+    path = folder / "structures" / PLAN
+    if path.is_file():
+        plan = read(StructurePlan, path)
+        plan.agree_with(task)
+        return plan
+    by = wishes.planner or ("anthropic" if config.planner == "anthropic" else "rules")
+    plan = propose(task, config.seed)
+    if by == "anthropic" and not wishes.answers:
+        from preparation.planning import varied
+
+        plan = varied(folder, task, plan, config, say)
+    write_text(path, HEAD + dump(plan))
+    return plan
+
+
+def _agreed(folder: Path) -> None:
+    try:
+        line = hear("Build these structures? yes, or stop here and edit the plan: ")
+    except EOFError:
+        line = ""
+    if not talk.YES.match(line.strip().lower()):
+        raise UserError(
+            f"{folder}/structures/{PLAN}: not built; edit it and give the same command again"
+        )
+
+
+def configure(folder: Path, task: Task, plan: StructurePlan) -> None:
+    """config.yaml where there is none; the first MD at the temperature of use and above.
+
+    Molecules are pressed together, far beyond what MD visits, and such frames count less: a
+    potential that has not seen how molecules repel each other may invent a well there.
+    """
+    path, material = folder / "config.yaml", task.material
+    if path.is_file() or material is None:
+        if material and (method := configuration(folder).reference.method) != material.reference:
+            raise UserError(
+                f"{path}: reference.method: {method}, task.yaml says {material.reference};"
+                " make them the same"
+            )
+        return
+    rungs = [task.temperature + hotter for hotter in HOTTER]
+    data: dict[str, Any] = {
+        "reference": {"method": material.reference}, "reference_sample": {"temperatures": rungs},
+    }  # fmt: skip
+    if material.pressure:
+        data["md"] = {"pressure": material.pressure}
+    if any(v.parameters.family in MOLECULAR for v in plan.variants):
+        data["reference_sample"]["compression"] = PRESSED
+        data["mlp"] = {"scale_by_force": 1.0}
+    write_text(path, HEAD + yaml.safe_dump(data, sort_keys=False))
+
+
+def _site(folder: Path, task: Task, wishes: Wishes) -> "Site":
+    from preparation.construct import Site
+
+    return Site(folder, task, configuration(folder), wishes.cores, wishes.relax)
+
+
+def _build(folder: Path, task: Task, plan: StructurePlan, wishes: Wishes) -> int:
+    """Build and draw; the number of structures that failed."""
+    from preparation.construct import construct, summary
+    from preparation.sheet import sheets
+
+    configure(folder, task, plan)
+    report = construct(plan, _site(folder, task, wishes), say)
+    sheets(plan, folder / "structures")
+    say(summary(plan, report))
+    return sum(entry["status"] != "ok" for entry in report.values())
+
+
+def plan_anew(folder: Path, wishes: Wishes) -> str:
+    """Write the plan of a folder that has none; the table."""
+    path = folder / "structures" / PLAN
+    if path.is_file():
+        raise UserError(f"{path}: exists; remove it to plan anew")
+    task = read(Task, folder / "task.yaml")
+    return table(_plan(folder, task, wishes, configuration(folder)))
+
+
+def shown(folder: Path) -> str:
+    """The plan of a folder as a table."""
+    return table(read(StructurePlan, folder / "structures" / PLAN))
+
+
+def build_or_check(folder: Path, wishes: Wishes, building: bool) -> int:
+    """Build what is missing, or check what is there; the number of failures."""
+    from preparation.construct import check_all, summary
+
+    task = read(Task, folder / "task.yaml")
+    plan = read(StructurePlan, folder / "structures" / PLAN)
+    with locked(folder, "planner structures"):
+        if building:
+            return _build(folder, task, plan, wishes)
+        report = check_all(plan, _site(folder, task, wishes))
+        say(summary(plan, report))
+        return sum(entry["status"] != "ok" for entry in report.values())
+
+
+def replay(folder: Path, tell: Callable[[str], None]) -> None:
+    """Hold a recorded dialogue again; UserError when it comes to anything else today."""
+    recorded = talk.load(folder)
+    if recorded is None:
+        raise UserError(f"{folder}/{talk.FILE}: no such file; nothing was recorded here")
+    mind = None
+    if recorded.by == "anthropic":
+        from preparation.model import Model
+
+        mind = Model(configuration(folder), recorded)
+    talk.replayed(recorded, tell, mind)
+    for note in dict.fromkeys(mind.notes if mind else ()):
+        tell(f"note: {note}")
+    task = folder / "task.yaml"
+    tell(
+        f"{folder}/{talk.FILE}: replayed, the same answers" + ("" if task.exists() else ", no task")
+    )

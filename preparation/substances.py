@@ -1,0 +1,129 @@
+"""Substances by name: config/substances.yaml, and what their SMILES and formulas amount to."""
+
+import re
+from collections import Counter
+from functools import cache
+
+from pydantic import Field
+
+from atomistics.contract import Strict
+from atomistics.formulas import atoms_of_formula, composition, mass
+from campaign import TOOLKIT
+from campaign.errors import UserError
+from campaign.files import parse, read_yaml
+from campaign.material import Ingredient, Lattice, Phase
+
+LIST = TOOLKIT / "config" / "substances.yaml"
+AVOGADRO = 0.602214076  # molecules per nm^3 at 1 mol per 1e-24 L; also g/cm3 to u/Å^3
+
+
+class Known(Strict):
+    """What is known of a named substance."""
+
+    aliases: list[str] = Field(default=[])
+    smiles: str | None = None
+    repeat: str | None = None
+    density: float | None = Field(default=None, description="g/cm3; glass where there is a crystal")
+    melt_density: float | None = Field(default=None, description="g/cm3 above the melting point")
+    crystal: Lattice | None = None
+
+
+@cache
+def _table() -> dict[str, Known]:
+    data = read_yaml(LIST)
+    if not isinstance(data, dict):
+        raise UserError(f"{LIST}: must be a mapping of substances")
+    entries = {name: parse(Known, entry, f"{LIST}: {name}") for name, entry in data.items()}
+    named = {_key(alias): known for known in entries.values() for alias in known.aliases}
+    return named | {_key(name): known for name, known in entries.items()}
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[\s_]+", " ", name).strip().lower()
+
+
+def known(name: str | None) -> Known | None:
+    """The entry of a name or alias, whatever its case; None for one not listed."""
+    return _table().get(_key(name)) if name else None
+
+
+def smiles_of(ingredient: Ingredient) -> str | None:
+    """The SMILES given or listed; None for single atoms and for what nobody knows."""
+    if ingredient.smiles or ingredient.formula:
+        return ingredient.smiles
+    entry = known(ingredient.name)
+    return entry.smiles if entry else None
+
+
+def crystal_of(phase: Phase) -> Lattice | None:
+    """The lattice given, or that of the name given, or that of the phase's own name."""
+    if isinstance(phase.crystal, Lattice):
+        return phase.crystal
+    entry = known(phase.crystal or phase.name)
+    return entry.crystal if entry else None
+
+
+def repeat_of(phase: Phase) -> str | None:
+    """SMILES of a polymer's repeat unit with its ends as [*]."""
+    entry = known(phase.repeat or phase.name)
+    text = entry.repeat if entry else phase.repeat
+    return text.replace("[*]", "*").replace("*", "[*]") if text and "*" in text else None
+
+
+def content(ingredient: Ingredient) -> tuple[Counter[str], int]:
+    """Atoms by element and charge of one molecule or formula unit; UserError if unknown."""
+    if ingredient.formula:
+        return atoms_of_formula(ingredient.formula), 0
+    smiles = smiles_of(ingredient)
+    if smiles is None:
+        raise UserError(f"{ingredient.name}: not in the list of substances; give smiles or formula")
+    return composition(smiles)
+
+
+def elements(phase: Phase) -> set[str]:
+    """Elements of a phase, as far as they can be told without reading a file."""
+    found: set[str] = set()
+    for ingredient in phase.substances:
+        found |= set(content(ingredient)[0])
+    if phase.kind in ("crystal", "particle") and (lattice := crystal_of(phase)):
+        found |= {site.split()[0] for site in lattice.sites}
+        found -= {x.element for x in phase.exchanges if x.fraction == 1}
+        found |= {x.by for x in phase.exchanges if x.by}
+    if phase.kind == "polymer" and (repeat := repeat_of(phase)):
+        found |= set(composition(repeat)[0]) | {"H"}
+    return found
+
+
+def density_of(phase: Phase) -> float | None:
+    """g/cm3 as given, else of ideally mixed ingredients (volumes add, solutes are solvent-like).
+
+    Known to a few per cent for liquids; the reference's own MD settles it.
+    """
+    if phase.density is not None:
+        return phase.density
+    if phase.kind == "polymer":
+        entry = known(phase.repeat or phase.name)
+        return entry.density if entry else None
+    grams = volume = 0.0
+    for ingredient in phase.substances:
+        entry = known(ingredient.name)
+        listed = entry and ((phase.kind == "melt" and entry.melt_density) or entry.density)
+        if ingredient.molarity is not None:
+            continue
+        if not listed:
+            return None
+        weight = (ingredient.ratio or 1.0) * mass(content(ingredient)[0])
+        grams, volume = grams + weight, volume + weight / listed
+    return round(grams / volume + _solutes(phase), 3) if volume else None
+
+
+def _solutes(phase: Phase) -> float:
+    """g/cm3 that solutes add: half their mass (they take the room of the other half)."""
+    dissolved = [i for i in phase.substances if i.molarity is not None]
+    return sum(0.5e-3 * i.molarity * mass(content(i)[0]) for i in dissolved if i.molarity)
+
+
+@cache
+def listed() -> list[str]:
+    """Names that need no further words."""
+    return list(read_yaml(LIST))
