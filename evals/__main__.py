@@ -58,8 +58,8 @@ class Decider:
         """The plan, if there is one, and the dialogue it came of."""
         if self.backend == "rules":
             return rules.decide(situation), None
-        talk = consult(situation, self._tape) if self.known else self._live(situation)
-        return talk.plan, talk
+        consultation = consult(situation, self._tape) if self.known else self._live(situation)
+        return consultation.plan, consultation
 
     def _tape(self, request: Request) -> Reply:
         answers = self.known.get(request.sha256)
@@ -70,21 +70,21 @@ class Decider:
         return Reply(kept["response"], kept["failure"])
 
     def _live(self, situation: Situation) -> Consultation:
-        from planner.llm.claude import Server
+        from planner.llm.messages_api import Server
 
         settings = situation.config.llm
         server = Server(settings, settings.tokens, settings.money)
         try:
-            talk = consult(situation, server)
+            consultation = consult(situation, server)
         finally:
             server.close()
         if self.record:
             with self.record.open("a", encoding="utf-8") as file:
-                for e in talk.exchanges:
+                for e in consultation.exchanges:
                     kept = {"request_sha256": e.request.sha256, "response": e.reply.message,
                             "failure": e.reply.failure}  # fmt: skip
                     file.write(json.dumps(kept) + "\n")
-        return talk
+        return consultation
 
 
 def run(chosen: list[Scenario], decide: Decider, repeats: int, metamorphic: bool) -> Tally:
@@ -104,21 +104,23 @@ def run(chosen: list[Scenario], decide: Decider, repeats: int, metamorphic: bool
 
 def _one(scenario: Scenario, decide: Decider, tally: Tally) -> Plan | None:
     began = time.monotonic()
-    plan, talk = decide(scenario.situation)
+    plan, consultation = decide(scenario.situation)
     tally.seconds.append(time.monotonic() - began)
-    found = verdict(scenario, plan) if plan else f"none:{talk.failure if talk else ''}"
+    found = (
+        verdict(scenario, plan) if plan else f"none:{consultation.failure if consultation else ''}"
+    )
     tally.verdicts[found] += 1
     if found != "acceptable":
         what = f"{plan.action}: {plan.reason[:120]}" if plan else "no plan"
         tally.lines.append(f"{scenario.name}: {found}: {what} (sound: {scenario.why})")
     if plan:
         tally.agrees += rules.decide(scenario.situation).action == plan.action
-    if talk:
+    if consultation:
         from planner.llm.prices import tokens
 
-        counts = [tokens(e.reply.message or {}) for e in talk.exchanges]
+        counts = [tokens(e.reply.message or {}) for e in consultation.exchanges]
         tally.tokens.append((sum(c[0] for c in counts), sum(c[1] for c in counts)))
-        faulty = sum(bool(e.faults) for e in talk.exchanges)
+        faulty = sum(bool(e.faults) for e in consultation.exchanges)
         tally.first_try += plan is not None and not faulty
         tally.repairs += faulty
     return plan

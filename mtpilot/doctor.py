@@ -13,14 +13,14 @@ def doctor(campaign: Campaign, server: bool, say: Callable[[str], None]) -> bool
     sound = True
     if not server:
         from campaign.doctor.slurm import cluster
-        from campaign.doctor.workplace import workplace
+        from campaign.doctor.this_machine import workplace
 
         for look in (workplace(campaign), cluster(campaign.folder)):
             for finding in look:
                 sound &= finding.level != "FAIL"
                 say(str(finding))
     if server or campaign.config.planner == "anthropic":
-        from planner.llm.doctor import examine
+        from planner.llm.server_check import examine
 
         able, text = examine(campaign.config.llm)
         say(text)

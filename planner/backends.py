@@ -38,38 +38,38 @@ def _consulted(campaign: Campaign, situation: Situation, backend: str) -> Decisi
     if backend == "anthropic":
         import anthropic
 
-        from planner.llm.claude import HALTING, Server
+        from planner.llm.messages_api import HALTING, Server
         from planner.spending import spent
 
         settings, used = campaign.config.llm, spent(campaign, campaign.sealed)
         server = Server(settings, settings.tokens - used.tokens, settings.money - used.money)
         try:
-            talk = consult(situation, server)
+            consultation = consult(situation, server)
         finally:
             server.close()
         facts = {"host": server.host, "sdk": anthropic.__version__}
         timing, fatal = server.timing, HALTING
     else:
-        from planner.replay import tape
+        from planner.replay import recorded_replies
 
-        talk, fatal, timing = consult(situation, tape(_records(campaign), situation)), (), []
-        facts = {"host": "replay"}
-    if talk.plan:
-        return Decision(talk.plan, "model", talk, facts=facts, timing=timing)
-    return _without(campaign, situation, talk, facts, timing, talk.failure in fatal)
+        consultation = consult(situation, recorded_replies(_records(campaign), situation))
+        timing, fatal, facts = [], (), {"host": "replay"}
+    if consultation.plan:
+        return Decision(consultation.plan, "model", consultation, facts=facts, timing=timing)
+    return _without(campaign, situation, consultation, facts, timing, consultation.failure in fatal)
 
 
 def _without(
     campaign: Campaign,
     situation: Situation,
-    talk: "Consultation",
+    consultation: "Consultation",
     facts: dict[str, Any],
     timing: list[dict[str, Any]],
     fatal: bool,
 ) -> Decision:
-    name, detail = talk.failure or "no_answer", talk.detail
+    name, detail = consultation.failure or "no_answer", consultation.detail
     plan = rules.decide(situation)
-    decision = Decision(plan, f"rules:{name}", talk, name, detail, facts, timing)
+    decision = Decision(plan, f"rules:{name}", consultation, name, detail, facts, timing)
     if fatal or campaign.config.llm.on_failure == "halt":
         decision.source = f"halt:{name}"
         remedy = REMEDIES.get(name, "try again, or set llm.on_failure: rules")

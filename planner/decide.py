@@ -48,7 +48,7 @@ def _decided(campaign: Campaign, situation: Situation, brought: Path | None) -> 
         if halt.decision:
             folder = campaign.iteration(situation.iteration)
             data = record.record(campaign, situation, halt.decision, [])
-            record.halted(folder, {k: v for k, v in data.items() if k not in BLANK})
+            record.keep_halted(folder, {k: v for k, v in data.items() if k not in BLANK})
         raise
 
 

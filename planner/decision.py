@@ -26,7 +26,7 @@ class Decision:
 
     plan: Plan
     source: str
-    talk: "Consultation | None" = None
+    consultation: "Consultation | None" = None
     failure: str | None = None
     detail: str = ""
     facts: dict[str, Any] = field(default_factory=dict)

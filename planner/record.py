@@ -28,7 +28,7 @@ def record(
     campaign: Campaign, situation: Situation, decision: Decision, gates: list[Any]
 ) -> dict[str, Any]:
     """Everything about one decision, ready to be written."""
-    plan, talk = decision.plan, decision.talk
+    plan, consultation = decision.plan, decision.consultation
     return {
         "format": FORMAT,
         "iteration": plan.iteration,
@@ -39,7 +39,7 @@ def record(
         "failure": decision.failure,
         "detail": decision.detail,
         **decision.facts,
-        **(_dialogue(campaign, talk) if talk else {}),
+        **(_dialogue(campaign, consultation) if consultation else {}),
         "action": plan.action,
         "rule": plan.rule,
         "plan": plan.model_dump(mode="json", exclude_none=True),
@@ -47,7 +47,7 @@ def record(
         "cost": cost(plan, situation).model_dump(),
         "gates": [verdict.model_dump() for verdict in gates],
         "rules": baseline(plan, situation),
-        "used": used(campaign, talk, decision.facts.get("host", "")),
+        "used": used(campaign, consultation, decision.facts.get("host", "")),
         "previous_decision_sha256": fingerprint(campaign.iteration(plan.iteration - 1)),
     }
 
@@ -78,14 +78,14 @@ def baseline(plan: Plan, situation: Situation) -> dict[str, Any]:
     }
 
 
-def used(campaign: Campaign, talk: "Consultation | None", host: str) -> dict[str, Any]:
+def used(campaign: Campaign, consultation: "Consultation | None", host: str) -> dict[str, Any]:
     """Calls, tokens and money of one decision."""
-    if talk is None or host == "replay":
+    if consultation is None or host == "replay":
         return {"calls": 0, "tokens": 0, "money": 0.0}
-    return bill(talk.exchanges, campaign.config.llm.model, host)
+    return request_costs(consultation.exchanges, campaign.config.llm.model, host)
 
 
-def bill(exchanges: list["Exchange"], model: str, host: str) -> dict[str, Any]:
+def request_costs(exchanges: list["Exchange"], model: str, host: str) -> dict[str, Any]:
     """What requests have cost; a reply that tells no tokens is booked at its bound."""
     from planner.llm.prices import money, tokens
 
@@ -105,16 +105,16 @@ def bill(exchanges: list["Exchange"], model: str, host: str) -> dict[str, Any]:
     }
 
 
-def _dialogue(campaign: Campaign, talk: "Consultation") -> dict[str, Any]:
+def _dialogue(campaign: Campaign, consultation: "Consultation") -> dict[str, Any]:
     from planner.llm.prices import fingerprint as prices_sha256
     from planner.llm.requests import schema
 
     settings = campaign.config.llm
-    served = [(e.reply.message or {}).get("model") for e in talk.exchanges]
-    roles = dict.fromkeys(e.request.role for e in talk.exchanges)
-    prompts = {e.request.role: sha256(e.request.body["system"]) for e in talk.exchanges}
+    served = [(e.reply.message or {}).get("model") for e in consultation.exchanges]
+    roles = dict.fromkeys(e.request.role for e in consultation.exchanges)
+    prompts = {e.request.role: sha256(e.request.body["system"]) for e in consultation.exchanges}
     quoted: dict[str, str] = {}
-    for exchange in talk.exchanges:
+    for exchange in consultation.exchanges:
         quoted |= exchange.request.quoted
     return {
         "model_asked": settings.model,
@@ -123,13 +123,13 @@ def _dialogue(campaign: Campaign, talk: "Consultation") -> dict[str, Any]:
         "prices_sha256": prices_sha256(),
         "prompts": prompts,
         "schemas": {role: sha256(canonical_json(schema(role))) for role in roles},
-        "choice": talk.choice.model_dump() if talk.choice else None,
-        "exchanges": [kept(e) for e in talk.exchanges],
+        "choice": consultation.choice.model_dump() if consultation.choice else None,
+        "exchanges": [as_recorded(e) for e in consultation.exchanges],
         "untrusted": quoted,
     }
 
 
-def kept(exchange: "Exchange") -> dict[str, Any]:
+def as_recorded(exchange: "Exchange") -> dict[str, Any]:
     """One request with its reply, as it stands in a record."""
     return {
         "role": exchange.request.role,
@@ -168,7 +168,7 @@ def hashes(data: dict[str, Any]) -> dict[str, str]:
     return {k: sha256(json.dumps(v, sort_keys=True)) for k, v in data.items() if k != "hashes"}
 
 
-def touched(data: dict[str, Any]) -> list[str]:
+def changed_parts(data: dict[str, Any]) -> list[str]:
     """Parts that are not what was written."""
     kept, now = data.get("hashes"), hashes(data)
     known = kept if isinstance(kept, dict) else {}
@@ -183,7 +183,7 @@ def write(folder: Path, data: dict[str, Any], timing: list[dict[str, Any]]) -> N
     write_text(folder / "decision.json", json.dumps(data, indent=1) + "\n")
 
 
-def halted(folder: Path, data: dict[str, Any]) -> None:
+def keep_halted(folder: Path, data: dict[str, Any]) -> None:
     """Keep a decision that came to nothing, and what it cost."""
     path = folder / "halts.jsonl"
     before = path.read_text(encoding="utf-8") if path.is_file() else ""

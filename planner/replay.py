@@ -16,10 +16,10 @@ from campaign.plan import Plan
 from campaign.protocols import known
 from campaign.situation import Situation
 from planner import record
-from planner.llm.consult import Reply, Speak, consult
+from planner.llm.consult import AskModel, Reply, consult
 from planner.llm.requests import Request
 from planner.policy import rules
-from planner.record import touched
+from planner.record import changed_parts
 
 
 @dataclass
@@ -54,7 +54,7 @@ def _check(campaign: Campaign, number: int, found: Finding) -> None:
     found.source = str(data.get("source"))
     if data.get("previous_decision_sha256") != record.fingerprint(campaign.iteration(number - 1)):
         found.faults.append("chain: the record before this one is not the one it followed")
-    found.faults += [f"{key}: changed since the record was written" for key in touched(data)]
+    found.faults += [f"{key}: changed since the record was written" for key in changed_parts(data)]
     on_disk = read_text(folder / "plan.yaml")
     kept = dump_yaml(parse(Plan, data.get("plan"), f"{folder}/decision.json: plan"))
     if sha256(kept) != data.get("plan_sha256"):
@@ -116,21 +116,23 @@ def _inputs(campaign: Campaign, situation: Situation, data: dict[str, Any]) -> l
 def _rebuilt(situation: Situation, data: dict[str, Any], found: Finding) -> Plan | None:
     """The plan from rules or recorded answers; None for a person's plan."""
     source = found.source
-    talk = consult(situation, heard(data, found)) if data.get("exchanges") else None
+    recorded = replies_in_order(data, found) if data.get("exchanges") else None
+    consultation = consult(situation, recorded) if recorded else None
     if source == "model":
-        if talk is None or talk.plan is None:
-            found.faults.append(f"plan: the recorded answers give none ({talk and talk.failure})")
-        return talk.plan if talk else None
-    if talk and source != f"rules:{talk.failure}":
-        found.faults.append(f"source: {source} recorded, the answers give {talk.failure}")
+        if consultation is None or consultation.plan is None:
+            why = consultation and consultation.failure
+            found.faults.append(f"plan: the recorded answers give none ({why})")
+        return consultation.plan if consultation else None
+    if consultation and source != f"rules:{consultation.failure}":
+        found.faults.append(f"source: {source} recorded, the answers give {consultation.failure}")
     return rules.decide(situation) if source.startswith("rules") else None
 
 
-def heard(data: dict[str, Any], found: Finding) -> Speak:
+def replies_in_order(data: dict[str, Any], found: Finding) -> AskModel:
     """Speaks the recorded replies in their order, and notes how today's requests differ."""
     left = list(data["exchanges"])
 
-    def speak(request: Request) -> Reply:
+    def ask_model(request: Request) -> Reply:
         if not left:
             return Reply(failure="not_recorded", detail="more is asked today than was answered")
         kept = left.pop(0)
@@ -143,7 +145,7 @@ def heard(data: dict[str, Any], found: Finding) -> Speak:
             found.faults.append(f"{request.role}: the recorded request does not have its hash")
         return _reply(kept)
 
-    return speak
+    return ask_model
 
 
 def _reply(kept: dict[str, Any]) -> Reply:
@@ -163,21 +165,21 @@ def parts_that_differ(today: dict[str, Any], kept: dict[str, Any]) -> list[str]:
     return [name for name, view in views.items() if view(today) != view(kept)]
 
 
-def tape(folder: Path, situation: Situation) -> Speak:
+def recorded_replies(folder: Path, situation: Situation) -> AskModel:
     """The backend `replay`: answers of another campaign's record, to the very same request only."""
     data = record.load(folder / "iterations" / f"{situation.iteration:03d}")
     known: dict[str, list[dict[str, Any]]] = {}
     for kept in data.get("exchanges", []):
         known.setdefault(kept["request_sha256"], []).append(kept)
 
-    def speak(request: Request) -> Reply:
+    def ask_model(request: Request) -> Reply:
         matching = known.get(request.sha256)
         if matching:
             return _reply(matching.pop(0))
         detail = f"{folder}: iteration {situation.iteration}: no answer to this request"
         return Reply(failure="not_recorded", detail=detail)
 
-    return speak
+    return ask_model
 
 
 def _first_difference(rebuilt: Plan, kept: str) -> str:

@@ -41,14 +41,14 @@ def spent(campaign: Campaign, upto: int) -> Spending:
     known = load(folder) if upto and (folder / "decision.json").is_file() else {}
     try:
         total = Spending().plus(known.get("spent", {}))
-        for line in halts(campaign.iteration(upto + 1)):
+        for line in halted_decisions(campaign.iteration(upto + 1)):
             total = total.plus(line.get("used", {}))
     except (AttributeError, TypeError, ValueError):
         raise UserError(f"{folder}/decision.json: spent: no sum of calls, tokens, money") from None
     return total
 
 
-def halts(folder: Path) -> list[dict[str, Any]]:
+def halted_decisions(folder: Path) -> list[dict[str, Any]]:
     """Decisions of an iteration that ended in a halt; a torn last line is passed over."""
     path = folder / "halts.jsonl"
     found = []

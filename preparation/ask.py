@@ -1,7 +1,7 @@
 """One question to a model with a checked answer: validation, repairs, everything kept.
 
-`Speak` is a live server or a record. What the answer must be is the caller's `read`; its faults go
-back at most `llm.repairs` times, then there is no answer and the caller falls back visibly.
+`AskModel` is a live server or a record. What the answer must be is the caller's `read`; its faults
+go back at most `llm.repairs` times, then there is no answer and the caller falls back visibly.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from campaign.config import Llm
 from campaign.files import canonical_json
 from planner.llm.answer import AnswerError
-from planner.llm.consult import LARGEST_ANSWER, Exchange, Reply, Speak, stopped, text_of
+from planner.llm.consult import LARGEST_ANSWER, AskModel, Exchange, Reply, stopped, text_of
 from planner.llm.requests import Request, body, feedback
 
 Found = TypeVar("Found")
@@ -46,7 +46,7 @@ class Outcome(Generic[Found]):
 
 
 def ask(
-    question: Question, settings: Llm, speak: Speak, read: Callable[[str], Found]
+    question: Question, settings: Llm, speak: AskModel, read: Callable[[str], Found]
 ) -> Outcome[Found]:
     """Ask until `read` accepts the answer; it raises AnswerError with the faults otherwise."""
     out: Outcome[Found] = Outcome()
@@ -75,7 +75,7 @@ def ask(
             return out
 
 
-def recorded(exchanges: list[dict[str, Any]], notes: list[str]) -> Speak:
+def recorded(exchanges: list[dict[str, Any]], notes: list[str]) -> AskModel:
     """Speaks recorded replies in their order; `notes` learns where today's requests differ."""
     left = list(exchanges)
 

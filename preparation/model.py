@@ -6,8 +6,8 @@ from typing import Any
 
 from campaign.config import Config
 from planner.decision import REMEDIES, HaltError
-from planner.llm.consult import Exchange, Speak
-from planner.record import bill, kept
+from planner.llm.consult import AskModel, Exchange
+from planner.record import as_recorded, request_costs
 from preparation import interview
 from preparation.ask import ask, recorded
 from preparation.dialogue import Dialogue
@@ -27,7 +27,7 @@ class Model:
         asked = interview.question(dialogue.answers, dialogue.talk, settings)
         with speaking(self.config, dialogue.used, self._tape) as (speak, host):
             out = ask(asked, settings, speak, lambda text: interview.read(text, dialogue.sentence))
-        dialogue.exchanges += [kept(e) for e in out.exchanges]
+        dialogue.exchanges += [as_recorded(e) for e in out.exchanges]
         dialogue.used = plus(dialogue.used, out.exchanges, settings.model, host)
         if out.found is None:
             refuse_if_halting(self.config, out.failure, out.detail)
@@ -43,13 +43,13 @@ class Model:
 
 @contextmanager
 def speaking(
-    config: Config, used: dict[str, Any], tape: Speak | None = None
-) -> Iterator[tuple[Speak, str]]:
+    config: Config, used: dict[str, Any], tape: AskModel | None = None
+) -> Iterator[tuple[AskModel, str]]:
     """Who answers, and its host: a tape, or the configured server within what is left to spend."""
     if tape is not None:
         yield tape, "replay"
         return
-    from planner.llm.claude import Server
+    from planner.llm.messages_api import Server
 
     settings = config.llm
     left = settings.tokens - int(used.get("tokens", 0)), settings.money - used.get("money", 0.0)
@@ -64,7 +64,7 @@ def plus(used: dict[str, Any], exchanges: list[Exchange], model: str, host: str)
     """What was used before and what these exchanges have cost."""
     if host == "replay":
         return used
-    cost = bill(exchanges, model, host)
+    cost = request_costs(exchanges, model, host)
     return {key: round(used.get(key, 0) + cost[key], 9) for key in cost}
 
 

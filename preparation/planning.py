@@ -19,9 +19,9 @@ from campaign.files import canonical_json, parse, write_text
 from campaign.terminal import plain
 from planner.llm import requests
 from planner.llm.answer import AnswerError, faults, parsed, wire
-from planner.llm.consult import Speak
+from planner.llm.consult import AskModel
 from planner.llm.untrusted import Quotes
-from planner.record import kept
+from planner.record import as_recorded
 from preparation import dialogue
 from preparation.ask import Question, ask, recorded
 from preparation.model import plus, refuse_if_halting, speaking
@@ -55,7 +55,7 @@ def varied(
                 question(task, category, config), config.llm, speak,
                 lambda text, own=category: read(text, own, done),
             )  # fmt: skip
-            record["exchanges"] += [kept(e) for e in out.exchanges]
+            record["exchanges"] += [as_recorded(e) for e in out.exchanges]
             record["used"] = plus(record["used"], out.exchanges, config.llm.model, host)
             record["categories"][category.name] = out.failure or "model"
             write_text(folder / FILE, json.dumps(record, indent=1) + "\n")
@@ -185,7 +185,7 @@ def _stripped(value: Any) -> Any:
     return [_stripped(v) for v in value] if isinstance(value, list) else value
 
 
-def tape(record: dict[str, Any], notes: list[str]) -> Speak:
+def tape(record: dict[str, Any], notes: list[str]) -> AskModel:
     """Recorded answers, to plan again without a server."""
     if not isinstance(record.get("exchanges"), list):
         raise UserError(f"{FILE}: not a record of a structure plan")

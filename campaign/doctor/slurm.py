@@ -171,7 +171,7 @@ def _trial(profile: Profile, folder: Path) -> Iterator[Finding]:
     options = [f"-n{PROBED}", "--time=3", "--mem-per-cpu=600", "--job-name=mtpilot-doctor"]
     for key, flag in (("slurm_partition", "-p"), ("slurm_account", "-A")):
         options += [flag, str(asked[key])] if asked.get(key) else []
-    python = shlex.join([sys.executable, "-m", "campaign.doctor.probe", str(folder.resolve())])
+    python = shlex.join([sys.executable, "-m", "campaign.doctor.trial_rank", str(folder.resolve())])
     command = [*words, *options, "bash", "-c", f"{profile.setup}; {python}"]
     try:
         done = subprocess.run(

@@ -1,7 +1,7 @@
 """The dialogue with a model: choice, parameters, checks, at most two repairs.
 
-Nothing here knows where answers come from: `Speak` is a live server or a record. Every request is
-whole in itself; a repair sends the state again with the answer that failed and its faults.
+Nothing here knows where answers come from: `AskModel` is a live server or a record. Every request
+is whole in itself; a repair sends the state again with the answer that failed and its faults.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ class Reply:
     tries: list[dict[str, Any]] = field(default_factory=list)
 
 
-Speak = Callable[[Request], Reply]
+AskModel = Callable[[Request], Reply]
 
 
 class NoAnswerError(Exception):
@@ -60,19 +60,19 @@ class Consultation:
     detail: str = ""
 
 
-def consult(sit: Situation, speak: Speak) -> Consultation:
+def consult(sit: Situation, ask_model: AskModel) -> Consultation:
     """Ask until a plan passes every gate, or say why there is none."""
-    talk = _Talk(sit, speak)
+    consultation = _Dialogue(sit, ask_model)
     try:
-        talk.run()
+        consultation.run()
     except NoAnswerError as error:
-        talk.log.failure, talk.log.detail = error.name, error.detail
-    return talk.log
+        consultation.log.failure, consultation.log.detail = error.name, error.detail
+    return consultation.log
 
 
-class _Talk:
-    def __init__(self, sit: Situation, speak: Speak) -> None:
-        self.sit, self.speak, self.log = sit, speak, Consultation()
+class _Dialogue:
+    def __init__(self, sit: Situation, ask_model: AskModel) -> None:
+        self.sit, self.ask_model, self.log = sit, ask_model, Consultation()
         self.shrink = 1
 
     def run(self) -> None:
@@ -121,7 +121,7 @@ class _Talk:
         longer = shorter = False
         while True:
             sent = request(self.sit, role, turns, tokens, self.shrink)
-            reply = self.speak(sent)
+            reply = self.ask_model(sent)
             self.log.exchanges.append(Exchange(sent, reply))
             failure = reply.failure or stopped(reply)
             if failure is None:

@@ -58,6 +58,6 @@ def money(model: str, host: str, read: int, written: int) -> float:
     listed = prices().models
     if model not in listed and not host.endswith("anthropic.com"):
         return 0.0
-    dearest = max(listed.values(), key=lambda p: p.output)
-    price = listed.get(model, dearest)
+    most_expensive = max(listed.values(), key=lambda p: p.output)
+    price = listed.get(model, most_expensive)
     return (read * price.input + written * price.output) / 1e6

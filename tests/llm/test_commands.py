@@ -38,7 +38,7 @@ def test_doctor_tells_what_a_server_can_do(tmp_path: Path, capsys) -> None:
 
 @pytest.mark.parametrize("fault", [drip, stall(600.0), raw(b"<html>"), raw(b"[]"), hang_up])
 def test_doctor_survives_a_bad_list_of_models(tmp_path: Path, monkeypatch, capsys, fault) -> None:
-    monkeypatch.setattr("planner.llm.doctor.LOOK_UP", 1.0)
+    monkeypatch.setattr("planner.llm.server_check.LOOK_UP", 1.0)
     with serve() as double:
         folder(tmp_path / "c", {"llm": {"base_url": double.url, "effort": None}})
         double.lookups = iter([fault])

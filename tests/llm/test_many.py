@@ -15,7 +15,7 @@ from campaign.folder import Campaign
 from campaign.gates import check
 from planner.decide import next_plan
 from planner.decision import HaltError
-from planner.llm.claude import HALTING
+from planner.llm.messages_api import HALTING
 from planner.record import load
 from planner.replay import replay
 from tests.llm.faults import FAULTS

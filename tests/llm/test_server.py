@@ -6,8 +6,8 @@ import time
 import pytest
 
 from campaign.files import dump_yaml
-from planner.llm.claude import Server
 from planner.llm.consult import consult
+from planner.llm.messages_api import Server
 from planner.policy import rules
 from tests.llm.scene import situations
 from tests.llm.server import (

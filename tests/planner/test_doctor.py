@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from campaign.create import create
-from campaign.doctor.workplace import workplace
+from campaign.doctor.this_machine import workplace
 from campaign.folder import Campaign
 from mtpilot.doctor import doctor
 from tests.campaign.conftest import make_source

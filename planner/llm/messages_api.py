@@ -154,12 +154,10 @@ class Server:
         self.client.close()
 
 
-def _post(
-    speaker: anthropic.Anthropic, body: dict[str, Any], left: float, box: dict[str, Any]
-) -> None:
+def _post(sdk: anthropic.Anthropic, body: dict[str, Any], left: float, box: dict[str, Any]) -> None:
     limits = httpx2.Timeout(left, connect=min(left, CONNECT))
     try:
-        with speaker.messages.with_streaming_response.create(**body, timeout=limits) as reply:
+        with sdk.messages.with_streaming_response.create(**body, timeout=limits) as reply:
             data = bytearray()
             for chunk in reply.iter_bytes():
                 data += chunk

@@ -1,4 +1,4 @@
-"""What a rank of the doctor's trial job sees: `python -m campaign.doctor.probe FOLDER`."""
+"""What a rank of the doctor's trial job sees: `python -m campaign.doctor.trial_rank FOLDER`."""
 
 import json
 import os

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from campaign.config import Llm
 from campaign.files import canonical_json
 from campaign.terminal import plain
-from planner.llm.claude import Server, address, client, host
 from planner.llm.consult import text_of
+from planner.llm.messages_api import Server, address, client, host
 from planner.llm.prices import LIST, prices
 from planner.llm.requests import Request
 
@@ -80,21 +80,21 @@ def _enforced(text: str) -> str:
 def _model(settings: Llm) -> str:
     """What the server's list of models says; a thread, for a trickle outlasts the SDK's timeout."""
     found: list[str] = []
-    speaker = client(settings)
+    sdk = client(settings)
     worker = threading.Thread(
-        target=lambda: found.append(_looked_up(speaker, settings.model)), daemon=True
+        target=lambda: found.append(_looked_up(sdk, settings.model)), daemon=True
     )
     worker.start()
     worker.join(min(LOOK_UP, settings.deadline))
-    speaker.close()
+    sdk.close()
     return found[0] if found else "no answer in time"
 
 
-def _looked_up(speaker: "anthropic.Anthropic", name: str) -> str:
+def _looked_up(sdk: "anthropic.Anthropic", name: str) -> str:
     import anthropic
 
     try:
-        found = speaker.models.retrieve(name, timeout=LOOK_UP)
+        found = sdk.models.retrieve(name, timeout=LOOK_UP)
         return f"known as {plain(str(found.display_name), 60)}"
     except anthropic.NotFoundError:
         return "not known to the server (or it has no list of models)"
