@@ -1,15 +1,16 @@
 """What a person says of a material: phases, how they meet, conditions, reference, properties.
 
 `Answers` is one record for the dialogue, the form and the answers file; everything in it may be
-absent until `openpoints` finds nothing missing. Free text is short, kept for people, never
+absent until `preparation.missing` finds nothing missing. Free text is short, kept for people, never
 interpreted. Lengths in Å, densities in g/cm3, temperatures in K, pressures in GPa.
 """
 
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
+from atomistics.builders.crystals.parameters import Substitution
 from atomistics.contract import Name, Strict, Temperature
 
 Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ()+_.,-]{0,63}$")]
@@ -51,7 +52,7 @@ class Ingredient(Strict):
         return self
 
 
-class Lattice(Strict):
+class CrystalSource(Strict):
     """A crystal by space group, by file, or by its id in the Materials Project."""
 
     spacegroup: int | None = Field(default=None, ge=1, le=230)
@@ -68,7 +69,7 @@ class Lattice(Strict):
     materials_project: str | None = Field(default=None, pattern=r"^mp-[0-9]{1,9}$")
 
     @model_validator(mode="after")
-    def _one_source(self) -> "Lattice":
+    def _one_source(self) -> "CrystalSource":
         given = [self.spacegroup is not None, self.file is not None, bool(self.materials_project)]
         if sum(given) != 1:
             raise ValueError("give exactly one of spacegroup, file, materials_project")
@@ -77,14 +78,6 @@ class Lattice(Strict):
         if len(self.lattice) not in (0, 1, 2, 6):
             raise ValueError("lattice: 1 (a), 2 (a c) or 6 numbers (a b c alpha beta gamma)")
         return self
-
-
-class Exchange(Strict):
-    """Some atoms of one element replaced at random: solid solutions, alloys, vacancies."""
-
-    element: str = Field(pattern=r"^[A-Z][a-z]?$")
-    by: str | None = Field(default=None, pattern=r"^[A-Z][a-z]?$", description="null: a vacancy")
-    fraction: float = Field(gt=0, le=1)
 
 
 class Phase(Strict):
@@ -98,10 +91,12 @@ class Phase(Strict):
         description="what is mixed or packed; in a polymer: what is added, by repeat unit",
     )
     density: Density | None = None
-    crystal: Lattice | Label | None = Field(
+    crystal: CrystalSource | Label | None = Field(
         default=None, description="of crystal and particle: a known name or its lattice"
     )
-    exchanges: list[Exchange] = Field(default=[], max_length=10, description="in the crystal")
+    substitutions: list[Substitution] = Field(
+        default=[], max_length=10, description="in the crystal"
+    )
     surface: list[Annotated[int, Field(ge=-9, le=9)]] | None = Field(
         default=None, description="h k l or h k i l of a crystal's face; []: none is wanted"
     )
@@ -117,6 +112,14 @@ class Phase(Strict):
         pattern=r"^files/[A-Za-z0-9][A-Za-z0-9_-]{0,63}\.(?:cif|vasp|poscar|extxyz|xyz)$",
         description="of kind other: a structure file below files/ of the folder",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _former_key(cls, data: Any) -> Any:
+        """`exchanges` was the name of `substitutions`; such files are still read."""
+        if isinstance(data, dict) and "exchanges" in data and "substitutions" not in data:
+            data = {("substitutions" if k == "exchanges" else k): v for k, v in data.items()}
+        return data
 
     @field_validator("surface")
     @classmethod

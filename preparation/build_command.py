@@ -62,9 +62,13 @@ def parser() -> argparse.ArgumentParser:
     for name, model in FAMILIES.items():
         about = (model.__doc__ or "").split("\n")[0]
         sub = families.add_parser(
-            name, help=about, description=about, epilog=_nested(model),
-            formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-        )  # fmt: skip
+            name,
+            help=about,
+            description=about,
+            epilog=_nested(model),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
         for key, schema in _properties(model).items():
             sub.add_argument(_flag(key), dest=key, metavar=_kind(schema), help=_about(schema))
         _own(sub)
@@ -113,11 +117,13 @@ def _is_text(schema: dict[str, Any]) -> bool:
 def _kind(schema: dict[str, Any]) -> str:
     names = {"string": "TEXT", "number": "NUMBER", "integer": "INTEGER", "boolean": "true|false"}
     found = [
-        "|".join(map(str, one["enum"])) if "enum" in one
-        else _list(one) if one.get("type") == "array"
+        "|".join(map(str, one["enum"]))
+        if "enum" in one
+        else _list(one)
+        if one.get("type") == "array"
         else names.get(one.get("type", ""), "{" + one.get("$ref", "").rpartition("/")[2] + "}")
         for one in _variants(schema)
-    ]  # fmt: skip
+    ]
     return " or ".join(found)
 
 

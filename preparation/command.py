@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from campaign.errors import UserError
 
 if TYPE_CHECKING:
-    from preparation.steps import Wishes
+    from preparation.steps import Options
 
 Add = Callable[[str, str], argparse.ArgumentParser]
 
@@ -60,7 +60,7 @@ def prepare(arguments: argparse.Namespace) -> int:
     if sentence and not folder and (arguments.answers or Path(sentence, "dialogue.json").is_file()):
         sentence, folder = None, Path(sentence)  # one word beside answers is the folder
     folder = folder or steps.folder_for(sentence, arguments.answers)
-    steps.prepare(folder, sentence, _wishes(arguments))
+    steps.prepare(folder, sentence, _options(arguments))
     return 0
 
 
@@ -68,23 +68,23 @@ def structures(arguments: argparse.Namespace) -> int:
     """One step of the structures of a folder."""
     from preparation import steps
 
-    folder, wishes = arguments.campaign, _wishes(arguments)
+    folder, options = arguments.campaign, _options(arguments)
     if arguments.step == "plan":
-        steps.say(steps.plan_anew(folder, wishes))
+        steps.say(steps.plan_anew(folder, options))
     elif arguments.step == "show":
         steps.say(steps.shown(folder))
     else:
-        failed = steps.build_or_check(folder, wishes, arguments.step == "build")
+        failed = steps.build_or_check(folder, options, arguments.step == "build")
         if failed:
             raise UserError(f"{folder}/structures/report.yaml: {failed} structures failed")
     return 0
 
 
-def _wishes(arguments: argparse.Namespace) -> "Wishes":
-    from preparation.steps import Wishes
+def _options(arguments: argparse.Namespace) -> "Options":
+    from preparation.steps import Options
 
-    names = {field.name for field in fields(Wishes)}
-    return Wishes(**{k: v for k, v in vars(arguments).items() if k in names})
+    names = {field.name for field in fields(Options)}
+    return Options(**{k: v for k, v in vars(arguments).items() if k in names})
 
 
 COMMANDS = {"prepare": prepare, "structures": structures}

@@ -20,7 +20,7 @@ from campaign.config import Config, Task
 from campaign.errors import UserError
 from campaign.files import canonical_json, read_yaml, sha256, write_text
 from campaign.material import Phase
-from preparation import parameters as ingredients
+from preparation import phase_parameters
 from preparation.pool import Order, built, outcome
 from preparation.structure_plan import Category, StructurePlan, Variant, short
 
@@ -29,7 +29,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Site:
+class BuildSettings:
     """Where a plan is built: the task folder, its task and configuration, and how."""
 
     folder: Path
@@ -48,46 +48,48 @@ class Site:
 Tell = Callable[[str], None]
 
 
-def construct(plan: StructurePlan, site: Site, tell: Tell) -> dict[str, dict[str, Any]]:
+def construct(
+    plan: StructurePlan, settings: BuildSettings, tell: Tell
+) -> dict[str, dict[str, Any]]:
     """Build what is missing, check everything, write index and report; entries by structure."""
-    plan.agree_with(site.task)
-    report = _known(site)
-    todo = [v for v in plan.variants if not _stands(plan, v, site, report.get(v.id))]
+    plan.agree_with(settings.task)
+    report = _known(settings)
+    todo = [v for v in plan.variants if not _stands(plan, v, settings, report.get(v.id))]
     report = {v.id: report[v.id] for v in plan.variants if v not in todo}
     names = {v.id for v in todo}
     for wave in _waves(todo):
-        orders = [_order(plan, v, site) for v in wave]
-        for name, made in built(orders, site.workers, site.timeout):
+        orders = [_order(plan, v, settings) for v in wave]
+        for name, made in built(orders, settings.workers, settings.timeout):
             report[name] = made
-            _write(site, plan, report)
+            _write(settings, plan, report)
             told = made.get("failure") or f"{made['formula']}, {made['atoms']} atoms"
             done = sum(n in report for n in names)
             tell(f"[{done}/{len(names)}] {name}: {made['status']}: {told}")
-    _mark_duplicates(plan, site, report)
-    _write(site, plan, report)
-    _write_index(plan, site, report)
+    _mark_duplicates(plan, settings, report)
+    _write(settings, plan, report)
+    _write_index(plan, settings, report)
     return report
 
 
-def check_all(plan: StructurePlan, site: Site) -> dict[str, dict[str, Any]]:
+def check_all(plan: StructurePlan, settings: BuildSettings) -> dict[str, dict[str, Any]]:
     """Every structure of the plan as it lies on disk, checked again; nothing is built."""
-    report = _known(site)
+    report = _known(settings)
     for variant in plan.variants:
-        path = site.structures / f"{variant.id}.extxyz"
+        path = settings.structures / f"{variant.id}.extxyz"
         before = report.get(variant.id, {})
         if not path.is_file():
             report[variant.id] = {**before, "status": "failed", "failure": "not built"}
             continue
         atoms = io.read(path)
-        faults = checks.check(atoms, _asked(variant, site))
+        faults = checks.check(atoms, _asked(variant, settings))
         report[variant.id] = {**before, **outcome(atoms, faults)}
-    _mark_duplicates(plan, site, report)
-    _write(site, plan, report)
+    _mark_duplicates(plan, settings, report)
+    _write(settings, plan, report)
     return report
 
 
-def _known(site: Site) -> dict[str, dict[str, Any]]:
-    path = site.structures / REPORT
+def _known(settings: BuildSettings) -> dict[str, dict[str, Any]]:
+    path = settings.structures / REPORT
     data = read_yaml(path) if path.is_file() else {}
     found = data.get("structures") if isinstance(data, dict) else None
     if not isinstance(found, dict) and path.is_file():
@@ -95,15 +97,15 @@ def _known(site: Site) -> dict[str, dict[str, Any]]:
     return {name: dict(entry) for name, entry in (found or {}).items()}
 
 
-def _fingerprint(plan: StructurePlan, variant: Variant, site: Site) -> str:
+def _fingerprint(plan: StructurePlan, variant: Variant, settings: BuildSettings) -> str:
     """Hash of everything a structure follows from."""
     parameters = variant.parameters.model_dump(mode="json")
     files = {
-        name: structures.digest(site.folder / name)
+        name: structures.digest(settings.folder / name)
         for name in _files(parameters)
-        if (site.folder / name).is_file()
+        if (settings.folder / name).is_file()
     }
-    asked = [site.task.species, site.config.mlp.cutoff, site.relax_steps]
+    asked = [settings.task.species, settings.config.mlp.cutoff, settings.relax_steps]
     return sha256(canonical_json([FORMAT, parameters, plan.seed_of(variant), files, asked]))
 
 
@@ -118,16 +120,16 @@ def _files(value: Any) -> Iterator[str]:
 
 
 def _stands(
-    plan: StructurePlan, variant: Variant, site: Site, entry: dict[str, Any] | None
+    plan: StructurePlan, variant: Variant, settings: BuildSettings, entry: dict[str, Any] | None
 ) -> bool:
     """Whether a structure is on disk just as the plan has it."""
-    path = site.structures / f"{variant.id}.extxyz"
+    path = settings.structures / f"{variant.id}.extxyz"
     return bool(
         entry
         and entry.get("status") == "ok"
         and path.is_file()
         and entry.get("sha256") == structures.digest(path)
-        and entry.get("fingerprint") == _fingerprint(plan, variant, site)
+        and entry.get("fingerprint") == _fingerprint(plan, variant, settings)
     )
 
 
@@ -146,27 +148,29 @@ def _names(value: Any) -> bool:
     return own or any(map(_names, value.values()))
 
 
-def _order(plan: StructurePlan, variant: Variant, site: Site) -> Order:
+def _order(plan: StructurePlan, variant: Variant, settings: BuildSettings) -> Order:
     return Order(
-        folder=site.folder,
+        folder=settings.folder,
         name=variant.id,
-        fingerprint=_fingerprint(plan, variant, site),
+        fingerprint=_fingerprint(plan, variant, settings),
         parameters=variant.parameters.model_dump(mode="json"),
         seed=plan.seed_of(variant),
-        reference=site.config.reference.model_dump(mode="json"),
-        relax_steps=site.relax_steps,
-        asked=_asked(variant, site),
+        reference=settings.config.reference.model_dump(mode="json"),
+        relax_steps=settings.relax_steps,
+        asked=_asked(variant, settings),
     )
 
 
-def _asked(variant: Variant, site: Site) -> checks.Asked:
+def _asked(variant: Variant, settings: BuildSettings) -> checks.Asked:
     parameters = variant.parameters.model_dump(mode="json", exclude_none=True)
-    return checks.Asked(parameters, list(site.task.species), site.config.mlp.cutoff)
+    return checks.Asked(parameters, list(settings.task.species), settings.config.mlp.cutoff)
 
 
-def _mark_duplicates(plan: StructurePlan, site: Site, report: dict[str, dict[str, Any]]) -> None:
+def _mark_duplicates(
+    plan: StructurePlan, settings: BuildSettings, report: dict[str, dict[str, Any]]
+) -> None:
     frames = [
-        (v.id, io.read(site.structures / f"{v.id}.extxyz"))
+        (v.id, io.read(settings.structures / f"{v.id}.extxyz"))
         for v in plan.variants
         if report.get(v.id, {}).get("status") == "ok"
     ]
@@ -174,17 +178,19 @@ def _mark_duplicates(plan: StructurePlan, site: Site, report: dict[str, dict[str
         report[name] |= {"status": "failed", "failure": f"the same as {twin}; vary its parameters"}
 
 
-def _write(site: Site, plan: StructurePlan, report: dict[str, dict[str, Any]]) -> None:
+def _write(settings: BuildSettings, plan: StructurePlan, report: dict[str, dict[str, Any]]) -> None:
     for name, entry in report.items():
-        path = site.structures / f"{name}.extxyz"
+        path = settings.structures / f"{name}.extxyz"
         if entry["status"] == "ok" and path.is_file():
             entry["sha256"] = structures.digest(path)
     ordered = {v.id: report[v.id] for v in plan.variants if v.id in report}
     text = yaml.safe_dump({"format": FORMAT, "structures": ordered}, sort_keys=False, width=10**6)
-    write_text(site.structures / REPORT, text)
+    write_text(settings.structures / REPORT, text)
 
 
-def _write_index(plan: StructurePlan, site: Site, report: dict[str, dict[str, Any]]) -> None:
+def _write_index(
+    plan: StructurePlan, settings: BuildSettings, report: dict[str, dict[str, Any]]
+) -> None:
     entries = [
         structures.Structure(
             id=variant.id,
@@ -201,7 +207,7 @@ def _write_index(plan: StructurePlan, site: Site, report: dict[str, dict[str, An
         for variant in category.variants
         if report.get(variant.id, {}).get("status") == "ok"
     ]
-    structures.write_index(site.structures, entries)
+    structures.write_index(settings.structures, entries)
 
 
 def _open(parameters: Parameters) -> bool:
@@ -222,7 +228,7 @@ def elements_of(folder: Path, phases: list[Phase]) -> set[str]:
     for phase in phases:
         parameters = {"family": "other", "file": phase.file}
         if phase.kind != "other":
-            parameters = {"family": "solid", **ingredients.crystal(phase)}
+            parameters = {"family": "solid", **phase_parameters.crystal(phase)}
         atoms = build(PARAMETERS.validate_python(parameters), 0, folder)
         found |= set(atoms.get_chemical_symbols())
     return found

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from campaign.errors import UserError
 from campaign.files import parse, read_yaml, write_text
 from campaign.material import Answers
-from preparation import notation as typed
+from preparation import notation
 from preparation.missing import Point, needed, open_points
 
 FILE = "dialogue.json"
@@ -30,11 +30,11 @@ WRONG = 5
 
 
 @dataclass(frozen=True)
-class Desk:
-    """Where a person sits: a line is told, a line is heard (EOFError when there is no more)."""
+class Terminal:
+    """Where a person sits: lines are written, lines are read (EOFError when there is no more)."""
 
-    tell: Callable[[str], None]
-    hear: Callable[[str], str]
+    write: Callable[[str], None]
+    read_line: Callable[[str], str]
 
 
 class Dialogue(BaseModel):
@@ -76,7 +76,7 @@ def load(folder: Path) -> Dialogue | None:
         raise UserError(f"{path}: not a dialogue ({told}); remove it to begin anew") from None
 
 
-class Mind(Protocol):
+class Leader(Protocol):
     """Who leads the dialogue beside the form: reads what was said, asks what comes next."""
 
     def understand(self, dialogue: Dialogue) -> bool:
@@ -84,15 +84,17 @@ class Mind(Protocol):
         ...
 
 
-def hold(dialogue: Dialogue, desk: Desk, save: Callable[[], None], mind: Mind | None) -> Answers:
+def hold(
+    dialogue: Dialogue, terminal: Terminal, save: Callable[[], None], leader: Leader | None
+) -> Answers:
     """Ask until everything needed is there and a person has confirmed it."""
     wrong = 0
     while not dialogue.confirmed:
         before = len(dialogue.heard), json.dumps(dialogue.known)
-        if mind is not None and dialogue.fallback is None:
-            _led(dialogue, desk, save, mind)
+        if leader is not None and dialogue.fallback is None:
+            _led(dialogue, terminal, save, leader)
         else:
-            _form(dialogue, desk, save)
+            _form(dialogue, terminal, save)
         save()
         stood = json.dumps(dialogue.known) == before[1] and not dialogue.confirmed
         wrong = wrong + 1 if stood else 0
@@ -101,65 +103,67 @@ def hold(dialogue: Dialogue, desk: Desk, save: Callable[[], None], mind: Mind | 
     return dialogue.answers
 
 
-def _hear(dialogue: Dialogue, desk: Desk, prompt: str) -> str:
-    line = desk.hear(prompt)
+def _line(dialogue: Dialogue, terminal: Terminal, prompt: str) -> str:
+    line = terminal.read_line(prompt)
     dialogue.heard.append(line)
     return line.strip()
 
 
-def _led(dialogue: Dialogue, desk: Desk, save: Callable[[], None], mind: Mind) -> None:
+def _led(dialogue: Dialogue, terminal: Terminal, save: Callable[[], None], leader: Leader) -> None:
     """A turn led by a model; completion is still decided here."""
     if not dialogue.talk:
         dialogue.talk.append({"questions": [OPENING], "said": dialogue.sentence})
     if dialogue.talk[-1]["said"] is not None:
         try:
-            understood = mind.understand(dialogue)
+            understood = leader.understand(dialogue)
         finally:
             save()
         if not understood:
-            desk.tell(f"No answer from the planner LLM ({dialogue.fallback}); the form goes on.")
+            terminal.write(
+                f"No answer from the planner LLM ({dialogue.fallback}); the form goes on."
+            )
             return
     turn, points = dialogue.talk[-1], needed(dialogue.answers)
     asked = turn["questions"] or [point.question for point in points[:3]]
-    desk.tell(status(dialogue, not points, asked, turn.get("remark", "")))
-    line = _hear(dialogue, desk, f"{CONFIRM}: " if not points else "> ")
+    terminal.write(status(dialogue, not points, asked, turn.get("remark", "")))
+    line = _line(dialogue, terminal, f"{CONFIRM}: " if not points else "> ")
     if not points and YES.match(line.lower()):
         dialogue.confirmed = True
     elif line:
         turn["said"] = line
     else:
-        desk.tell("An answer is needed.")
+        terminal.write("An answer is needed.")
 
 
-def _form(dialogue: Dialogue, desk: Desk, save: Callable[[], None]) -> None:
+def _form(dialogue: Dialogue, terminal: Terminal, save: Callable[[], None]) -> None:
     """A turn without a model: at most three open points, or the confirmation."""
     points = {point.key: point for point in open_points(dialogue.answers)}
     dialogue.pending = [k for k in dialogue.pending if k in points] or list(points)[:3]
     questions = [points[key].question for key in dialogue.pending]
-    desk.tell(status(dialogue, not needed(dialogue.answers), questions))
+    terminal.write(status(dialogue, not needed(dialogue.answers), questions))
     if not points:
-        line = _hear(dialogue, desk, f"{CONFIRM} (KEY: VALUE): ")
+        line = _line(dialogue, terminal, f"{CONFIRM} (KEY: VALUE): ")
         dialogue.confirmed = bool(YES.match(line.lower()))
         if not dialogue.confirmed:
-            _try(dialogue, desk, lambda known: typed.take(known, line))
+            _try(dialogue, terminal, lambda known: notation.take(known, line))
     while dialogue.pending:
         point = points[dialogue.pending[0]]
         default = "" if point.default is None else f" [{point.default}]"
-        line = _hear(dialogue, desk, f"{point.key}{default}: ")
-        _try(dialogue, desk, lambda known, p=point, text=line: settled(known, p, text))
+        line = _line(dialogue, terminal, f"{point.key}{default}: ")
+        _try(dialogue, terminal, lambda known, p=point, text=line: settled(known, p, text))
         dialogue.pending.pop(0)
         save()
 
 
 def _try(
-    dialogue: Dialogue, desk: Desk, change: Callable[[dict[str, Any]], dict[str, Any]]
+    dialogue: Dialogue, terminal: Terminal, change: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> None:
     """Lay a typed answer over the record, or say in one line why it cannot be."""
     try:
         changed = change(dialogue.known)
         parse(Answers, changed, "answer")
     except UserError as error:
-        desk.tell(f"{error}")
+        terminal.write(f"{error}")
     else:
         dialogue.known = changed
 
@@ -168,9 +172,9 @@ def settled(known: dict[str, Any], point: Point, line: str) -> dict[str, Any]:
     """What is known with the answer to a point; UserError when it is none."""
     if not line and point.default is None:
         raise UserError(f"{point.key}: an answer is needed")
-    if point.fault and line.lower() in typed.NONE and point.key.startswith("phases."):
-        return typed.put(known, point.key, None)
-    return typed.put(known, point.key, typed.read(point.key, line or point.default or ""))
+    if point.fault and line.lower() in notation.NONE and point.key.startswith("phases."):
+        return notation.put(known, point.key, None)
+    return notation.put(known, point.key, notation.read(point.key, line or point.default or ""))
 
 
 def status(dialogue: Dialogue, completed: bool, questions: list[str], remark: str = "") -> str:
@@ -195,7 +199,7 @@ def from_file(path: Path, sentence: str | None) -> Answers:
     return found
 
 
-def replayed(recorded: Dialogue, tell: Callable[[str], None], mind: Mind | None) -> Dialogue:
+def replayed(recorded: Dialogue, tell: Callable[[str], None], leader: Leader | None) -> Dialogue:
     """The dialogue held again from its record; UserError when it comes to anything else."""
     again = Dialogue(planner=recorded.planner, sentence=recorded.sentence, by=recorded.by)
     if recorded.by == "answers":
@@ -205,7 +209,7 @@ def replayed(recorded: Dialogue, tell: Callable[[str], None], mind: Mind | None)
         return again
     lines = iter(recorded.heard)
 
-    def hear(prompt: str) -> str:
+    def read_line(prompt: str) -> str:
         tell(prompt)
         try:
             return next(lines)
@@ -213,7 +217,7 @@ def replayed(recorded: Dialogue, tell: Callable[[str], None], mind: Mind | None)
             raise EOFError from None
 
     try:
-        hold(again, Desk(tell, hear), lambda: None, mind)
+        hold(again, Terminal(tell, read_line), lambda: None, leader)
     except EOFError:
         pass  # the recorded dialogue had not come to its end either
     except ValidationError as error:

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from campaign.errors import UserError
-from campaign.material import Answers, Ingredient, Lattice, Phase
-from preparation import parameters as ingredients
-from preparation import substances
+from campaign.material import Answers, CrystalSource, Ingredient, Phase
+from preparation import phase_parameters, substances
 
 MIXED = ("amorphous", "liquid", "melt")
 CELLS = ("crystal", "particle")
@@ -169,7 +168,7 @@ def _contradictions_of(phase: Phase) -> list[Point]:
     if isinstance(phase.crystal, str) and substances.crystal_of(phase) is None:
         fault = f"{phase.crystal!r} is not in the list of substances; give its lattice or a file"
         found.append(_wrong(f"{at}.crystal", fault))
-    return [*found, *_exchanges(phase, at)]
+    return [*found, *_substitutions(phase, at)]
 
 
 def _unreadable(phase: Phase, at: str) -> Iterator[Point]:
@@ -187,8 +186,10 @@ def _unreadable(phase: Phase, at: str) -> Iterator[Point]:
         key = "crystal"
         if phase.kind in CELLS and (lattice := substances.crystal_of(phase)):
             substances.mass(Counter(substances.elements(phase)))
-            ingredients.crystal(phase)
-            hexagonal = lattice.spacegroup is None or lattice.spacegroup in ingredients.HEXAGONAL
+            phase_parameters.crystal(phase)
+            hexagonal = (
+                lattice.spacegroup is None or lattice.spacegroup in phase_parameters.HEXAGONAL
+            )
             if len(phase.surface or []) == 4 and not hexagonal:
                 yield _wrong(f"{at}.surface", "four indices need a hexagonal lattice; give h k l")
     except UserError as error:
@@ -198,10 +199,16 @@ def _unreadable(phase: Phase, at: str) -> Iterator[Point]:
 def _misplaced(phase: Phase, at: str) -> Iterator[Point]:
     """Keys that the kind of phase has no use for: whoever gave them meant another kind."""
     use = {
-        "crystal": CELLS, "exchanges": CELLS, "surface": ("crystal",), "diameter": ("particle",),
-        "repeat": ("polymer",), "units": ("polymer",), "substances": (*MIXED, "polymer"),
-        "density": (*MIXED, "polymer"), "file": ("other",),
-    }  # fmt: skip
+        "crystal": CELLS,
+        "substitutions": CELLS,
+        "surface": ("crystal",),
+        "diameter": ("particle",),
+        "repeat": ("polymer",),
+        "units": ("polymer",),
+        "substances": (*MIXED, "polymer"),
+        "density": (*MIXED, "polymer"),
+        "file": ("other",),
+    }
     for key, kinds in use.items():
         if getattr(phase, key) not in (None, []) and phase.kind not in kinds:
             fault = f"{phase.kind} has no {key}; change the kind ({', '.join(kinds)}) or remove it"
@@ -228,16 +235,18 @@ def _grams_per_litre(ingredient: Ingredient) -> float:
     return (ingredient.molarity or 0.0) * substances.mass(substances.content(ingredient)[0])
 
 
-def _exchanges(phase: Phase, at: str) -> Iterator[Point]:
+def _substitutions(phase: Phase, at: str) -> Iterator[Point]:
     lattice = substances.crystal_of(phase) if phase.kind in CELLS else None
-    if not isinstance(lattice, Lattice) or not lattice.sites:
+    if not isinstance(lattice, CrystalSource) or not lattice.sites:
         return
     present = {site.split()[0] for site in lattice.sites}
-    for exchange in phase.exchanges:
-        if exchange.element not in present:
+    for substitution in phase.substitutions:
+        if substitution.element not in present:
             told = ", ".join(sorted(present))
-            yield _wrong(f"{at}.exchanges", f"{exchange.element} is not in the crystal ({told})")
-        present |= {exchange.by} if exchange.by else set()
+            yield _wrong(
+                f"{at}.substitutions", f"{substitution.element} is not in the crystal ({told})"
+            )
+        present |= {substitution.by} if substitution.by else set()
 
 
 def _method(known: Answers) -> Iterator[Point]:

@@ -19,13 +19,13 @@ class Model:
     def __init__(self, config: Config, recording: Dialogue | None = None) -> None:
         self.config = config
         self.notes: list[str] = []
-        self._tape = recorded(recording.exchanges, self.notes) if recording else None
+        self._recording = recorded(recording.exchanges, self.notes) if recording else None
 
     def understand(self, dialogue: Dialogue) -> bool:
         """Read what was said last, fill in the record, append the next questions."""
         settings = self.config.llm
         asked = interview.question(dialogue.answers, dialogue.talk, settings)
-        with speaking(self.config, dialogue.used, self._tape) as (speak, host):
+        with speaking(self.config, dialogue.used, self._recording) as (speak, host):
             out = ask(asked, settings, speak, lambda text: interview.read(text, dialogue.sentence))
         dialogue.exchanges += [as_recorded(e) for e in out.exchanges]
         dialogue.used = plus(dialogue.used, out.exchanges, settings.model, host)
@@ -43,11 +43,11 @@ class Model:
 
 @contextmanager
 def speaking(
-    config: Config, used: dict[str, Any], tape: AskModel | None = None
+    config: Config, used: dict[str, Any], recording: AskModel | None = None
 ) -> Iterator[tuple[AskModel, str]]:
-    """Who answers, and its host: a tape, or the configured server within what is left to spend."""
-    if tape is not None:
-        yield tape, "replay"
+    """Who answers, and its host: a recording, or the server within what is left to spend."""
+    if recording is not None:
+        yield recording, "replay"
         return
     from planner.llm.messages_api import Server
 

@@ -2,9 +2,8 @@
 
 from campaign.errors import UserError
 from campaign.material import Material, Phase
-from preparation import parameters as ingredients
-from preparation import substances
-from preparation.parameters import Parameters
+from preparation import phase_parameters, substances
+from preparation.phase_parameters import Parameters
 
 Draft = tuple[str, str, Parameters]
 # name, what is told, thickness of the first and of the second, density of the second, gap in Å;
@@ -44,12 +43,12 @@ def pair(material: Material, one: Phase, other: Phase) -> list[Draft]:
 
 def _on_slab(material: Material, lower: Phase, upper: Phase) -> list[Draft]:
     """A glass, melt or liquid on a crystal's face."""
-    width = ingredients.width(material)
+    width = phase_parameters.width(material)
     found = []
     for suffix, told, below, above, density, apart in ROWS:
-        slab = ingredients.slab(lower, round(LAYER * below, 1), width)
+        slab = phase_parameters.slab(lower, round(LAYER * below, 1), width)
         thickness = layer_thickness(upper, width, above)
-        film = {**ingredients.mixture(upper, density), "thickness_angstrom": thickness}
+        film = {**phase_parameters.mixture(upper, density), "thickness_angstrom": thickness}
         if upper.kind == "amorphous":
             made: Parameters = {"family": "solid-solid", "substrate": slab, "amorphous": film}
             made["max_atoms"] = 5000
@@ -63,10 +62,10 @@ def _matched(material: Material, one: Phase, other: Phase) -> list[Draft]:
     """Two crystals, strained to a common cell."""
     found = []
     for suffix, told, below, above, density, apart in ROWS:
-        film = ingredients.slab(other, round(LAYER * above, 1), LEAST)
+        film = phase_parameters.slab(other, round(LAYER * above, 1), LEAST)
         made: Parameters = {
             "family": "solid-solid",
-            "substrate": ingredients.slab(one, round(LAYER * below, 1), LEAST),
+            "substrate": phase_parameters.slab(one, round(LAYER * below, 1), LEAST),
             "film": {**film, "scale": _lengths(density)},
             "gap_angstrom": round(GAP + apart, 2),
             "max_strain_percent": 6.0,
@@ -87,11 +86,11 @@ def _supported(material: Material, lower: Phase, upper: Phase) -> list[Draft]:
     found = []
     for suffix, told, below, above, density, apart in ROWS:
         diameter = size * (0.7 + 0.3 * above)
-        width = max(ingredients.width(material), diameter + 8.0)
-        grain = ingredients.particle(upper, diameter)
+        width = max(phase_parameters.width(material), diameter + 8.0)
+        grain = phase_parameters.particle(upper, diameter)
         made: Parameters = {
             "family": "solid-solid",
-            "substrate": ingredients.slab(lower, round(7.0 * below, 1), round(width, 1)),
+            "substrate": phase_parameters.slab(lower, round(7.0 * below, 1), round(width, 1)),
             "particle": {"family": "cluster", **grain, "scale": _lengths(density)},
             "gap_angstrom": round(GAP + apart, 2),
             "vacuum_angstrom": 12.0,
@@ -105,7 +104,7 @@ def _supported(material: Material, lower: Phase, upper: Phase) -> list[Draft]:
 
 def _liquids(material: Material, phases: list[Phase]) -> list[Draft]:
     """Liquids and melts in layers."""
-    width = ingredients.width(material)
+    width = phase_parameters.width(material)
     return [
         (
             suffix,
@@ -114,7 +113,7 @@ def _liquids(material: Material, phases: list[Phase]) -> list[Draft]:
                 "family": "liquid-liquid",
                 "phases": [
                     {
-                        **ingredients.mixture(phase, density if n else 1.0),
+                        **phase_parameters.mixture(phase, density if n else 1.0),
                         "thickness_angstrom": layer_thickness(phase, width, above if n else below),
                     }
                     for n, phase in enumerate(phases)
@@ -165,16 +164,18 @@ def _built(phase: Phase, suffix: str) -> Parameters:
 
 
 def _layer(material: Material, phase: Phase, thick: float, density: float) -> Parameters:
-    width = ingredients.width(material)
+    width = phase_parameters.width(material)
     if phase.kind == "crystal":
-        slab = ingredients.slab(phase, round(LAYER * thick, 1), width)
+        slab = phase_parameters.slab(phase, round(LAYER * thick, 1), width)
         content: Parameters = {"family": "solid-surface", **slab, "vacuum_angstrom": 0.0}
         content["scale"] = _lengths(density)
         return {"name": phase.name, "content": content}
     if phase.kind == "polymer":
         units, number = chain_size(material, phase, 1.0)
         number += thick > 1.2
-        made = ingredients.chains(phase, density, units, number, 1.0 if phase.substances else 0.0)
+        made = phase_parameters.chains(
+            phase, density, units, number, 1.0 if phase.substances else 0.0
+        )
         return {"name": phase.name, "content": {"family": "polymer", **made}}
     if phase.kind not in PACKED:
         raise UserError(
@@ -184,8 +185,8 @@ def _layer(material: Material, phase: Phase, thick: float, density: float) -> Pa
     thickness = layer_thickness(phase, width, thick)
     packed = {
         "family": "amorphous" if phase.kind == "amorphous" else "molecule",
-        **ingredients.mixture(phase, density),
-        "atoms": ingredients.solute_atoms(phase, material.atoms),
+        **phase_parameters.mixture(phase, density),
+        "atoms": phase_parameters.solute_atoms(phase, material.atoms),
     }
     return {"name": phase.name, "content": packed, "thickness_angstrom": thickness}
 

@@ -52,9 +52,11 @@ def varied(
     with speaking(config, talk.used if talk else {}) as (speak, host):
         for category in plan.categories:
             out = ask(
-                question(task, category, config), config.llm, speak,
+                question(task, category, config),
+                config.llm,
+                speak,
                 lambda text, own=category: read(text, own, done),
-            )  # fmt: skip
+            )
             record["exchanges"] += [as_recorded(e) for e in out.exchanges]
             record["used"] = plus(record["used"], out.exchanges, config.llm.model, host)
             record["categories"][category.name] = out.failure or "model"
@@ -165,8 +167,18 @@ def _substances(found: Category, rules: Category) -> list[str]:
     ]
 
 
-CHEMISTRY = ("smiles", "formula", "file", "materials_project", "optimade_id", "element", "by",
-             "repeat_unit", "head", "tail")  # fmt: skip
+CHEMISTRY = (
+    "smiles",
+    "formula",
+    "file",
+    "materials_project",
+    "optimade_id",
+    "element",
+    "by",
+    "repeat_unit",
+    "head",
+    "tail",
+)
 
 
 def _chemistry(value: Any) -> list[str]:
@@ -185,7 +197,7 @@ def _stripped(value: Any) -> Any:
     return [_stripped(v) for v in value] if isinstance(value, list) else value
 
 
-def tape(record: dict[str, Any], notes: list[str]) -> AskModel:
+def recording(record: dict[str, Any], notes: list[str]) -> AskModel:
     """Recorded answers, to plan again without a server."""
     if not isinstance(record.get("exchanges"), list):
         raise UserError(f"{FILE}: not a record of a structure plan")

@@ -1,12 +1,14 @@
 """One structure after another in processes of their own: a hung or dying builder harms no other."""
 
 import os
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ase import Atoms, io
+from pydantic import ValidationError
 
 from atomistics.analysis import checks
 from atomistics.builders.building import build
@@ -18,6 +20,19 @@ from campaign.config import Reference
 from campaign.errors import UserError
 
 SLACK = 30.0  # s, of a child's start
+OURS = ("mtp", "atomistics", "campaign", "planner", "preparation")
+CALLED_WRONGLY = (
+    TypeError,
+    AttributeError,
+    NameError,
+    AssertionError,
+    ImportError,
+    ValidationError,
+)
+
+
+class BuilderBugError(RuntimeError):
+    """A builder of ours is wrong: the traceback of its process, for whoever mends it."""
 
 
 class Order(NamedTuple):
@@ -54,9 +69,11 @@ def built(
         futures = {pool.submit(one, order): order for order in orders}
         try:
             for future in as_completed(futures):
-                order = futures[future]
+                order, result = futures[future], future.result()
+                if bug := result.get("bug"):
+                    raise BuilderBugError(f"{order.name}: in the builder's process:\n{bug}")
                 mark = {"seed": order.seed, "fingerprint": order.fingerprint}
-                yield order.name, {**future.result(), **mark}
+                yield order.name, {**result, **mark}
         finally:
             for future in futures:
                 future.cancel()
@@ -80,8 +97,20 @@ def answer(order: Order) -> dict[str, Any]:
         return outcome(atoms, faults)
     except UserError as error:
         return {"status": "failed", "failure": _line(error)}
-    except Exception as error:  # a library's own failure is this structure's, not the build's
+    except Exception as error:
+        if not of_a_library(error):
+            return {"bug": traceback.format_exc()}
         return {"status": "failed", "failure": f"{type(error).__name__}: {_line(error)}"}
+
+
+def of_a_library(error: Exception) -> bool:
+    """Whether a library gave up on this structure, rather than that our code is wrong.
+
+    Raised inside a library, and of no kind that says it was called wrongly.
+    """
+    frames = list(traceback.walk_tb(error.__traceback__))
+    module = str(frames[-1][0].f_globals.get("__name__", "")).partition(".")[0]
+    return module not in OURS and not isinstance(error, CALLED_WRONGLY)
 
 
 def _line(error: Exception) -> str:

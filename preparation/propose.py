@@ -9,10 +9,9 @@ from campaign.config import Task
 from campaign.errors import UserError
 from campaign.files import parse
 from campaign.material import Material, Phase
-from preparation import pairs
-from preparation import parameters as ingredients
+from preparation import pairs, phase_parameters
 from preparation.categories import Topic, topics
-from preparation.parameters import Parameters
+from preparation.phase_parameters import Parameters
 from preparation.structure_plan import Category, StructurePlan, Variant
 
 Draft = tuple[str, str, Parameters]
@@ -74,15 +73,16 @@ def _component(material: Material, phase: Phase, without: bool) -> list[Draft]:
 
 def solid(material: Material, phase: Phase) -> list[Draft]:
     """Crystal: lattice -3 to +4 %, two cell sizes."""
-    edge = ingredients.width(material)
+    edge = phase_parameters.width(material)
     rows = [
-        ("bulk", "reference lattice", 1.0, 0.8), ("dense", "lattice 3 % shorter", 0.97, 0.8),
+        ("bulk", "reference lattice", 1.0, 0.8),
+        ("dense", "lattice 3 % shorter", 0.97, 0.8),
         ("wide", "lattice 4 % longer", 1.04, 0.8),
         ("large", "larger cell, lattice 1.5 % longer", 1.015, 1.1),
         ("large-dense", "larger cell, lattice 2 % shorter", 0.98, 1.1),
         ("held-out", "larger cell, lattice 1 % longer", 1.01, 1.0),
-    ]  # fmt: skip
-    base = {"family": "solid", **ingredients.crystal(phase)}
+    ]
+    base = {"family": "solid", **phase_parameters.crystal(phase)}
     return [
         (suffix, told, {**base, "scale": scale, "min_length_angstrom": round(edge * size, 1)})
         for suffix, told, scale, size in rows
@@ -91,7 +91,7 @@ def solid(material: Material, phase: Phase) -> list[Draft]:
 
 def surface(material: Material, phase: Phase) -> list[Draft]:
     """Slab under vacuum: thickness, width, strain; a lattice each, as slabs grow by whole units."""
-    edge = ingredients.width(material)
+    edge = phase_parameters.width(material)
     rows = [
         ("thin", "slab of 6 A, lattice 1 % shorter", 6.0, 0.9, 0.99),
         ("slab", "slab of 9 A", 9.0, 0.9, 1.0),
@@ -99,14 +99,14 @@ def surface(material: Material, phase: Phase) -> list[Draft]:
         ("wide", "slab of 9 A, wider, lattice 1.5 % longer", 9.0, 1.3, 1.015),
         ("compressed", "slab of 9 A, lattice 2 % shorter", 9.0, 0.9, 0.98),
         ("held-out", "slab of 11 A, lattice 1 % longer", 11.0, 0.9, 1.01),
-    ]  # fmt: skip
+    ]
     return [
         (
             suffix,
             told,
             {
                 "family": "solid-surface",
-                **ingredients.slab(phase, thickness, round(edge * size, 1)),
+                **phase_parameters.slab(phase, thickness, round(edge * size, 1)),
                 "scale": scale,
                 "vacuum_angstrom": 15.0,
             },
@@ -119,7 +119,7 @@ def fluid(material: Material, phase: Phase, without: bool) -> list[Draft]:
     """Liquid, melt or glass: density, size, shape, composition."""
     dissolved = [i for i in phase.substances if i.molarity is not None]
     solutes = 0.0 if without or not dissolved else 1.0
-    atoms = ingredients.solute_atoms(phase, material.atoms, solutes)
+    atoms = phase_parameters.solute_atoms(phase, material.atoms, solutes)
     family = "amorphous" if phase.kind == "amorphous" else "molecule"
     rows = [
         ("box", "likely density", 1.0, 1.0, 1.0, 1.0),
@@ -127,7 +127,7 @@ def fluid(material: Material, phase: Phase, without: bool) -> list[Draft]:
         ("dense", "5 % denser", 1.05, 1.0, 1.0, 1.0),
         ("large", "larger box", 1.0, LARGER, 1.0, 1.0),
         ("held-out", "2 % less dense, elongated", 0.98, 1.2, 1.0, 1.3),
-    ]  # fmt: skip
+    ]
     if solutes:
         rows.insert(4, ("rich", "1.5 times the solute", 1.0, 1.0, 1.5, 1.0))
     elif len(phase.substances) - len(dissolved) > 1:
@@ -140,7 +140,9 @@ def fluid(material: Material, phase: Phase, without: bool) -> list[Draft]:
             told,
             {
                 "family": family,
-                **ingredients.mixture(phase, density, solutes * rich, 1.0 if solutes else rich),
+                **phase_parameters.mixture(
+                    phase, density, solutes * rich, 1.0 if solutes else rich
+                ),
                 "atoms": round(atoms * size),
                 "box_ratio": [1.0, 1.0, long],
             },
@@ -159,14 +161,14 @@ def cluster(phase: Phase) -> list[Draft]:
         ("cube", "cube", 0.8, "cubic", 1.0),
         ("dense", "sphere, lattice 3 % shorter", 1.0, "spherical", 0.97),
         ("held-out", "sphere, 1.1, lattice 1 % longer", 1.1, "spherical", 1.01),
-    ]  # fmt: skip
+    ]
     return [
         (
             suffix,
             told,
             {
                 "family": "cluster",
-                **ingredients.particle(phase, size * factor, shape),
+                **phase_parameters.particle(phase, size * factor, shape),
                 "scale": scale,
             },
         )
@@ -183,17 +185,18 @@ def polymer(material: Material, phase: Phase, without: bool) -> list[Draft]:
         ("thin", "7 % less dense", 0.93, units, number, 1.0),
         ("dense", "5 % denser", 1.05, units, number, 1.0),
         ("short", "half the length", 1.0, max(1, units // 2), 2 * number, 1.0),
-        ("rich", "twice what is added", 1.0, units, number, 2.0) if added else
-        ("long", "1.5 times the length", 1.0, -(-3 * units // 2), number, 1.0),
+        ("rich", "twice what is added", 1.0, units, number, 2.0)
+        if added
+        else ("long", "1.5 times the length", 1.0, -(-3 * units // 2), number, 1.0),
         ("held-out", "one chain more", 0.98, units, number + 1, 1.0),
-    ]  # fmt: skip
+    ]
     return [
         (
             suffix,
             told,
             {
                 "family": "polymer",
-                **ingredients.chains(phase, density, length, chains, added * rich),
+                **phase_parameters.chains(phase, density, length, chains, added * rich),
             },
         )
         for suffix, told, density, length, chains, rich in rows

@@ -64,11 +64,17 @@ def _view(axis: Axes, atoms: Atoms) -> None:
     size = 1.6 * covalent_radii[atoms.numbers][order]
     axis.add_collection(
         EllipseCollection(
-            size, size, np.zeros(len(size)), units="xy", offsets=turned[order, :2],
-            offset_transform=axis.transData, facecolors=jmol_colors[atoms.numbers][order],
-            edgecolors="black", linewidths=0.3,
+            size,
+            size,
+            np.zeros(len(size)),
+            units="xy",
+            offsets=turned[order, :2],
+            offset_transform=axis.transData,
+            facecolors=jmol_colors[atoms.numbers][order],
+            edgecolors="black",
+            linewidths=0.3,
         )
-    )  # fmt: skip
+    )
     corners = np.array(list(product((0, 1), repeat=3)))
     ends = corners @ atoms.cell.array @ ROTATION
     lines = [

@@ -22,17 +22,17 @@ from campaign.folder import configuration
 from campaign.lock import locked
 from campaign.material import Answers
 from campaign.terminal import printable, say
-from preparation import dialogue as talk
-from preparation.dialogue import Desk, Dialogue
+from preparation import dialogue
+from preparation.dialogue import Dialogue, Terminal
 from preparation.notation import slug
-from preparation.parameters import outside
+from preparation.phase_parameters import outside
 from preparation.propose import propose
 from preparation.structure_plan import FILE as PLAN
 from preparation.structure_plan import StructurePlan, dump, table
 from preparation.task import task_of
 
 if TYPE_CHECKING:
-    from preparation.construct import Site
+    from preparation.construct import BuildSettings
 
 HEAD = (
     "# Written by `planner prepare`; edit what you know better and give the same command again.\n"
@@ -43,7 +43,7 @@ HOTTER = (0, 300, 700)  # K above use: the first MD of the reference, as far as 
 
 
 @dataclass(frozen=True)
-class Wishes:
+class Options:
     """What the command line asks for beside the folder."""
 
     answers: Path | None = None
@@ -54,7 +54,7 @@ class Wishes:
     relax: int = 0
 
 
-def hear(prompt: str) -> str:
+def read_line(prompt: str) -> str:
     """A line from the terminal; EOFError at its end."""
     sys.stdout.write(printable(prompt))
     sys.stdout.flush()
@@ -74,79 +74,81 @@ def folder_for(sentence: str | None, answers: Path | None) -> Path:
     return Path(name)
 
 
-def prepare(folder: Path, sentence: str | None, wishes: Wishes) -> None:
+def prepare(folder: Path, sentence: str | None, options: Options) -> None:
     """Everything up to a campaign on which `planner run` works."""
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder, "planner prepare"):
-        _bring(folder, wishes)
+        _bring(folder, options)
         config = configuration(folder)
-        answers = _answers(folder, sentence, wishes, config)
+        answers = _answers(folder, sentence, options, config)
         task = _task(folder, answers)
-        if wishes.only == "task":
+        if options.only == "task":
             return say(f"{folder}/task.yaml: written; planner prepare goes on from it")
-        plan = _plan(folder, task, wishes, config)
+        plan = _plan(folder, task, options, config)
         say(table(plan))
-        if wishes.only == "plan":
+        if options.only == "plan":
             return say(f"{folder}/structures/{PLAN}: written; planner prepare goes on from it")
-        if not wishes.answers and not (folder / "structures/report.yaml").is_file():
+        if not options.answers and not (folder / "structures/report.yaml").is_file():
             _agreed(folder)
-        failed = _build(folder, task, plan, wishes)
+        failed = _build(folder, task, plan, options)
         campaign = take_over(folder)
         told = f", {failed} structures failed (structures/report.yaml)" if failed else ""
         say(f"{folder}: campaign '{campaign.task.name}' is ready{told}; planner run")
         return None
 
 
-def _bring(folder: Path, wishes: Wishes) -> None:
+def _bring(folder: Path, options: Options) -> None:
     """The user's configuration and structure files, copied once."""
-    if wishes.config:
-        text = wishes.config.read_text(encoding="utf-8") if wishes.config.is_file() else None
+    if options.config:
+        text = options.config.read_text(encoding="utf-8") if options.config.is_file() else None
         if text is None:
-            raise UserError(f"{wishes.config}: no such file")
+            raise UserError(f"{options.config}: no such file")
         here = folder / "config.yaml"
         if here.is_file() and here.read_text(encoding="utf-8") != text:
-            raise UserError(f"{here}: differs from {wishes.config}; edit it or choose a new folder")
+            raise UserError(
+                f"{here}: differs from {options.config}; edit it or choose a new folder"
+            )
         write_text(here, text)
-    files = wishes.answers.parent / "files" if wishes.answers else None
+    files = options.answers.parent / "files" if options.answers else None
     if files and files.is_dir() and not (folder / "files").exists():
         shutil.copytree(files, folder / "files")
 
 
-def _answers(folder: Path, sentence: str | None, wishes: Wishes, config: Config) -> Answers:
-    state = talk.load(folder)
-    if wishes.answers:
-        found = talk.from_file(wishes.answers, sentence)
+def _answers(folder: Path, sentence: str | None, options: Options, config: Config) -> Answers:
+    state = dialogue.load(folder)
+    if options.answers:
+        found = dialogue.from_file(options.answers, sentence)
         told = found.sentence or found.objective or "structure"
         known = found.model_dump(mode="json", exclude={"sentence"}, exclude_unset=True)
         fresh = Dialogue(planner=__version__, sentence=told, by="answers", known=known)
         if state and (state.known, state.sentence) != (fresh.known, fresh.sentence):
-            raise UserError(f"{folder}/{talk.FILE}: holds other answers; choose another folder")
+            raise UserError(f"{folder}/{dialogue.FILE}: holds other answers; choose another folder")
         fresh.confirmed = True
         fresh.save(folder)
         return fresh.answers
-    by = wishes.planner or ("anthropic" if config.planner == "anthropic" else "rules")
+    by = options.planner or ("anthropic" if config.planner == "anthropic" else "rules")
     if state is None:
         if not sentence:
             raise UserError("prepare: say what shall be simulated, or give --answers FILE")
         state = Dialogue(planner=__version__, sentence=sentence, by=by)
     elif sentence and sentence != state.sentence:
         raise UserError(
-            f"{folder}/{talk.FILE}: was begun with {state.sentence!r}; choose another folder"
+            f"{folder}/{dialogue.FILE}: was begun with {state.sentence!r}; choose another folder"
         )
     return _held(folder, state, config)
 
 
 def _held(folder: Path, state: Dialogue, config: Config) -> Answers:
-    mind = None
+    leader = None
     if state.by == "anthropic" and not state.confirmed:
         from preparation.model import Model
 
-        mind = Model(config)
+        leader = Model(config)
     try:
-        return talk.hold(state, Desk(say, hear), lambda: state.save(folder), mind)
+        return dialogue.hold(state, Terminal(say, read_line), lambda: state.save(folder), leader)
     except EOFError:
         raise UserError(
-            f"{folder}/{talk.FILE}: the input ended; the same command goes on from here"
+            f"{folder}/{dialogue.FILE}: the input ended; the same command goes on from here"
         ) from None
 
 
@@ -164,15 +166,15 @@ def _task(folder: Path, answers: Answers) -> Task:
     return task
 
 
-def _plan(folder: Path, task: Task, wishes: Wishes, config: Config) -> StructurePlan:
+def _plan(folder: Path, task: Task, options: Options, config: Config) -> StructurePlan:
     path = folder / "structures" / PLAN
     if path.is_file():
         plan = read(StructurePlan, path)
         plan.agree_with(task)
         return plan
-    by = wishes.planner or ("anthropic" if config.planner == "anthropic" else "rules")
+    by = options.planner or ("anthropic" if config.planner == "anthropic" else "rules")
     plan = propose(task, config.seed)
-    if by == "anthropic" and not wishes.answers:
+    if by == "anthropic" and not options.answers:
         from preparation.planning import varied
 
         plan = varied(folder, task, plan, config, say)
@@ -182,10 +184,10 @@ def _plan(folder: Path, task: Task, wishes: Wishes, config: Config) -> Structure
 
 def _agreed(folder: Path) -> None:
     try:
-        line = hear("Build these structures? yes, or stop here and edit the plan: ")
+        line = read_line("Build these structures? yes, or stop here and edit the plan: ")
     except EOFError:
         line = ""
-    if not talk.YES.match(line.strip().lower()):
+    if not dialogue.YES.match(line.strip().lower()):
         raise UserError(
             f"{folder}/structures/{PLAN}: not built; edit it and give the same command again"
         )
@@ -207,8 +209,9 @@ def configure(folder: Path, task: Task, plan: StructurePlan) -> None:
         return
     rungs = [task.temperature + hotter for hotter in HOTTER]
     data: dict[str, Any] = {
-        "reference": {"method": material.reference}, "reference_sample": {"temperatures": rungs},
-    }  # fmt: skip
+        "reference": {"method": material.reference},
+        "reference_sample": {"temperatures": rungs},
+    }
     if material.pressure:
         data["md"] = {"pressure": material.pressure}
     if any(v.parameters.family in MOLECULAR for v in plan.variants):
@@ -217,31 +220,31 @@ def configure(folder: Path, task: Task, plan: StructurePlan) -> None:
     write_text(path, HEAD + yaml.safe_dump(data, sort_keys=False))
 
 
-def _site(folder: Path, task: Task, wishes: Wishes) -> "Site":
-    from preparation.construct import Site
+def _settings(folder: Path, task: Task, options: Options) -> "BuildSettings":
+    from preparation.construct import BuildSettings
 
-    return Site(folder, task, configuration(folder), wishes.cores, wishes.relax)
+    return BuildSettings(folder, task, configuration(folder), options.cores, options.relax)
 
 
-def _build(folder: Path, task: Task, plan: StructurePlan, wishes: Wishes) -> int:
+def _build(folder: Path, task: Task, plan: StructurePlan, options: Options) -> int:
     """Build and draw; the number of structures that failed."""
     from preparation.construct import construct, summary
     from preparation.sheet import sheets
 
     configure(folder, task, plan)
-    report = construct(plan, _site(folder, task, wishes), say)
+    report = construct(plan, _settings(folder, task, options), say)
     sheets(plan, folder / "structures")
     say(summary(plan, report))
     return sum(entry["status"] != "ok" for entry in report.values())
 
 
-def plan_anew(folder: Path, wishes: Wishes) -> str:
+def plan_anew(folder: Path, options: Options) -> str:
     """Write the plan of a folder that has none; the table."""
     path = folder / "structures" / PLAN
     if path.is_file():
         raise UserError(f"{path}: exists; remove it to plan anew")
     task = read(Task, folder / "task.yaml")
-    return table(_plan(folder, task, wishes, configuration(folder)))
+    return table(_plan(folder, task, options, configuration(folder)))
 
 
 def shown(folder: Path) -> str:
@@ -249,7 +252,7 @@ def shown(folder: Path) -> str:
     return table(read(StructurePlan, folder / "structures" / PLAN))
 
 
-def build_or_check(folder: Path, wishes: Wishes, building: bool) -> int:
+def build_or_check(folder: Path, options: Options, building: bool) -> int:
     """Build what is missing, or check what is there; the number of failures."""
     from preparation.construct import check_all, summary
 
@@ -257,26 +260,27 @@ def build_or_check(folder: Path, wishes: Wishes, building: bool) -> int:
     plan = read(StructurePlan, folder / "structures" / PLAN)
     with locked(folder, "planner structures"):
         if building:
-            return _build(folder, task, plan, wishes)
-        report = check_all(plan, _site(folder, task, wishes))
+            return _build(folder, task, plan, options)
+        report = check_all(plan, _settings(folder, task, options))
         say(summary(plan, report))
         return sum(entry["status"] != "ok" for entry in report.values())
 
 
 def replay(folder: Path, tell: Callable[[str], None]) -> None:
     """Hold a recorded dialogue again; UserError when it comes to anything else today."""
-    recorded = talk.load(folder)
+    recorded = dialogue.load(folder)
     if recorded is None:
-        raise UserError(f"{folder}/{talk.FILE}: no such file; nothing was recorded here")
-    mind = None
+        raise UserError(f"{folder}/{dialogue.FILE}: no such file; nothing was recorded here")
+    leader = None
     if recorded.by == "anthropic":
         from preparation.model import Model
 
-        mind = Model(configuration(folder), recorded)
-    talk.replayed(recorded, tell, mind)
-    for note in dict.fromkeys(mind.notes if mind else ()):
+        leader = Model(configuration(folder), recorded)
+    dialogue.replayed(recorded, tell, leader)
+    for note in dict.fromkeys(leader.notes if leader else ()):
         tell(f"note: {note}")
     task = folder / "task.yaml"
     tell(
-        f"{folder}/{talk.FILE}: replayed, the same answers" + ("" if task.exists() else ", no task")
+        f"{folder}/{dialogue.FILE}: replayed, the same answers"
+        + ("" if task.exists() else ", no task")
     )

@@ -11,7 +11,7 @@ from atomistics.formulas import atoms_of_formula, composition, mass
 from campaign import TOOLKIT
 from campaign.errors import UserError
 from campaign.files import parse, read_yaml
-from campaign.material import Ingredient, Lattice, Phase
+from campaign.material import CrystalSource, Ingredient, Phase
 
 LIST = TOOLKIT / "config" / "substances.yaml"
 AVOGADRO = 0.602214076  # molecules per nm^3 at 1 mol per 1e-24 L; also g/cm3 to u/Å^3
@@ -25,7 +25,7 @@ class Known(Strict):
     repeat: str | None = None
     density: float | None = Field(default=None, description="g/cm3; glass where there is a crystal")
     melt_density: float | None = Field(default=None, description="g/cm3 above the melting point")
-    crystal: Lattice | None = None
+    crystal: CrystalSource | None = None
 
 
 @cache
@@ -55,9 +55,9 @@ def smiles_of(ingredient: Ingredient) -> str | None:
     return entry.smiles if entry else None
 
 
-def crystal_of(phase: Phase) -> Lattice | None:
+def crystal_of(phase: Phase) -> CrystalSource | None:
     """The lattice given, or that of the name given, or that of the phase's own name."""
-    if isinstance(phase.crystal, Lattice):
+    if isinstance(phase.crystal, CrystalSource):
         return phase.crystal
     entry = known(phase.crystal or phase.name)
     return entry.crystal if entry else None
@@ -87,8 +87,8 @@ def elements(phase: Phase) -> set[str]:
         found |= set(content(ingredient)[0])
     if phase.kind in ("crystal", "particle") and (lattice := crystal_of(phase)):
         found |= {site.split()[0] for site in lattice.sites}
-        found -= {x.element for x in phase.exchanges if x.fraction == 1}
-        found |= {x.by for x in phase.exchanges if x.by}
+        found -= {x.element for x in phase.substitutions if x.fraction == 1}
+        found |= {x.by for x in phase.substitutions if x.by}
     if phase.kind == "polymer" and (repeat := repeat_of(phase)):
         found |= set(composition(repeat)[0]) | {"H"}
     return found

@@ -28,7 +28,8 @@ def build(
     atom belongs to, or -1.
     Raises UserError, one line, when the parameters cannot be met.
     """
-    module = importlib.import_module(f"atomistics.builders.{_MODULES[parameters.family]}")
+    folder_of_family = parameters.family.replace("-", "_")
+    module = importlib.import_module(f"atomistics.builders.{folder_of_family}.build")
     steps = {"calculator": calculator} if parameters.family == "amorphous" else {}
     atoms = module.build(parameters, np.random.default_rng(seed), Path(folder), **steps)
     if not len(atoms):
@@ -61,18 +62,3 @@ def summary(atoms: Atoms) -> str:
         lengths = " x ".join(f"{length:.2f}" for length in atoms.cell.lengths())
         parts += [f"{lengths} Å", f"{density(atoms):.4g} g/cm3"]
     return ", ".join([*parts, *(f"{key} {value}" for key, value in atoms.info.items())])
-
-
-_MODULES = {
-    "solid": "solid",
-    "amorphous": "amorphous",
-    "molecule": "molecule",
-    "solid-surface": "solid_surface",
-    "cluster": "cluster",
-    "solid-solid": "solid_solid",
-    "solid-molecule": "solid_molecule",
-    "liquid-liquid": "liquid_liquid",
-    "polymer": "polymer",
-    "other": "other",
-    "stack": "stack",
-}

@@ -1,4 +1,4 @@
-"""Layers along z: piled into one cell, strained to one cross-section."""
+"""Layers along z: stacked into one cell, strained to one cross-section."""
 
 import itertools
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Match:
     strain: float  # largest absolute principal strain
 
 
-def pile(layers: list[Atoms], gap: float, vacuum: float) -> Atoms:
+def stacked(layers: list[Atoms], gap: float, vacuum: float) -> Atoms:
     """Layers (z from 0 to their cell's height, Å) from the bottom up, `gap` Å between them.
 
     More where atoms across it would come nearer than NEAREST. Without vacuum the last one meets

@@ -6,8 +6,8 @@ from pathlib import Path
 from ase import Atoms
 from ase.data import atomic_numbers
 
-from atomistics.builders.conformers import Template, from_atoms, from_smiles, single
-from atomistics.builders.terms import Substance
+from atomistics.builders.mixtures.conformers import Template, from_atoms, from_smiles, single
+from atomistics.builders.mixtures.parameters import Substance
 from atomistics.errors import UserError
 from atomistics.structures import frames
 

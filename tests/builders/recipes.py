@@ -31,7 +31,10 @@ RUTILE = {
 LITHIUM_CARBONATE = {  # zabuyelite, C2/c
     "space_group": 15,
     "lattice": {
-        "a_angstrom": 8.359, "b_angstrom": 4.973, "c_angstrom": 6.197, "beta_degrees": 114.83,
+        "a_angstrom": 8.359,
+        "b_angstrom": 4.973,
+        "c_angstrom": 6.197,
+        "beta_degrees": 114.83,
     },
     "sites": [
         {"element": "Li", "position": [0.196, 0.448, 0.834]},
@@ -39,7 +42,7 @@ LITHIUM_CARBONATE = {  # zabuyelite, C2/c
         {"element": "O", "position": [0, 0.321, 0.25]},
         {"element": "O", "position": [0.147, -0.066, 0.313]},
     ],
-}  # fmt: skip
+}
 NACL = {"prototype": "rocksalt", "formula": "NaCl", "lattice": {"a_angstrom": 5.64}}
 MGO = {"prototype": "rocksalt", "formula": "MgO", "lattice": {"a_angstrom": 4.212}}
 LIF = {"prototype": "rocksalt", "formula": "LiF", "lattice": {"a_angstrom": 4.03}}
@@ -65,8 +68,10 @@ def density(atoms: Atoms) -> float:
 def bond_graph(atoms: Atoms) -> nx.Graph:
     """Bonds of non-metals nearer than 1.25 covalent distances, through periodic boundaries."""
     i, j = neighbor_list("ij", atoms, list(1.25 * covalent_radii[atoms.numbers]))
-    bound = [atoms.symbols[a] not in METALS and atoms.symbols[b] not in METALS
-             for a, b in zip(i, j, strict=True)]  # fmt: skip
+    bound = [
+        atoms.symbols[a] not in METALS and atoms.symbols[b] not in METALS
+        for a, b in zip(i, j, strict=True)
+    ]
     graph = nx.Graph()
     graph.add_nodes_from(range(len(atoms)))
     graph.add_edges_from(zip(i[bound].tolist(), j[bound].tolist(), strict=True))

@@ -48,16 +48,45 @@ def test_help_names_every_parameter_with_units(family, capsys):
         (["solid", *FLAGS, "--lattice", "{a", "--output", "x.extxyz"], 1, "--lattice"),
         (["solid", "--file", "../x.cif", "--output", "x.extxyz"], 1, "file"),
         (["molecule", "--parameters", "none.yaml", "--output", "x.extxyz"], 1, "no such file"),
-        (["polymer", "--repeat-unit", "CCO[*]", "--degree-of-polymerisation", "3",
-          "--density-g-cm3", "1", "--output", "x.extxyz"], 1, "attachment point"),
-        (["solid", *FLAGS, "--min-length-angstrom", "400", "--output", "x.extxyz"], 1,
-         "2863288 atoms, more than 200000"),
-        (["solid", "--space-group", "225", "--lattice", "{a_angstrom: 4}", "--sites",
-          "[{element: Qq, position: [0, 0, 0]}]", "--output", "x.extxyz"], 1, "Qq is no element"),
+        (
+            [
+                "polymer",
+                "--repeat-unit",
+                "CCO[*]",
+                "--degree-of-polymerisation",
+                "3",
+                "--density-g-cm3",
+                "1",
+                "--output",
+                "x.extxyz",
+            ],
+            1,
+            "attachment point",
+        ),
+        (
+            ["solid", *FLAGS, "--min-length-angstrom", "400", "--output", "x.extxyz"],
+            1,
+            "2863288 atoms, more than 200000",
+        ),
+        (
+            [
+                "solid",
+                "--space-group",
+                "225",
+                "--lattice",
+                "{a_angstrom: 4}",
+                "--sites",
+                "[{element: Qq, position: [0, 0, 0]}]",
+                "--output",
+                "x.extxyz",
+            ],
+            1,
+            "Qq is no element",
+        ),
         (["gas", "--output", "x.extxyz"], 2, "invalid choice"),
         (["solid", *FLAGS], 2, "--output"),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_one_line(arguments, status, said, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     try:

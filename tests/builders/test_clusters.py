@@ -29,8 +29,9 @@ def test_cube_of_whole_planes():
 def test_wulff_facets_and_their_distances(on_111, on_100):
     """Hull planes are {111} and {100} alone, and h(100) : h(111) follows the energies."""
     facets = [
-        {"miller": [1, 1, 1], "energy_j_m2": on_111}, {"miller": [1, 0, 0], "energy_j_m2": on_100},
-    ]  # fmt: skip
+        {"miller": [1, 1, 1], "energy_j_m2": on_111},
+        {"miller": [1, 0, 0], "energy_j_m2": on_100},
+    ]
     body = made("cluster", **COPPER, shape="wulff", diameter_angstrom=22, facets=facets)
     hull = ConvexHull(body.positions - body.positions.mean(axis=0))
     distances = {"111": [], "100": []}

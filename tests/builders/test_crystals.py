@@ -8,8 +8,8 @@ import pytest
 import spglib
 from ase.io import write
 
-from atomistics.builders import databases
 from atomistics.builders.building import as_text
+from atomistics.builders.crystals import databases
 from campaign.errors import UserError
 from tests.builders.recipes import GRAPHITE, LITHIUM_CARBONATE, MGO, NACL, RUTILE, density, made
 
@@ -46,11 +46,13 @@ def test_cells_and_scale():
 
 def test_solid_solution_has_the_exact_composition_and_is_seeded():
     parameters = {
-        **NACL, "supercell": [2, 2, 2],
+        **NACL,
+        "supercell": [2, 2, 2],
         "substitutions": [
-            {"element": "Na", "by": "K", "fraction": 0.25}, {"element": "Cl", "count": 2},
+            {"element": "Na", "by": "K", "fraction": 0.25},
+            {"element": "Cl", "count": 2},
         ],
-    }  # fmt: skip
+    }
     first, again, other = (made("solid", seed=s, **parameters) for s in (1, 1, 2))
     assert dict(first.symbols.formula.count()) == {"Na": 24, "K": 8, "Cl": 30}
     assert as_text(first) == as_text(again)
@@ -66,16 +68,19 @@ def test_solid_solution_has_the_exact_composition_and_is_seeded():
         ({"sites": [{"element": "Xx", "position": [0, 0, 0]}]}, "Xx"),
         ({"lattice": {"a_angstrom": 5, "b_angstrom": 6}}, "b = a"),
         ({"space_group": 14}, "b_angstrom, c_angstrom"),
-        ({"space_group": 5, "lattice": {"a_angstrom": 5, "b_angstrom": 6, "c_angstrom": 7}},
-         "beta_degrees"),
+        (
+            {"space_group": 5, "lattice": {"a_angstrom": 5, "b_angstrom": 6, "c_angstrom": 7}},
+            "beta_degrees",
+        ),
         ({"sites": [{"element": "Na", "position": [0, 0, 0]}] * 2}, "space_group 225"),
     ],
-)  # fmt: skip
+)
 def test_contradictions_are_named(changes, said):
     crystal = {
-        "space_group": 225, "lattice": {"a_angstrom": 5.64},
+        "space_group": 225,
+        "lattice": {"a_angstrom": 5.64},
         "sites": [{"element": "Na", "position": [0, 0, 0]}],
-    }  # fmt: skip
+    }
     with pytest.raises(UserError, match=said) as caught:
         made("solid", **{**crystal, **changes})
     assert "\n" not in str(caught.value)
@@ -92,8 +97,10 @@ def test_files_of_the_task_folder_and_no_others(tmp_path):
     assert space_group(built) == 136
     assert len(built) == 6
     for name, said in (
-        ("link.cif", "outside"), ("broken.vasp", "not a structure"), ("none.cif", "no such"),
-    ):  # fmt: skip
+        ("link.cif", "outside"),
+        ("broken.vasp", "not a structure"),
+        ("none.cif", "no such"),
+    ):
         with pytest.raises(UserError, match=said):
             made("solid", folder=tmp_path, file=f"files/{name}")
 
@@ -105,11 +112,16 @@ class Database(BaseHTTPRequestHandler):
         atoms = made("solid", **MGO)
         cell = atoms.cell.array.tolist()
         if "/v1/structures/one" in self.path:
-            data = {"data": {"attributes": {
-                "species": [{"name": s, "chemical_symbols": [s]} for s in ("Mg", "O")],
-                "species_at_sites": list(atoms.symbols), "lattice_vectors": cell,
-                "cartesian_site_positions": atoms.positions.tolist(),
-            }}}  # fmt: skip
+            data = {
+                "data": {
+                    "attributes": {
+                        "species": [{"name": s, "chemical_symbols": [s]} for s in ("Mg", "O")],
+                        "species_at_sites": list(atoms.symbols),
+                        "lattice_vectors": cell,
+                        "cartesian_site_positions": atoms.positions.tolist(),
+                    }
+                }
+            }
         elif "mp-1265" in self.path and self.headers["X-API-KEY"] == "key":
             rows = zip(atoms.symbols, atoms.get_scaled_positions().tolist(), strict=True)
             sites = [{"species": [{"element": s}], "abc": x} for s, x in rows]

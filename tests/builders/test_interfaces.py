@@ -198,9 +198,11 @@ def test_two_liquids_in_layers():
 def test_four_layers_of_an_sei():
     def packed(family, smiles, density):
         return {
-            "family": family, "components": [{"smiles": smiles, "mole_ratio": 1}],
-            "density_g_cm3": density, "min_distance_angstrom": 1.8,
-        }  # fmt: skip
+            "family": family,
+            "components": [{"smiles": smiles, "mole_ratio": 1}],
+            "density_g_cm3": density,
+            "min_distance_angstrom": 1.8,
+        }
 
     electrolyte = packed("molecule", EC, 1.3)
     electrolyte["components"] += [{"smiles": DMC, "mole_ratio": 1}, {"smiles": LIPF6, "count": 1}]

@@ -20,7 +20,7 @@ from tests.builders.recipes import (
     formulas,
     made,
     unbound_distance,
-)  # fmt: skip
+)
 
 SOLVENT = [{"smiles": EC, "mole_ratio": 1}, {"smiles": DMC, "mole_ratio": 1}]
 FLINAK = [
@@ -134,8 +134,16 @@ def test_a_charge_is_reported():
     assert atoms.info["charge"] == -2
     bonds = [atoms.get_distance(0, n) for n in range(1, 4)]
     assert len(atoms) == 4
-    assert max(atoms.get_distance(c, o) for c in range(4) if atoms.symbols[c] == "C"
-               for o in range(4) if o != c) < 1.4  # fmt: skip
+    assert (
+        max(
+            atoms.get_distance(c, o)
+            for c in range(4)
+            if atoms.symbols[c] == "C"
+            for o in range(4)
+            if o != c
+        )
+        < 1.4
+    )
     assert len(bonds) == 3
 
 
@@ -162,9 +170,12 @@ def test_what_cannot_be_met_is_one_line(components, more, said):
 def test_melt_quench_is_md_with_the_reference_at_the_same_density():
     quench = {"melt": 1500, "picoseconds": 0.02, "rate": 1e5, "final": 300, "settle": 0.005}
     data = {
-        "family": "amorphous", "components": [{"formula": "Cu", "count": 32}],
-        "density_g_cm3": 8.5, "min_distance_angstrom": 2.0, "melt_quench": quench,
-    }  # fmt: skip
+        "family": "amorphous",
+        "components": [{"formula": "Cu", "count": 32}],
+        "density_g_cm3": 8.5,
+        "min_distance_angstrom": 2.0,
+        "melt_quench": quench,
+    }
     parameters = PARAMETERS.validate_python(data)
     packed = made(**{**data, "melt_quench": None})
     with pytest.raises(UserError, match="needs a reference"):

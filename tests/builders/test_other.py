@@ -57,6 +57,10 @@ def test_a_molecule_without_cell_takes_no_soak(task):
     full = {"components": [{"smiles": "O", "count": 60}]}
     with pytest.raises(UserError, match="atoms stay"):
         made("other", folder=task, file="files/slit.extxyz", soak=full)
-    boxed = made("molecule", folder=task, density_g_cm3=1.0,
-                 components=[{"file": "files/water.xyz", "count": 8}])  # fmt: skip
+    boxed = made(
+        "molecule",
+        folder=task,
+        density_g_cm3=1.0,
+        components=[{"file": "files/water.xyz", "count": 8}],
+    )
     assert formulas(boxed) == {"H2O": 8}

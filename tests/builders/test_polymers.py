@@ -56,8 +56,10 @@ def hands(atoms):
     for before, centre, after in zip(path, path[1:], path[2:], strict=False):
         side = [n for n in graph[centre] if atoms.symbols[n] == "C" and n not in (before, after)]
         if side:
-            arms = [atoms.get_distance(centre, n, vector=True, mic=True)
-                    for n in (before, after, side[0])]  # fmt: skip
+            arms = [
+                atoms.get_distance(centre, n, vector=True, mic=True)
+                for n in (before, after, side[0])
+            ]
             signs.append(int(np.sign(np.linalg.det(arms))))
     return signs
 

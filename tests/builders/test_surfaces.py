@@ -13,7 +13,7 @@ from tests.builders.recipes import (
     RUTILE,
     formulas,
     made,
-)  # fmt: skip
+)
 
 
 def area(atoms):
@@ -83,9 +83,12 @@ def test_carbonates_are_never_cut(miller):
 def test_width_and_substitution():
     substitution = [{"element": "Mg", "by": "Ni", "count": 3}]
     atoms = slab(
-        **MGO, miller=[0, 0, 1], thickness_angstrom=4, min_width_angstrom=8,
+        **MGO,
+        miller=[0, 0, 1],
+        thickness_angstrom=4,
+        min_width_angstrom=8,
         substitutions=substitution,
-    )  # fmt: skip
+    )
     assert min(atoms.cell.lengths()[:2]) >= 8
     assert atoms.symbols.formula.count()["Ni"] == 3
 
@@ -96,10 +99,18 @@ def test_width_and_substitution():
         ({"miller": [1, 0, 0, 0]}, "h \\+ k \\+ i must be 0"),
         ({"miller": [0, 0, 0]}, "differ from 0"),
         ({"termination": 9}, "counted from 0"),
-        ({**MGO, "space_group": None, "lattice": MGO["lattice"], "sites": [],
-          "miller": [1, 0, -1, 0]}, "hexagonal"),
+        (
+            {
+                **MGO,
+                "space_group": None,
+                "lattice": MGO["lattice"],
+                "sites": [],
+                "miller": [1, 0, -1, 0],
+            },
+            "hexagonal",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_plane(changes, said):
     with pytest.raises(UserError, match=said):
         slab(**{**GRAPHITE, "miller": [1, 0, 0], "thickness_angstrom": 6, **changes})

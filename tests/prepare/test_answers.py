@@ -40,47 +40,86 @@ def phase(**change: object) -> dict:
         ({"temperature": -5}, "temperature: Input should be greater than or equal to 1"),
         ({"temprature": 300}, "temprature: Extra inputs are not permitted"),
         ({"reference": "dft"}, "reference: Input should be 'gfn1-xtb'"),
-        ({"reference": "emt", **phase(substances=[{"name": "LiF"}], kind="melt")},
-         "reference: emt knows no F, Li"),
+        (
+            {"reference": "emt", **phase(substances=[{"name": "LiF"}], kind="melt")},
+            "reference: emt knows no F, Li",
+        ),
         (phase(density=250), "phases.0.density: Input should be less than or equal to 25"),
         (phase(name="../x"), "phases.0.name: String should match pattern"),
         (phase(substances=[{"name": "unobtainium"}]), "unobtainium: not in the list"),
         (phase(substances=[{"name": "x", "smiles": "C(C"}]), "'C(C' is not a molecule"),
         (phase(substances=[{"name": "x", "formula": "Xx2"}], density=2), "Xx: no such element"),
         (phase(substances=[{"name": "LiPF6", "molarity": 1}], density=1), "none is the solvent"),
-        (phase(substances=[{"name": "water"}, {"name": "LiTFSI", "molarity": 9}], density=1),
-         "g/L of solutes do not fit into 1 g/cm3"),
+        (
+            phase(substances=[{"name": "water"}, {"name": "LiTFSI", "molarity": 9}], density=1),
+            "g/L of solutes do not fit into 1 g/cm3",
+        ),
         (phase(substances=[{"name": "water", "ratio": 1, "molarity": 1}]), "not both"),
         (phase(substances=[{"name": "x", "smiles": "[Na+]"}], density=1), "add up to +1 e"),
         (phase(surface=[1, 0, 0]), "liquid has no surface"),
-        (phase(kind="crystal", substances=[], crystal="NaCl", surface=[1, 0, 1, 0]),
-         "h + k + i must be 0"),
+        (
+            phase(kind="crystal", substances=[], crystal="NaCl", surface=[1, 0, 1, 0]),
+            "h + k + i must be 0",
+        ),
         (phase(kind="crystal", substances=[], crystal="kryptonite"), "'kryptonite' is not in"),
-        (phase(kind="crystal", substances=[], crystal="MgO",
-               exchanges=[{"element": "Ca", "by": "Ni", "fraction": 0.5}]),
-         "Ca is not in the crystal (Mg, O)"),
-        (phase(kind="crystal", substances=[], crystal="MgO", surface=[1, 0, -1, 0]),
-         "phases.water.surface: four indices need a hexagonal lattice"),
-        (phase(kind="crystal", substances=[],
-               crystal={"spacegroup": 225, "lattice": [4.0], "sites": ["Zz 0 0 0"]}),
-         "phases.water.crystal: Zz: no such element"),
-        (phase(kind="crystal", substances=[],
-               crystal={"spacegroup": 225, "lattice": [4.0, 5.0], "sites": ["Cu 0 0 0"]}),
-         "phases.water.crystal: space group 225 needs a (cubic)"),
-        (phase(kind="crystal", substances=[], crystal="MgO",
-               exchanges=[{"element": "Mg", "by": "Qz", "fraction": 0.5}]),
-         "phases.water.crystal: Qz: no such element"),
-        (phase(kind="polymer", substances=[], repeat="*CC", density=1),
-         "phases.water.repeat: '*CC' has 1 ends marked *"),
-        ({"phases": [*GOOD["phases"], {"name": "p", "kind": "particle", "crystal": "Cu"}],
-          "interfaces": [["p", "water"]]}, "interfaces: p / water: a particle lies on a crystal"),
+        (
+            phase(
+                kind="crystal",
+                substances=[],
+                crystal="MgO",
+                substitutions=[{"element": "Ca", "by": "Ni", "fraction": 0.5}],
+            ),
+            "Ca is not in the crystal (Mg, O)",
+        ),
+        (
+            phase(kind="crystal", substances=[], crystal="MgO", surface=[1, 0, -1, 0]),
+            "phases.water.surface: four indices need a hexagonal lattice",
+        ),
+        (
+            phase(
+                kind="crystal",
+                substances=[],
+                crystal={"spacegroup": 225, "lattice": [4.0], "sites": ["Zz 0 0 0"]},
+            ),
+            "phases.water.crystal: Zz: no such element",
+        ),
+        (
+            phase(
+                kind="crystal",
+                substances=[],
+                crystal={"spacegroup": 225, "lattice": [4.0, 5.0], "sites": ["Cu 0 0 0"]},
+            ),
+            "phases.water.crystal: space group 225 needs a (cubic)",
+        ),
+        (
+            phase(
+                kind="crystal",
+                substances=[],
+                crystal="MgO",
+                substitutions=[{"element": "Mg", "by": "Qz", "fraction": 0.5}],
+            ),
+            "phases.water.crystal: Qz: no such element",
+        ),
+        (
+            phase(kind="polymer", substances=[], repeat="*CC", density=1),
+            "phases.water.repeat: '*CC' has 1 ends marked *",
+        ),
+        (
+            {
+                "phases": [*GOOD["phases"], {"name": "p", "kind": "particle", "crystal": "Cu"}],
+                "interfaces": [["p", "water"]],
+            },
+            "interfaces: p / water: a particle lies on a crystal",
+        ),
         ({"layers": ["water", "oil"]}, "layers: oil is no phase (phases: water)"),
         ({"interfaces": [["water", "water"]]}, "is no pair of two phases"),
         ({"phases": GOOD["phases"] * 2}, "phases: water is there twice"),
-        ({"phases": [*GOOD["phases"], {"name": "mgo", "kind": "crystal", "crystal": "MgO"}]},
-         "layers: missing (How do they meet"),
+        (
+            {"phases": [*GOOD["phases"], {"name": "mgo", "kind": "crystal", "crystal": "MgO"}]},
+            "layers: missing (How do they meet",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_is_named_in_one_line(tmp_path, types, change: dict, told: str) -> None:
     path = written(tmp_path, change)
     status, _, err = types(["prepare", "--answers", path, tmp_path / "here"])
@@ -135,8 +174,9 @@ def test_tasks_of_other_kinds_come_to_a_plan(tmp_path, types, name: str) -> None
 
 @pytest.mark.parametrize(("name", "molecules"), [("sei", True), ("ptni_mgo", False)])
 def test_where_there_are_molecules_they_are_pressed_together(tmp_path, name, molecules) -> None:
-    answers = Answers.model_validate(yaml.safe_load(
-        (SEI if name == "sei" else ANSWERS / f"{name}.yaml").read_text()))  # fmt: skip
+    answers = Answers.model_validate(
+        yaml.safe_load((SEI if name == "sei" else ANSWERS / f"{name}.yaml").read_text())
+    )
     task = task_of(answers, set())
     steps.configure(tmp_path, task, propose(task))
     config = configuration(tmp_path)
@@ -153,8 +193,14 @@ def test_the_papers_interphase_has_its_ten_categories(tmp_path, types) -> None:
         yaml.safe_load((tmp_path / "s/structures/plan.yaml").read_text())
     )
     stages = {c.name: (c.stage, c.role) for c in plan.categories}
-    components = ("graphite", "graphite_surface", "li2co3", "ledc", "electrolyte_solvent",
-                  "electrolyte")  # fmt: skip
+    components = (
+        "graphite",
+        "graphite_surface",
+        "li2co3",
+        "ledc",
+        "electrolyte_solvent",
+        "electrolyte",
+    )
     assert all(stages[name] == (1, "component") for name in components)
     interfaces = ("graphite-li2co3", "li2co3-ledc", "ledc-electrolyte")
     assert all(stages[name] == (2, "interface") for name in interfaces)

@@ -83,7 +83,7 @@ def test_a_charge_that_nobody_balances() -> None:
         ([{"smiles": "O", "molarity_mol_l": 30.0}], "the molarity asked for is 18.07"),
         ([{"smiles": "O", "molarity_mol_l": 44.83}], None),
     ],
-)  # fmt: skip
+)
 def test_amounts_against_those_asked_for(components: list[dict], told: str | None) -> None:
     faults = check(*water({"components": components}))
     assert (told is None and not faults) or any(told in fault for fault in faults)
@@ -96,14 +96,20 @@ def test_ratios_are_counted() -> None:
     methanol.arrays["molecule"] = np.full(6, WATERS)
     keep = atoms[atoms.arrays["molecule"] != 13]
     keep += methanol
-    mixed = {"components": [{"smiles": "O", "mole_ratio": 26}, {"smiles": "CO", "mole_ratio": 1}],
-             "density_g_cm3": None}  # fmt: skip
+    mixed = {
+        "components": [{"smiles": "O", "mole_ratio": 26}, {"smiles": "CO", "mole_ratio": 1}],
+        "density_g_cm3": None,
+    }
     asked = Asked({**PARAMETERS, **mixed}, ["C", "H", "O"], 5.0)
     wrong = Asked(
-        {**PARAMETERS, "density_g_cm3": None,
-         "components": [{"smiles": "O", "mole_ratio": 1}, {"smiles": "CO", "mole_ratio": 1}]},
-        ["C", "H", "O"], 5.0,
-    )  # fmt: skip
+        {
+            **PARAMETERS,
+            "density_g_cm3": None,
+            "components": [{"smiles": "O", "mole_ratio": 1}, {"smiles": "CO", "mole_ratio": 1}],
+        },
+        ["C", "H", "O"],
+        5.0,
+    )
     assert not any("ratio" in fault for fault in check(keep, asked))
     assert any(
         "formula units [26, 1], the mole ratio asked for is" in f for f in check(keep, wrong)
@@ -112,10 +118,13 @@ def test_ratios_are_counted() -> None:
 
 def test_a_crystal_keeps_the_composition_of_its_sites() -> None:
     salt = {
-        "family": "solid", "space_group": 225,
-        "sites": [{"element": "Na", "position": [0, 0, 0]},
-                  {"element": "Cl", "position": [0.5, 0.5, 0.5]}],
-    }  # fmt: skip
+        "family": "solid",
+        "space_group": 225,
+        "sites": [
+            {"element": "Na", "position": [0, 0, 0]},
+            {"element": "Cl", "position": [0.5, 0.5, 0.5]},
+        ],
+    }
     atoms = bulk("NaCl", "rocksalt", a=5.64, cubic=True).repeat(2)
     asked = Asked(salt, ["Cl", "Na"], 5.0)
     assert check(atoms, asked) == []

@@ -17,11 +17,17 @@ ALLOY = {
     "sentence": "Copper-silver alloy",
     "phases": [
         {"name": "copper", "kind": "crystal", "crystal": "Cu", "surface": [1, 1, 1]},
-        {"name": "alloy", "kind": "crystal", "crystal": "Cu",
-         "exchanges": [{"element": "Cu", "by": "Ag", "fraction": 0.5}]},
+        {
+            "name": "alloy",
+            "kind": "crystal",
+            "crystal": "Cu",
+            "substitutions": [{"element": "Cu", "by": "Ag", "fraction": 0.5}],
+        },
     ],
-    "layers": [], "temperature": 300, "reference": "emt",
-}  # fmt: skip
+    "layers": [],
+    "temperature": 300,
+    "reference": "emt",
+}
 
 
 def built(folder: Path, types, *more: str) -> tuple[int, str, str]:
@@ -65,8 +71,10 @@ def test_the_folder_is_a_campaign(alloy: Path, tmp_path: Path) -> None:
     assert next_plan(campaign).action == "reference_calc"
     assert rules.decide(campaign.situation()).action == "reference_calc"
     assert {p.stem for p in (here / "structures/sheets").glob("*.png")} == {
-        "copper", "copper_surface", "alloy",
-    }  # fmt: skip
+        "copper",
+        "copper_surface",
+        "alloy",
+    }
 
 
 def test_composition_and_lattice_are_what_was_asked(alloy: Path) -> None:
@@ -143,10 +151,14 @@ def test_one_that_fails_is_named_and_the_others_go_on(tmp_path, types) -> None:
         (lambda p: p["categories"].pop(), "category alloy: absent here"),
         (lambda p: p["categories"][0].update(max_temperature=77), "77 K here"),
         (lambda p: p["categories"][0]["variants"][0]["parameters"].update(scale=9), "scale"),
-        (lambda p: p["categories"][0]["variants"][0].update(
-            parameters={"family": "other", "structure": "alloy-bulk"}), "not built before it"),
+        (
+            lambda p: p["categories"][0]["variants"][0].update(
+                parameters={"family": "other", "structure": "alloy-bulk"}
+            ),
+            "not built before it",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_plan_that_cannot_be_meant_is_refused(copy: Path, types, change, told: str) -> None:
     path = copy / "here/structures/plan.yaml"
     plan = yaml.safe_load(path.read_text())

@@ -12,7 +12,7 @@ import yaml
 
 from campaign.config import Task
 from campaign.material import Answers
-from preparation import notation as typed
+from preparation import notation
 from preparation.missing import needed, open_points
 
 
@@ -42,8 +42,8 @@ def lines_for(answers: list[tuple[str, str]], *last: str) -> list[str]:
         for point in points:
             line = given[point.key]
             lines.append(line)
-            value = typed.read(point.key, line or point.default or "")
-            known = typed.put(known, point.key, value)
+            value = notation.read(point.key, line or point.default or "")
+            known = notation.put(known, point.key, value)
     return [*lines, *last]
 
 
@@ -70,9 +70,26 @@ def test_the_dialogue_of_the_paper_typed_into_the_form(tmp_path, types) -> None:
 
 def test_empty_and_senseless_answers_are_asked_again(tmp_path, types) -> None:
     here = tmp_path / "w"
-    lines = ["", "warm", "", "water: soup", "330", "", "water: liquid", "", "", "", "Water", "no",
-             "", "temperature = 5", "reference: dft", "temperature: 1e9", "temperature: 310.5",
-             "yes"]  # fmt: skip
+    lines = [
+        "",
+        "warm",
+        "",
+        "water: soup",
+        "330",
+        "",
+        "water: liquid",
+        "",
+        "",
+        "",
+        "Water",
+        "no",
+        "",
+        "temperature = 5",
+        "reference: dft",
+        "temperature: 1e9",
+        "temperature: 310.5",
+        "yes",
+    ]
     status, out, err = types(["prepare", "water", here, "--only", "task"], *lines)
     assert (status, err) == (0, ""), out[-900:]
     assert "phases: an answer is needed" in out
@@ -89,14 +106,19 @@ def test_contradictions_are_questions_until_they_are_mended(tmp_path, types) -> 
     here = tmp_path / "c"
     known = {
         "phases": [
-            {"name": "a", "kind": "crystal", "crystal": "Cu", "surface": [1, 1, 1],
-             "density": 8.9},
-            {"name": "b", "kind": "liquid",
-             "substances": [{"name": "Li+", "smiles": "[Li+]", "ratio": 1},
-                            {"name": "water", "ratio": 9}]},
+            {"name": "a", "kind": "crystal", "crystal": "Cu", "surface": [1, 1, 1], "density": 8.9},
+            {
+                "name": "b",
+                "kind": "liquid",
+                "substances": [
+                    {"name": "Li+", "smiles": "[Li+]", "ratio": 1},
+                    {"name": "water", "ratio": 9},
+                ],
+            },
         ],
-        "layers": ["a", "c"], "temperature": 300,
-    }  # fmt: skip
+        "layers": ["a", "c"],
+        "temperature": 300,
+    }
     wrong = needed(Answers.model_validate(known))
     assert [p.key for p in wrong if p.fault] == [
         "layers",
@@ -126,8 +148,9 @@ def test_input_that_ends_goes_on_where_it_stood(tmp_path, types) -> None:
         assert status == (0 if last else 1)
         assert last or err.count("\n") == 1
         assert last or "the same command goes on" in err
-    again, _, _ = types(["prepare", "SEI of lithium battery", tmp_path / "b", "--only", "task"],
-                        *lines)  # fmt: skip
+    again, _, _ = types(
+        ["prepare", "SEI of lithium battery", tmp_path / "b", "--only", "task"], *lines
+    )
     assert again == 0
     assert (here / "task.yaml").read_text() == (tmp_path / "b/task.yaml").read_text()
     status, _, err = types(["prepare", "Something else", here])
@@ -138,9 +161,13 @@ def test_input_that_ends_goes_on_where_it_stood(tmp_path, types) -> None:
 def test_control_c_loses_nothing(tmp_path) -> None:
     order = [sys.executable, "-m", "mtpilot.cli", "prepare", "water", str(tmp_path / "w")]
     running = subprocess.Popen(
-        order, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        order,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
+    )
     running.stdin.write("water: liquid\n")
     running.stdin.flush()
     state = tmp_path / "w/dialogue.json"
@@ -173,20 +200,32 @@ def test_a_form_is_replayed(tmp_path, types) -> None:
 @pytest.mark.parametrize(
     ("key", "text", "value"),
     [
-        ("phases.a.surface", "1 0 -1 0", [1, 0, -1, 0]), ("phases.a.surface", "(110)", [1, 1, 0]),
-        ("phases.a.surface", "none", []), ("layers", "none", {"layers": [], "interfaces": []}),
+        ("phases.a.surface", "1 0 -1 0", [1, 0, -1, 0]),
+        ("phases.a.surface", "(110)", [1, 1, 0]),
+        ("phases.a.surface", "none", []),
+        ("layers", "none", {"layers": [], "interfaces": []}),
         ("layers", "a / b, b / c", {"interfaces": [["a", "b"], ["b", "c"]]}),
         ("phases.a.crystal", "files/x.cif", {"file": "files/x.cif"}),
-        ("phases.a.crystal", "225; 5.64; Na 0 0 0, Cl 0.5 0.5 0.5",
-         {"spacegroup": 225, "lattice": [5.64], "sites": ["Na 0 0 0", "Cl 0.5 0.5 0.5"]}),
-        ("phases.a.substances", "EC 1, X=CCO 2, LiPF6 0.5 M",
-         [{"name": "EC", "ratio": 1.0}, {"name": "X", "smiles": "CCO", "ratio": 2.0},
-          {"name": "LiPF6", "molarity": 0.5}]),
-        ("temperature", "350 K", 350), ("phases.a.density", "1.3 g/cm3", 1.3),
+        (
+            "phases.a.crystal",
+            "225; 5.64; Na 0 0 0, Cl 0.5 0.5 0.5",
+            {"spacegroup": 225, "lattice": [5.64], "sites": ["Na 0 0 0", "Cl 0.5 0.5 0.5"]},
+        ),
+        (
+            "phases.a.substances",
+            "EC 1, X=CCO 2, LiPF6 0.5 M",
+            [
+                {"name": "EC", "ratio": 1.0},
+                {"name": "X", "smiles": "CCO", "ratio": 2.0},
+                {"name": "LiPF6", "molarity": 0.5},
+            ],
+        ),
+        ("temperature", "350 K", 350),
+        ("phases.a.density", "1.3 g/cm3", 1.3),
     ],
-)  # fmt: skip
+)
 def test_notations(key: str, text: str, value: object) -> None:
-    assert typed.read(key, text) == value
+    assert notation.read(key, text) == value
 
 
 @pytest.mark.parametrize("text", ["$(touch x)", "../../etc", "; rm -rf /", "files/../x.cif"])
@@ -194,9 +233,9 @@ def test_notations(key: str, text: str, value: object) -> None:
 def test_nothing_typed_becomes_a_path_or_a_command(tmp_path, types, key: str, text: str) -> None:
     known = {"phases": [{"name": "a", "kind": "crystal"}]}
     try:
-        Answers.model_validate(typed.put(known, f"phases.a.{key}", typed.read(key, text)))
+        Answers.model_validate(notation.put(known, f"phases.a.{key}", notation.read(key, text)))
     except ValueError:
         return
-    except typed.NotationError:
+    except notation.NotationError:
         return
     raise AssertionError(f"{key}: {text} was accepted")

@@ -38,8 +38,10 @@ def phases(draw: st.DrawFn, number: int) -> dict:
             mixed.append({"name": "LiPF6", "molarity": draw(st.floats(0.3, 2))})
         found = {"substances": mixed}
     else:
-        found = {"substances": [{"name": draw(st.sampled_from(["Li2CO3", "NaNO3"]))}],
-                 "density": draw(st.floats(1, 3))}  # fmt: skip
+        found = {
+            "substances": [{"name": draw(st.sampled_from(["Li2CO3", "NaNO3"]))}],
+            "density": draw(st.floats(1, 3)),
+        }
     return {"name": name, "kind": kind, **found}
 
 
@@ -49,15 +51,23 @@ def materials(draw: st.DrawFn) -> Answers:
     found = [draw(phases(n)) for n in range(count)]
     layers = [p["name"] for p in found] if count > 1 and draw(st.booleans()) else []
     return Answers.model_validate(
-        {"sentence": "s", "phases": found, "layers": layers, "interfaces": None,
-         "temperature": draw(st.integers(100, 2000)), "atoms": draw(st.integers(40, 300))}
-    )  # fmt: skip
+        {
+            "sentence": "s",
+            "phases": found,
+            "layers": layers,
+            "interfaces": None,
+            "temperature": draw(st.integers(100, 2000)),
+            "atoms": draw(st.integers(40, 300)),
+        }
+    )
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=list(HealthCheck),
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
-)  # fmt: skip
+)
 @given(materials())
 def test_any_material_has_a_sound_plan(answers: Answers) -> None:
     assert needed(answers) == []
@@ -89,10 +99,16 @@ def test_any_material_has_a_sound_plan(answers: Answers) -> None:
 def test_a_held_out_interface_rests_on_no_trained_layer() -> None:
     """Where a layer is a built structure, the held-out interface takes the held-out one."""
     answers = Answers.model_validate(
-        {"phases": [{"name": "a", "kind": "amorphous", "substances": [{"name": "Li2CO3"}]},
-                    {"name": "b", "kind": "amorphous", "substances": [{"name": "LEDC"}]}],
-         "layers": ["a", "b"], "temperature": 300, "sentence": "s"}
-    )  # fmt: skip
+        {
+            "phases": [
+                {"name": "a", "kind": "amorphous", "substances": [{"name": "Li2CO3"}]},
+                {"name": "b", "kind": "amorphous", "substances": [{"name": "LEDC"}]},
+            ],
+            "layers": ["a", "b"],
+            "temperature": 300,
+            "sentence": "s",
+        }
+    )
     plan = propose(task_of(answers, set()))
     held_out = {v.id for v in plan.variants if v.held_out}
     for variant in next(c for c in plan.categories if c.name == "a-b").variants:
@@ -103,11 +119,21 @@ def test_a_held_out_interface_rests_on_no_trained_layer() -> None:
 
 def test_a_task_without_material_says_so(tmp_path, types) -> None:
     task = Task.model_validate(
-        {"name": "x", "description": "", "species": ["Cu"], "temperature": 300,
-         "subsystems": [{"name": "a", "stage": 1, "role": "target", "max_temperature": 400}],
-         "targets": {"force_mae": 1, "energy_mae": 1, "density_deviation": 1, "rdf_overlap": 1,
-                     "stable_ps": 1}}
-    )  # fmt: skip
+        {
+            "name": "x",
+            "description": "",
+            "species": ["Cu"],
+            "temperature": 300,
+            "subsystems": [{"name": "a", "stage": 1, "role": "target", "max_temperature": 400}],
+            "targets": {
+                "force_mae": 1,
+                "energy_mae": 1,
+                "density_deviation": 1,
+                "rdf_overlap": 1,
+                "stable_ps": 1,
+            },
+        }
+    )
     (tmp_path / "task.yaml").write_text(yaml.safe_dump(task.model_dump(exclude_none=True)))
     status, _, err = types(["structures", "plan", "--campaign", tmp_path])
     assert status == 1
@@ -117,9 +143,13 @@ def test_a_task_without_material_says_so(tmp_path, types) -> None:
 def test_slabs_of_the_same_whole_layers_differ(tmp_path) -> None:
     """6 and 9 Å of rutile (110) are the same three layers; by the rules no two slabs are alike."""
     answers = Answers.model_validate(
-        {"sentence": "s", "temperature": 300, "atoms": 30,
-         "phases": [{"name": "rutile", "kind": "crystal", "surface": [1, 1, 0]}]}
-    )  # fmt: skip
+        {
+            "sentence": "s",
+            "temperature": 300,
+            "atoms": 30,
+            "phases": [{"name": "rutile", "kind": "crystal", "surface": [1, 1, 0]}],
+        }
+    )
     plan = propose(task_of(answers, set()))
     slabs = [v for c in plan.categories if c.name == "rutile_surface" for v in c.variants]
     frames = [(v.id, build(v.parameters, plan.seed_of(v), tmp_path)) for v in slabs]

@@ -1,0 +1,1 @@
+"""Disordered inorganic solids."""

@@ -1,0 +1,40 @@
+"""Disordered inorganic solids: packed, and melt-quenched by MD where asked."""
+
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+
+from atomistics.builders.amorphous.parameters import Amorphous
+from atomistics.builders.molecule import build as molecule
+from atomistics.errors import UserError
+from atomistics.md import stages
+from atomistics.md.protocol import MeltQuench, StagedProtocol
+
+
+def build(
+    parameters: Amorphous, rng: np.random.Generator, folder: Path, calculator: Calculator | None
+) -> Atoms:
+    """Ions or atoms packed at the density; then, where asked, melted and quenched by `calculator`.
+
+    A quench breaks and makes bonds: atoms then belong to no molecule.
+    """
+    quench = parameters.melt_quench
+    if quench is not None and calculator is None:
+        raise UserError("melt_quench: needs a reference method; name one, or leave it out")
+    atoms = molecule.build(parameters, rng, folder)
+    if quench is None:
+        return atoms
+    stage = MeltQuench.model_validate(quench.model_dump(exclude={"timestep"}))
+    protocol = StagedProtocol(timestep=quench.timestep, stages=[stage])
+    info = dict(atoms.info)
+    bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
+    seed = int(rng.integers(2**20))
+    outcome = stages.run(bare, calculator, protocol, protocol.steps, seed)
+    if outcome.stop or not outcome.frames:
+        raise UserError(f"melt_quench: stopped at step {outcome.steps}: {outcome.detail}")
+    last = outcome.frames[-1]
+    quenched = Atoms(last.numbers, last.positions, cell=last.cell, pbc=True)
+    quenched.info = info | {"melt_quench_steps": outcome.steps}
+    return quenched

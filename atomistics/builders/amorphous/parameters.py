@@ -1,0 +1,22 @@
+"""Disordered inorganic solids: parameters."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from atomistics.builders.mixtures.parameters import Box
+from atomistics.md.protocol import MeltQuench
+
+
+class Quench(MeltQuench):
+    """MD with the campaign's reference: melt, cool at a constant rate, settle (K, ps)."""
+
+    stage: Literal["melt-quench"] = "melt-quench"
+    timestep: float = Field(default=1.0, gt=0, le=10, description="fs")
+
+
+class Amorphous(Box):
+    """Glass or disordered inorganic: packed at a density, melt-quenched where asked."""
+
+    family: Literal["amorphous"] = "amorphous"
+    melt_quench: Quench | None = Field(default=None, description="needs a reference")

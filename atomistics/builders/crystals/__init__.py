@@ -1,0 +1,1 @@
+"""Crystals from their source, shared by every family that is cut from one."""

@@ -1,0 +1,167 @@
+"""Crystals from their source, and atoms substituted in what was made of them."""
+
+from collections import Counter
+from functools import reduce
+from math import gcd
+from pathlib import Path
+
+import numpy as np
+import spglib
+from ase import Atoms
+from ase.build import bulk
+from ase.spacegroup import Spacegroup, crystal
+
+from atomistics.builders.crystals.databases import from_materials_project, from_optimade
+from atomistics.builders.crystals.parameters import CellParameters, Crystal, CrystalSite
+from atomistics.builders.sources import built, elements, user_file
+from atomistics.errors import UserError
+
+LARGEST = 200_000  # atoms of anything cut from a crystal
+SAME = 1e-3  # Å, fractional: positions of one orbit
+SYMPREC = 1e-3  # Å
+
+
+def lattice_of(source: Crystal, folder: Path) -> Atoms:
+    """The source's cell (Å), scaled, as given: not reduced, nothing substituted."""
+    if source.space_group is not None:
+        atoms = _from_space_group(source)
+    elif source.prototype is not None:
+        atoms = _from_prototype(source)
+    elif source.file is not None:
+        atoms = user_file(source.file, folder)
+    elif source.structure is not None:
+        atoms = built(source.structure, folder)
+    elif source.materials_project is not None:
+        atoms = from_materials_project(source.materials_project)
+    else:
+        atoms = from_optimade(source.optimade or "", source.optimade_id or "")
+    if atoms.cell.rank < 3:
+        raise UserError("crystal: its source has no cell of three vectors; give a periodic one")
+    plain = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
+    plain.set_cell(plain.cell * source.scale, scale_atoms=True)
+    return plain
+
+
+def standard(atoms: Atoms, primitive: bool = False) -> Atoms:
+    """The conventional (or primitive) cell, spglib's idealized standard (symprec 1e-3 Å)."""
+    found = spglib.standardize_cell(_spglib(atoms), to_primitive=primitive, symprec=SYMPREC)
+    if found is None:
+        raise UserError("crystal: spglib finds no symmetry; are atoms on top of one another?")
+    cell, fractional, numbers = found
+    return Atoms(numbers, scaled_positions=fractional, cell=cell, pbc=True)
+
+
+def rotations(atoms: Atoms) -> np.ndarray:
+    """Point-group operations (R, 3, 3) of a crystal, in fractional coordinates of its cell."""
+    symmetry = spglib.get_symmetry(_spglib(atoms), symprec=SYMPREC)
+    return np.unique(symmetry["rotations"], axis=0)
+
+
+def _spglib(atoms: Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers
+
+
+def _from_space_group(source: Crystal) -> Atoms:
+    """Orbits by the International Tables' operations (ase.spacegroup)."""
+    for site in source.sites:
+        elements(site.element)
+    try:
+        group = Spacegroup(source.space_group, source.setting)
+        for site in source.sites:
+            _check_multiplicity(group, site)
+        return crystal(
+            [site.element for site in source.sites],
+            [site.position for site in source.sites],
+            spacegroup=group,
+            cellpar=_cell_parameters(source.lattice, source.space_group),
+            symprec=SAME,
+            onduplicates="error",
+        )
+    except UserError:
+        raise
+    except Exception as error:  # ASE raises of several kinds for groups, settings, duplicates
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"space_group {source.space_group}: {reason}") from error
+
+
+def _check_multiplicity(group: Spacegroup, site: CrystalSite) -> None:
+    if site.wyckoff is None:
+        return
+    orbit, _ = group.equivalent_sites([site.position], symprec=SAME)
+    if len(orbit) != int(site.wyckoff[:-1]):
+        raise UserError(
+            f"sites: {site.element} at {site.position} is {len(orbit)}-fold in {group.symbol}, "
+            f"not {site.wyckoff}; correct one of the two"
+        )
+
+
+def _cell_parameters(lattice: CellParameters | None, group: int | None) -> list[float]:
+    """a, b, c (Å), alpha, beta, gamma (degrees), completed by the crystal system of the group."""
+    number, given = group or 1, lattice or CellParameters(a_angstrom=1)
+    a, b, c = given.a_angstrom, given.b_angstrom, given.c_angstrom
+    cubic, hexagonal, tetragonal = number > 194, 142 < number <= 194, 74 < number <= 142
+    lengths = [a, b or a, c or a] if cubic else [a, b or a, c]
+    if lengths[2] is None or (number < 75 and b is None):
+        raise UserError(f"lattice: space group {number} needs more of b_angstrom, c_angstrom")
+    angles = [given.alpha_degrees, given.beta_degrees, given.gamma_degrees]
+    fixed = [90.0, 90.0, 120.0 if hexagonal else 90.0]
+    if 2 < number < 16 and angles[1] is None:
+        raise UserError(f"lattice: space group {number} is monoclinic; give beta_degrees")
+    if number < 3 and None in angles:
+        raise UserError(f"lattice: space group {number} is triclinic; give all three angles")
+    angles = [angle or value for angle, value in zip(angles, fixed, strict=True)]
+    if (cubic or hexagonal or tetragonal) and abs(lengths[1] - a) > SAME:
+        raise UserError(f"lattice: space group {number} has b = a; leave b_angstrom out")
+    if cubic and (abs(lengths[2] - a) > SAME or angles != fixed):
+        raise UserError(f"lattice: space group {number} is cubic; give a_angstrom alone")
+    return [*lengths, *angles]
+
+
+def _from_prototype(source: Crystal) -> Atoms:
+    lattice = source.lattice or CellParameters(a_angstrom=1)
+    name = source.formula or ""
+    elements(name)
+    cubic = source.prototype not in ("hcp", "wurtzite")
+    try:
+        return bulk(name, source.prototype, a=lattice.a_angstrom, c=lattice.c_angstrom, cubic=cubic)
+    except Exception as error:  # ValueError, RuntimeError, NotImplementedError by ase.build.bulk
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"prototype {source.prototype} of {name}: {reason}") from error
+
+
+def repeated(atoms: Atoms, times: tuple[int, int, int]) -> Atoms:
+    """The cell repeated; UserError where that is more than anybody simulates."""
+    if (count := len(atoms) * int(np.prod(times))) > LARGEST:
+        raise UserError(f"crystal: {count} atoms, more than {LARGEST}; ask for a smaller cell")
+    return atoms.repeat(times)
+
+
+def substitute(atoms: Atoms, source: Crystal, rng: np.random.Generator) -> Atoms:
+    """Random atoms of an element replaced or removed; counts are exact, fractions rounded."""
+    changed = atoms.copy()
+    report = []
+    for rule in source.substitutions:
+        sites = np.flatnonzero(np.array(changed.symbols) == rule.element)
+        count = rule.count or round((rule.fraction or 0) * len(sites))
+        if not 0 < count <= len(sites):
+            raise UserError(
+                f"substitutions: {count} of {len(sites)} {rule.element} atoms; use a larger "
+                "cell or another amount"
+            )
+        chosen = np.sort(rng.choice(sites, count, replace=False))
+        report.append(f"{rule.element}>{rule.by or 'vacancy'}:{count}/{len(sites)}")
+        if rule.by is None:
+            del changed[chosen.tolist()]
+        else:
+            elements(rule.by)
+            changed.symbols[chosen] = rule.by
+    if report:
+        changed.info["substitutions"] = " ".join(report)
+    return changed
+
+
+def reduced(atoms: Atoms) -> tuple[Counter[str], int]:
+    """The formula unit's elements and how many units there are."""
+    counts = Counter(atoms.symbols)
+    units = reduce(gcd, counts.values())
+    return Counter({symbol: n // units for symbol, n in counts.items()}), units

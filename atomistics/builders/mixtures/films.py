@@ -1,0 +1,26 @@
+"""Packed layers over a given cross-section."""
+
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+
+from atomistics.builders.layers import plane
+from atomistics.builders.mixtures.packing import layer, pack
+from atomistics.builders.mixtures.parameters import Film
+from atomistics.builders.mixtures.sizing import batch, realized
+
+
+def film_on(substrate: Atoms, film: Film, rng: np.random.Generator, folder: Path) -> Atoms:
+    """A packed layer over the substrate's cross-section: mass, area and density give its height.
+
+    The layer reaches from its lowest to its highest allowed atom centre; gaps come on top of it.
+    """
+    area = abs(np.linalg.det(plane(substrate)))
+    volume = area * film.thickness_angstrom if film.thickness_angstrom else None
+    chosen = batch(film, int(rng.integers(2**31 - 1)), folder, volume)
+    thickness = chosen.volume(film.density_g_cm3) / area
+    room = layer(substrate.cell.array, thickness, film.min_distance_angstrom)
+    packed = pack(chosen, room, rng)
+    packed.info |= realized(film.components, chosen.units, area * thickness)
+    return packed

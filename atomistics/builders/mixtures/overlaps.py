@@ -1,0 +1,196 @@
+"""Contacts between molecules undone: a soft push-off that keeps bonds and angles.
+
+After Auhl et al., J. Chem. Phys. 119, 12718 (2003): overlapping atoms repel by a bounded potential,
+so that molecules may pass through one another, while springs hold distances of atoms one or two
+bonds apart. Any cell, any molecule, fixed hosts; SciPy's L-BFGS-B, no random number.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from ase import Atoms
+from scipy.optimize import minimize
+from scipy.sparse import coo_array
+
+from atomistics.errors import UserError
+from atomistics.neighbours import Pairs, pairs
+
+SPARE = 1.03  # aimed at, of the distance asked for; a little more each round
+STIFFNESS = 20.0  # of springs and walls against the push-off
+CROWDED = 0.02  # Å^2 an atom left of the push-off's energy after a round: no use going on
+HOPELESS = 0.1  # or starting anew: far too dense
+ROUNDS, STEPS = 8, 200
+
+
+class JammedError(UserError):
+    """Nearly there: another start may well do."""
+
+
+@dataclass(frozen=True)
+class Walls:
+    """Where atoms may be: low <= z <= high, or a ball (centre (3,), radius), Å."""
+
+    low: float = -np.inf
+    high: float = np.inf
+    centre: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    radius: float = np.inf
+
+    def outside(self, positions: np.ndarray) -> np.ndarray:
+        """Displacement (N, 3) of each atom from the nearest allowed place, Å."""
+        away = np.zeros_like(positions)
+        z = positions[:, 2]
+        away[:, 2] = z - np.clip(z, self.low, self.high)
+        if np.isfinite(self.radius):
+            from_centre = positions - self.centre
+            length = np.linalg.norm(from_centre, axis=1)
+            beyond = np.maximum(0, length - self.radius) / np.maximum(length, 1e-9)
+            away += from_centre * beyond[:, None]
+        return away
+
+
+@dataclass(frozen=True)
+class Bonding:
+    """Springs (S, 2) of rest length (S,) Å; codes i * N + j of pairs up to three bonds apart."""
+
+    springs: np.ndarray
+    lengths: np.ndarray
+    near: np.ndarray
+
+
+def bonding(positions: np.ndarray, bonds: np.ndarray) -> Bonding:
+    """From positions (N, 3) where every molecule has its shape, and bonds (B, 2)."""
+    n = len(positions)
+    ones = np.ones(2 * len(bonds))
+    both = np.vstack([bonds, bonds[:, ::-1]])
+    one = coo_array((ones, both.T), shape=(n, n)).tocsr()
+    two = one @ one + one
+    three = two @ one + two
+    springs = np.argwhere(np.triu(two.toarray(), 1))
+    lengths = np.linalg.norm(positions[springs[:, 0]] - positions[springs[:, 1]], axis=1)
+    i, j = three.nonzero()
+    return Bonding(springs, lengths, i * n + j)
+
+
+@dataclass(frozen=True)
+class Distances:
+    """Least distance of two unbound atoms, Å: `least`, or more where their radii say so.
+
+    `radii` (K, N): sums of two radii in any of the K rows; -inf where a row says nothing.
+    """
+
+    least: float
+    radii: np.ndarray
+
+    def of(self, found: Pairs) -> np.ndarray:
+        """The least distance (P,) of each pair."""
+        return np.maximum(self.least, (self.radii[:, found.i] + self.radii[:, found.j]).max(axis=0))
+
+    def times(self, factor: float) -> "Distances":
+        """All of them longer by a factor."""
+        return Distances(factor * self.least, factor * self.radii)
+
+
+def contacts(atoms: Atoms, near: np.ndarray, wanted: Distances) -> Pairs:
+    """Pairs nearer than wanted, each once, but for bound ones in the same image."""
+    found = pairs(atoms, max(wanted.least, 2 * wanted.radii.max(initial=0)))
+    found = found.at(found.distance < wanted.of(found))
+    direct = np.linalg.norm(atoms.positions[found.j] - atoms.positions[found.i], axis=1)
+    bound = np.isin(found.i * len(atoms) + found.j, near) & (abs(direct - found.distance) < 1e-6)
+    return found.at((found.i < found.j) & ~bound)
+
+
+def remove_overlaps(
+    atoms: Atoms,
+    bonds: np.ndarray,
+    wanted: Distances,
+    walls: Walls,
+    fixed: np.ndarray | None = None,
+) -> Atoms:
+    """A copy in which unbound atoms are as far apart as wanted, under its periodic boundaries.
+
+    `atoms`: molecules whole (not wrapped), as they shall be shaped; `bonds` (B, 2); `fixed` (N,)
+    true for atoms of a host, which neither move nor repel each other. UserError if not possible.
+    """
+    moved = atoms.copy()
+    held = np.zeros(len(atoms), bool) if fixed is None else fixed
+    bound = bonding(atoms.positions, bonds)
+    for number in range(ROUNDS):
+        if (
+            not _short(moved, bound, wanted, held)
+            and not (abs(walls.outside(moved.positions[~held])) > 0.05).any()
+        ):
+            return moved
+        aim = wanted.times(SPARE + 0.01 * number)
+        result = minimize(
+            _energy,
+            moved.positions[~held].ravel(),
+            jac=True,
+            method="L-BFGS-B",
+            args=(moved, bound, aim, walls, held),
+            options={"maxiter": STEPS},
+        )
+        moved.positions[~held] = result.x.reshape(-1, 3)
+        if result.fun > CROWDED * len(atoms):
+            break
+    if not (told := _short(moved, bound, wanted, held)):
+        return moved
+    raise (UserError if result.fun > HOPELESS * len(atoms) else JammedError)(
+        f"packing: atoms stay {told} is asked for; lower the density or min_distance_angstrom, or "
+        "take another seed"
+    )
+
+
+def _short(atoms: Atoms, bound: Bonding, wanted: Distances, held: np.ndarray) -> str:
+    """The pair farthest from what is wanted, in words; nothing where all are far enough."""
+    found = contacts(atoms, bound.near, wanted)
+    found = found.at(~(held[found.i] & held[found.j]))
+    if not len(found.distance):
+        return ""
+    lack = wanted.of(found) - found.distance
+    worst = int(lack.argmax())
+    return f"{found.distance[worst]:.2f} Å apart where {wanted.of(found)[worst]:.3g} Å"
+
+
+def _energy(
+    free: np.ndarray,
+    atoms: Atoms,
+    bound: Bonding,
+    wanted: Distances,
+    walls: Walls,
+    held: np.ndarray,
+) -> tuple[float, np.ndarray]:
+    atoms.positions[~held] = free.reshape(-1, 3)
+    x = atoms.positions
+    found = contacts(atoms, bound.near, wanted)
+    found = found.at(~(held[found.i] & held[found.j]))
+    i, j = found.i, found.j
+    apart = _minimum_image(x[j] - x[i], atoms)
+    energy, gradient = _harmonic(x, (i, j), apart, wanted.of(found), 1.0)
+    i, j = bound.springs.T
+    more, slope = _harmonic(x, (i, j), x[j] - x[i], bound.lengths, STIFFNESS)
+    away = walls.outside(x) * ~held[:, None]
+    total = energy + more + STIFFNESS / 2 * (away**2).sum()
+    return total, (gradient + slope + STIFFNESS * away)[~held].ravel()
+
+
+def _minimum_image(vectors: np.ndarray, atoms: Atoms) -> np.ndarray:
+    cell = atoms.cell.complete().array
+    turns = np.round(vectors @ np.linalg.inv(cell)) * atoms.pbc
+    return vectors - turns @ cell
+
+
+def _harmonic(
+    x: np.ndarray,
+    ends: tuple[np.ndarray, np.ndarray],
+    apart: np.ndarray,
+    rest: np.ndarray,
+    k: float,
+) -> tuple[float, np.ndarray]:
+    """Energy and gradient (N, 3) of k/2 (d - rest)^2 over pairs with vectors `apart` (P, 3)."""
+    distance = np.maximum(np.linalg.norm(apart, axis=1), 1e-9)
+    stretch = distance - rest
+    pull = (k * stretch / distance)[:, None] * apart
+    gradient = np.zeros_like(x)
+    np.add.at(gradient, ends[1], pull)
+    np.add.at(gradient, ends[0], -pull)
+    return float(k / 2 * (stretch**2).sum()), gradient

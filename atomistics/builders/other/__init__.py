@@ -1,0 +1,1 @@
+"""The user's own structure, with molecules soaked into it where asked."""

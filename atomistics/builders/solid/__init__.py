@@ -1,0 +1,1 @@
+"""Crystalline bulk and solid solutions."""

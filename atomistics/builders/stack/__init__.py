@@ -1,0 +1,1 @@
+"""Layers of any kind in one cell."""

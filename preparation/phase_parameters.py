@@ -1,0 +1,185 @@
+"""Builders' parameters of one phase: its crystal, its slab, its mixture, its chains."""
+
+from typing import Any
+
+from campaign.errors import UserError
+from campaign.material import CrystalSource, Ingredient, Material, Phase
+from preparation import substances
+
+Parameters = dict[str, Any]
+CUBIC, HEXAGONAL, TETRAGONAL = range(195, 231), range(143, 195), range(75, 143)
+
+
+def crystal(phase: Phase) -> Parameters:
+    """Source and substitutions of a crystal."""
+    lattice = substances.crystal_of(phase)
+    if lattice is None:
+        raise UserError(f"task.yaml: material.phases.{phase.name}.crystal: missing")
+    found: Parameters = {"file": lattice.file} if lattice.file else {}
+    if lattice.materials_project:
+        found = {"materials_project": lattice.materials_project}
+    if lattice.spacegroup:
+        found = {
+            "space_group": lattice.spacegroup,
+            "setting": lattice.setting,
+            "lattice": _lengths(phase, lattice),
+            "sites": [_site(text) for text in lattice.sites],
+        }
+    if phase.substitutions:
+        found["substitutions"] = [x.model_dump(exclude_none=True) for x in phase.substitutions]
+    return found
+
+
+def outside(phase: Phase) -> bool:
+    """Whether a file or a database has to be looked into to know what the phase is."""
+    if phase.kind == "other":
+        return True
+    lattice = substances.crystal_of(phase) if phase.kind in ("crystal", "particle") else None
+    return lattice is not None and lattice.spacegroup is None
+
+
+def _lengths(phase: Phase, lattice: CrystalSource) -> Parameters:
+    values, group = lattice.lattice, lattice.spacegroup
+    if len(values) == 6:
+        names = (
+            "a_angstrom",
+            "b_angstrom",
+            "c_angstrom",
+            "alpha_degrees",
+            "beta_degrees",
+            "gamma_degrees",
+        )
+        return dict(zip(names, values, strict=True))
+    if len(values) == 1 and group in CUBIC:
+        return {"a_angstrom": values[0]}
+    if len(values) == 2 and (group in HEXAGONAL or group in TETRAGONAL):
+        return {"a_angstrom": values[0], "c_angstrom": values[1]}
+    raise UserError(
+        f"task.yaml: material.phases.{phase.name}.crystal.lattice: space group {group} needs"
+        " a (cubic), a c (hexagonal, tetragonal) or a b c alpha beta gamma"
+    )
+
+
+def _site(text: str) -> Parameters:
+    element, *position = text.split()
+    return {"element": element, "position": [_fraction(word) for word in position]}
+
+
+def _fraction(word: str) -> float:
+    above, _, below = word.partition("/")
+    return float(above) / float(below or 1)
+
+
+def slab(phase: Phase, thickness: float, width: float) -> Parameters:
+    """A crystal cut along its face."""
+    if not phase.surface:
+        raise UserError(f"task.yaml: material.phases.{phase.name}.surface: missing")
+    return {
+        **crystal(phase),
+        "miller": list(phase.surface),
+        "thickness_angstrom": thickness,
+        "min_width_angstrom": width,
+    }
+
+
+def mixture(
+    phase: Phase, density: float = 1.0, solutes: float = 1.0, first: float = 1.0
+) -> Parameters:
+    """Components at a density; the others are factors: of it, of solutes (0 leaves them out), of
+    the first component's share."""
+    kept = [i for i in phase.substances if i.molarity is None or solutes]
+    scaled = [
+        i if i.molarity is None else i.model_copy(update={"molarity": i.molarity * solutes})
+        for i in kept
+    ]
+    if first != 1:
+        scaled[0] = scaled[0].model_copy(update={"ratio": (scaled[0].ratio or 1.0) * first})
+    found = _density(phase, scaled)
+    if found is None:
+        raise UserError(f"task.yaml: material.phases.{phase.name}.density: missing")
+    return {
+        "components": [_component(i) for i in scaled],
+        "density_g_cm3": round(found * density, 4),
+    }
+
+
+def _density(phase: Phase, scaled: list[Ingredient]) -> float | None:
+    """g/cm3 of the phase with its substances changed: as given, times what ideal mixing changes."""
+    plain = phase.model_copy(update={"density": None})
+    ideal = substances.density_of(plain.model_copy(update={"substances": scaled}))
+    if phase.density is None:
+        return ideal
+    before = substances.density_of(plain)
+    return phase.density * ideal / before if ideal and before else phase.density
+
+
+def _component(ingredient: Ingredient) -> Parameters:
+    if ingredient.formula:
+        found: Parameters = {"formula": ingredient.formula}
+    else:
+        found = {"smiles": substances.smiles_of(ingredient)}
+    if ingredient.molarity is not None:
+        return {**found, "molarity_mol_l": round(ingredient.molarity, 4)}
+    return {**found, "mole_ratio": ingredient.ratio or 1.0}
+
+
+def chains(phase: Phase, density: float, units: int, number: int, added: float) -> Parameters:
+    """Chains with what is added per repeat unit; `density` and `added` are factors."""
+    bulk = substances.density_of(phase)
+    if bulk is None:
+        raise UserError(f"task.yaml: material.phases.{phase.name}.density: missing")
+    extras = [
+        {"smiles": substances.smiles_of(i), "mole_ratio": round((i.ratio or 1.0) * added, 5)}
+        if i.molarity is None
+        else _component(i.model_copy(update={"molarity": i.molarity * added}))
+        for i in phase.substances
+    ]
+    return {
+        "repeat_unit": substances.repeat_of(phase),
+        "degree_of_polymerisation": units,
+        "chains": number,
+        "density_g_cm3": round(bulk * density, 4),
+        "additives": extras if added else [],
+    }
+
+
+def particle(phase: Phase, diameter: float, shape: str = "spherical") -> Parameters:
+    """A finite cut of a crystal."""
+    found = crystal(phase)
+    metal = len({site["element"] for site in found.get("sites", [])}) == 1
+    return {
+        **found,
+        "shape": shape,
+        "diameter_angstrom": round(diameter, 2),
+        "stoichiometric": not metal,
+    }
+
+
+def width(material: Material) -> float:
+    """Edge of a cell with about `atoms` atoms at 10 Å^3 an atom, Å; never below two cutoffs."""
+    return round(max(10.0, (10.0 * material.atoms) ** (1 / 3)), 1)
+
+
+def solute_atoms(phase: Phase, least: int, solutes: float = 1.0) -> int:
+    """Atoms of a box that holds at least one formula unit of every solute."""
+    found = least
+    for ingredient in phase.substances:
+        if ingredient.molarity is None or not solutes:
+            continue
+        litres = 1 / (ingredient.molarity * solutes)
+        found = max(found, round(atoms_per_nm3(phase) * litres / substances.AVOGADRO))
+    return found
+
+
+def atoms_per_nm3(phase: Phase) -> float:
+    """Number density of a mixture without its solutes, from density and mean mass of its atoms."""
+    atoms = units = 0.0
+    for ingredient in phase.substances:
+        if ingredient.molarity is not None:
+            continue
+        content = substances.content(ingredient)[0]
+        share = ingredient.ratio or 1.0
+        atoms += share * content.total()
+        units += share * substances.mass(content)
+    density = substances.density_of(phase) or 1.0
+    return density * 1000 * substances.AVOGADRO * atoms / units if units else 100.0
