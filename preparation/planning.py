@@ -14,16 +14,14 @@ from pydantic import Field, ValidationError
 from atomistics.builders.families import FAMILIES
 from atomistics.contract import Name, Strict
 from campaign.config import Config, Task
-from campaign.errors import UserError
 from campaign.files import canonical_json, parse, write_text
 from campaign.terminal import plain
 from planner.llm import requests
 from planner.llm.answer import AnswerError, faults, parsed, wire
-from planner.llm.consult import AskModel
 from planner.llm.untrusted import Quotes
 from planner.record import as_recorded
 from preparation import dialogue
-from preparation.ask import Question, ask, recorded
+from preparation.ask import Question, ask
 from preparation.model import plus, refuse_if_halting, speaking
 from preparation.structure_plan import Category, StructurePlan, Variant
 
@@ -195,10 +193,3 @@ def _stripped(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _stripped(v) for k, v in value.items() if v is not None}
     return [_stripped(v) for v in value] if isinstance(value, list) else value
-
-
-def recording(record: dict[str, Any], notes: list[str]) -> AskModel:
-    """Recorded answers, to plan again without a server."""
-    if not isinstance(record.get("exchanges"), list):
-        raise UserError(f"{FILE}: not a record of a structure plan")
-    return recorded(record["exchanges"], notes)
