@@ -26,7 +26,7 @@ from campaign.state import State
 from mtp.calculator import MTP
 from mtp.errors import MTPError
 from mtp.potential import Potential
-from mtp.runner.runner import Site
+from mtp.runner.mlp_program import MlpProgram
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,11 @@ class Job:
         """A fitted potential as ASE calculator, with extrapolation grades."""
         return MTP(potential, species=self.species, grades=True)
 
-    def site(self, launcher: str = "") -> Site:
-        """The `mlp` command of this site."""
+    def mlp_program(self, launcher: str = "") -> MlpProgram:
+        """The `mlp` of this workplace, below `launcher` if one is given."""
         mlp = self.config.mlp
         words = (tuple(shlex.split(line)) for line in (mlp.command, launcher))
-        return Site(mlp.flavour, *words)
+        return MlpProgram(mlp.flavour, *words)
 
     def limits(self, atoms: Atoms, temperature: float, state: State) -> Limits:
         """When an MD of `atoms` (calculator attached) at `temperature` (K) is stopped.

@@ -45,8 +45,8 @@ def residuals(
     found = []
     for seen, label, atoms in zip(predicted, configurations, frames, strict=True):
         stress = None
-        if label.stress is not None:
-            stress = -(seen.stress - label.stress) / atoms.get_volume() / units.GPa
+        if label.virial is not None:
+            stress = -(seen.virial - label.virial) / atoms.get_volume() / units.GPa
         found.append(
             Residuals(
                 energy=(seen.energy - label.energy) / len(atoms),

@@ -13,7 +13,7 @@ from campaign.errors import UserError
 from campaign.folder import Campaign
 from campaign.spread import core_seconds
 from mtp.calculator import MTP
-from mtp.potential import read_potential
+from mtp.formats.almtp import read_potential
 
 SEED = 1
 

@@ -100,7 +100,7 @@ class Arguments:
 
 def parse(verb: Verb, words: Sequence[str]) -> Arguments:
     """Arguments of a verb; an unknown, repeated or malformed option is an error, never ignored."""
-    known = {_plain(name): o for o in verb.options for name in (o.name, *o.aliases)}
+    options_by_name = {_plain(name): o for o in verb.options for name in (o.name, *o.aliases)}
     options, files = {}, []
     for word in words:
         if not word.startswith("-") or word == "-":
@@ -109,7 +109,7 @@ def parse(verb: Verb, words: Sequence[str]) -> Arguments:
         if not word.startswith("--"):
             raise MTPError(f"mlp {verb.name}: {word!r:.60}: options are written --key=value")
         key, equals, value = word[2:].partition("=")
-        option = known.get(_plain(key))
+        option = options_by_name.get(_plain(key))
         if option is None:
             raise unknown(
                 f"mlp {verb.name}: option", f"--{key}", [f"--{o.name}" for o in verb.options]
@@ -131,9 +131,11 @@ def _check_written(given: Arguments) -> None:
     values = given.options | given.files
     read = [(name, values[name]) for name in READ if values.get(name)]
     written = [(name, values[name]) for name in WRITTEN if values.get(name)]
-    for (name, path), (other, known) in chain(product(written, read), combinations(written, 2)):
+    for (name, path), (other, other_path) in chain(
+        product(written, read), combinations(written, 2)
+    ):
         replaceable = (name, other) == ("save_to", "potential") and "overwrite" in values
-        if not (replaceable and values["overwrite"]) and _same_file(path, known):
+        if not (replaceable and values["overwrite"]) and _same_file(path, other_path):
             what = f"the {name} {path}" if name in given.files else f"--{name}={path}"
             remedy = "add --overwrite to replace it" if replaceable else "name another file"
             raise MTPError(f"mlp {given.verb}: {what} is also the {other}; {remedy}")

@@ -198,14 +198,14 @@ class _Builder:
 
     def _intermediates(self) -> list[Contraction]:
         """Every graph of more than one moment needed; products of two scalars first."""
-        found: set[Contraction] = set()
+        contracted: set[Contraction] = set()
         waiting = list(self.scalars)
         while waiting:
             graph = waiting.pop()
-            if len(graph.moments) > 1 and graph not in found:
-                found.add(graph)
+            if len(graph.moments) > 1 and graph not in contracted:
+                contracted.add(graph)
                 waiting.extend(graph.take(part).canonical() for part in graph.split())
-        return sorted(found, key=lambda g: (len(g.moments), -len(g.split()[0]), g.key))
+        return sorted(contracted, key=lambda g: (len(g.moments), -len(g.split()[0]), g.key))
 
     def _products(self, graph: Contraction) -> Iterator[tuple[int, int, int, int]]:
         """Rows (a, b, how often, target) of all components, summed over contracted indices."""

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from mtp.configuration import Configuration, types_of
 from mtp.engine import Engine, Evaluation, Neighbours, neighbours
 from mtp.errors import MTPError
-from mtp.potential import Potential, read_potential
-from mtp.selection.selection import Selection
+from mtp.formats.almtp import read_potential
+from mtp.potential import Potential
+from mtp.selection.selector import Selector
 
 SKIN = 0.5
 IDENTITY = np.eye(3)
@@ -54,9 +55,9 @@ class MTP(Calculator):
             )
         self.species = list(species)
         self.engine = Engine(self.potential)
-        self.selection = Selection.stored(self.potential, name) if grades else None
-        if self.selection:
-            per_atom = ["grades"] if self.selection.weights.site else []
+        self.selector = Selector.stored(self.potential, name) if grades else None
+        if self.selector:
+            per_atom = ["grades"] if self.selector.weights.site else []
             self.implemented_properties = [*self.implemented_properties, "max_grade", *per_atom]
         self.list = VerletList(self.potential.max_dist, skin)
         self._types = np.full(len(chemical_symbols), -1)
@@ -69,7 +70,7 @@ class MTP(Calculator):
 
     @atoms.setter
     def atoms(self, given: Atoms | None) -> None:
-        self._now = given and self._seen(given)
+        self._now = given and self._configuration(given)
 
     def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:  # noqa: ARG002
         """What changed since the last call, compared exactly; ASE's own check costs an MD step."""
@@ -96,24 +97,24 @@ class MTP(Calculator):
                 self.atoms = atoms
             self._evaluate(self._now)
         asked = properties or self.implemented_properties
-        if self.selection and ("grades" in asked or "max_grade" in asked):
-            graded = self.selection.grade_neighbours([self._now], self.list.near)[0]
+        if self.selector and ("grades" in asked or "max_grade" in asked):
+            graded = self.selector.grade_neighbours([self._now], self.list.near)[0]
             self.results["max_grade"] = graded.grade
             if graded.grades is not None:
                 self.results["grades"] = graded.grades
 
     def _evaluate(self, now: Configuration) -> None:
-        found: Evaluation = self.engine.evaluate(self.list.follow(now))[0]
+        evaluation: Evaluation = self.engine.evaluate(self.list.follow(now))[0]
         self.results = {
-            "energy": found.energy,
-            "free_energy": found.energy,
-            "forces": found.forces,
-            "energies": found.site_energies,
+            "energy": evaluation.energy,
+            "free_energy": evaluation.energy,
+            "forces": evaluation.forces,
+            "energies": evaluation.site_energies,
         }
         if (volume := now.volume) > 0:
-            self.results["stress"] = -found.stress / volume
+            self.results["stress"] = -evaluation.virial / volume
 
-    def _seen(self, atoms: Atoms) -> Configuration:
+    def _configuration(self, atoms: Atoms) -> Configuration:
         types = self._types[atoms.numbers]
         return Configuration(
             cell=atoms.cell.array.copy(),

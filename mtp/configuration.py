@@ -19,13 +19,20 @@ PER_ATOM = ("charge", "magmom_x", "magmom_y", "magmom_z", "ghost")
 
 @dataclass(eq=False)
 class Configuration:
-    """N atoms in a cell that is periodic along the rows where `pbc` is true.
+    """N atoms in a cell that is periodic along the rows where `pbc` is true. None: no label.
 
-    cell (3, 3) vectors in rows, angstrom (rows that are not periodic may be zero); types (N,)
-    index into the species of the potential; positions (N, 3) angstrom; energy eV; forces (N, 3)
-    eV/angstrom; stress (6,) MLIP's PlusStress = -volume * (ASE stress), eV, xx yy zz yz xz xy;
-    site_energies (N,) eV; grades (N,) extrapolation grades; columns: other per-atom columns of a
-    .cfg file (charge, magmom_x, ghost...); features: MLIP's `Feature` lines. None: no label.
+    Attributes
+    ----------
+    cell : (3, 3) vectors in rows, Å; rows that are not periodic may be zero
+    types : (N,) index into the species of the potential
+    positions : (N, 3) Å
+    energy : eV
+    forces : (N, 3) eV/Å
+    virial : (6,) eV, xx yy zz yz xz xy: MLIP's PlusStress = -volume * stress of ASE
+    site_energies : (N,) eV
+    grades : (N,) extrapolation grades
+    features : MLIP's `Feature` lines
+    columns : other per-atom columns of a .cfg file (charge, magmom_x, ghost...), (N,) each
     """
 
     cell: NDArray[np.float64]
@@ -33,7 +40,7 @@ class Configuration:
     positions: NDArray[np.float64]
     energy: float | None = None
     forces: NDArray[np.float64] | None = None
-    stress: NDArray[np.float64] | None = None
+    virial: NDArray[np.float64] | None = None
     pbc: NDArray[np.bool_] = field(default_factory=lambda: np.ones(3, bool))
     site_energies: NDArray[np.float64] | None = None
     grades: NDArray[np.float64] | None = None
@@ -52,17 +59,27 @@ class Configuration:
 
     @property
     def volume(self) -> float:
-        """Volume in cubic angstrom; 0 unless all three directions are periodic."""
+        """Volume in Å^3; 0 unless all three directions are periodic."""
         if not all(self.pbc):
             return 0.0
         (a, b, c), (d, e, f), (g, h, i) = self.cell.tolist()
         return abs(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g))
 
     def to_atoms(self, species: "Sequence[str]") -> "Atoms":
-        """ASE atoms; `species[t]` is the symbol of type t. Labels go to a single-point calculator.
+        """ASE atoms (Å) whose labels (eV, eV/Å) lie in a single-point calculator.
 
-        ASE's stress is -PlusStress / volume (eV/angstrom^3) and exists only for three periodic
-        directions. Raises MTPError where a type has no symbol.
+        Parameters
+        ----------
+        species : `species[t]` is the symbol of type t
+
+        Returns
+        -------
+        atoms with stress = -virial / volume (eV/Å^3) if all three directions are periodic
+
+        Raises
+        ------
+        MTPError
+            A type has no symbol.
         """
         from ase import Atoms
         from ase.calculators.singlepoint import SinglePointCalculator
@@ -79,18 +96,29 @@ class Configuration:
         for name, values in arrays.items():
             atoms.set_array(name, np.asarray(values))
         labels = {"energy": self.energy, "forces": self.forces, "energies": self.site_energies}
-        if self.stress is not None and self.volume > 0:
-            labels["stress"] = -np.asarray(self.stress) / self.volume
+        if self.virial is not None and self.volume > 0:
+            labels["stress"] = -np.asarray(self.virial) / self.volume
         if labels := {name: value for name, value in labels.items() if value is not None}:
             atoms.calc = SinglePointCalculator(atoms, **labels)
         return atoms
 
 
 def from_atoms(atoms: "Atoms", species: "Sequence[str]") -> Configuration:
-    """Configuration of ASE atoms; the type of an atom is the index of its element in `species`.
+    """Configuration of ASE atoms with the labels attached to them.
 
-    Labels come from the results attached to the atoms, when those belong to this very state;
-    PlusStress = -volume * stress (eV). Raises MTPError for an element that is not in `species`.
+    Parameters
+    ----------
+    atoms : results of their calculator count only when they belong to this very state
+    species : the type of an atom is the index of its element here
+
+    Returns
+    -------
+    configuration in Å and eV, virial = -volume * stress (eV)
+
+    Raises
+    ------
+    MTPError
+        An element is not in `species`.
     """
     results = {}
     if atoms.calc is not None and not atoms.calc.check_state(atoms):
@@ -103,7 +131,7 @@ def from_atoms(atoms: "Atoms", species: "Sequence[str]") -> Configuration:
         positions=np.array(atoms.positions),
         energy=None if results.get("energy") is None else float(results["energy"]),
         forces=_copy(results.get("forces")),
-        stress=None if stress is None else -atoms.get_volume() * np.asarray(stress, float),
+        virial=None if stress is None else -atoms.get_volume() * np.asarray(stress, float),
         site_energies=_copy(results.get("energies")),
         grades=_copy(atoms.arrays.get("nbh_grades")),
         features=_features(atoms.info),

@@ -1,4 +1,4 @@
-"""Energies, forces, stresses, loss gradients and design matrices of moment tensor potentials."""
+"""Energies, forces, virials, loss gradients and design matrices of moment tensor potentials."""
 
 from __future__ import annotations
 
@@ -20,46 +20,51 @@ if TYPE_CHECKING:
 
 
 class Evaluation(NamedTuple):
-    """energy (eV), forces (N, 3) (eV/Å), stress (6,) = -dE/dstrain (eV), site_energies (N,) (eV).
+    """What a potential says of one configuration of N atoms.
 
-    The stress is MLIP's PlusStress, -V times the stress of ASE, xx yy zz yz xz xy.
+    energy (eV), forces (N, 3) (eV/Å), virial (6,) = -dE/dstrain (eV) in the order xx yy zz yz xz
+    xy, which is MLIP's PlusStress and -volume times ASE's stress, site_energies (N,) (eV).
     """
 
     energy: float
     forces: np.ndarray
-    stress: np.ndarray
+    virial: np.ndarray
     site_energies: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
 class Targets:
-    """Labels: energy (C,) eV, forces (N, 3) eV/Å, stress (C, 6) eV; any value where weight is 0."""
+    """Labels: energy (C,) eV, forces (N, 3) eV/Å, virial (C, 6) eV; any value where weight is 0."""
 
     energy: np.ndarray
     forces: np.ndarray
-    stress: np.ndarray
+    virial: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
 class Weights:
     """Weights of squared residuals, every scaling included; 0 where a label is missing.
 
-    energy (C,), forces (C,) or (N,), stress (C,).
+    energy (C,) 1/eV^2, forces (C,) or (N,) (Å/eV)^2, virial (C,) 1/eV^2, for N atoms in C
+    configurations.
     """
 
     energy: np.ndarray
     forces: np.ndarray
-    stress: np.ndarray
+    virial: np.ndarray
 
 
 class Loss(NamedTuple):
-    """Sum over a share of data: value, its gradient by the parameters, and the predictions."""
+    """Sum over a share of data: value, its gradient (n,) by the parameters, and the predictions.
+
+    energy (C,) eV, forces (N, 3) eV/Å, virial (C, 6) eV.
+    """
 
     value: float
     gradient: np.ndarray
     energy: np.ndarray
     forces: np.ndarray
-    stress: np.ndarray
+    virial: np.ndarray
 
 
 class NormalEquations(NamedTuple):
@@ -98,24 +103,41 @@ class Engine:
         self._model.set(self.potential.scaling, radial, species, moment)
 
     def evaluate(self, data: Neighbours | Sequence[Structure], first: int = 1) -> list[Evaluation]:
-        """Energy, forces, stress and site energies of each configuration.
+        """Energy, forces, virial and site energies of each configuration.
 
-        Raises MTPError where a type is not in the potential or a result is not finite; it names
-        configurations by numbers from `first` on.
+        Parameters
+        ----------
+        data : configurations (Å), or neighbour lists of them that reach max_dist
+        first : number that errors give to the first configuration
+
+        Returns
+        -------
+        one Evaluation (eV, eV/Å) per configuration, in order
+
+        Raises
+        ------
+        MTPError
+            A type is not in the potential, atoms coincide, or a result is not finite.
         """
-        found = self.neighbours(data, first)
-        energy, forces, stress, sites = self._call(_kernel.evaluate, found, self.threads)
+        near = self.neighbours(data, first)
+        energy, forces, virial, sites = self._call(_kernel.evaluate, near, self.threads)
         if not (np.isfinite(energy).all() and np.isfinite(forces).all()):
-            number = first + int(np.argmax(~_finite_configurations(found, energy, forces)))
+            number = first + int(np.argmax(~_finite_configurations(near, energy, forces)))
             raise MTPError(f"configuration {number}: energy or forces are not finite")
-        begin = found.atom_begin.tolist()
+        begin = near.atom_begin.tolist()
         return [
-            Evaluation(float(energy[c]), forces[a:b], stress[c], sites[a:b])
+            Evaluation(float(energy[c]), forces[a:b], virial[c], sites[a:b])
             for c, (a, b) in enumerate(pairwise(begin))
         ]
 
     def neighbours(self, data: Neighbours | Sequence[Structure], first: int = 1) -> Neighbours:
-        """Neighbour lists fit for this potential."""
+        """Neighbour lists within max_dist (Å); given lists are passed on if they reach as far.
+
+        Raises
+        ------
+        MTPError
+            The lists given are of a shorter cutoff, or a configuration has no meaning.
+        """
         if not isinstance(data, Neighbours):
             return neighbours(data, self.potential.max_dist, self.potential.species_count, first)
         if data.cutoff < self.potential.max_dist:
@@ -125,97 +147,113 @@ class Engine:
             )
         return data
 
-    def loss_and_gradient(self, found: Neighbours, targets: Targets, weights: Weights) -> Loss:
-        """Sum of w_E (E-E0)^2 + sum_i w_F |F-F0|^2 + w_S |S-S0|^2 and its gradient.
+    def loss_and_gradient(self, near: Neighbours, targets: Targets, weights: Weights) -> Loss:
+        """Sum of w_E (E-E0)^2 + sum_i w_F |F-F0|^2 + w_V |V-V0|^2 and its gradient.
 
-        |S|^2 runs over all nine components. Tangent and adjoint passes: no Jacobian is stored.
+        V is the virial, |V|^2 runs over all nine components. Tangent and adjoint passes, no
+        Jacobian is stored (Griewank & Walther, Evaluating Derivatives, 2008, ch. 3).
+
+        Parameters
+        ----------
+        near : neighbour lists of C configurations with N atoms together
+        targets : labels in eV and eV/Å
+        weights : of the squared residuals, 0 where a label is missing
+
+        Returns
+        -------
+        Loss with gradient (n,) by the coefficients in the order of `Potential.parameters`
+
+        Raises
+        ------
+        MTPError
+            A label or weight has another shape than the configurations ask for, or a weight is not
+            finite.
         """
-        return self._loss(found, targets, weights, gradient=True)
+        return self._loss(near, targets, weights, gradient=True)
 
-    def loss(self, found: Neighbours, targets: Targets, weights: Weights) -> Loss:
+    def loss(self, near: Neighbours, targets: Targets, weights: Weights) -> Loss:
         """The loss alone, with an empty gradient, at the cost of an evaluation."""
-        return self._loss(found, targets, weights, gradient=False)
+        return self._loss(near, targets, weights, gradient=False)
 
-    def site_rows(self, found: Neighbours, begin: int = 0, end: int | None = None) -> np.ndarray:
-        """(atoms, parameters): derivatives of the site energies of configurations [begin, end)."""
-        end = len(found) if end is None else end
-        return self._call(_kernel.site_rows, self.neighbours(found), begin, end)
+    def site_rows(self, near: Neighbours, begin: int = 0, end: int | None = None) -> np.ndarray:
+        """(atoms, n): derivatives of the site energies (eV) of configurations [begin, end)."""
+        end = len(near) if end is None else end
+        return self._call(_kernel.site_rows, self.neighbours(near), begin, end)
 
     def configuration_rows(
-        self, found: Neighbours, configuration: int, *, linear: bool = False
+        self, near: Neighbours, configuration: int, *, linear: bool = False
     ) -> np.ndarray:
-        """(1 + 3 N + 6, parameters): derivatives of energy, forces and stress of one configuration.
+        """(1 + 3 N + 6, n): derivatives of energy, forces and virial of one configuration.
 
-        Rows: energy, then x y z of each force, then xx yy zz yz xz xy of the stress. With `linear`
-        only the columns of the species and moment coefficients, in which the model is linear.
+        Rows: energy (eV), then x y z of each force (eV/Å), then xx yy zz yz xz xy of the virial
+        (eV), by the n coefficients. With `linear` only the columns of the species and moment
+        coefficients, in which the model is linear.
         """
-        found = self.neighbours(found)
-        return self._call(_kernel.configuration_rows, found, configuration, linear)
+        near = self.neighbours(near)
+        return self._call(_kernel.configuration_rows, near, configuration, linear)
 
     def linear_system(
-        self, found: Neighbours, targets: Targets, weights: Weights
+        self, near: Neighbours, targets: Targets, weights: Weights
     ) -> NormalEquations:
         """Normal equations of the species and moment coefficients with the radial ones fixed.
 
         The loss is x^T matrix x - 2 vector^T x + constant at coefficients x.
         """
-        return self._normal_equations(found, targets, weights, linear=True)
+        return self._normal_equations(near, targets, weights, linear=True)
 
-    def gauss_newton(
-        self, found: Neighbours, targets: Targets, weights: Weights
-    ) -> NormalEquations:
+    def gauss_newton(self, near: Neighbours, targets: Targets, weights: Weights) -> NormalEquations:
         """J^T W J, J^T W r and the loss r^T W r with r = prediction - label.
 
         The gradient of the loss is 2 vector. A configuration's Jacobian at a time is in memory.
         """
-        return self._normal_equations(found, targets, weights, linear=False)
+        return self._normal_equations(near, targets, weights, linear=False)
 
     def _normal_equations(
-        self, found: Neighbours, targets: Targets, weights: Weights, *, linear: bool
+        self, near: Neighbours, targets: Targets, weights: Weights, *, linear: bool
     ) -> NormalEquations:
-        labels = _shaped(found, targets)
-        scales = _expanded(found, weights)
-        predicted = [-0.0, -0.0, -0.0] if linear else self.loss(found, targets, weights)[2:]
+        labels = _shaped(near, targets)
+        scales = _expanded(near, weights)
+        predicted = [-0.0, -0.0, -0.0] if linear else self.loss(near, targets, weights)[2:]
         sign = -1 if linear else 1
         size = len(self.parameters) - (self.potential.slices.species.start if linear else 0)
         matrix, vector, constant = np.zeros((size, size)), np.zeros(size), 0.0
         residual = [sign * (p - label) for p, label in zip(predicted, labels, strict=True)]
-        for c in range(len(found)):
-            weight = np.sqrt(_rows_of(found, c, scales, (1, 3, 1)))
+        for c in range(len(near)):
+            weight = np.sqrt(_rows_of(near, c, scales, (1, 3, 1)))
             kept = weight > 0
-            rows = self.configuration_rows(found, c, linear=linear)[kept]
+            rows = self.configuration_rows(near, c, linear=linear)[kept]
             rows *= weight[kept, None]
-            r = weight[kept] * _rows_of(found, c, residual, (1, 1, 1))[kept]
+            r = weight[kept] * _rows_of(near, c, residual, (1, 1, 1))[kept]
             matrix += rows.T @ rows  # numpy takes half the work of a product with itself
             vector += rows.T @ r
             constant += r @ r
         return NormalEquations(matrix, vector, float(constant))
 
     def _loss(
-        self, found: Neighbours, targets: Targets, weights: Weights, *, gradient: bool
+        self, near: Neighbours, targets: Targets, weights: Weights, *, gradient: bool
     ) -> Loss:
-        arrays = [*_shaped(found, targets), *_expanded(found, weights)]
-        found = self.neighbours(found)
-        return Loss(*self._call(_kernel.loss, found, arrays, gradient, self.threads))
+        arrays = [*_shaped(near, targets), *_expanded(near, weights)]
+        near = self.neighbours(near)
+        return Loss(*self._call(_kernel.loss, near, arrays, gradient, self.threads))
 
-    def _call(self, function: Callable, found: Neighbours, *arguments: object) -> Any:
+    def _call(self, function: Callable, near: Neighbours, *arguments: object) -> Any:
         try:
-            return function(self._model, found.kernel, *arguments)
+            return function(self._model, near.kernel, *arguments)
         except ValueError as error:
             raise MTPError(str(error)) from None
 
 
-def _finite_configurations(found: Neighbours, energy: np.ndarray, forces: np.ndarray) -> np.ndarray:
+def _finite_configurations(near: Neighbours, energy: np.ndarray, forces: np.ndarray) -> np.ndarray:
     """(C,) whether energy and forces of a configuration are finite."""
     atoms = np.isfinite(forces).all(axis=1)
-    parts = (atoms[a:b].all() for a, b in pairwise(found.atom_begin))
+    parts = (atoms[a:b].all() for a, b in pairwise(near.atom_begin))
     return np.isfinite(energy) & np.fromiter(parts, bool, len(energy))
 
 
-def _shaped(found: Neighbours, targets: Targets) -> list[np.ndarray]:
-    shapes = [(len(found),), (found.atom_count, 3), (len(found), 6)]
+def _shaped(near: Neighbours, targets: Targets) -> list[np.ndarray]:
+    shapes = [(len(near),), (near.atom_count, 3), (len(near), 6)]
     arrays = [
-        np.ascontiguousarray(a, float) for a in (targets.energy, targets.forces, targets.stress)
+        np.ascontiguousarray(a, float) for a in (targets.energy, targets.forces, targets.virial)
     ]
     for array, shape in zip(arrays, shapes, strict=True):
         if array.shape != shape:
@@ -223,27 +261,27 @@ def _shaped(found: Neighbours, targets: Targets) -> list[np.ndarray]:
     return arrays
 
 
-def _expanded(found: Neighbours, weights: Weights) -> list[np.ndarray]:
+def _expanded(near: Neighbours, weights: Weights) -> list[np.ndarray]:
     forces = np.asarray(weights.forces, float)
-    if forces.shape == (len(found),):
-        forces = np.repeat(forces, np.diff(found.atom_begin))
-    arrays = [np.asarray(weights.energy, float), forces, np.asarray(weights.stress, float)]
-    for array, size in zip(arrays, (len(found), found.atom_count, len(found)), strict=True):
+    if forces.shape == (len(near),):
+        forces = np.repeat(forces, np.diff(near.atom_begin))
+    arrays = [np.asarray(weights.energy, float), forces, np.asarray(weights.virial, float)]
+    for array, size in zip(arrays, (len(near), near.atom_count, len(near)), strict=True):
         if array.shape != (size,) or not np.isfinite(array).all():
             raise MTPError(f"weights need {size} finite values, got shape {array.shape}")
     return arrays
 
 
 def _rows_of(
-    found: Neighbours, c: int, arrays: Sequence[np.ndarray], repeats: tuple[int, int, int]
+    near: Neighbours, c: int, arrays: Sequence[np.ndarray], repeats: tuple[int, int, int]
 ) -> np.ndarray:
     """Values of (C, ..), (N, ..), (C, ..) arrays in the row order of configuration c.
 
     Weights repeat over components; the three shear components count twice in the squared norm.
     """
-    begin, end = found.atom_begin[c : c + 2]
-    energy, forces, stress = arrays
+    begin, end = near.atom_begin[c : c + 2]
+    energy, forces, virial = arrays
     if repeats == (1, 3, 1):
-        shear = np.array([1, 1, 1, 2, 2, 2]) * stress[c]
+        shear = np.array([1, 1, 1, 2, 2, 2]) * virial[c]
         return np.concatenate([energy[c : c + 1], np.repeat(forces[begin:end], 3), shear])
-    return np.concatenate([energy[c : c + 1], forces[begin:end].ravel(), stress[c]])
+    return np.concatenate([energy[c : c + 1], forces[begin:end].ravel(), virial[c]])

@@ -14,19 +14,19 @@ def minimal_distances(configuration: Configuration) -> dict[tuple[int, int], flo
     A pair that has none within 10 angstrom is left out. MTPError where atoms coincide.
     """
     wanted = _type_pairs(configuration.types)
-    found: dict[tuple[int, int], float] = {}
+    shortest: dict[tuple[int, int], float] = {}
     for radius in SEARCH_RADII:
         vectors, first, second = _pairs(configuration, radius)
         distances = np.linalg.norm(vectors, axis=1)
         types = configuration.types
         low, high = np.minimum(types[first], types[second]), np.maximum(types[first], types[second])
-        for pair in wanted - found.keys():
+        for pair in wanted - shortest.keys():
             mine = distances[(low == pair[0]) & (high == pair[1])]
             if len(mine):
-                found[pair] = float(mine.min())
-        if found.keys() == wanted:
+                shortest[pair] = float(mine.min())
+        if shortest.keys() == wanted:
             break
-    return found
+    return shortest
 
 
 def cut_sphere(configuration: Configuration, centre: int, radius: float) -> Configuration:

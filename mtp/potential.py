@@ -1,20 +1,17 @@
-"""Moment tensor potentials and their text files (`.mtp`, `.almtp`)."""
+"""Moment tensor potentials: their coefficients, and where each lies in the parameter vector."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from mtp.atomic import atomic_open
 from mtp.basis import Basis, level_basis
 from mtp.errors import MTPError
-from mtp.formats.potential_text import lines, parse
-from mtp.selection.active_set import ActiveSet, parse_active_set
 
-SECTION = b"#MVS_v1.1"
+if TYPE_CHECKING:
+    from mtp.selection.active_set import ActiveSet
 
 
 class Slices(NamedTuple):
@@ -127,29 +124,3 @@ def untrained(
 ) -> Potential:
     """Template of a level without coefficients; distances in Å."""
     return Potential(species_count, min_dist, max_dist, radial_basis_size, level_basis(level))
-
-
-def read_potential(path: str | Path) -> Potential:
-    """Read a `.mtp` or `.almtp` file; MTPError in one line on anything malformed."""
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise MTPError(f"{path}: cannot read the potential: {error.strerror}") from error
-    text, mark, section = data.partition(SECTION)
-    try:
-        potential = Potential(**parse(text.decode("utf-8")))
-        if mark:
-            active = parse_active_set(section, potential.parameter_count)
-            potential = replace(potential, active_set=active)
-    except (MTPError, UnicodeDecodeError) as error:
-        raise MTPError(f"{path}: {error}") from error
-    return potential
-
-
-def write_potential(path: str | Path, potential: Potential) -> None:
-    """Write atomically; every number is written so that reading gives the same double."""
-    content = "\n".join(lines(potential)).encode() + b"\n"
-    if potential.active_set is not None:
-        content += SECTION + b"\n" + potential.active_set.to_bytes()
-    with atomic_open(path, "wb") as file:
-        file.write(content)

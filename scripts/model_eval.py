@@ -25,7 +25,8 @@ from campaign.report import figures
 from campaign.results import EvaluatedStructure, ModelEvalResult
 from campaign.spread import Cost, spread
 from campaign.state import State
-from mtp.potential import Potential, read_potential
+from mtp.formats.almtp import read_potential
+from mtp.potential import Potential
 
 WORK = Path("model_eval")
 RUNS = WORK / "runs"

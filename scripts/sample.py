@@ -22,7 +22,7 @@ from campaign.protocols import Approved
 from campaign.results import Count, SampleGroupResult, SampleResult
 from campaign.spread import Cost, spread
 from campaign.state import State
-from mtp.potential import read_potential
+from mtp.formats.almtp import read_potential
 
 RUNS = Path("sample/runs")
 REPORTED = ("stop", "temperature", "snapshots", "atoms", "max_grade")

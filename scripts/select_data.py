@@ -23,8 +23,8 @@ from campaign.results import Count, SelectDataResult, SelectGroupResult
 from campaign.spread import Cost, spread
 from campaign.state import State
 from mtp.configuration import from_atoms
+from mtp.formats.almtp import read_potential
 from mtp.formats.cfg import read_cfg, write_cfg
-from mtp.potential import read_potential
 
 WORK = Path("select_data")
 LABELS = WORK / "labels"
@@ -44,7 +44,7 @@ def graded(frames: list[Atoms], model: Path, job: Job) -> np.ndarray:
     """Highest extrapolation grade of each frame (N,), by `mlp calculate_grade`."""
     write_cfg(WORK / "candidates.cfg", _numbered(frames, job))
     files = (model, WORK / "candidates.cfg", WORK / "graded.cfg")
-    job.site().calculate_grade(files, WORK / "grade.log", model.with_name("train.cfg"))
+    job.mlp_program().calculate_grade(files, WORK / "grade.log", model.with_name("train.cfg"))
     return np.array([float(c.features["MV_grade"]) for c in read_cfg(WORK / "graded.cfg")])
 
 
@@ -53,7 +53,7 @@ def by_maxvol(frames: list[Atoms], model: Path, job: Job) -> set[int]:
     write_cfg(WORK / "extrapolating.cfg", _numbered(frames, job))
     train = model.with_name("train.cfg")
     files = (model, train, WORK / "extrapolating.cfg", WORK / "selected.cfg")
-    job.site().select_add(files, WORK / "select.log")
+    job.mlp_program().select_add(files, WORK / "select.log")
     return {int(c.features["number"]) for c in read_cfg(WORK / "selected.cfg")}
 
 

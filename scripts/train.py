@@ -21,9 +21,10 @@ from campaign.spread import core_seconds
 from campaign.state import State
 from mtp.configuration import Configuration, from_atoms
 from mtp.errors import MTPError
+from mtp.formats.almtp import read_potential, write_potential
 from mtp.formats.cfg import write_cfg
 from mtp.parallel import Ranks, one_blas_thread
-from mtp.potential import Potential, read_potential, untrained, write_potential
+from mtp.potential import Potential, untrained
 from mtp.training.loss import LossWeights
 from mtp.training.objective import MOST_BATCHES, Objective, survey
 from mtp.training.starting_point import with_random_functions
@@ -142,7 +143,7 @@ def fit(arguments: argparse.Namespace) -> None:
     report = {"status": "ok", "failure": None, "iterations": 0, "loss": None}
     try:
         files = (start, arguments.data, WORK / "model.almtp")
-        log = job.site(arguments.launcher).train(files, options, WORK / "train.log")
+        log = job.mlp_program(arguments.launcher).train(files, options, WORK / "train.log")
         if log.losses:
             last, loss = log.losses[-1]
             report |= {"iterations": last + 1, "loss": loss}

@@ -27,8 +27,9 @@ from motep.loss import LossFunction, LossSetting
 from motep.potentials.mtp.cext.engine import CExtMTPEngine
 
 from mtp.engine import Engine, Targets, Weights, neighbours
+from mtp.formats.almtp import write_potential
 from mtp.formats.cfg import read_cfg
-from mtp.potential import Potential, untrained, write_potential
+from mtp.potential import Potential, untrained
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,7 +94,7 @@ def line(level: int, configurations: list[Configuration], limit: float) -> str:
     targets = Targets(
         np.array([c.energy for c in configurations]),
         np.concatenate([c.forces for c in configurations]),
-        np.array([c.stress for c in configurations]),
+        np.array([c.virial for c in configurations]),
     )
     weights = Weights(*(np.full(len(found), w) for w in (1.0, 0.01, 0.001)))
     motep_efs, motep_gradient = motep_functions(potential, configurations)
@@ -162,7 +163,7 @@ def motep_functions(
 def labelled(configuration: Configuration) -> Atoms:
     """ASE atoms with the labels motep trains on."""
     atoms = configuration.to_atoms(SPECIES)
-    stress = -configuration.stress / atoms.get_volume()
+    stress = -configuration.virial / atoms.get_volume()
     atoms.calc = SinglePointCalculator(
         atoms, energy=configuration.energy, forces=configuration.forces, stress=stress
     )

@@ -30,11 +30,12 @@ from against_motep import SHARED, best, random_potential, read
 
 from mtp.configuration import Configuration
 from mtp.engine import Engine, neighbours
+from mtp.formats.almtp import write_potential
 from mtp.formats.cfg import write_cfg
 from mtp.parallel import balanced_shares
-from mtp.potential import untrained, write_potential
+from mtp.potential import untrained
 from mtp.selection.maxvol import MaxVol
-from mtp.selection.selection import Selection, Weights
+from mtp.selection.selector import RowWeights, Selector
 from mtp.training.loss import LossWeights, labels_of
 from mtp.training.objective import survey
 
@@ -150,14 +151,14 @@ def two_threads(configurations: list[Configuration]) -> str:
 
 def stream(environments: int) -> Iterator[str]:
     """Peak memory of this process while it selects from environments that are made on the way."""
-    selection = Selection(random_potential(STREAM_LEVEL), Weights.of_mode("nbh"))
+    selector = Selector(random_potential(STREAM_LEVEL), RowWeights.of_mode("nbh"))
     for part in range(4):
         began = time.process_time()
-        selection.add(random_cells(part, environments // 4 // STREAM_ATOMS))
-        seen = selection.next_key * STREAM_ATOMS
+        selector.add(random_cells(part, environments // 4 // STREAM_ATOMS))
+        seen = selector.next_key * STREAM_ATOMS
         used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         yield (
-            f"selected from {seen} environments at L{STREAM_LEVEL}: {len(selection.sources)} "
+            f"selected from {seen} environments at L{STREAM_LEVEL}: {len(selector.sources)} "
             f"configurations, {used:.0f} MB, {time.process_time() - began:.0f} s of CPU"
         )
 

@@ -27,7 +27,7 @@ from mtp.calculator import MTP
 from mtp.configuration import from_atoms
 from mtp.parallel import Ranks
 from mtp.potential import Potential, untrained
-from mtp.training.training import TrainingOptions, train
+from mtp.training.fit import TrainingOptions, train
 
 if TYPE_CHECKING:
     from ase import Atoms

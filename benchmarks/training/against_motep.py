@@ -32,9 +32,10 @@ from scipy.optimize import minimize
 
 from mtp.configuration import Configuration
 from mtp.engine import Engine
+from mtp.formats.almtp import write_potential
 from mtp.formats.cfg import read_cfg, write_cfg
 from mtp.parallel import Ranks
-from mtp.potential import Potential, untrained, write_potential
+from mtp.potential import Potential, untrained
 from mtp.training.loss import LossWeights
 from mtp.training.objective import Objective, survey
 from mtp.training.optimisers import State, bfgs, first_state, gauss_newton
@@ -227,7 +228,7 @@ def two_ranks() -> str:
     """Wall seconds of 60 iterations at level 16 on one and on two ranks."""
     mpiexec, seconds = Path(sys.executable).with_name("mpiexec"), []
     with tempfile.TemporaryDirectory() as folder:
-        configurations = [replace(c, stress=None) for c in shared_cfg("train")]
+        configurations = [replace(c, virial=None) for c in shared_cfg("train")]
         write_cfg(Path(folder) / "t.cfg", configurations)
         words = ["train", "t.cfg", "--level=16", "--species=4", "--iteration_limit=60"]
         for ranks in (1, 2):

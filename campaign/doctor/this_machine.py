@@ -35,9 +35,10 @@ def _mlp(campaign: Campaign) -> Finding:
 
     from mtp.configuration import from_atoms
     from mtp.errors import MTPError
+    from mtp.formats.almtp import write_potential
     from mtp.formats.cfg import write_cfg
-    from mtp.potential import untrained, write_potential
-    from mtp.runner.runner import Site
+    from mtp.potential import untrained
+    from mtp.runner.mlp_program import MlpProgram
     from mtp.training.starting_point import with_random_functions
 
     mlp = campaign.config.mlp
@@ -49,7 +50,9 @@ def _mlp(campaign: Campaign) -> Finding:
         write_cfg(given, [from_atoms(bulk("Cu", cubic=True), ["Cu"])])
         try:
             words = tuple(shlex.split(mlp.command))
-            Site(mlp.flavour, words, timeout=SECONDS).calculate_efs(potential, given, found, log)
+            MlpProgram(mlp.flavour, words, timeout=SECONDS).calculate_efs(
+                potential, given, found, log
+            )
         except MTPError as error:
             remedy = "set mlp.command and mlp.flavour in config.yaml"
             return fail("mlp", f"{mlp.command} as {mlp.flavour}: {error}", remedy)

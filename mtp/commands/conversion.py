@@ -58,10 +58,10 @@ def convert(arguments: Arguments) -> int:
     return 0
 
 
-def _format(word: str, known: dict[str, str], option: str) -> str:
+def _format(word: str, formats: dict[str, str], option: str) -> str:
     name = word.lower().replace("-", "_").removeprefix("vasp_")
-    if name not in known:
-        raise unknown(f"--{option}", word, list(known))
+    if name not in formats:
+        raise unknown(f"--{option}", word, list(formats))
     return name
 
 
@@ -103,9 +103,9 @@ def _species_of(images: list[Atoms], entry: str, given: list[str]) -> list[str]:
         return PLACEHOLDERS
     if given:
         return given
-    found = list(dict.fromkeys(symbol for atoms in images for symbol in atoms.symbols))
-    print("types: " + ", ".join(f"{kind} = {symbol}" for kind, symbol in enumerate(found)))
-    return found
+    elements = list(dict.fromkeys(symbol for atoms in images for symbol in atoms.symbols))
+    print("types: " + ", ".join(f"{kind} = {symbol}" for kind, symbol in enumerate(elements)))
+    return elements
 
 
 def _labelled(atoms: Atoms, species: list[str], entry: str) -> Configuration:
@@ -118,7 +118,7 @@ def _labelled(atoms: Atoms, species: list[str], entry: str) -> Configuration:
 
 def _changed(source: Iterable[Configuration], arguments: Arguments) -> Iterator[Configuration]:
     kept = list(source)[-1:] if arguments["last"] else source
-    dropped = {"forces": None, "stress": None} if arguments["no_forces_stresses"] else {}
+    dropped = {"forces": None, "virial": None} if arguments["no_forces_stresses"] else {}
     for configuration in kept:
         changed = replace(configuration, **dropped)
         yield _reduced(changed) if arguments["fix_lattice"] else changed

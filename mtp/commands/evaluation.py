@@ -12,11 +12,11 @@ from mtp.arguments import Arguments, Option, Verb
 from mtp.atomic import atomic_open
 from mtp.configuration import Configuration
 from mtp.engine import Engine, Evaluation
+from mtp.error_report import ErrorReport
 from mtp.errors import MTPError
+from mtp.formats.almtp import read_potential
 from mtp.formats.cfg import iterate_cfg, write_cfg
 from mtp.geometry import minimal_distances
-from mtp.potential import read_potential
-from mtp.report import ErrorReport
 
 BATCH_ATOMS = 4096
 
@@ -48,8 +48,8 @@ def evaluated(engine: Engine, path: str) -> Iterator[tuple[int, Configuration, E
     source, first = iterate_cfg(path), 0
     while batch := _batch(source):
         with naming(path):
-            found = engine.evaluate(batch, first + 1)
-        for offset, pair in enumerate(zip(batch, found, strict=True)):
+            evaluations = engine.evaluate(batch, first + 1)
+        for offset, pair in enumerate(zip(batch, evaluations, strict=True)):
             yield first + offset, *pair
         first += len(batch)
     if not first:
@@ -98,13 +98,13 @@ def calculate_efs(arguments: Arguments) -> int:
         (
             replace(
                 configuration,
-                energy=found.energy,
-                forces=found.forces,
-                stress=found.stress if np.all(configuration.pbc) else None,
-                site_energies=found.site_energies if arguments["site_energies"] else None,
+                energy=evaluation.energy,
+                forces=evaluation.forces,
+                virial=evaluation.virial if np.all(configuration.pbc) else None,
+                site_energies=evaluation.site_energies if arguments["site_energies"] else None,
                 features=configuration.features | mark,
             )
-            for _, configuration, found in evaluated(engine, arguments["structures"])
+            for _, configuration, evaluation in evaluated(engine, arguments["structures"])
         ),
     )
     print(f"EFS calculation complete: {count} configurations in {output}")
@@ -116,11 +116,11 @@ def mindist(arguments: Arguments) -> int:
     smallest: dict[tuple[int, int], float] = {}
     marked = []
     for configuration in iterate_cfg(arguments["structures"]):
-        found = minimal_distances(configuration)
-        for pair, distance in found.items():
+        distances = minimal_distances(configuration)
+        for pair, distance in distances.items():
             smallest[pair] = min(distance, smallest.get(pair, np.inf))
         if arguments["output_filename"]:
-            marked.append(_with_mindists(configuration, found))
+            marked.append(_with_mindists(configuration, distances))
     if not smallest:
         raise MTPError(f"{arguments['structures']}: holds no two atoms")
     if not arguments["no_types"]:
@@ -133,9 +133,9 @@ def mindist(arguments: Arguments) -> int:
 
 
 def _with_mindists(
-    configuration: Configuration, found: dict[tuple[int, int], float]
+    configuration: Configuration, distances: dict[tuple[int, int], float]
 ) -> Configuration:
-    words = ",".join(f"({i},{j}):{distance:g}" for (i, j), distance in sorted(found.items()))
+    words = ",".join(f"({i},{j}):{distance:g}" for (i, j), distance in sorted(distances.items()))
     return replace(configuration, features=configuration.features | {"mindists": words})
 
 

@@ -11,11 +11,11 @@ from mtp.arguments import Arguments, Option, Verb
 from mtp.commands.evaluation import log_stream, naming
 from mtp.configuration import Configuration
 from mtp.errors import MTPError
+from mtp.formats.almtp import read_potential, write_potential
 from mtp.formats.cfg import iterate_cfg, write_cfg
 from mtp.geometry import cut_sphere
-from mtp.potential import Potential, read_potential, write_potential
 from mtp.selection.maxvol import INITIAL, THRESHOLD
-from mtp.selection.selection import MODES, Graded, Selection, Weights
+from mtp.selection.selector import MODES, Graded, RowWeights, Selector
 
 CUT_THRESHOLD = 1.1
 
@@ -24,13 +24,13 @@ def calculate_grade(arguments: Arguments) -> int:
     """Write configurations with their grades (and those of their atoms in neighbourhood mode)."""
     potential = read_potential(arguments["potential"])
     if "train_set" in arguments.files:
-        selection = Selection(potential, Weights.of_mode("cfg"))
-        _add(selection, arguments["train_set"])
+        selector = Selector(potential, RowWeights.of_mode("cfg"))
+        _add(selector, arguments["train_set"])
         if arguments["als_filename"]:
-            write_potential(arguments["als_filename"], selection.with_active_set())
+            write_potential(arguments["als_filename"], selector.with_active_set())
     else:
-        selection = Selection.stored(potential, arguments["potential"])
-    graded = _graded(selection, arguments["structures"])
+        selector = Selector.stored(potential, arguments["potential"])
+    graded = _graded(selector, arguments["structures"])
     broken: list[str] = []
     with log_stream(arguments["log"]) as log:
         written = write_cfg(arguments["output"], _logged(graded, arguments, log, broken))
@@ -40,14 +40,14 @@ def calculate_grade(arguments: Arguments) -> int:
     return 0
 
 
-def _graded(selection: Selection, path: str) -> Iterator[Graded]:
+def _graded(selector: Selector, path: str) -> Iterator[Graded]:
     with naming(path):
-        yield from selection.grade(iterate_cfg(path))
+        yield from selector.grade(iterate_cfg(path))
 
 
-def _add(selection: Selection, path: str, *how: float | None) -> None:
+def _add(selector: Selector, path: str, *how: float | None) -> None:
     with naming(path):
-        selection.add(iterate_cfg(path), *how)
+        selector.add(iterate_cfg(path), *how)
 
 
 def _logged(
@@ -74,47 +74,47 @@ def _logged(
 
 def select_add(arguments: Arguments) -> int:
     """Choose the candidates that enlarge the active set, and write them; as MLIP-3, see there."""
-    selection = _start(arguments)
+    selector = _start(arguments)
     train = arguments["train_set"]
-    _add(selection, train)
-    print(f"{len(selection.sources)} configurations selected from training set")
-    first = selection.next_key
+    _add(selector, train)
+    print(f"{len(selector.sources)} configurations selected from training set")
+    first = selector.next_key
     limit = arguments["swap_limit"] or None
-    _add(selection, arguments["candidates"], arguments["threshold"], limit)
-    keys = range(first, selection.next_key)
+    _add(selector, arguments["candidates"], arguments["threshold"], limit)
+    keys = range(first, selector.next_key)
     if not keys:
         raise MTPError(f"{arguments['candidates']}: holds no configuration")
-    _add(selection, train, arguments["threshold"])
+    _add(selector, train, arguments["threshold"])
     with log_stream(arguments["log"]) as log:
-        _log_swaps(selection, log)
-    chosen = selection.taken(keys)
+        _log_swaps(selector, log)
+    chosen = selector.taken(keys)
     write_cfg(arguments["output"], chosen)
     if arguments["save_to"]:
-        write_potential(arguments["save_to"], selection.with_active_set())
+        write_potential(arguments["save_to"], selector.with_active_set())
     if arguments["save_selected_to"]:
-        write_cfg(arguments["save_selected_to"], selection.taken(range(selection.next_key)))
+        write_cfg(arguments["save_selected_to"], selector.taken(range(selector.next_key)))
     print(f"Training set was increased by {len(chosen)} configurations")
     return 0
 
 
-def _start(arguments: Arguments) -> Selection:
+def _start(arguments: Arguments) -> Selector:
     """The stored active set, or an empty one where there is none or another mode is asked for."""
-    potential: Potential = read_potential(arguments["potential"])
+    potential = read_potential(arguments["potential"])
     weighted = {"energy_weight", "site_en_weight", "weight_scaling"} & arguments.given
     if potential.active_set is not None and not weighted and not arguments["al_mode"]:
-        return Selection.stored(potential, arguments["potential"])
-    weights = Weights.of_mode(arguments["al_mode"] or "cfg")
+        return Selector.stored(potential, arguments["potential"])
+    weights = RowWeights.of_mode(arguments["al_mode"] or "cfg")
     if weighted:
-        weights = Weights(
+        weights = RowWeights(
             arguments["energy_weight"], arguments["site_en_weight"], arguments["weight_scaling"]
         )
         if not (weights.energy or weights.site):
             raise MTPError("mlp select_add: energy_weight or site_en_weight must be above zero")
-    return Selection(potential, weights, arguments["init_value"])
+    return Selector(potential, weights, arguments["init_value"])
 
 
-def _log_swaps(selection: Selection, log: IO[str] | None) -> None:
-    for number, swap in enumerate(selection.maxvol.swaps, 1):
+def _log_swaps(selector: Selector, log: IO[str] | None) -> None:
+    for number, swap in enumerate(selector.maxvol.swaps, 1):
         left = "a dummy row" if swap.left is None else "cfg# {} eqn# {}".format(*swap.left)
         entered = "a dummy row" if swap.entered is None else "cfg# {} eqn# {}".format(*swap.entered)
         if log:

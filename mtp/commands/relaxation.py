@@ -15,8 +15,8 @@ from mtp.arguments import Arguments, Option, Verb, unknown
 from mtp.calculator import MTP
 from mtp.configuration import Configuration, from_atoms
 from mtp.errors import MTPError
+from mtp.formats.almtp import read_potential
 from mtp.formats.cfg import iterate_cfg, write_cfg
-from mtp.potential import read_potential
 
 LONGEST_STEP = 0.1
 SETTINGS = (
@@ -74,15 +74,17 @@ class _Relaxer:
         return bool(np.abs(stress).max() <= self.settings["stress_tolerance"])
 
     def _watch(self, atoms: Atoms, origin: Configuration) -> None:
-        if self.calculator.selection is None:
+        if self.calculator.selector is None:
             return
         grade = atoms.calc.get_property("max_grade", atoms)
         if grade > self.arguments["threshold_save"]:
-            seen = from_atoms(atoms, self.calculator.species)
+            extrapolating = from_atoms(atoms, self.calculator.species)
             features = origin.features | {"MV_grade": f"{grade:.6f}"}
             grades = atoms.calc.results.get("grades")
-            unlabelled = {"energy": None, "forces": None, "stress": None, "site_energies": None}
-            self.preselected.append(replace(seen, grades=grades, features=features, **unlabelled))
+            unlabelled = {"energy": None, "forces": None, "virial": None, "site_energies": None}
+            self.preselected.append(
+                replace(extrapolating, grades=grades, features=features, **unlabelled)
+            )
         if grade > self.arguments["threshold_break"]:
             raise _UnrelaxedError(f"Breaking threshold exceeded, grade {grade:g}")
 

@@ -10,15 +10,16 @@ import numpy as np
 from mtp.arguments import Arguments, Option, Verb
 from mtp.configuration import Configuration
 from mtp.engine import Engine
+from mtp.error_report import ErrorReport
 from mtp.errors import MTPError
+from mtp.formats.almtp import read_potential, write_potential
 from mtp.formats.cfg import read_cfg
 from mtp.parallel import Ranks, run_on_ranks
-from mtp.potential import Potential, read_potential, untrained, write_potential
-from mtp.report import ErrorReport
-from mtp.selection.selection import MODES, Selection, Weights
+from mtp.potential import Potential, untrained
+from mtp.selection.selector import MODES, RowWeights, Selector
+from mtp.training.fit import OPTIMISERS, Log, TrainingOptions, train
 from mtp.training.loss import LossWeights
 from mtp.training.objective import serve
-from mtp.training.training import OPTIMISERS, Log, TrainingOptions, train
 
 WEIGHTINGS = {"vibrations": (1, 0), "molecules": (0, 0), "structures": (2, 1)}
 TEMPLATE = ("level", "species", "cutoff", "radial_basis")
@@ -44,9 +45,9 @@ def _run(ranks: Ranks, arguments: Arguments) -> int:
             log(_held_out(trained, validation))
         mode = arguments["al_mode"] or ("nbh" if output.suffix == ".almtp" else "")
         if mode:
-            selection = Selection(trained, Weights.of_mode(mode))
-            selection.add(training)
-            trained = selection.with_active_set()
+            selector = Selector(trained, RowWeights.of_mode(mode))
+            selector.add(training)
+            trained = selector.with_active_set()
         write_potential(output, trained)
         if mode:
             log(f'Selection: state saved to "{output}"')
@@ -116,18 +117,19 @@ def _potential(arguments: Arguments) -> Potential:
 def _check_species(
     potential: Potential, training: list[Configuration], arguments: Arguments
 ) -> None:
-    found = {int(kind) for c in training for kind in c.types}
-    if found and "species" in arguments.given and max(found) + 1 != potential.species_count:
+    types = {int(kind) for c in training for kind in c.types}
+    if types and "species" in arguments.given and max(types) + 1 != potential.species_count:
         raise MTPError(
             f"--species={potential.species_count}: {arguments['train_set']} has types up to "
-            f"{max(found)}, that is {max(found) + 1} species"
+            f"{max(types)}, that is {max(types) + 1} species"
         )
 
 
 def _errors(potential: Potential, configurations: list[Configuration]) -> ErrorReport:
     report = ErrorReport()
-    for c, found in zip(configurations, Engine(potential).evaluate(configurations), strict=True):
-        report.add(c, found)
+    evaluations = Engine(potential).evaluate(configurations)
+    for labelled, evaluation in zip(configurations, evaluations, strict=True):
+        report.add(labelled, evaluation)
     return report
 
 

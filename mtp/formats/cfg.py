@@ -16,7 +16,7 @@ from mtp.errors import MTPError
 
 __all__ = ["Configuration", "from_atoms", "iterate_cfg", "parse_cfg", "read_cfg", "write_cfg"]
 
-STRESS_ORDER = ("xx", "yy", "zz", "yz", "xz", "xy")
+VIRIAL_ORDER = ("xx", "yy", "zz", "yz", "xz", "xy")
 COLUMNS = (
     *("id", "type", "cartes_x", "cartes_y", "cartes_z", "direct_x", "direct_y", "direct_z"),
     *("fx", "fy", "fz", "site_en", "nbh_grades", *PER_ATOM),
@@ -148,11 +148,11 @@ def _supercell(source: _Lines) -> list[list[float]]:
 
 
 def _plus_stress(source: _Lines, words: list[str]) -> np.ndarray:
-    order = tuple(words[1:]) or STRESS_ORDER
-    if sorted(order) != sorted(STRESS_ORDER):
-        raise source.error(f"{words[0]} needs the six components {' '.join(STRESS_ORDER)}")
+    order = tuple(words[1:]) or VIRIAL_ORDER
+    if sorted(order) != sorted(VIRIAL_ORDER):
+        raise source.error(f"{words[0]} needs the six components {' '.join(VIRIAL_ORDER)}")
     values = dict(zip(order, source.numbers(source.next() or [], 6, words[0]), strict=True))
-    return np.array([values[component] for component in STRESS_ORDER])
+    return np.array([values[component] for component in VIRIAL_ORDER])
 
 
 def _atom_data(source: _Lines, words: list[str], fields: dict) -> dict[str, np.ndarray]:
@@ -228,7 +228,7 @@ def _assemble(source: _Lines, begin: int, fields: dict, features: dict) -> Confi
         positions=cartesian if direct is None else direct @ cell,
         forces=_triple(source, begin, columns, "f"),
         energy=fields.get("Energy"),
-        stress=fields.get("PlusStress"),
+        virial=fields.get("PlusStress"),
         site_energies=columns.pop("site_en", None),
         grades=columns.pop("nbh_grades", None),
         features=features,
@@ -269,9 +269,9 @@ def append_cfg(stream: IO[str], configuration: Configuration) -> None:
         lines.append(f"{index:>14} {kind:>4} " + " ".join(f"{number!r:>20}" for number in row))
     if c.energy is not None:
         lines += [" Energy", f"    {float(c.energy)!r}"]
-    if c.stress is not None:
-        lines.append(" PlusStress: " + " ".join(f"{name:>20}" for name in STRESS_ORDER))
-        lines.append(_row(c.stress))
+    if c.virial is not None:
+        lines.append(" PlusStress: " + " ".join(f"{name:>20}" for name in VIRIAL_ORDER))
+        lines.append(_row(c.virial))
     for key, value in c.features.items():
         lines += [f" Feature   {key}\t{part}" for part in (str(value).splitlines() or [""])]
     stream.write("\n".join([*lines, "END_CFG", ""]) + "\n")

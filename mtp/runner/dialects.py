@@ -76,10 +76,10 @@ def _mlip2_train(options: dict[str, Value]) -> list[str]:
     return words
 
 
-def _refuse(flavour: str, options: Mapping[str, Value], known: tuple[str, ...]) -> None:
+def _refuse(flavour: str, options: Mapping[str, Value], accepted: tuple[str, ...]) -> None:
     for name in options:
-        if name not in known:
-            raise unknown(f"option of a {flavour} mlp train", name, known)
+        if name not in accepted:
+            raise unknown(f"option of a {flavour} mlp train", name, accepted)
 
 
 def _text(value: Value) -> str:

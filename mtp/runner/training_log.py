@@ -4,7 +4,7 @@ import math
 import re
 from dataclasses import dataclass, field
 
-from mtp.report import Errors, parse_report
+from mtp.error_report import Errors, parse_report
 
 STEP = re.compile(r"BFGS iter (\d+): f=(\S+)")
 ENDINGS = (

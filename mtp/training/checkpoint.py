@@ -57,10 +57,10 @@ def load_progress(path: Path, training: str) -> Progress | None:
     try:
         with np.load(path, allow_pickle=False) as file:
             values = {key: file[key] for key in file.files}
-        found = str(values.pop("training"))
+        belongs_to = str(values.pop("training"))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         raise MTPError(f"{path}: is no checkpoint of mlp train; delete it to start anew") from None
-    if found != training:
+    if belongs_to != training:
         raise MTPError(
             f"{path}: belongs to a training with other data, options or start; "
             "delete it to start anew or name another --checkpoint"

@@ -44,16 +44,16 @@ def labels_of(
     sizes = np.array([len(c) for c in configurations], float)
     own = np.array([configuration_weight(c) for c in configurations])
     energy = own * weights.energy_weight / sizes**weights.weight_scaling
-    stress = own * weights.stress_weight / sizes
+    virial = own * weights.stress_weight / sizes
     targets = Targets(
         np.array([c.energy or 0.0 for c in configurations]),
         np.concatenate([_forces(c) for c in configurations]),
-        np.array([np.zeros(6) if c.stress is None else c.stress for c in configurations]),
+        np.array([np.zeros(6) if c.virial is None else c.virial for c in configurations]),
     )
     return targets, Weights(
         energy * [c.energy is not None for c in configurations],
         np.concatenate([_force_weights(c, weights) for c in configurations]),
-        stress * [c.stress is not None for c in configurations],
+        virial * [c.virial is not None for c in configurations],
     )
 
 

@@ -41,9 +41,10 @@ from campaign.results import (
 )
 from campaign.workflow import items
 from mtp.configuration import from_atoms
+from mtp.formats.almtp import read_potential, write_potential
 from mtp.formats.cfg import write_cfg
-from mtp.potential import read_potential, untrained, write_potential
-from mtp.runner.runner import Site
+from mtp.potential import untrained
+from mtp.runner.mlp_program import MlpProgram
 from tests.campaign.conftest import make_source
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -244,9 +245,9 @@ def write_model(bench: Bench) -> None:
     frames = dataset.read(bench.here.parent / "002/sample/dataset.h5")
     write_cfg(work / "train.cfg", [from_atoms(a, SPECIES) for a in frames])
     write_potential(work / "start.almtp", untrained(6, 2, 1.5, 5.0, 8))
-    site = Site("embedded", (sys.executable, "-m", "mtp.cli"))
+    program = MlpProgram("embedded", (sys.executable, "-m", "mtp.cli"))
     files = (work / "start.almtp", work / "train.cfg", work / "model.almtp")
-    site.train(files, {"iteration_limit": 30, "al_mode": "nbh"}, work / "train.log")
+    program.train(files, {"iteration_limit": 30, "al_mode": "nbh"}, work / "train.log")
     found = residuals(read_potential(work / "model.almtp"), SPECIES, frames)
     split = len(frames) // 2
     table = [errors("copper", "train", found[:split]), errors("alloy", "train", found[split:])]

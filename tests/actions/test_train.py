@@ -22,15 +22,16 @@ from campaign.plan import FrameSet, Prune, Train
 from campaign.results import PruneResult, TrainResult
 from mtp.calculator import MTP
 from mtp.configuration import from_atoms
+from mtp.formats.almtp import read_potential, write_potential
 from mtp.formats.cfg import read_cfg
 from mtp.parallel import Ranks
-from mtp.potential import read_potential, untrained, write_potential
+from mtp.potential import untrained
+from mtp.training.fit import TrainingOptions
+from mtp.training.fit import train as fit
 from mtp.training.loss import LossWeights
 from mtp.training.objective import Objective, survey
 from mtp.training.optimisers import first_state, gauss_newton
 from mtp.training.starting_point import with_random_functions
-from mtp.training.training import TrainingOptions
-from mtp.training.training import train as fit
 from tests.actions.conftest import ROOT, SPECIES, Bench, script
 
 FRAMES = 24

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from mtp.engine import Engine
+from mtp.error_report import ErrorReport
+from mtp.formats.almtp import read_potential, write_potential
 from mtp.formats.cfg import read_cfg, write_cfg
-from mtp.potential import read_potential, write_potential
-from mtp.report import ErrorReport
 
 MODE = os.environ.get("FAKE_MLP", "good")
 RANKS = int(os.environ.get("FAKE_RANKS", "0"))

@@ -40,10 +40,10 @@ def configuration(
 
 
 def labelled(configurations: list[Configuration], teacher: Potential) -> list[Configuration]:
-    """The same with energies, forces and stresses of another potential."""
+    """The same with energies, forces and virials of another potential."""
     found = Engine(teacher).evaluate(configurations)
     return [
-        replace(c, energy=e.energy, forces=e.forces, stress=e.stress)
+        replace(c, energy=e.energy, forces=e.forces, virial=e.virial)
         for c, e in zip(configurations, found, strict=True)
     ]
 

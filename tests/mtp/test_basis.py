@@ -7,7 +7,7 @@ import pytest
 
 from mtp.basis import Contraction, level_basis
 from mtp.errors import MTPError
-from mtp.potential import read_potential
+from mtp.formats.almtp import read_potential
 from tests.mtp.engine_samples import SHARED, unzipped
 
 # scalars and moments of the distributed templates (levels 8, 12, 16) and as counted for others

@@ -10,8 +10,8 @@ from mtp.calculator import MTP
 from mtp.configuration import from_atoms
 from mtp.engine import Engine
 from mtp.errors import MTPError
-from mtp.potential import write_potential
-from mtp.selection.selection import Selection, Weights
+from mtp.formats.almtp import write_potential
+from mtp.selection.selector import RowWeights, Selector
 from tests.mtp.samples import SPECIES, configuration, potential
 
 MODEL = potential()
@@ -119,9 +119,9 @@ def test_md_conserves_energy():
 
 def test_grades_per_atom_and_largest(tmp_path):
     structures = [configuration(seed) for seed in range(20)]
-    selection = Selection(MODEL, Weights.of_mode("nbh"))
-    selection.add(structures)
-    write_potential(tmp_path / "pot.almtp", selection.with_active_set())
+    selector = Selector(MODEL, RowWeights.of_mode("nbh"))
+    selector.add(structures)
+    write_potential(tmp_path / "pot.almtp", selector.with_active_set())
     calculator = MTP(tmp_path / "pot.almtp", SPECIES, grades=True)
     atoms = structures[0].to_atoms(SPECIES)
     atoms.calc = calculator
@@ -133,10 +133,10 @@ def test_grades_per_atom_and_largest(tmp_path):
     atoms.positions[0] += 0.7
     atoms.get_forces()
     assert calculator.get_property("max_grade", atoms) > 1.5
-    expected = next(selection.grade([from_atoms(atoms, SPECIES)]))
+    expected = next(selector.grade([from_atoms(atoms, SPECIES)]))
     assert calculator.get_property("grades", atoms) == pytest.approx(expected.grades, rel=1e-5)
     calculator.calculate(atoms_of(3))
-    expected = next(selection.grade([from_atoms(atoms_of(3), SPECIES)]))
+    expected = next(selector.grade([from_atoms(atoms_of(3), SPECIES)]))
     assert calculator.results["grades"] == pytest.approx(expected.grades, rel=1e-5)
     assert "grades" not in MTP(MODEL, SPECIES).implemented_properties
 

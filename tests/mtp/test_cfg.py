@@ -64,7 +64,7 @@ def configurations(draw):
         positions=array(size, 3),
         energy=draw(st.none() | numbers),
         forces=maybe(size, 3),
-        stress=maybe(6),
+        virial=maybe(6),
         site_energies=maybe(size),
         grades=maybe(size),
         features=draw(st.dictionaries(words, words, max_size=3)),
@@ -84,7 +84,7 @@ def test_columns_in_any_order_direct_coordinates_and_virial(tmp_path):
     (found,) = read_text(tmp_path, GOOD)
     assert found.positions[0] == pytest.approx(np.array([0.5, 0.25, 0.125]) @ found.cell)
     assert found.forces.tolist() == [[1, 2, 3], [4, 5, 6]]
-    assert found.stress.tolist() == [1, 2, 3, 4, 5, 6]
+    assert found.virial.tolist() == [1, 2, 3, 4, 5, 6]
     assert found.types.tolist() == [1, 0]
     assert found.grades.tolist() == [1.5, 0.5]
     assert found.site_energies.tolist() == [-0.25, -0.75]
@@ -165,13 +165,13 @@ def test_devices_are_written_not_replaced(tmp_path):
     assert not Path("/dev/null").is_file()
 
 
-def test_stress_has_mlips_sign_and_survives_ase():
+def test_virial_has_mlips_sign_and_survives_ase():
     before = training_set(1)[0]
     atoms = before.to_atoms(SPECIES)
-    assert atoms.get_stress() == pytest.approx(-before.stress / before.volume)
+    assert atoms.get_stress() == pytest.approx(-before.virial / before.volume)
     after = from_atoms(atoms, SPECIES)
-    assert after.stress == pytest.approx(before.stress, rel=1e-12)
-    assert replace(after, stress=before.stress) == before
+    assert after.virial == pytest.approx(before.virial, rel=1e-12)
+    assert replace(after, virial=before.virial) == before
 
 
 def test_types_follow_the_order_of_species():

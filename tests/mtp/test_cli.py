@@ -10,9 +10,9 @@ from ase.io import read
 from mtp.arguments import Option, Verb, parse
 from mtp.cli import main, verbs
 from mtp.errors import MTPError
+from mtp.formats.almtp import read_potential, write_potential
 from mtp.formats.cfg import read_cfg, write_cfg
-from mtp.potential import read_potential, write_potential
-from mtp.selection.selection import Selection, Weights
+from mtp.selection.selector import RowWeights, Selector
 from tests.mtp.samples import (
     SPECIES,
     configuration,
@@ -30,9 +30,9 @@ def files(tmp_path, monkeypatch):
     model, labelled = potential(), training_set(6)
     write_potential("pot.mtp", model)
     write_cfg("set.cfg", labelled)
-    selection = Selection(model, Weights.of_mode("nbh"))
-    selection.add(labelled[:3])
-    write_potential("al.almtp", selection.with_active_set())
+    selector = Selector(model, RowWeights.of_mode("nbh"))
+    selector.add(labelled[:3])
+    write_potential("al.almtp", selector.with_active_set())
     return tmp_path
 
 
@@ -76,7 +76,7 @@ def test_types_beyond_the_potential_are_errors(files, capsys):
 
 def test_errors_name_the_file_and_the_number_of_the_configuration(files, capsys, monkeypatch):
     monkeypatch.setattr("mtp.commands.evaluation.BATCH_ATOMS", 1)
-    monkeypatch.setattr("mtp.selection.selection.ROW_BYTES", 1)
+    monkeypatch.setattr("mtp.selection.selector.ROW_BYTES", 1)
     assert main(["train", "pot.mtp", "set.cfg", "--save_to=a.almtp", "--iteration_limit=1"]) == 0
     several = read_cfg("set.cfg")
     close = several[2].positions.copy()
@@ -271,8 +271,8 @@ def test_select_add_and_cut(files, capsys):
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == f"Training set was increased by {len(new)} configurations"
     assert 0 < len(new) <= 3
-    selection = Selection.stored(read_potential("n.almtp"))
-    assert max(g.grade for g in selection.grade(read_cfg("set.cfg"))) < 1.01
+    selector = Selector.stored(read_potential("n.almtp"))
+    assert max(g.grade for g in selector.grade(read_cfg("set.cfg"))) < 1.01
     assert (
         main(["select-add", "pot.mtp", "train.cfg", "set.cfg", "c.cfg", "--selection-limit=1"]) == 0
     )
@@ -314,7 +314,7 @@ def test_conversion_there_and_back(files, form):
         assert lengths[1] == pytest.approx(lengths[0], abs=1e-7)
     if form == "extxyz":
         assert after.energy == pytest.approx(before.energy)
-        assert after.stress == pytest.approx(before.stress)
+        assert after.virial == pytest.approx(before.virial)
     assert sorted(after.types) == sorted(before.types)
     assert main([*back, "--append"]) == 0
     assert len(read_cfg("back.cfg")) == 2
@@ -374,7 +374,7 @@ def test_relaxation_under_pressure(files):
     settings = ["--pressure=20", "--stress_tolerance=0.05", "--force_tolerance=1e-3"]
     assert main(["relax", "r.mtp", "one.cfg", "out.cfg", *settings]) == 0
     (relaxed,) = read_cfg("out.cfg")
-    gpa = relaxed.stress / relaxed.volume * 160.21766
+    gpa = relaxed.virial / relaxed.volume * 160.21766
     assert gpa == pytest.approx([20, 20, 20, 0, 0, 0], abs=0.06)
 
 
@@ -388,7 +388,7 @@ def test_energies_of_mlip_to_the_printed_digits(tmp_path, level):
     for ours, theirs in zip(read_cfg(out), printed, strict=True):
         assert ours.energy == pytest.approx(theirs.energy, rel=1e-10)
         assert ours.forces == pytest.approx(theirs.forces, abs=6e-7)
-        assert ours.stress == pytest.approx(theirs.stress, abs=6e-6)
+        assert ours.virial == pytest.approx(theirs.virial, abs=6e-6)
         assert ours.features == theirs.features
 
 

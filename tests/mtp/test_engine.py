@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from mtp import _kernel
 from mtp.engine import Engine, Targets, Weights, neighbours
 from mtp.errors import MTPError
+from mtp.formats.almtp import read_potential
 from mtp.formats.cfg import read_cfg
-from mtp.potential import read_potential
 from tests.mtp.engine_samples import (
     SHARED,
     Sample,
@@ -49,7 +49,7 @@ def test_site_energies_are_those_of_the_definition(sample, level, species, basel
 
 @few
 @given(samples, levels)
-def test_forces_and_stress_are_derivatives_of_the_energy(sample, level):
+def test_forces_and_virial_are_derivatives_of_the_energy(sample, level):
     engine = Engine(random_potential(level, 3, 1))
     result = engine.evaluate([sample])[0]
     rng = np.random.default_rng(0)
@@ -66,9 +66,9 @@ def test_forces_and_stress_are_derivatives_of_the_energy(sample, level):
 
     force = -derivative(lambda h: energy(h, 0), 1e-5)
     assert (result.forces * move).sum() == pytest.approx(force, rel=1e-6, abs=1e-5)
-    full = result.stress[[[0, 5, 4], [5, 1, 3], [4, 3, 2]]]
-    stress = -derivative(lambda e: energy(0, e), 1e-5)
-    assert (full * strain).sum() == pytest.approx(stress, rel=1e-6, abs=1e-5)
+    full = result.virial[[[0, 5, 4], [5, 1, 3], [4, 3, 2]]]
+    virial = -derivative(lambda e: energy(0, e), 1e-5)
+    assert (full * strain).sum() == pytest.approx(virial, rel=1e-6, abs=1e-5)
 
 
 def derivative(function, h=2e-4):
@@ -111,18 +111,18 @@ def test_loss_is_the_weighted_sum_of_squares_and_adds_over_shares():
     potential, data, found, targets, weights = labelled(5)
     engine = Engine(potential)
     result = engine.loss_and_gradient(found, targets, weights)
-    stress = ((result.stress - targets.stress) ** 2 * [1, 1, 1, 2, 2, 2]).sum(axis=1)
+    virial = ((result.virial - targets.virial) ** 2 * [1, 1, 1, 2, 2, 2]).sum(axis=1)
     force = ((result.forces - targets.forces) ** 2).sum(axis=1)
     expected = (
         weights.energy @ (result.energy - targets.energy) ** 2
         + weights.forces @ force
-        + weights.stress @ stress
+        + weights.virial @ virial
     )
     assert result.value == pytest.approx(expected, rel=1e-12)
     parts = []
     for c, (a, b) in enumerate(zip(found.atom_begin[:-1], found.atom_begin[1:], strict=True)):
-        t = Targets(targets.energy[c : c + 1], targets.forces[a:b], targets.stress[c : c + 1])
-        w = Weights(weights.energy[c : c + 1], weights.forces[a:b], weights.stress[c : c + 1])
+        t = Targets(targets.energy[c : c + 1], targets.forces[a:b], targets.virial[c : c + 1])
+        w = Weights(weights.energy[c : c + 1], weights.forces[a:b], weights.virial[c : c + 1])
         parts.append(engine.loss_and_gradient(neighbours([data[c]], 4.0), t, w))
     assert sum(part.value for part in parts) == pytest.approx(result.value, rel=1e-12)
     assert np.allclose(sum(part.gradient for part in parts), result.gradient, rtol=1e-9)
@@ -130,8 +130,8 @@ def test_loss_is_the_weighted_sum_of_squares_and_adds_over_shares():
 
 def test_a_label_of_weight_zero_may_be_missing():
     potential, _, found, targets, weights = labelled(6)
-    known = Weights(weights.energy, weights.forces * 0, weights.stress * 0)
-    nothing = Targets(targets.energy, targets.forces * np.nan, targets.stress * np.nan)
+    known = Weights(weights.energy, weights.forces * 0, weights.virial * 0)
+    nothing = Targets(targets.energy, targets.forces * np.nan, targets.virial * np.nan)
     engine = Engine(potential)
     a = engine.loss_and_gradient(found, nothing, known)
     b = engine.loss_and_gradient(found, targets, known)
@@ -158,7 +158,7 @@ def test_rows_are_derivatives_of_the_predictions(instruction_set):
     def prediction(h):
         engine.update(potential.parameters + h * step)
         result = engine.evaluate(found)[1]
-        return np.concatenate([[result.energy], result.forces.ravel(), result.stress])
+        return np.concatenate([[result.energy], result.forces.ravel(), result.virial])
 
     assert np.allclose(rows @ step, derivative(prediction, 1e-3), rtol=1e-7, atol=1e-7)
     linear = engine.configuration_rows(found, 1, linear=True)
@@ -213,7 +213,7 @@ def test_invariance(sample, level, seed):
     other_cell = replace(sample, cell=mixed @ sample.cell)
     result = engine.evaluate([other_cell])[0]
     assert np.allclose(result.forces, reference.forces, **tolerance)
-    assert np.allclose(result.stress, reference.stress, **tolerance)
+    assert np.allclose(result.virial, reference.virial, **tolerance)
 
 
 def test_supercell():
@@ -228,7 +228,7 @@ def test_supercell():
     small, big = engine.evaluate([sample, large])
     assert big.energy == pytest.approx(6 * small.energy, rel=1e-10)
     assert np.allclose(big.forces, np.tile(small.forces, (6, 1)), rtol=1e-8, atol=1e-9)
-    assert np.allclose(big.stress, 6 * small.stress, rtol=1e-8, atol=1e-8)
+    assert np.allclose(big.virial, 6 * small.virial, rtol=1e-8, atol=1e-8)
 
 
 def test_smooth_at_the_cutoff():
@@ -296,7 +296,7 @@ def test_bad_coefficients_weights_and_shapes_are_refused():
     with pytest.raises(MTPError, match="weights need"):
         engine.loss(found, targets, replace(weights, energy=weights.energy * np.nan))
     with pytest.raises(MTPError, match="labels have shape"):
-        engine.loss(found, replace(targets, stress=targets.stress[:, :3]), weights)
+        engine.loss(found, replace(targets, virial=targets.virial[:, :3]), weights)
     with pytest.raises(MTPError, match="do not reach"):
         engine.evaluate(neighbours([random_sample(1)], 3.0))
     engine.update(1e120 * potential.parameters)
@@ -313,7 +313,7 @@ def test_equals_the_original_to_the_printed_digits(level, tmp_path):
     for result, reference in zip(engine.evaluate(configurations), expected, strict=True):
         assert result.energy == pytest.approx(reference.energy, abs=1e-9)
         assert np.abs(result.forces - reference.forces).max() < 0.51e-6
-        assert np.abs(result.stress - reference.stress).max() < 0.51e-5
+        assert np.abs(result.virial - reference.virial).max() < 0.51e-5
 
 
 @pytest.mark.parametrize(("species", "level"), [(15, 8), (10, 16), (2, 20)])

@@ -8,9 +8,9 @@ import signal
 import pytest
 
 from mtp.cli import main
+from mtp.formats.almtp import write_potential
 from mtp.formats.cfg import write_cfg
-from mtp.potential import write_potential
-from mtp.selection.selection import Selection, Weights
+from mtp.selection.selector import RowWeights, Selector
 from tests.mtp.samples import potential, training_set
 
 CASES = 90
@@ -37,9 +37,9 @@ def originals(tmp_path_factory):
         c.types %= 2
     write_cfg(folder / "x.cfg", labelled)
     write_potential(folder / "x.mtp", model)
-    selection = Selection(model, Weights.of_mode("nbh"))
-    selection.add(labelled)
-    write_potential(folder / "x.almtp", selection.with_active_set())
+    selector = Selector(model, RowWeights.of_mode("nbh"))
+    selector.add(labelled)
+    write_potential(folder / "x.almtp", selector.with_active_set())
     return folder
 
 

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mtp.errors import MTPError
-from mtp.potential import read_potential, untrained, write_potential
+from mtp.formats.almtp import read_potential, write_potential
+from mtp.potential import untrained
 from mtp.selection.active_set import ActiveSet
 from tests.mtp.engine_samples import SHARED, random_potential, unzipped
 

@@ -11,12 +11,12 @@ from mtp.engine import Engine
 from mtp.parallel import Ranks
 from mtp.potential import untrained
 from mtp.training import objective
+from mtp.training.fit import TrainingOptions, train
 from mtp.training.loss import LossWeights
 from mtp.training.objective import Objective, survey
 from mtp.training.optimisers import first_state
 from mtp.training.pretraining import first_part, pretrain
 from mtp.training.starting_point import with_random_functions
-from mtp.training.training import TrainingOptions, train
 from tests.mtp.train_samples import labelled, reference
 
 

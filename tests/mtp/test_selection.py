@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import mtp.selection.selection
+import mtp.selection.selector
 from mtp.cli import main
 from mtp.engine import Engine
 from mtp.errors import MTPError
+from mtp.formats.almtp import read_potential, write_potential
 from mtp.formats.cfg import parse_cfg, read_cfg
-from mtp.potential import read_potential, write_potential
 from mtp.selection.maxvol import THRESHOLD, MaxVol
-from mtp.selection.selection import Selection, Weights
+from mtp.selection.selector import RowWeights, Selector
 from tests.mtp.samples import configuration, needs_shared, potential, shared
 
 
@@ -92,17 +92,17 @@ def trained():
 @pytest.mark.parametrize("mode", ["nbh", "cfg"])
 def test_selected_configurations_do_not_extrapolate(trained, mode, tmp_path):
     model, structures = trained
-    selection = Selection(model, Weights.of_mode(mode))
-    selection.add(structures)
-    assert max(g.grade for g in selection.grade(structures)) <= THRESHOLD * (1 + 1e-4)
+    selector = Selector(model, RowWeights.of_mode(mode))
+    selector.add(structures)
+    assert max(g.grade for g in selector.grade(structures)) <= THRESHOLD * (1 + 1e-4)
     path = tmp_path / "pot.almtp"
-    write_potential(path, selection.with_active_set())
-    again = Selection.stored(read_potential(path), str(path))
-    for one, two in zip(selection.grade(structures), again.grade(structures), strict=True):
+    write_potential(path, selector.with_active_set())
+    again = Selector.stored(read_potential(path), str(path))
+    for one, two in zip(selector.grade(structures), again.grade(structures), strict=True):
         assert one.grade == pytest.approx(two.grade, rel=1e-6)
         assert (one.grades is None) == (mode == "cfg")
     assert again.add(structures) == 0
-    assert again.active_set().configurations == selection.active_set().configurations
+    assert again.active_set().configurations == selector.active_set().configurations
 
 
 def test_rows_are_derivatives_of_energies(trained):
@@ -110,9 +110,9 @@ def test_rows_are_derivatives_of_energies(trained):
     model, structures = trained
     step = 1e-4 * np.random.default_rng(0).normal(size=model.parameter_count)
     for mode in ("nbh", "cfg"):
-        selection = Selection(model, Weights.of_mode(mode))
-        selection.add(structures[:3])
-        active = selection.active_set()
+        selector = Selector(model, RowWeights.of_mode(mode))
+        selector.add(structures[:3])
+        active = selector.active_set()
         kept = list(parse_cfg(active.configurations.splitlines(), "x"))
         up, down = (
             Engine(model.with_parameters(model.parameters + sign * step)).evaluate(kept)
@@ -133,19 +133,19 @@ def test_rows_are_derivatives_of_energies(trained):
 
 def test_batches_do_not_change_grades(trained, monkeypatch):
     model, structures = trained
-    selection = Selection(model, Weights.of_mode("nbh"))
-    selection.add(structures[:5])
-    whole = [g.grade for g in selection.grade(structures)]
-    monkeypatch.setattr(mtp.selection.selection, "ROW_BYTES", 1)
-    assert [g.grade for g in selection.grade(structures)] == pytest.approx(whole)
+    selector = Selector(model, RowWeights.of_mode("nbh"))
+    selector.add(structures[:5])
+    whole = [g.grade for g in selector.grade(structures)]
+    monkeypatch.setattr(mtp.selection.selector, "ROW_BYTES", 1)
+    assert [g.grade for g in selector.grade(structures)] == pytest.approx(whole)
 
 
 def test_memory_does_not_grow_with_the_stream(trained):
     model, structures = trained
-    selection = Selection(model, Weights.of_mode("nbh"))
-    selection.add(structures)
+    selector = Selector(model, RowWeights.of_mode("nbh"))
+    selector.add(structures)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    count = sum(1 for _ in selection.grade(structures[k % 30] for k in range(3000)))
+    count = sum(1 for _ in selector.grade(structures[k % 30] for k in range(3000)))
     assert count == 3000
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 150_000
 
@@ -153,16 +153,16 @@ def test_memory_does_not_grow_with_the_stream(trained):
 def test_errors_are_one_line(trained, tmp_path):
     model, structures = trained
     with pytest.raises(MTPError, match="no active set"):
-        Selection.stored(model)
+        Selector.stored(model)
     with pytest.raises(MTPError, match="valid are cfg, nbh"):
-        Weights.of_mode("sites")
-    selection = Selection(model, Weights.of_mode("nbh"))
-    selection.add(structures[:2])
-    weighed = replace(selection.active_set(), force_weight=1.0)
+        RowWeights.of_mode("sites")
+    selector = Selector(model, RowWeights.of_mode("nbh"))
+    selector.add(structures[:2])
+    weighed = replace(selector.active_set(), force_weight=1.0)
     with pytest.raises(MTPError, match="forces"):
-        Selection.stored(replace(model, active_set=weighed))
+        Selector.stored(replace(model, active_set=weighed))
     with pytest.raises(MTPError, match="type 5"):
-        selection.add([replace(structures[0], types=structures[0].types * 0 + 5)])
+        selector.add([replace(structures[0], types=structures[0].types * 0 + 5)])
 
 
 @needs_shared

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from mtp.engine import Engine
+from mtp.formats.almtp import read_potential, write_potential
 from mtp.formats.cfg import read_cfg, write_cfg
-from mtp.potential import read_potential, write_potential
 from tests.mtp.train_samples import labelled, reference
 
 MLP = [sys.executable, "-m", "mtp.cli"]
@@ -302,7 +302,7 @@ def test_failures_are_one_line_and_write_no_potential(data, tmp_path, words, mes
     (tmp_path / "nan.cfg").write_text(text.replace("Energy\n    -", "Energy\n    nan -", 1))
     (tmp_path / "empty.cfg").write_text("")
     write_cfg(
-        tmp_path / "bare.cfg", [replace(c, energy=None, forces=None, stress=None) for c in train]
+        tmp_path / "bare.cfg", [replace(c, energy=None, forces=None, virial=None) for c in train]
     )
     write_cfg(tmp_path / "single.cfg", [replace(c, types=np.zeros_like(c.types)) for c in train])
     write_cfg(tmp_path / "none.cfg", [replace(c, features={"weight": "0"}) for c in train])

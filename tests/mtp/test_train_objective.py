@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from mtp.errors import MTPError
+from mtp.formats.almtp import read_potential
 from mtp.formats.cfg import parse_cfg
 from mtp.parallel import Ranks
-from mtp.potential import read_potential
+from mtp.training.fit import TrainingOptions
+from mtp.training.fit import train as train_potential
 from mtp.training.loss import LossWeights
 from mtp.training.objective import Objective, survey
 from mtp.training.optimisers import bfgs, first_state
-from mtp.training.training import TrainingOptions
-from mtp.training.training import train as train_potential
 from tests.mtp.train_samples import labelled, reference
 
 SHARED = Path(__file__).parents[3] / "shared/data/mtp"

@@ -27,7 +27,7 @@ def configuration(size=4, **labels):
         cell=8.0 * np.eye(3),
         types=np.arange(size) % 2,
         positions=rng.uniform(0, 8, (size, 3)),
-        **{"energy": -1.0, "forces": rng.normal(size=(size, 3)), "stress": np.arange(6.0)} | labels,
+        **{"energy": -1.0, "forces": rng.normal(size=(size, 3)), "virial": np.arange(6.0)} | labels,
     )
 
 
@@ -36,7 +36,7 @@ def test_weights_scale_with_the_number_of_atoms_as_mlip_documents():
     _, labels = labels_of([configuration(4), configuration(10)], weights)
     assert labels.energy == pytest.approx([1 / 16, 1 / 100])
     assert labels.forces == pytest.approx([0.01 / 4] * 4 + [0.01 / 10] * 10)
-    assert labels.stress == pytest.approx([0.001 / 4, 0.001 / 10])
+    assert labels.virial == pytest.approx([0.001 / 4, 0.001 / 10])
 
 
 def test_scale_by_force_lowers_the_weight_of_large_forces():
@@ -48,11 +48,11 @@ def test_scale_by_force_lowers_the_weight_of_large_forces():
 
 def test_missing_labels_weigh_nothing_and_the_weight_feature_multiplies():
     weak = configuration(4, features={"weight": "0.5"})
-    bare = configuration(4, energy=None, forces=None, stress=None)
+    bare = configuration(4, energy=None, forces=None, virial=None)
     _, labels = labels_of([weak, bare], LossWeights(weight_scaling=0))
     assert labels.energy == pytest.approx([0.5, 0.0])
     assert labels.forces == pytest.approx([0.005] * 4 + [0.0] * 4)
-    assert labels.stress[1] == 0
+    assert labels.virial[1] == 0
 
 
 @pytest.mark.parametrize("text", ["-1", "nan", "heavy", "inf"])

@@ -8,9 +8,10 @@ from threadpoolctl import threadpool_limits
 
 from mtp.configuration import Configuration
 from mtp.engine import Engine
+from mtp.formats.almtp import write_potential
 from mtp.parallel import Ranks
-from mtp.potential import untrained, write_potential
-from mtp.training.training import ITERATIONS_PER_CHECKPOINT, OPTIMISERS, TrainingOptions, train
+from mtp.potential import untrained
+from mtp.training.fit import ITERATIONS_PER_CHECKPOINT, OPTIMISERS, TrainingOptions, train
 from tests.mtp.train_samples import labelled, reference
 
 LIMIT = 18  # past the 16 iterations after which Gauss-Newton takes a new matrix at the latest
@@ -93,4 +94,4 @@ def supercell(c):
 
 def labelled_again(c):
     (found,) = Engine(reference()).evaluate([c])
-    return replace(c, energy=found.energy, forces=found.forces, stress=found.stress)
+    return replace(c, energy=found.energy, forces=found.forces, virial=found.virial)

@@ -85,7 +85,7 @@ def passes(configurations: list[Configuration]) -> dict[str, np.ndarray]:
     found = {
         "gradient": loss.gradient,
         "forces": loss.forces,
-        "stress": loss.stress,
+        "virial": loss.virial,
         "sites": engine.site_rows(near),
         "matrix": np.asarray(second.matrix),
         "vector": np.asarray(second.vector),

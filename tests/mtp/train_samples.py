@@ -21,7 +21,7 @@ def labelled(potential, count, seed):
         types = rng.permutation(np.arange(8) % 2)[: 8 - number % 3]
         configurations.append(Configuration(cell, types, positions[: len(types)]))
     return [
-        replace(c, energy=e.energy, forces=e.forces, stress=e.stress)
+        replace(c, energy=e.energy, forces=e.forces, virial=e.virial)
         for c, e in zip(configurations, Engine(potential).evaluate(configurations), strict=True)
     ]
 

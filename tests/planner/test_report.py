@@ -29,7 +29,8 @@ from campaign.report.story import checks, failures, target_rows, tell
 from campaign.results import EvaluatedStructure
 from campaign.verdict import conclude, shortfalls
 from mtp.calculator import MTP
-from mtp.potential import untrained, write_potential
+from mtp.formats.almtp import write_potential
+from mtp.potential import untrained
 from tests.planner import story_campaign
 
 VOID = {"meta", "br", "img", "hr", "input", "link"}

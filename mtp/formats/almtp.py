@@ -1,20 +1,24 @@
-"""The text of `.mtp` and `.almtp` files, MTP format 1.1.0 of MLIP-3."""
+"""Potential files (`.mtp`, `.almtp`): MTP format 1.1.0 of MLIP-3, read strictly, written whole."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mtp.atomic import atomic_open
 from mtp.basis import Basis
 from mtp.errors import MTPError
+from mtp.potential import Potential
+from mtp.selection.active_set import parse_active_set
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mtp.potential import Potential
-
+SECTION = b"#MVS_v1.1"
 LARGEST_PARAMETER_COUNT = 10_000_000
 LARGEST_DEGREE = 60
 ALIASES = {"min": "min_dist", "max": "max_dist", "size": "radial_basis_size"}
@@ -34,12 +38,38 @@ COEFFICIENTS = ("species_coeffs", "moment_coeffs")
 OPTIONAL = ("version", "potential_name", "potential_tag", "scaling", *COEFFICIENTS)
 
 
+def read_potential(path: str | Path) -> Potential:
+    """Read a `.mtp` or `.almtp` file; MTPError in one line on anything malformed."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise MTPError(f"{path}: cannot read the potential: {error.strerror}") from error
+    text, mark, section = data.partition(SECTION)
+    try:
+        potential = Potential(**_parse(text.decode("utf-8")))
+        if mark:
+            active = parse_active_set(section, potential.parameter_count)
+            potential = replace(potential, active_set=active)
+    except (MTPError, UnicodeDecodeError) as error:
+        raise MTPError(f"{path}: {error}") from error
+    return potential
+
+
+def write_potential(path: str | Path, potential: Potential) -> None:
+    """Write atomically; every number is written so that reading gives the same double."""
+    content = "\n".join(_lines(potential)).encode() + b"\n"
+    if potential.active_set is not None:
+        content += SECTION + b"\n" + potential.active_set.to_bytes()
+    with atomic_open(path, "wb") as file:
+        file.write(content)
+
+
 def _fields(text: str) -> dict[str, str | list]:
     """Split the text into key -> value; radial_coeffs becomes the list of its lines."""
     lines = text.splitlines()
     if not lines or lines[0].strip() != "MTP":
         raise MTPError("line 1: not a potential, expected 'MTP'")
-    known = {*TEXTS, *NUMBERS, *COUNTS, *LISTS, *COEFFICIENTS}
+    keys = {*TEXTS, *NUMBERS, *COUNTS, *LISTS, *COEFFICIENTS}
     fields: dict[str, str | list] = {}
     radial: list[str] | None = None
     for number, line in enumerate(map(str.strip, lines[1:]), start=2):
@@ -51,7 +81,7 @@ def _fields(text: str) -> dict[str, str | list]:
             fields["radial_coeffs"] = radial = []
         elif radial is not None and not equals:
             radial.append(line)
-        elif not equals or key not in known:
+        elif not equals or key not in keys:
             raise MTPError(f"line {number}: unknown entry {line[:40]!r}; expected 'key = value'")
         elif key in fields:
             raise MTPError(f"line {number}: {key} given twice; keep one")
@@ -60,7 +90,7 @@ def _fields(text: str) -> dict[str, str | list]:
     return fields
 
 
-def parse(text: str) -> dict[str, Any]:
+def _parse(text: str) -> dict[str, Any]:
     """Arguments of `Potential` from the text of a file, checked so that the kernel can trust."""
     fields = _fields(text)
     missing = [
@@ -223,7 +253,7 @@ def exact(value: float) -> str:
     return np.format_float_scientific(value, min_digits=15, exp_digits=2)
 
 
-def lines(potential: Potential) -> Iterator[str]:
+def _lines(potential: Potential) -> Iterator[str]:
     """The lines of the file; every number is written so that reading gives the same double."""
     yield "MTP"
     yield f"version = {potential.version}"

@@ -25,7 +25,7 @@ MODES = ("cfg", "nbh")
 
 
 @dataclass(frozen=True)
-class Weights:
+class RowWeights:
     """Which equations are rows: the energy of a configuration, its site energies, or both."""
 
     energy: float = 0.0
@@ -33,7 +33,7 @@ class Weights:
     scaling: int = 2
 
     @classmethod
-    def of_mode(cls, mode: str) -> "Weights":
+    def of_mode(cls, mode: str) -> "RowWeights":
         """Configuration ("cfg") or neighbourhood ("nbh") mode."""
         if mode not in MODES:
             raise MTPError(f"selection mode {mode!r:.40} is unknown; valid are {', '.join(MODES)}")
@@ -49,10 +49,10 @@ class Graded:
     grades: NDArray[np.float64] | None
 
 
-class Selection:
+class Selector:
     """A potential with its active set: grades configurations, and takes them in by MaxVol."""
 
-    def __init__(self, potential: Potential, weights: Weights, initial: float = INITIAL) -> None:
+    def __init__(self, potential: Potential, weights: RowWeights, initial: float = INITIAL) -> None:
         """Start with an empty active set of `initial` times identity."""
         if not potential.trained:
             raise MTPError("the potential is untrained; train it before selecting with it")
@@ -62,7 +62,7 @@ class Selection:
         self.next_key = 0
 
     @classmethod
-    def stored(cls, potential: Potential, path: str = "potential") -> "Selection":
+    def stored(cls, potential: Potential, path: str = "potential") -> "Selector":
         """Continue with the active set a potential carries (`#MVS_v1.1`); `path` is for errors."""
         active = potential.active_set
         if active is None:
@@ -79,21 +79,21 @@ class Selection:
                 f"{path}: the active set weighs forces or stresses; "
                 "grades exist for energies (cfg) and site energies (nbh): select again"
             )
-        weights = Weights(active.energy_weight, active.site_en_weight, active.weight_scaling)
-        selection = cls(potential, weights)
+        weights = RowWeights(active.energy_weight, active.site_en_weight, active.weight_scaling)
+        selector = cls(potential, weights)
         configurations = parse_cfg(active.configurations.splitlines(), f"{path} (active set)")
-        selection.sources = dict(enumerate(configurations))
-        selection.next_key = len(selection.sources)
+        selector.sources = dict(enumerate(configurations))
+        selector.next_key = len(selector.sources)
         pairs = zip(active.cfg_indices.tolist(), active.eqn_indices.tolist(), strict=True)
         labels = [None if key < 0 else (key, equation) for key, equation in pairs]
-        if any(label and label[0] >= selection.next_key for label in labels):
+        if any(label and label[0] >= selector.next_key for label in labels):
             raise MTPError(f"{path}: the active set names configurations it lacks; truncated?")
-        selection.maxvol = MaxVol(active.matrix.copy(), active.inverse.copy(), labels)
-        if not selection.maxvol.consistent():
+        selector.maxvol = MaxVol(active.matrix.copy(), active.inverse.copy(), labels)
+        if not selector.maxvol.consistent():
             raise MTPError(
                 f"{path}: the matrices of the active set do not fit; damaged, select again"
             )
-        return selection
+        return selector
 
     def add(
         self,
@@ -110,9 +110,9 @@ class Selection:
             first += len(batch)
             left = None if limit is None else limit - (len(self.maxvol.swaps) - before)
             self.maxvol.add(rows, labels, threshold, left)
-            known = self.sources | dict(zip(keys, batch, strict=True))
+            candidates = self.sources | dict(zip(keys, batch, strict=True))
             active = {label[0] for label in self.maxvol.labels if label}
-            self.sources = {key: known[key] for key in sorted(active)}
+            self.sources = {key: candidates[key] for key in sorted(active)}
         return len(self.maxvol.swaps) - before
 
     def grade(self, configurations: Iterable[Configuration]) -> Iterator[Graded]:

@@ -16,12 +16,12 @@ TITLES = {
     "energy": ("Energy:", "configurations"),
     "energy_per_atom": ("Energy per atom:", "configurations"),
     "forces": ("Forces:", "atoms"),
-    "stress": ("Stresses (in energy units):", "configurations"),
-    "virial": ("Virial stresses (in pressure units):", "configurations"),
+    "virial": ("Stresses (in energy units):", "configurations"),
+    "stress": ("Virial stresses (in pressure units):", "configurations"),
 }
 READ_TITLES = {title: name for name, (title, _) in TITLES.items()} | {
-    "Stresses (in eV):": "stress",
-    "Stresses (in GPa):": "virial",
+    "Stresses (in eV):": "virial",
+    "Stresses (in GPa):": "stress",
 }
 READ_LINES = {
     "count": r"Errors checked for (\S+)",
@@ -31,7 +31,7 @@ READ_LINES = {
     "relative_maximum": r"Max\(\w+\) / Max\(\w+\) = (\S+)",
     "relative_rms": r"RMS\(\w+\) / RMS\(\w+\) = (\S+)",
 }
-RELATIVE = {"forces": "Force", "stress": "Stres", "virial": "Stres"}
+RELATIVE = {"forces": "Force", "virial": "Stres", "stress": "Stres"}
 
 
 class Prediction(Protocol):
@@ -39,15 +39,15 @@ class Prediction(Protocol):
 
     energy: float
     forces: NDArray[np.float64]
-    stress: NDArray[np.float64]
+    virial: NDArray[np.float64]
 
 
 @dataclass
 class Errors:
     """Count, maximum, mean and RMS of |difference|, and the same of |reference| where printed.
 
-    Energies eV; forces eV/angstrom, Euclidean norm of each atom's vector; stresses Frobenius norm
-    of the 3x3 tensor, eV or GPa.
+    Energies eV; forces eV/Å, Euclidean norm of each atom's vector; virial (eV) and stress (GPa)
+    Frobenius norm of the 3x3 tensor.
     """
 
     count: int = 0
@@ -92,13 +92,13 @@ class ErrorReport:
 
     def add(self, labelled: Configuration, predicted: Prediction) -> dict[str, float]:
         """Take one configuration in; returns its largest difference for each label it has."""
-        found = differences(labelled, predicted)
-        for name, (difference, reference) in found.items():
+        compared = differences(labelled, predicted)
+        for name, (difference, reference) in compared.items():
             self.sums[name].add(difference, reference)
-        return {name: float(difference.max()) for name, (difference, _) in found.items()}
+        return {name: float(difference.max()) for name, (difference, _) in compared.items()}
 
     def errors(self) -> dict[str, Errors]:
-        """Errors by quantity: energy, energy_per_atom, forces, stress, virial."""
+        """Errors by quantity: energy, energy_per_atom, forces, virial (eV), stress (GPa)."""
         return {name: sums.errors(name in RELATIVE) for name, sums in self.sums.items()}
 
     def text(self) -> str:
@@ -111,27 +111,27 @@ def differences(
     labelled: Configuration, predicted: Prediction
 ) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
     """For each label that exists: norms of the differences and of the labels (see Errors)."""
-    found = {}
+    compared = {}
     if labelled.energy is not None:
         difference = np.array([abs(labelled.energy - predicted.energy)])
         reference = np.array([abs(labelled.energy)])
-        found["energy"] = (difference, reference)
-        found["energy_per_atom"] = (difference / len(labelled), reference / len(labelled))
+        compared["energy"] = (difference, reference)
+        compared["energy_per_atom"] = (difference / len(labelled), reference / len(labelled))
     if labelled.forces is not None:
         difference = np.linalg.norm(labelled.forces - predicted.forces, axis=1)
-        found["forces"] = (difference, np.linalg.norm(labelled.forces, axis=1))
-    if labelled.stress is not None:
-        norms = [_norm(labelled.stress - predicted.stress), _norm(labelled.stress)]
-        found["stress"] = (np.array(norms[:1]), np.array(norms[1:]))
+        compared["forces"] = (difference, np.linalg.norm(labelled.forces, axis=1))
+    if labelled.virial is not None:
+        norms = [_norm(labelled.virial - predicted.virial), _norm(labelled.virial)]
+        compared["virial"] = (np.array(norms[:1]), np.array(norms[1:]))
         if labelled.volume > 0:
             scale = GPA / labelled.volume
-            found["virial"] = (scale * found["stress"][0], scale * found["stress"][1])
-    return found
+            compared["stress"] = (scale * compared["virial"][0], scale * compared["virial"][1])
+    return compared
 
 
-def _norm(stress: NDArray[np.float64]) -> float:
+def _norm(tensor: NDArray[np.float64]) -> float:
     weights = np.array([1.0, 1.0, 1.0, 2.0, 2.0, 2.0])
-    return float(np.sqrt(weights @ np.square(stress)))
+    return float(np.sqrt(weights @ np.square(tensor)))
 
 
 def _block(name: str, errors: Errors) -> str:
@@ -155,16 +155,16 @@ def parse_report(text: str) -> dict[str, Errors]:
 
     Numbers are taken as they stand, NaN included; a word that is no number becomes NaN.
     """
-    found: dict[str, Errors] = {}
+    errors_of: dict[str, Errors] = {}
     current = None
     for line in map(str.strip, text.splitlines()):
         if line in READ_TITLES:
-            current = found[READ_TITLES[line]] = Errors()
+            current = errors_of[READ_TITLES[line]] = Errors()
         elif current is not None:
             for name, pattern in READ_LINES.items():
                 if match := re.match(pattern, line):
                     _set(current, name, match.group(1))
-    return found
+    return errors_of
 
 
 def _set(errors: Errors, name: str, word: str) -> None:

@@ -1,4 +1,4 @@
-"""Output files of a site's `mlp`: whole, finite, in order, of the right atoms, or a SiteError."""
+"""Output files of an `mlp`: whole, finite, in order, of the right atoms, or an MlpRunError."""
 
 import re
 from dataclasses import replace
@@ -7,23 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from mtp.configuration import Configuration
-from mtp.errors import MTPError
+from mtp.errors import MlpRunError, MTPError
+from mtp.formats.almtp import read_potential
 from mtp.formats.cfg import read_cfg, write_cfg
-from mtp.potential import Potential, read_potential
-
-
-class SiteError(MTPError):
-    """A call that failed; `kind` is one word of KINDS and starts the message."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(f"{kind}: {message}")
-        self.kind = kind
-
-
-KINDS = (
-    *("missing", "killed", "timeout", "diverged"),
-    *("species", "silent", "truncated", "failed"),
-)
+from mtp.potential import Potential
 
 
 def stamp(path: Path) -> tuple[int, int] | None:
@@ -44,13 +31,13 @@ def check_trained(result: Path, before: Potential, train_set: Path) -> None:
     try:
         after = read_potential(result)
     except MTPError as error:
-        raise SiteError(_kind_of(error), str(error)) from None
+        raise MlpRunError(_kind_of(error), str(error)) from None
     if not after.trained:
-        raise SiteError("silent", f"{result.name} was not trained; its coefficients are missing")
+        raise MlpRunError("silent", f"{result.name} was not trained; its coefficients are missing")
     if not np.isfinite(after.parameters).all():
-        raise SiteError("diverged", f"{result.name} holds coefficients that are not finite")
+        raise MlpRunError("diverged", f"{result.name} holds coefficients that are not finite")
     if after.species_count != before.species_count:
-        raise SiteError(
+        raise MlpRunError(
             "species",
             f"the result has {after.species_count} species, {before.species_count} were asked for; "
             f"{train_set} lacks one: add a configuration with it",
@@ -63,11 +50,11 @@ def _kind_of(error: MTPError) -> str:
 
 
 def read_output(path: Path, log: Path) -> list[Configuration]:
-    """Configurations an `mlp` wrote; SiteError when they are cut off or not finite."""
+    """Configurations an `mlp` wrote; MlpRunError when they are cut off or not finite."""
     try:
         return read_cfg(path)
     except MTPError as error:
-        raise SiteError(_kind_of(error), f"{error} (see {log})") from None
+        raise MlpRunError(_kind_of(error), f"{error} (see {log})") from None
 
 
 def joined(path: Path, log: Path, text: str) -> list[Configuration]:
@@ -75,33 +62,35 @@ def joined(path: Path, log: Path, text: str) -> list[Configuration]:
     pieces = {p.suffix[1:]: p for p in path.parent.glob(f"{path.name}.*") if p.suffix[1:].isdigit()}
     if not pieces:
         if not path.exists():
-            raise SiteError("silent", ended(log, text, "no output was written"))
+            raise MlpRunError("silent", ended(log, text, "no output was written"))
         return read_output(path, log)
     ranks = [read_output(pieces[str(r)], log) for r in range(len(pieces)) if str(r) in pieces]
     total, size = sum(map(len, ranks)), len(ranks)
     expected = [len(range(rank, total, size)) for rank in range(size)]
     if size != len(pieces) or [len(piece) for piece in ranks] != expected:
-        raise SiteError("truncated", f"the pieces of {size} ranks do not fit together; see {log}")
+        raise MlpRunError("truncated", f"the pieces of {size} ranks do not fit together; see {log}")
     return [ranks[number % size][number // size] for number in range(total)]
 
 
-def merge(structures: Path, found: list[Configuration], output: Path, wanted: str) -> int:
+def merge(structures: Path, calculated: list[Configuration], output: Path, wanted: str) -> int:
     """Write the structures, at their full precision, with what was calculated for them."""
     given = read_cfg(structures)
-    if len(found) != len(given):
-        raise SiteError("truncated", f"{len(given)} configurations went in, {len(found)} came out")
+    if len(calculated) != len(given):
+        raise MlpRunError(
+            "truncated", f"{len(given)} configurations went in, {len(calculated)} came out"
+        )
     merged = []
-    for number, (before, after) in enumerate(zip(given, found, strict=True)):
+    for number, (before, after) in enumerate(zip(given, calculated, strict=True)):
         if not np.array_equal(before.types, after.types):
-            raise SiteError("truncated", f"configuration {number} came back with other atoms")
+            raise MlpRunError("truncated", f"configuration {number} came back with other atoms")
         if wanted == "energy":
             if after.energy is None or after.forces is None:
-                raise SiteError("silent", f"configuration {number} has no energy or forces")
-            labels = {"energy": after.energy, "forces": after.forces, "stress": after.stress}
+                raise MlpRunError("silent", f"configuration {number} has no energy or forces")
+            labels = {"energy": after.energy, "forces": after.forces, "virial": after.virial}
             merged.append(replace(before, **labels))
             continue
         if "MV_grade" not in after.features:
-            raise SiteError("silent", f"configuration {number} has no grade")
+            raise MlpRunError("silent", f"configuration {number} has no grade")
         grade = {"MV_grade": after.features["MV_grade"]}
         features = before.features | grade
         merged.append(replace(before, grades=after.grades, features=features))

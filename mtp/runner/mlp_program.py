@@ -1,39 +1,34 @@
 """Calls any `mlp` (embedded, MLIP-3, MLIP-2) and believes its files, never its exit code alone."""
 
-import argparse
-import json
 import re
-import shlex
 import shutil
-import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 
-from mtp.atomic import atomic_open
-from mtp.errors import MTPError
+from mtp.error_report import Errors, parse_report
+from mtp.errors import MlpRunError, MTPError
+from mtp.formats.almtp import read_potential
 from mtp.formats.cfg import write_cfg
-from mtp.potential import read_potential
-from mtp.report import Errors, parse_report
 from mtp.runner import dialects
-from mtp.runner.files import SiteError, check_trained, ended, joined, merge, read_output, stamp
-from mtp.runner.program import program, signal_of, wait_for
+from mtp.runner.outputs import check_trained, ended, joined, merge, read_output, stamp
 from mtp.runner.training_log import TrainingLog, parse_training_log
 
+# MPICH's launcher ends with the signal as its exit status, Open MPI's with 128 more
+SIGNALLED = re.compile(r"EXIT STRING: .*\(signal (\d+)\)|exited on signal (\d+)")
+GRACE_SECONDS = 10.0
 SPECIES_WORDS = ("not present in the training set", "unknown species", "Atomic number")
 NOT_FINITE = re.compile(r"not finite|\b(nan|inf|infinity)\b", re.IGNORECASE)
 INCREASED = ("Training set was increased by", "TS increased by")
 
 
 @dataclass(frozen=True)
-class Site:
+class MlpProgram:
     """How `mlp` is called here; command and launcher are words, never a line for a shell."""
 
     flavour: str = "embedded"
@@ -63,30 +58,32 @@ class Site:
             words = dialects.train(self.flavour, *inputs, result, options)
             before_run = stamp(result)
             text = self._run(words, log, work, launched=True)
-            found = parse_training_log(text, self.flavour)
-            if found.diverged:
-                raise SiteError("diverged", f"the loss or an error is not finite; see {log}")
-            if not found.complete or stamp(result) == before_run:
-                raise SiteError("silent", ended(log, text, "no closing line, or no new potential"))
+            training_log = parse_training_log(text, self.flavour)
+            if training_log.diverged:
+                raise MlpRunError("diverged", f"the loss or an error is not finite; see {log}")
+            if not training_log.complete or stamp(result) == before_run:
+                raise MlpRunError(
+                    "silent", ended(log, text, "no closing line, or no new potential")
+                )
             check_trained(result, before, train_set)
             if result != output:
                 shutil.move(result, output)
-        return found
+        return training_log
 
     def check_errors(self, potential: Path, labelled: Path, log: Path) -> dict[str, Errors]:
-        """Errors of a potential on labelled configurations, by quantity (see mtp.report)."""
+        """Errors of a potential on labelled configurations, by quantity (see mtp.error_report)."""
         with self._workplace(log) as work:
             inputs = self._inputs(work, potential, labelled)
             words = dialects.check_errors(self.flavour, *inputs)
             text = self._run(words, log, work, launched=self.flavour != "embedded")
         errors = parse_report(text)
         if len(errors) < 5:
-            raise SiteError("silent", ended(log, text, "no error report"))
+            raise MlpRunError("silent", ended(log, text, "no error report"))
         if not any(e.count for e in errors.values()):
-            raise SiteError("silent", f"{labelled}: no label was compared; it has no energies")
+            raise MlpRunError("silent", f"{labelled}: no label was compared; it has no energies")
         figures = [x for e in errors.values() for x in (e.maximum, e.average, e.rms)]
         if not np.isfinite(figures).all():
-            raise SiteError("diverged", f"{potential}: errors are not finite; see {log}")
+            raise MlpRunError("diverged", f"{potential}: errors are not finite; see {log}")
         return errors
 
     def calculate_efs(self, potential: Path, structures: Path, output: Path, log: Path) -> int:
@@ -95,8 +92,8 @@ class Site:
             inputs = self._inputs(work, potential, structures)
             words = dialects.calculate_efs(self.flavour, *inputs, work / "efs.cfg")
             text = self._run(words, log, work, launched=self.flavour == "mlip3")
-            found = joined(work / "efs.cfg", log, text)
-        return merge(structures, found, output, "energy")
+            calculated = joined(work / "efs.cfg", log, text)
+        return merge(structures, calculated, output, "energy")
 
     def calculate_grade(
         self, files: tuple[Path, Path, Path], log: Path, train_set: Path | None = None
@@ -109,8 +106,8 @@ class Site:
                 self.flavour, *inputs[:2], work / "graded.cfg", inputs[2] if train_set else None
             )
             text = self._run(words, log, work, launched=self.flavour != "embedded")
-            found = joined(work / "graded.cfg", log, text)
-        return merge(structures, found, output, "grade")
+            graded = joined(work / "graded.cfg", log, text)
+        return merge(structures, graded, output, "grade")
 
     def select_add(
         self, files: tuple[Path, Path, Path, Path], log: Path, swap_limit: int | None = None
@@ -123,10 +120,10 @@ class Site:
             text = self._run(words, log, work, launched=self.flavour != "embedded")
             counts = [line.split()[-2] for line in text.splitlines() if _increased(line)]
             if not counts or not places[3].exists():
-                raise SiteError("silent", ended(log, text, "no closing line, or no output"))
+                raise MlpRunError("silent", ended(log, text, "no closing line, or no output"))
             selected = read_output(places[3], log)
             if str(len(selected)) != counts[-1]:
-                raise SiteError(
+                raise MlpRunError(
                     "truncated", f"{counts[-1]} configurations announced, {len(selected)} written"
                 )
         return write_cfg(output, selected)
@@ -151,31 +148,31 @@ class Site:
         ]
 
     def _run(self, words: Sequence[str], log: Path, work: Path, launched: bool) -> str:
-        """Run to the end with output to `log`; its text, or SiteError by the exit status."""
-        argv = [*program(self.launcher if launched else ()), *program(self.command), *words]
+        """Run to the end with output to `log`; its text, or MlpRunError by the exit status."""
+        argv = [*_absolute(self.launcher if launched else ()), *_absolute(self.command), *words]
         folder = None if self.flavour == "embedded" else work
         try:
             with Path(log).open("wb") as stream:
-                status = wait_for(argv, stream, folder, self.timeout)
+                status = _wait_for(argv, stream, folder, self.timeout)
         except subprocess.TimeoutExpired:
-            raise SiteError("timeout", f"{argv[0]} ran longer than {self.timeout:g} s") from None
+            raise MlpRunError("timeout", f"{argv[0]} ran longer than {self.timeout:g} s") from None
         except OSError as error:
-            raise SiteError(
+            raise MlpRunError(
                 "missing", f"{argv[0]!r}: {error.strerror}; check the command"
             ) from None
         text = Path(log).read_text("utf-8", "replace")
-        if signalled := signal_of(status, text):
-            raise SiteError(
+        if signalled := _signal_of(status, text):
+            raise MlpRunError(
                 "killed",
                 f"signal {signalled} ended it; see {log}. If it was memory, ask for more; the same"
                 " command goes on",
             )
         if status and any(word in text for word in SPECIES_WORDS):
-            raise SiteError("species", ended(log, text, "a species is missing"))
+            raise MlpRunError("species", ended(log, text, "a species is missing"))
         if status:
             why = ended(log, text, f"exit status {status}")
             kind = "diverged" if NOT_FINITE.search(why.partition(" ends: ")[2]) else "failed"
-            raise SiteError(kind, why)
+            raise MlpRunError(kind, why)
         return text
 
 
@@ -183,97 +180,33 @@ def _increased(line: str) -> bool:
     return any(words in line for words in INCREASED)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m mtp.runner.runner", description=__doc__)
-    parser.add_argument("verb", choices=sorted(VERBS))
-    parser.add_argument("--flavour", default="embedded", choices=dialects.FLAVOURS)
-    parser.add_argument("--command", default="mlp", help="words, quoted as in a shell")
-    parser.add_argument("--launcher", default="", help='such as "mpiexec -n 2" or "srun"')
-    parser.add_argument("--timeout", type=float, help="seconds")
-    for name in ("potential", "set", "output", "log", "train-set", "candidates", "summary"):
-        parser.add_argument(f"--{name}", type=Path)
-    parser.add_argument("--swap-limit", type=int)
-    parser.add_argument(
-        "--option", action="append", default=[], metavar="NAME=VALUE", help="of train, MLIP-3 name"
+def _signal_of(status: int, text: str) -> int:
+    """The signal that ended a program or one of its ranks, 0 if none did."""
+    announced = SIGNALLED.search(text) if status else None
+    if announced:
+        return int(announced[1] or announced[2])
+    return -status if status < 0 else status - 128 if 128 < status < 160 else 0
+
+
+def _wait_for(argv: list[str], log: object, folder: Path | None, timeout: float | None) -> int:
+    """Exit status; the child never outlives this call."""
+    process = subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=folder
     )
-    return parser
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise MTPError(message)
-
-
-def _files(given: argparse.Namespace, *names: str) -> tuple[Path, ...]:
-    for name in names:
-        if getattr(given, name) is None:
-            raise MTPError(f"{given.verb} needs --{name.replace('_', '-')}")
-    return tuple(getattr(given, name) for name in names)
-
-
-def _options(words: Sequence[str]) -> dict[str, dialects.Value]:
-    pairs = [word.partition("=") for word in words]
-    if bad := [name for name, equals, _ in pairs if not (name and equals)]:
-        raise MTPError(f"--option {bad[0]!r}: write NAME=VALUE")
-    switches = {"true": True, "false": False}
-    return {name: switches.get(value.lower(), value) for name, _, value in pairs}
-
-
-def _train(site: Site, given: argparse.Namespace) -> dict:
-    files = _files(given, "potential", "set", "output")
-    found = site.train(files, _options(given.option), given.log)
-    return asdict(found)
-
-
-def _check_errors(site: Site, given: argparse.Namespace) -> dict:
-    found = site.check_errors(*_files(given, "potential", "set"), given.log)
-    return {name: asdict(errors) for name, errors in found.items()}
-
-
-def _calculate_efs(site: Site, given: argparse.Namespace) -> dict:
-    files = _files(given, "potential", "set", "output")
-    return {"configurations": site.calculate_efs(*files, given.log)}
-
-
-def _calculate_grade(site: Site, given: argparse.Namespace) -> dict:
-    files = _files(given, "potential", "set", "output")
-    return {"configurations": site.calculate_grade(files, given.log, given.train_set)}
-
-
-def _select_add(site: Site, given: argparse.Namespace) -> dict:
-    files = _files(given, "potential", "train_set", "candidates", "output")
-    return {"selected": site.select_add(files, given.log, given.swap_limit)}
-
-
-VERBS = {
-    "train": _train,
-    "check_errors": _check_errors,
-    "calculate_efs": _calculate_efs,
-    "calculate_grade": _calculate_grade,
-    "select_add": _select_add,
-}
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """One call as a rule of a workflow makes it; its JSON summary goes to --summary or stdout."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        given = _parser().parse_args(argv)
-        if given.log is None:
-            given.log = Path(f"{given.output or _files(given, 'log')[0]}.log")
-        command, launcher = (tuple(shlex.split(w)) for w in (given.command, given.launcher))
-        site = Site(given.flavour, command, launcher, given.timeout)
-        text = json.dumps(VERBS[given.verb](site, given), indent=1) + "\n"
-        if given.summary is None:
-            sys.stdout.write(text)
-        else:
-            with atomic_open(given.summary) as stream:
-                stream.write(text)
-    except (MTPError, ValueError, OSError) as error:
-        print("ERROR:", " ".join(str(error).split()), file=sys.stderr)
-        return 1
-    return 0
+        return process.wait(timeout)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(GRACE_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _absolute(words: tuple[str, ...]) -> list[str]:
+    """The words with a relative path made absolute, since the program runs in another folder."""
+    if words and "/" in words[0]:
+        return [str(Path(words[0]).absolute()), *words[1:]]
+    return list(words)

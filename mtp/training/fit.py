@@ -92,9 +92,9 @@ def check_labels(configurations: Sequence[Configuration], name: str) -> None:
     if not configurations:
         raise MTPError(f"{name} holds no configuration")
     for number, c in enumerate(configurations, 1):
-        labels = [np.ravel(v) for v in (c.energy, c.forces, c.stress) if v is not None]
+        labels = [np.ravel(v) for v in (c.energy, c.forces, c.virial) if v is not None]
         if not labels:
-            raise MTPError(f"{name}: configuration {number} has no energy, forces or stress")
+            raise MTPError(f"{name}: configuration {number} has no energy, forces or virial")
         if not all(np.isfinite(label).all() for label in labels):
             raise MTPError(f"{name}: configuration {number} has a label that is not finite")
         try:
@@ -106,8 +106,10 @@ def check_labels(configurations: Sequence[Configuration], name: str) -> None:
 def _check_weights(
     configurations: Sequence[Configuration], weights: LossWeights, name: str
 ) -> None:
-    _, found = labels_of(configurations, weights)
-    if not any(np.any(w) for w in (found.energy, found.forces, found.stress)):
+    _, label_weights = labels_of(configurations, weights)
+    if not any(
+        np.any(w) for w in (label_weights.energy, label_weights.forces, label_weights.virial)
+    ):
         raise MTPError(
             f"{name}: every label has weight zero; raise energy_weight, force_weight or "
             "stress_weight, or Feature weight of the configurations"
@@ -119,9 +121,9 @@ def _start(
 ) -> tuple[Potential, list[int]]:
     rng = np.random.default_rng(options.seed)
     start = with_species(potential, set(chain(*(c.types.tolist() for c in training))), rng)
-    known = potential.species_count if potential.trained else 0
-    if known < start.species_count:
-        added = ", ".join(map(str, range(known, start.species_count)))
+    old_count = potential.species_count if potential.trained else 0
+    if old_count < start.species_count:
+        added = ", ".join(map(str, range(old_count, start.species_count)))
         log(f"Following atomic numbers will be added to the MTP potential: {added}")
     loads, shortest = survey(training, start.max_dist)
     if options.update_min_dist:
@@ -165,7 +167,7 @@ def _fingerprint(
     data = [
         value
         for c in chain(training, validation)
-        for value in (c.cell, c.types, c.positions, c.energy, c.forces, c.stress, c.features)
+        for value in (c.cell, c.types, c.positions, c.energy, c.forces, c.virial, c.features)
     ]
     sizes = [ranks.size, len(training), len(validation), options.patience]
     return fingerprint(*given, *chosen, *sizes, asdict(options.weights), *data)
