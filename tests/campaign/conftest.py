@@ -98,8 +98,11 @@ def planner(*words: str, cwd: Path, **options: object) -> subprocess.CompletedPr
 
 
 def clean() -> dict[str, str]:
-    """An environment as in a fresh shell without the virtual environment."""
-    return {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH")}
+    """An environment as in a fresh shell without the virtual environment.
+
+    PYTHONPATH stays: set, it says which checkout is tested, and an editable install is another.
+    """
+    return {k: v for k, v in os.environ.items() if k != "VIRTUAL_ENV"}
 
 
 @pytest.fixture(scope="session")
