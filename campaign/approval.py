@@ -74,7 +74,7 @@ def _dear(campaign: Campaign, plan: Plan) -> str | None:
     limits, situation = campaign.config.approval, campaign.situation()
     if edited(campaign, plan):
         return "plan.yaml was edited after the decision"
-    if plan.action in ("prune", "end"):
+    if plan.parameters.always_asks:
         return f"{plan.action} is never cheap"
     price = cost(plan, situation)
     if price.labels > limits.labels:

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from atomistics.contract import Element, Ensemble, Name, Positive, Scale, Strict, Temperature
+from campaign.identifiers import ProtocolName
 from campaign.material import Material, Method
-from campaign.plan import ProtocolName
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 

@@ -1,9 +1,9 @@
 """What a plan will probably cost in core-hours, from what the same action has cost so far."""
 
 from campaign.folder import Campaign
+from campaign.identifiers import iteration_of
 from campaign.ledger import totals
 from campaign.plan import Plan
-from campaign.situation import iteration_of
 
 MODEL_STEP = 0.002  # core-seconds of an MD step with a model, until one was measured
 

@@ -10,7 +10,6 @@ from campaign.files import read, read_text, sha256, write_record, write_text
 from campaign.folder import Campaign
 from campaign.ledger import gather, totals
 from campaign.reduce import after
-from campaign.results import RESULTS
 
 
 def seal(result: Path, ledger: Path, state: Path) -> None:
@@ -19,7 +18,7 @@ def seal(result: Path, ledger: Path, state: Path) -> None:
     campaign = Campaign.at(folder.parent.parent)
     number = int(folder.name)
     plan = campaign.plan(number)
-    outcome = read(RESULTS[plan.action], result)
+    outcome = read(plan.parameters.result, result)
     before = campaign.state(number - 1)
     hashes = (
         sha256(read_text(folder / "plan.yaml")),

@@ -6,7 +6,7 @@ An approval is bound to the bytes of the file, as that of a plan is (planner/app
 import getpass
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,6 @@ from typing import Any, Literal
 from atomistics.md.protocol import StagedProtocol
 from campaign.errors import UserError
 from campaign.files import sha256, write_text
-from campaign.plan import ModelEval, Plan, ReferenceCalc, Sample
 from campaign.protocol_files import ProtocolInfo, protocol_name, read_protocol
 from campaign.situation import Situation
 
@@ -72,15 +71,10 @@ def known(campaign: Path) -> dict[str, ProtocolInfo]:
     return found
 
 
-def findings(plan: Plan, sit: Situation) -> Iterator[tuple[Literal["warn", "deny"], str]]:
-    """What a gate says of the protocols a plan names."""
-    section = plan.parameters
-    wanted: list[tuple[str | None, int]] = []
-    if isinstance(section, Sample):
-        ceilings = {s.name: s.max_temperature for s in sit.state.subsystems}
-        wanted = [(g.protocol, ceilings.get(g.subsystem, 0)) for g in section.groups]
-    elif isinstance(section, (ReferenceCalc, ModelEval)):
-        wanted = [(section.protocol, 0)]
+def findings(
+    wanted: Iterable[tuple[str | None, int]], sit: Situation
+) -> Iterator[tuple[Literal["warn", "deny"], str]]:
+    """What a gate says of the protocols a plan names, each with the highest temperature (K)."""
     for name, ceiling in wanted:
         if name is None:
             continue

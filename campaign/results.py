@@ -1,15 +1,36 @@
-"""What an action reports when its jobs are done: `<action>/result.yaml`, one model an action.
+"""Records of results that the state keeps; the results themselves stand with their actions."""
 
-Results hold no clock and no path outside the iteration: two machines that compute the same
-campaign write the same bytes. Cost by the clock stands in ledger.jsonl.
-"""
-
-from typing import Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
 from atomistics.contract import Name, Strict, Temperature
-from campaign.plan import DatasetId, FrameSet, ModelId, Outcome
+from campaign.identifiers import DatasetId, ModelId, Outcome
+
+
+class Event(NamedTuple):
+    """Something that went wrong, for the report: what, of which subsystem, class, how often."""
+
+    event: str
+    subsystem: str
+    kind: str
+    count: int
+
+
+class Result(Strict):
+    """What an action reports when its jobs are done: `<action>/result.yaml`.
+
+    Results hold no clock and no path outside the iteration: two machines that compute the same
+    campaign write the same bytes. Cost by the clock stands in ledger.jsonl.
+    """
+
+    def labels_kept(self) -> int:
+        """Labelled frames that entered a data set."""
+        return 0
+
+    def events(self) -> list[Event]:
+        """Early stops, rejections and failures, by class."""
+        return []
 
 
 class Count(Strict):
@@ -61,14 +82,21 @@ class ProtocolRun(Strict):
     stop: str | None = Field(default=None, description="class of an early stop or failure")
     properties: list[Property] = Field(default=[])
 
-
-class ReferenceCalcResult(Strict):
-    """reference_calc/result.yaml."""
-
-    structures: list[ReferenceRange]
-    protocol_runs: list[ProtocolRun] | None = Field(default=None, description="if the plan had one")
-    reference_calls: int
-    md_steps: int
+    def lines(self) -> list[str]:
+        """An early stop and the properties, in words."""
+        lines = [f"{self.structure}+{self.protocol}: stopped ({self.stop})"] if self.stop else []
+        for measured in self.properties:
+            values = [
+                f"{value:.3g} ± {error or 0:.2g} by {who}"
+                for who, value, error in (
+                    ("model", measured.model, measured.model_error),
+                    ("reference", measured.reference, measured.reference_error),
+                )
+                if value is not None
+            ]
+            shown = ", ".join(values) or "unknown"
+            lines.append(f"{self.structure}: {measured.name} {shown} {measured.unit}")
+        return lines
 
 
 class SampleGroupResult(Strict):
@@ -86,17 +114,6 @@ class SampleGroupResult(Strict):
     max_grade: float | None = Field(default=None, description="highest extrapolation grade")
 
 
-class SampleResult(Strict):
-    """sample/result.yaml; with the reference the snapshots are a data set already."""
-
-    method: Literal["reference", "model"]
-    model: ModelId | None = None
-    groups: list[SampleGroupResult]
-    dataset: DatasetId | None = None
-    reference_calls: int
-    md_steps: int
-
-
 class SelectGroupResult(Strict):
     """One subsystem of a selection: what was looked at, what it cost, what was bought."""
 
@@ -108,16 +125,6 @@ class SelectGroupResult(Strict):
     failed: list[Count] = Field(description="labels quarantined, by class")
     energy_mae: float | None = Field(default=None, description="of the model on them, eV/atom")
     force_mae: float | None = Field(default=None, description="of the model on them, eV/Å")
-
-
-class SelectDataResult(Strict):
-    """select_data/result.yaml."""
-
-    method: Literal["all", "error", "grade"]
-    model: ModelId | None = None
-    samples: list[str]
-    groups: list[SelectGroupResult]
-    dataset: DatasetId | None = Field(default=None, description="absent when no label was bought")
 
 
 class Errors(Strict):
@@ -133,21 +140,21 @@ class Errors(Strict):
     stress_mae: float | None = Field(default=None, description="GPa per component")
 
 
-class TrainResult(Strict):
-    """train/result.yaml; a diverged or NaN fit is refused and its model never used."""
+class FrameSet(Strict):
+    """Frames of one dataset."""
 
-    model: ModelId
-    parent: ModelId | None = None
-    effort: Literal["quick", "accurate"]
-    status: Literal["ok", "refused"]
-    failure: str | None = Field(default=None, description="class of the refusal")
-    datasets: list[DatasetId]
-    frames: int
-    atoms: int
-    iterations: int
-    loss: float | None = None
-    errors: list[Errors]
-    outliers: list[FrameSet] = Field(description="robust: relative to the spread of a subsystem")
+    dataset: DatasetId
+    frames: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
+
+
+class PairOfDiffusion(Strict):
+    """Self-diffusion of one element by model and reference, with its standard error."""
+
+    element: str
+    model: float = Field(description="cm2/s")
+    model_error: float
+    reference: float
+    reference_error: float
 
 
 class EvaluatedStructure(Strict):
@@ -166,7 +173,7 @@ class EvaluatedStructure(Strict):
     density: float | None = Field(default=None, description="mean of the model's MD, g/cm3")
     density_deviation: float | None = Field(default=None, description="fraction of the reference")
     rdf_overlap: float | None = Field(default=None, description="least over all pairs, 1 is equal")
-    diffusion: list["PairOfDiffusion"] = Field(default=[])
+    diffusion: list[PairOfDiffusion] = Field(default=[])
     energy_mae: float | None = Field(default=None, description="on the reference MD, eV/atom")
     force_mae: float | None = Field(default=None, description="on the reference MD, eV/Å")
     fresh_frames: int = 0
@@ -174,60 +181,10 @@ class EvaluatedStructure(Strict):
     fresh_force_mae: float | None = Field(default=None, description="own MD, eV/Å")
 
 
-class PairOfDiffusion(Strict):
-    """Self-diffusion of one element by model and reference, with its standard error."""
-
-    element: str
-    model: float = Field(description="cm2/s")
-    model_error: float
-    reference: float
-    reference_error: float
-
-
-class ModelEvalResult(Strict):
-    """model_eval/result.yaml."""
-
-    model: ModelId
-    structures: list[EvaluatedStructure]
-    protocol_runs: list[ProtocolRun] | None = Field(default=None, description="if the plan had one")
-    reference_calls: int
-    md_steps: int
-
-
-class PruneResult(Strict):
-    """prune/result.yaml: what is left out from now on (or taken back in)."""
-
-    models: list[ModelId]
-    datasets: list[DatasetId]
-    frames: list[FrameSet]
-    restored: bool
-
-
-class EndResult(Strict):
+class Verdict(Result):
     """end/result.yaml: the verdict as code found it, not as it was asked for."""
 
     outcome: Outcome
     asked: Outcome
     reasons: list[str]
     model: ModelId | None = None
-
-
-Result = (
-    ReferenceCalcResult
-    | SampleResult
-    | SelectDataResult
-    | TrainResult
-    | ModelEvalResult
-    | PruneResult
-    | EndResult
-)
-RESULTS: dict[str, type[Strict]] = {
-    "reference_calc": ReferenceCalcResult,
-    "sample": SampleResult,
-    "select_data": SelectDataResult,
-    "train": TrainResult,
-    "model_eval": ModelEvalResult,
-    "prune": PruneResult,
-    "end": EndResult,
-}
-EvaluatedStructure.model_rebuild()

@@ -90,8 +90,7 @@ class Situation:
 
     def yardsticks(self, subsystem: str) -> list[str]:
         """Held-out structures whose reference trajectory stands."""
-        ready = {r.structure for r in self.state.reference if r.status == "ok"}
-        return [name for name in self.held_out(subsystem) if name in ready]
+        return [s for s in self.held_out(subsystem) if s in self.state.with_reference]
 
     @property
     def targets(self) -> list[SubsystemState]:
@@ -112,8 +111,3 @@ class Situation:
         """Last evaluation of each structure of a subsystem with one model."""
         seen = [s for e in self.state.evaluations if e.model == model for s in e.structures]
         return list({s.structure: s for s in seen if s.subsystem == subsystem}.values())
-
-
-def iteration_of(identifier: str) -> int:
-    """Iteration that made a sample, data set or model."""
-    return int(identifier[1:])

@@ -4,20 +4,23 @@
 `state.yaml`. It holds no clock: spending in core-seconds stands in the ledger.
 """
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Any, Literal
 
 from pydantic import Field
 
 from atomistics.contract import Name, Strict
+from campaign.actions import Action
 from campaign.config import Subsystem, Targets, Task
-from campaign.plan import Action, DatasetId, FrameSet, ModelId, SampleId
+from campaign.identifiers import DatasetId, ModelId, SampleId
 from campaign.results import (
-    EndResult,
     Errors,
     EvaluatedStructure,
+    FrameSet,
     ReferenceRange,
     SampleGroupResult,
     SelectGroupResult,
+    Verdict,
 )
 
 
@@ -76,7 +79,7 @@ class EvaluationRecord(Strict):
 
 
 class SubsystemState(Strict):
-    """The ledger of one subsystem: effort spent, stability and errors reached."""
+    """What is known of one subsystem: effort spent, stability and errors reached."""
 
     name: Name
     stage: int
@@ -104,6 +107,10 @@ class Spent(Strict):
     reference_md_steps: int = 0
     model_md_steps: int = 0
 
+    def plus(self, **amounts: int) -> "Spent":
+        """With these amounts added."""
+        return self.model_copy(update={k: getattr(self, k) + n for k, n in amounts.items()})
+
 
 class HistoryEntry(Strict):
     """One line of the campaign's story."""
@@ -130,7 +137,7 @@ class State(Strict):
     models: list[ModelRecord] = Field(default=[])
     evaluations: list[EvaluationRecord] = Field(default=[])
     spent: Spent = Spent()
-    verdict: EndResult | None = None
+    verdict: Verdict | None = None
     history: list[HistoryEntry] = Field(default=[])
     plan_sha256: str = "start"
     previous_sha256: str = "start"
@@ -138,6 +145,21 @@ class State(Strict):
     def subsystem(self, name: str) -> SubsystemState:
         """The subsystem of that name."""
         return next(s for s in self.subsystems if s.name == name)
+
+    def subsystems_with(self, changes: dict[str, dict[str, Any]]) -> list[SubsystemState]:
+        """All subsystems, some of them with new values by name."""
+        return [s.model_copy(update=changes.get(s.name, {})) for s in self.subsystems]
+
+    def labels_with(self, groups: Iterable[SelectGroupResult]) -> dict[str, dict[str, Any]]:
+        """Changes that add the labels of these groups to their subsystems."""
+        return {
+            g.subsystem: {"labels": self.subsystem(g.subsystem).labels + g.labels} for g in groups
+        }
+
+    @property
+    def with_reference(self) -> set[str]:
+        """Held-out structures whose reference trajectory stands."""
+        return {r.structure for r in self.reference if r.status == "ok"}
 
     @property
     def usable_models(self) -> list[ModelRecord]:

@@ -1,8 +1,7 @@
 """Targets held against evaluations: code, not the planner, says what has converged."""
 
 from campaign.config import Targets
-from campaign.plan import End
-from campaign.results import EndResult, EvaluatedStructure
+from campaign.results import EvaluatedStructure
 from campaign.state import State
 
 
@@ -69,15 +68,3 @@ def open_targets(state: State, model: str | None) -> list[str]:
                 missed.append(f"{structure.structure}: evaluated at {kelvin}")
             missed += shortfalls(structure, subsystem.role, state.targets)
     return missed
-
-
-def conclude(state: State, asked: End) -> EndResult:
-    """The verdict that stands: 'converged' is granted only if no target is open."""
-    missed = open_targets(state, asked.model)
-    outcome = asked.outcome
-    if outcome == "converged" and missed:
-        outcome = "failed"
-    reasons = missed or [f"{asked.model}: every target met on every target subsystem"]
-    if outcome != "converged" and asked.recommendation:
-        reasons = [asked.recommendation, *reasons]
-    return EndResult(outcome=outcome, asked=asked.outcome, reasons=reasons, model=asked.model)

@@ -8,14 +8,15 @@ import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from campaign.actions import ACTIONS
+from campaign.actions.section import Items
 from campaign.approval import refusal
 from campaign.config import Config
-from campaign.cost import price
 from campaign.errors import UserError
 from campaign.files import read, sha256
 from campaign.folder import Campaign
 from campaign.gates import require
-from campaign.plan import ACTIONS, ModelEval, Plan, ReferenceCalc
+from campaign.plan import Plan
 from campaign.state import State
 
 LONGEST = 100_000  # characters of one argument of a command line; Linux refuses 131,072
@@ -67,10 +68,10 @@ def _pending_jobs(campaign: Campaign) -> Jobs:
         name=_name(campaign, plan),
         previous=[f"../{campaign.sealed:03d}/state.yaml"] if campaign.sealed else [],
         plan=plan.model_dump(mode="json", exclude_none=True),
-        leaves={**none.leaves, plan.action: _leaf(plan)},
+        leaves={**none.leaves, plan.action: plan.parameters.argument()},
         packs={
             **none.packs,
-            plan.action: packed(items(plan, state, config), _share(plan, config)),
+            plan.action: packed(items(plan, state, config), plan.parameters.items_per_job(config)),
         },
         model=_model(plan),
         targets=["state.yaml"],
@@ -86,35 +87,13 @@ def _name(campaign: Campaign, plan: Plan) -> str:
     return f"{task}-{plan.iteration:03d}-{digest[:8]}"
 
 
-def _leaf(plan: Plan) -> str:
-    # free text of a plan never comes near a command line
-    return plan.parameters.model_dump_json(exclude={"recommendation"})
-
-
-def items(plan: Plan, state: State, config: Config) -> dict[str, dict[str, object]]:
-    """The independent pieces of work of a plan by name, each with its leaves and its seed."""
-    if plan.reference_calc:
-        section = plan.reference_calc
-        ready = {r.structure for r in state.reference if r.status == "ok"}
-        table = {name: {"structure": name} for name in section.plain(ready)} | _staged(section)
-    elif plan.sample:
-        section, table = plan.sample, plan.sample.runs()
-    elif plan.select_data:
-        section = plan.select_data
-        chunks = max(1, min(price(section, state).reference_calls, config.label_jobs))
-        return {f"chunk-{i:04d}": {"chunk": i, "chunks": chunks} for i in range(chunks)}
-    elif plan.model_eval:
-        section = plan.model_eval
-        table = {name: {"structure": name} for name in section.structures} | _staged(section)
-    else:
-        return {}
-    return {name: {**leaf, "seed": _seed(section.seed, name)} for name, leaf in table.items()}
-
-
-def _staged(section: ReferenceCalc | ModelEval) -> dict[str, dict[str, object]]:
-    """Runs of the plan's protocol: jobs of their own, so that a lost one loses no MD beside it."""
-    name = section.protocol
-    return {f"{s}+{name}": {"structure": s, "protocol": name} for s in section.structures if name}
+def items(plan: Plan, state: State, config: Config) -> Items:
+    """The independent pieces of work of a plan by name, each with its seed where it needs one."""
+    table = plan.parameters.items(state, config)
+    seed = getattr(plan.parameters, "seed", None)
+    if seed is None:
+        return table
+    return {name: {**item, "seed": _seed(seed, name)} for name, item in table.items()}
 
 
 def _model(plan: Plan) -> list[str]:
@@ -125,14 +104,6 @@ def _model(plan: Plan) -> list[str]:
 def _seed(seed: int, name: str) -> int:
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
-
-
-def _share(plan: Plan, config: Config) -> int:
-    """Items of one job; labels are divided into as many items as they shall have jobs."""
-    if plan.select_data:
-        return 1
-    with_model = plan.sample is not None and plan.sample.method == "model"
-    return config.runs_per_job if with_model else config.reference_runs_per_job
 
 
 def packed(table: dict[str, dict[str, object]], size: int) -> dict[str, str]:

@@ -11,8 +11,8 @@ from campaign.config import Config, Task
 from campaign.errors import UserError
 from campaign.evidence import IDENTITY
 from campaign.files import canonical_json, parse, read_yaml, sha256
+from campaign.plan import SECTIONS
 from campaign.reduce import after
-from campaign.results import RESULTS
 from campaign.situation import Situation, StructureInfo
 from campaign.state import State, start
 from planner.policy import rules
@@ -131,7 +131,7 @@ def paper() -> list[Scenario]:
         plan = rules.decide(situation)
         if plan.action != step["action"]:
             raise UserError(f"{PAPER}: step {number}: rules choose {plan.action} now")
-        result = parse(RESULTS[step["action"]], step["result"], f"{PAPER}: step {number}")
+        result = parse(SECTIONS[step["action"]].result, step["result"], f"{PAPER}: step {number}")
         state = after(state, plan, result, (digest, digest))
     return found
 

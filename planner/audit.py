@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from campaign import approval
+from campaign.cost import cost
 from campaign.errors import UserError
 from campaign.estimate import core_hours
 from campaign.folder import Campaign
-from campaign.gates import Verdict, check, cost
+from campaign.gates import GateVerdict, check
 from campaign.plan import Plan
 from campaign.run import dry_run
 from campaign.situation import Situation
@@ -33,7 +34,7 @@ class Audit:
     state: dict[str, Any]
     spent: dict[str, float]
     limits: dict[str, float | None]
-    gates: list[Verdict]
+    gates: list[GateVerdict]
     source: str
     rules: dict[str, Any]
     untrusted: dict[str, str]

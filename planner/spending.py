@@ -12,7 +12,7 @@ from typing import Any
 
 from campaign.errors import UserError
 from campaign.folder import Campaign
-from campaign.gates import WARN_AT, Verdict
+from campaign.gates import WARN_AT, GateVerdict
 from planner.record import load
 
 COUNTED = ("calls", "tokens", "money")
@@ -66,7 +66,7 @@ def wall_hours(campaign: Campaign) -> float:
     return (time.time() - first.stat().st_mtime) / 3600 if first.is_file() else 0.0
 
 
-def verdicts(campaign: Campaign, upto: int) -> list[Verdict]:
+def verdicts(campaign: Campaign, upto: int) -> list[GateVerdict]:
     """The planner's own limits as gates: denied at the limit, warned before."""
     used, settings = spent(campaign, upto), campaign.config.llm
     rows: list[tuple[str, float, float]] = []
@@ -83,5 +83,5 @@ def verdicts(campaign: Campaign, upto: int) -> list[Verdict]:
         detail = f"{key}: {value:.4g} of {limit:g}"
         if value >= limit and key != "limits.wall_hours":
             detail += "; no model is asked any more"  # the plan at hand has cost what it cost
-        found.append(Verdict(gate="planner", verdict=kind, detail=detail))
+        found.append(GateVerdict(gate="planner", verdict=kind, detail=detail))
     return found

@@ -4,15 +4,14 @@ import argparse
 import shutil
 from pathlib import Path
 
+from campaign.actions.end import End, conclude
 from campaign.files import write_record
 from campaign.job import Job, entry, previous_state
-from campaign.plan import End
 from campaign.report import document as report
-from campaign.results import EndResult
-from campaign.verdict import conclude
+from campaign.results import Verdict
 
 
-def hand_over(plan: End, state: str, output: Path) -> EndResult:
+def hand_over(plan: End, state: str, output: Path) -> Verdict:
     """Hold the evaluations against the targets; copy the model out; write report and model card.
 
     The result folder is made whole under another name and renamed, so that it holds one campaign's

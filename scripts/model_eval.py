@@ -17,12 +17,13 @@ from atomistics.md.watchdog import Watchdog
 from atomistics.reference.counting import LabelFailedError, Metered
 from atomistics.reference.methods import label
 from campaign import protocol_runs as procedure
+from campaign.actions.model_eval import ModelEvalResult
 from campaign.files import parse, read_json, write_record, write_text
 from campaign.job import Job, billed, costs_of, entry, failure, items_of, previous_state, trajectory
 from campaign.prediction import residuals
 from campaign.protocols import Approved
 from campaign.report import figures
-from campaign.results import EvaluatedStructure, ModelEvalResult
+from campaign.results import EvaluatedStructure
 from campaign.spread import Cost, spread
 from campaign.state import State
 from mtp.formats.almtp import read_potential

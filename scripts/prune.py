@@ -3,10 +3,9 @@
 import argparse
 from pathlib import Path
 
+from campaign.actions.prune import Prune, PruneResult
 from campaign.files import write_record
 from campaign.job import entry
-from campaign.plan import Prune
-from campaign.results import PruneResult
 
 
 def prune(plan: Prune, output: Path) -> None:

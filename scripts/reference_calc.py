@@ -14,10 +14,11 @@ from atomistics.analysis.observables import density, min_distance
 from atomistics.md import plain as md
 from atomistics.md import stages
 from campaign import protocol_runs as procedure
+from campaign.actions.reference_calc import ReferenceCalcResult
 from campaign.files import write_record, write_text
 from campaign.job import Job, costs_of, entry, failure, items_of
 from campaign.protocols import Approved
-from campaign.results import Range, ReferenceCalcResult, ReferenceRange
+from campaign.results import Range, ReferenceRange
 from campaign.spread import Cost, spread
 
 RUNS = Path("reference_calc/runs")

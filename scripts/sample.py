@@ -16,10 +16,11 @@ from atomistics.md.watchdog import Watchdog
 from atomistics.reference.counting import LabelFailedError, Metered
 from atomistics.reference.methods import label
 from campaign import protocol_runs as procedure
+from campaign.actions.sample import SampleResult
 from campaign.files import read_json, write_record, write_text
 from campaign.job import Job, billed, costs_of, entry, items_of, previous_state
 from campaign.protocols import Approved
-from campaign.results import Count, SampleGroupResult, SampleResult
+from campaign.results import Count, SampleGroupResult
 from campaign.spread import Cost, spread
 from campaign.state import State
 from mtp.formats.almtp import read_potential

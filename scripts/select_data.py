@@ -13,13 +13,12 @@ from atomistics import dataset
 from atomistics.analysis.screening import screen
 from atomistics.reference.counting import Metered
 from atomistics.reference.methods import label
+from campaign.actions.select_data import SelectData, SelectDataResult, SelectGroup
 from campaign.candidates import bands as bands_of
-from campaign.cost import quota
 from campaign.files import read_json, write_record, write_text
 from campaign.job import Job, billed, dataset_file, entry, failure, model_file, previous_state
-from campaign.plan import SelectData, SelectGroup
 from campaign.prediction import residuals
-from campaign.results import Count, SelectDataResult, SelectGroupResult
+from campaign.results import Count, SelectGroupResult
 from campaign.spread import Cost, spread
 from campaign.state import State
 from mtp.configuration import from_atoms
@@ -73,7 +72,7 @@ def pick(frames: list[Atoms], group: SelectGroup, total: int, plan: SelectData, 
     """
     if plan.method == "error" or not frames:
         return frames
-    wanted = quota(group, total)
+    wanted = group.quota(total)
     if plan.method == "all":
         return spaced(frames, wanted)
     model = model_file(plan.model)
@@ -187,8 +186,7 @@ def collect(arguments: argparse.Namespace) -> None:
             failed[subsystem][failure(LABELS / f"{name}.failed.json")] += 1
     kept, rows = [], []
     quotas = [
-        min(quota(g, gate[g.subsystem]["candidates"]), len(bought[g.subsystem]))
-        for g in plan.groups
+        min(g.quota(gate[g.subsystem]["candidates"]), len(bought[g.subsystem])) for g in plan.groups
     ]
     for group, share in zip(plan.groups, apportion(quotas, plan.max_labels), strict=True):
         name = group.subsystem

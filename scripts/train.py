@@ -11,12 +11,12 @@ from ase import Atoms
 
 from atomistics import dataset
 from atomistics.analysis.observables import outliers
+from campaign.actions.train import Train, TrainResult
 from campaign.errors import UserError
 from campaign.files import read_json, write_record, write_text
 from campaign.job import Job, dataset_file, entry, model_file, previous_state, trajectory
-from campaign.plan import FrameSet, Train
 from campaign.prediction import NotFiniteError, Residuals, errors, residuals
-from campaign.results import Errors, TrainResult
+from campaign.results import Errors, FrameSet
 from campaign.spread import core_seconds
 from campaign.state import State
 from mtp.configuration import Configuration, from_atoms

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from campaign import TOOLKIT
-from campaign.plan import ACTIONS
+from campaign.actions import ACTIONS
 
 LAYERS = ("mtp", "atomistics", "campaign", "planner", "preparation", "mtpilot")
 FOREIGN = {

@@ -14,9 +14,14 @@ from pathlib import Path
 
 from campaign import TOOLKIT
 from campaign import finalize as seal
+from campaign.actions.model_eval import ModelEval
+from campaign.actions.reference_calc import ReferenceCalc
+from campaign.actions.sample import Sample
+from campaign.actions.select_data import SelectData
+from campaign.actions.train import Train
 from campaign.errors import UserError
 from campaign.folder import Campaign
-from campaign.plan import ModelEval, Plan, ReferenceCalc, Sample, SelectData, Train
+from campaign.plan import Plan
 from campaign.workflow import Jobs, jobs
 
 Words = list[object]

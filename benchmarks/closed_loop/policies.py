@@ -4,9 +4,10 @@ import random
 from collections.abc import Callable
 
 from atomistics.contract import Strict
-from campaign.cost import price
+from campaign.actions.end import End
+from campaign.actions.prune import Prune
 from campaign.gates import check
-from campaign.plan import End, Plan, Prune
+from campaign.plan import Plan
 from campaign.situation import Situation
 from planner.policy import ending, parameters, rules
 from planner.policy.draft import ACTION_OF
@@ -62,7 +63,7 @@ def _all_by_reference(sit: Situation) -> Strict | None:
     room = parameters.left(sit)
     while section and section.steps:
         longer = section.model_copy(update={"steps": section.steps + section.interval})
-        bound = price(longer, sit.state)
+        bound = longer.cost(sit.state)
         if bound.labels > room.labels or bound.reference_calls > room.reference_calls:
             break
         section = longer

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from campaign.errors import UserError
 from campaign.ledger import totals
 from campaign.report.story import Story
-from campaign.results import SampleResult, SelectDataResult
 
 
 @dataclass
@@ -40,7 +39,8 @@ def settle(story: Story) -> Bill:
         if number <= story.state.iteration:
             cost = bill.actions.setdefault(plan.action, Cost())
             cost.iterations += 1
-            cost.labels += _labels(story, number)
+            result = story.results.get(number)
+            cost.labels += result.labels_kept() if result else 0
     path = story.campaign.iteration(story.state.iteration) / "ledger.jsonl"
     try:
         ledger = totals(path)
@@ -51,15 +51,6 @@ def settle(story: Story) -> Bill:
         bill.remarks.append(f"{path.parent.name}/ledger.jsonl: cannot be read; costs are missing")
     bill.remarks += _disagreements(story, bill)
     return bill
-
-
-def _labels(story: Story, number: int) -> int:
-    result = story.results.get(number)
-    if isinstance(result, SelectDataResult):
-        return sum(group.labels for group in result.groups)
-    if isinstance(result, SampleResult) and result.method == "reference":
-        return sum(group.snapshots for group in result.groups)
-    return 0
 
 
 def _disagreements(story: Story, bill: Bill) -> list[str]:

@@ -26,7 +26,7 @@ from campaign.report.story import (
     target_rows,
     tell,
 )
-from campaign.results import EndResult, EvaluatedStructure
+from campaign.results import EvaluatedStructure, Verdict
 from campaign.state import State
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Shown(NamedTuple):
     fresh_file: StoredFile | None
 
 
-def write(campaign: Campaign, state: State, verdict: EndResult, folder: Path) -> None:
+def write(campaign: Campaign, state: State, verdict: Verdict, folder: Path) -> None:
     """Write the report and the model card of `verdict` into `folder`.
 
     `state` is the last sealed state before the verdict (or the one sealed with it); the potential's

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, field
 
-from campaign.plan import Sample
+from campaign.actions.sample import Sample, SampleResult
+from campaign.actions.select_data import SelectDataResult
 from campaign.report.story import Story
-from campaign.results import Range, SampleResult, SelectDataResult
+from campaign.results import Range
 from campaign.state import SubsystemState
 
 NEVER_TESTED = (

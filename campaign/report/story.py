@@ -4,22 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from atomistics.contract import Strict
 from campaign.config import Targets
 from campaign.errors import UserError
 from campaign.files import read
 from campaign.folder import Campaign
 from campaign.plan import Plan
-from campaign.results import (
-    RESULTS,
-    EndResult,
-    EvaluatedStructure,
-    ModelEvalResult,
-    ReferenceCalcResult,
-    SampleResult,
-    SelectDataResult,
-    TrainResult,
-)
+from campaign.results import EvaluatedStructure, Result, Verdict
 from campaign.state import HistoryEntry, ModelRecord, State, SubsystemState
 
 
@@ -29,9 +19,9 @@ class Story:
 
     campaign: Campaign
     state: State
-    verdict: EndResult
+    verdict: Verdict
     plans: dict[int, Plan]
-    results: dict[int, Strict]
+    results: dict[int, Result]
     unreadable: list[str]
 
     @property
@@ -49,7 +39,7 @@ class Story:
         }
 
 
-def tell(campaign: Campaign, state: State, verdict: EndResult) -> Story:
+def tell(campaign: Campaign, state: State, verdict: Verdict) -> Story:
     """Read the plans and results of all iterations of `state`, and the plan of the end."""
     story = Story(campaign, state, verdict, {}, {}, [])
     last = state.iteration + (state.verdict is None)
@@ -61,7 +51,7 @@ def tell(campaign: Campaign, state: State, verdict: EndResult) -> Story:
             plan = story.plans[number] = campaign.plan(number)
             if plan.action != "end":
                 path = folder / plan.action / "result.yaml"
-                story.results[number] = read(RESULTS[plan.action], path)
+                story.results[number] = read(plan.parameters.result, path)
         except UserError as error:
             story.unreadable.append(str(error).replace(f"{campaign.folder}/", ""))
     return story
@@ -116,7 +106,7 @@ def checks(seen: EvaluatedStructure, role: str, targets: Targets) -> list[Check]
     return table
 
 
-class Verdict(NamedTuple):
+class TargetRow(NamedTuple):
     """Targets of one held-out structure, or a note where the model was never evaluated."""
 
     subsystem: SubsystemState
@@ -125,18 +115,18 @@ class Verdict(NamedTuple):
     note: str
 
 
-def target_rows(story: Story) -> list[Verdict]:
+def target_rows(story: Story) -> list[TargetRow]:
     """Every subsystem's held-out structures against the targets, as reached by the model."""
     latest = [seen for _, seen in story.evaluated().values()]
     rows = []
     for subsystem in story.state.subsystems:
         of_it = [seen for seen in latest if seen.subsystem == subsystem.name]
         rows += [
-            Verdict(subsystem, seen, checks(seen, subsystem.role, story.state.targets), "")
+            TargetRow(subsystem, seen, checks(seen, subsystem.role, story.state.targets), "")
             for seen in of_it
         ]
         if not of_it:
-            rows.append(Verdict(subsystem, None, [], _never_evaluated(story, subsystem)))
+            rows.append(TargetRow(subsystem, None, [], _never_evaluated(story, subsystem)))
     return rows
 
 
@@ -209,41 +199,12 @@ def failures(story: Story) -> list[Failure]:
     """Early stops, gate rejections, quarantined labels, failed runs, refused fits, by class."""
     table: dict[tuple[str, str, str], list[tuple[int, int]]] = {}
     for number, result in story.results.items():
-        for key, count in _events(result):
-            table.setdefault(key, []).append((number, count))
+        for event in result.events():
+            table.setdefault(event[:3], []).append((number, event.count))
     return [
         Failure(*key, sum(count for _, count in seen), sorted({n for n, _ in seen}))
         for key, seen in sorted(table.items())
     ]
-
-
-def _events(result: Strict) -> list[tuple[tuple[str, str, str], int]]:
-    found: list[tuple[tuple[str, str, str], int]] = []
-    if isinstance(result, SampleResult):
-        for group in result.groups:
-            found += [(("early stop", group.subsystem, s.kind), s.count) for s in group.stops]
-            if group.failed_runs:
-                lost = ("run without a trajectory", group.subsystem, "failed")
-                found.append((lost, group.failed_runs))
-    elif isinstance(result, SelectDataResult):
-        for chosen in result.groups:
-            name = chosen.subsystem
-            found += [
-                (("rejected before labelling", name, r.kind), r.count) for r in chosen.rejected
-            ]
-            found += [(("label quarantined", name, f.kind), f.count) for f in chosen.failed]
-    elif isinstance(result, TrainResult) and result.status == "refused":
-        found.append((("fit refused", "all", result.failure or "unknown"), 1))
-    elif isinstance(result, ReferenceCalcResult):
-        bad = [r for r in result.structures if r.status == "failed"]
-        found += [(("reference MD failed", r.subsystem, r.failure or "unknown"), 1) for r in bad]
-    elif isinstance(result, ModelEvalResult):
-        stopped = [s for s in result.structures if s.status != "ok"]
-        found += [
-            ((f"evaluation: {s.status.replace('_', ' ')}", s.subsystem, s.stop or "unknown"), 1)
-            for s in stopped
-        ]
-    return found
 
 
 def files_of_potential(folder: Path) -> list[Path]:

@@ -11,12 +11,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, ValidationError
 
 from atomistics.contract import Strict
+from campaign.actions import ACTIONS, Action
 from campaign.evidence import seen
-from campaign.plan import ACTIONS, Action, Plan
+from campaign.plan import SECTIONS, Plan
 from campaign.situation import Situation
 from campaign.terminal import plain
 from planner.policy import parameters
-from planner.policy.draft import ACTION_OF
 
 BOUNDS = {
     "minimum": ">=", "maximum": "<=", "exclusiveMinimum": ">", "exclusiveMaximum": "<",
@@ -64,9 +64,6 @@ def wire(schema: dict[str, Any]) -> dict[str, Any]:
     if told and "$ref" not in out and "properties" not in out:
         out["description"] = "; ".join(told)
     return out
-
-
-SECTIONS: dict[Action, type[Strict]] = {action: model for model, action in ACTION_OF.items()}
 
 
 def section_schema(action: Action) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from campaign.plan import Action
+from campaign.actions import Action
 from campaign.situation import Situation
 from campaign.state import SubsystemState
 from planner.llm import tables

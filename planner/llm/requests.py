@@ -12,9 +12,9 @@ from typing import Any, Literal
 import jinja2
 
 from campaign import TOOLKIT
+from campaign.actions import ACTIONS, Action
 from campaign.config import Llm
 from campaign.files import canonical_json, sha256
-from campaign.plan import ACTIONS, Action
 from campaign.situation import Situation
 from campaign.terminal import plain
 from planner.llm.answer import choice_schema, single_schema, specialist_schema

@@ -9,10 +9,10 @@ of the paper (appendices E and G).
 from dataclasses import dataclass
 from typing import Literal
 
-from campaign.cost import quota
-from campaign.plan import SelectGroup
+from campaign.actions.select_data import SelectGroup
+from campaign.identifiers import iteration_of
 from campaign.results import SampleGroupResult
-from campaign.situation import Situation, iteration_of
+from campaign.situation import Situation
 from campaign.state import SubsystemState
 
 Need = Literal["sample", "evaluate", "improve", "finish"]
@@ -96,7 +96,7 @@ def run_dry(sit: Situation, s: SubsystemState) -> bool:
     if bought is None or sum(c.count for c in bought.failed) > bought.labels:
         return False
     allowed = SelectGroup(subsystem=s.name, fraction=sit.config.select_data.stable)
-    return 2 * bought.labels < quota(allowed, bought.candidates) or bought.candidates == 0
+    return 2 * bought.labels < allowed.quota(bought.candidates) or bought.candidates == 0
 
 
 def stopped(group: SampleGroupResult) -> float | None:

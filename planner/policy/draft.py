@@ -3,26 +3,17 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from atomistics.contract import Strict
-from campaign.plan import Action, End, ModelEval, Prune, ReferenceCalc, Sample, SelectData, Train
+from campaign.actions import Action
+from campaign.actions.section import Section
+from campaign.plan import ACTION_OF
 from campaign.state import SubsystemState
-
-ACTION_OF: dict[type[Strict], Action] = {
-    ReferenceCalc: "reference_calc",
-    Sample: "sample",
-    SelectData: "select_data",
-    Train: "train",
-    ModelEval: "model_eval",
-    Prune: "prune",
-    End: "end",
-}
 
 
 @dataclass(frozen=True)
 class Draft:
     """A decision before it becomes a plan."""
 
-    parameters: Strict
+    parameters: Section
     reason: str
     keys: Iterable[str]
 

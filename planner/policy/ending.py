@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from campaign.plan import End, Outcome
+from campaign.actions.end import End
+from campaign.identifiers import Outcome
 from campaign.situation import Situation
 from campaign.verdict import open_targets
 from planner.policy import parameters

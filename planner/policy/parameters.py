@@ -2,16 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
-from campaign.cost import Cost, candidates, price, steps_for
-from campaign.plan import (
-    ModelEval,
-    ReferenceCalc,
-    Sample,
-    SampleGroup,
-    SelectData,
-    SelectGroup,
-    Train,
-)
+from campaign.actions.model_eval import ModelEval
+from campaign.actions.reference_calc import ReferenceCalc
+from campaign.actions.sample import Sample, SampleGroup
+from campaign.actions.section import Cost
+from campaign.actions.select_data import SelectData, SelectGroup
+from campaign.actions.train import Train
+from campaign.cost import steps_for
 from campaign.situation import Situation
 from campaign.state import SubsystemState
 from planner.policy.curriculum import ladder, severe, unstable
@@ -87,7 +84,7 @@ def reference_sample(
             relax_steps=settings.relax_steps,
             seed=seed(sit),
         )
-        bound = price(plan, sit.state)
+        bound = plan.cost(sit.state)
         if (
             bound.labels <= share * room.labels
             and bound.reference_calls <= share * room.reference_calls
@@ -144,9 +141,9 @@ def select_data(sit: Situation) -> SelectData | None:
         max_labels=1_000_000,
     )
     room = left(sit)
-    if plan.method == "error" and candidates(plan, sit.state) > room.reference_calls:
+    if plan.method == "error" and plan.candidates(sit.state) > room.reference_calls:
         plan = plan.model_copy(update={"method": "grade"})
-    labels = min(price(plan, sit.state).labels, room.labels)
+    labels = min(plan.cost(sit.state).labels, room.labels)
     if plan.method == "grade":
         labels = min(labels, room.reference_calls)
     return plan.model_copy(update={"max_labels": labels}) if labels else None

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from campaign.plan import FrameSet, Prune
+from campaign.actions.prune import Prune
+from campaign.results import FrameSet
 from campaign.situation import Situation
 from campaign.state import DatasetRecord, ModelRecord, SubsystemState
 from planner.policy import ending, parameters

@@ -22,23 +22,19 @@ from atomistics.contract import Strict
 from atomistics.md import plain as md
 from atomistics.reference.methods import label
 from campaign import job
+from campaign.actions import ACTIONS
+from campaign.actions.reference_calc import ReferenceCalc, ReferenceCalcResult
+from campaign.actions.sample import Sample, SampleGroup, SampleResult
+from campaign.actions.train import Train, TrainResult
 from campaign.create import create
 from campaign.files import read, write_record
 from campaign.folder import Campaign
 from campaign.job import Job
 from campaign.ledger import gather, totals
-from campaign.plan import ACTIONS, Plan, ReferenceCalc, Sample, SampleGroup, Train
+from campaign.plan import SECTIONS, Plan
 from campaign.prediction import errors, residuals
 from campaign.reduce import after
-from campaign.results import (
-    RESULTS,
-    Range,
-    ReferenceCalcResult,
-    ReferenceRange,
-    SampleGroupResult,
-    SampleResult,
-    TrainResult,
-)
+from campaign.results import Range, ReferenceRange, SampleGroupResult
 from campaign.workflow import items
 from mtp.configuration import from_atoms
 from mtp.formats.almtp import read_potential, write_potential
@@ -119,7 +115,7 @@ class Bench:
         path = self.here / plan.action / "result.yaml"
         if result:
             write_record(path, result)
-        folded = after(campaign.state(), plan, read(RESULTS[plan.action], path), ("0", "1"))
+        folded = after(campaign.state(), plan, read(SECTIONS[plan.action].result, path), ("0", "1"))
         before = campaign.iteration(plan.iteration - 1) / "ledger.jsonl"
         lines = gather(self.here, plan.action, totals(before))
         (self.here / "ledger.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -156,7 +152,7 @@ class Bench:
     def result(self) -> Any:
         """What the action of the pending iteration reported."""
         action = self.campaign.pending.action
-        return read(RESULTS[action], self.here / action / "result.yaml")
+        return read(SECTIONS[action].result, self.here / action / "result.yaml")
 
     def costs(self, pattern: str = "*/**/*.cost.json") -> list[dict[str, float]]:
         """Every cost file of the pending iteration."""

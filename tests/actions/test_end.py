@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from campaign.plan import End, ModelEval
-from campaign.results import EndResult, EvaluatedStructure, ModelEvalResult
+from campaign.actions.end import End
+from campaign.actions.model_eval import ModelEval, ModelEvalResult
+from campaign.results import EvaluatedStructure, Verdict
 from tests.actions.conftest import HELD_OUT, ROOT, Bench
 
 GOOD = {
@@ -40,7 +41,7 @@ def words(bench: Bench, section: End) -> list[str]:
     return ["--plan", section, "--state", bench.state, "--output", "end/result.yaml"]
 
 
-def end(bench: Bench, outcome: str, model: str | None = "m003") -> EndResult:
+def end(bench: Bench, outcome: str, model: str | None = "m003") -> Verdict:
     section = End(outcome=outcome, model=model, recommendation="use it with care")
     bench.begin(section)
     bench.call("end", *words(bench, section))

@@ -16,8 +16,8 @@ from atomistics import dataset
 from atomistics.analysis.comparison import compare
 from atomistics.analysis.observables import rdf_overlap
 from atomistics.md import plain as md
+from campaign.actions.model_eval import ModelEval
 from campaign.job import Job
-from campaign.plan import ModelEval
 from campaign.results import EvaluatedStructure
 from mtp.calculator import MTP
 from tests.actions.conftest import HELD_OUT, SPECIES, Bench, Reference, structure

@@ -8,8 +8,10 @@ import yaml
 from ase.calculators.calculator import SCFError
 
 from atomistics import dataset
+from campaign.actions.model_eval import ModelEval
+from campaign.actions.reference_calc import ReferenceCalc
+from campaign.actions.sample import Sample, SampleGroup
 from campaign.create import create
-from campaign.plan import ModelEval, ReferenceCalc, Sample, SampleGroup
 from mtpilot.cli import main
 from tests.actions import test_model_eval, test_reference_calc, test_sample
 from tests.actions.conftest import HELD_OUT, TRAINING, Bench, Reference

@@ -3,9 +3,10 @@
 import pytest
 
 from atomistics import dataset
+from campaign.actions.prune import Prune
 from campaign.errors import UserError
 from campaign.gates import require
-from campaign.plan import FrameSet, Prune
+from campaign.results import FrameSet
 from campaign.state import State
 from tests.actions.conftest import Bench
 

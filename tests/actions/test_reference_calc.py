@@ -13,7 +13,7 @@ from ase.calculators.emt import EMT
 from ase.io import write
 
 from atomistics import dataset
-from campaign.plan import ReferenceCalc
+from campaign.actions.reference_calc import ReferenceCalc
 from tests.actions.conftest import HELD_OUT, Bench, Reference, structure
 
 CM3 = 1.66053906892  # g/cm3 of 1 u/Å^3

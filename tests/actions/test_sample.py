@@ -13,7 +13,7 @@ from ase.calculators.emt import EMT
 from ase.io import write
 
 from atomistics import dataset
-from campaign.plan import Sample, SampleGroup
+from campaign.actions.sample import Sample, SampleGroup
 from mtp.calculator import MTP
 from tests.actions.conftest import SPECIES, TRAINING, Bench, Reference, structure
 

@@ -12,9 +12,9 @@ from ase.calculators.calculator import SCFError
 from ase.calculators.emt import EMT
 
 from atomistics import dataset
-from campaign.cost import price
-from campaign.plan import Sample, SampleGroup, SelectData, SelectGroup
-from campaign.results import SampleGroupResult, SampleResult, SelectDataResult
+from campaign.actions.sample import Sample, SampleGroup, SampleResult
+from campaign.actions.select_data import SelectData, SelectDataResult, SelectGroup
+from campaign.results import SampleGroupResult
 from mtp.calculator import MTP
 from tests.actions.conftest import SPECIES, TRAINING, Bench, Reference, script, structure
 
@@ -177,7 +177,7 @@ def test_max_labels_is_shared_not_taken_from_the_last(sampled: Bench, method: st
     labels = {g.subsystem: g.labels for g in result.groups}
     assert 0 < sum(labels.values()) <= 5
     assert min(labels.values()) >= 1
-    assert sum(labels.values()) <= price(section, sampled.campaign.state()).labels
+    assert sum(labels.values()) <= section.cost(sampled.campaign.state()).labels
     assert Counter(a.info["subsystem"] for a in kept(sampled)) == labels
 
 

@@ -18,8 +18,9 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from threadpoolctl import threadpool_limits
 
 from atomistics import dataset
-from campaign.plan import FrameSet, Prune, Train
-from campaign.results import PruneResult, TrainResult
+from campaign.actions.prune import Prune, PruneResult
+from campaign.actions.train import Train, TrainResult
+from campaign.results import FrameSet
 from mtp.calculator import MTP
 from mtp.configuration import from_atoms
 from mtp.formats.almtp import read_potential, write_potential

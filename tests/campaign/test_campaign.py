@@ -17,9 +17,9 @@ import psutil
 import pytest
 import yaml
 
+from campaign.actions import ACTIONS
 from campaign.folder import Campaign
 from campaign.ledger import totals
-from campaign.plan import ACTIONS
 from tests.campaign.conftest import clean, planner
 
 

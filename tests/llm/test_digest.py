@@ -4,8 +4,10 @@ import json
 
 import pytest
 
+from campaign.actions import ACTIONS
+from campaign.actions.prune import Prune
 from campaign.evidence import evidence_value
-from campaign.plan import ACTIONS, Plan, Prune
+from campaign.plan import Plan
 from campaign.reduce import after
 from campaign.situation import Situation, StructureInfo
 from campaign.state import start

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from campaign.actions.end import End
+from campaign.actions.reference_calc import ReferenceCalcResult
 from campaign.folder import Campaign
-from campaign.plan import End, Plan
-from campaign.results import ReferenceCalcResult
+from campaign.plan import Plan
 from campaign.situation import Situation
 from campaign.state import start
 from campaign.terminal import plain

@@ -2,17 +2,19 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from campaign.config import Task
 from campaign.files import parse, read_yaml
-from campaign.plan import Plan
+from campaign.plan import SECTIONS, Plan
 from campaign.reduce import after
-from campaign.results import RESULTS, Result
 from campaign.situation import Situation, StructureInfo
 from campaign.state import start
 from planner.policy.rules import decide
 from tests.planner.simulation import config_of
+
+if TYPE_CHECKING:
+    from campaign.results import Result
 
 SOURCE = Path(__file__).parents[1] / "data" / "paper" / "run.yaml"
 
@@ -39,6 +41,8 @@ def run() -> list[Step]:
         steps.append(Step(situation, plan, step["action"], step["expect"]))
         if plan.action != step["action"]:
             break
-        result: Result = parse(RESULTS[step["action"]], step["result"], f"step {number + 1}")
+        result: Result = parse(
+            SECTIONS[step["action"]].result, step["result"], f"step {number + 1}"
+        )
         state = after(state, plan, result, ("plan", "state"))
     return steps

@@ -3,8 +3,14 @@
 import random
 from dataclasses import dataclass, field
 
+from campaign.actions.end import conclude
+from campaign.actions.model_eval import ModelEvalResult
+from campaign.actions.prune import PruneResult
+from campaign.actions.reference_calc import ReferenceCalcResult
+from campaign.actions.sample import SampleResult
+from campaign.actions.select_data import SelectDataResult
+from campaign.actions.train import TrainResult
 from campaign.config import Config, Task
-from campaign.cost import price
 from campaign.files import parse, read_yaml
 from campaign.folder import TOOLKIT
 from campaign.gates import check
@@ -15,19 +21,12 @@ from campaign.results import (
     Errors,
     EvaluatedStructure,
     FrameSet,
-    ModelEvalResult,
-    PruneResult,
-    ReferenceCalcResult,
     ReferenceRange,
     SampleGroupResult,
-    SampleResult,
-    SelectDataResult,
     SelectGroupResult,
-    TrainResult,
 )
 from campaign.situation import Situation, StructureInfo
 from campaign.state import State, start
-from campaign.verdict import conclude
 from planner.policy import rules
 
 TARGETS = {
@@ -112,12 +111,12 @@ class World:
                     frames=0 if failed else section.steps // section.interval,
                 )
             )  # fmt: skip
-        calls = self.rng.randint(0, price(section, sit.state).reference_calls)
+        calls = self.rng.randint(0, section.cost(sit.state).reference_calls)
         return ReferenceCalcResult(structures=lines, reference_calls=calls, md_steps=calls)
 
     def sample(self, plan: Plan, sit: Situation) -> SampleResult:
         section = plan.sample
-        bound = price(section, sit.state)
+        bound = section.cost(sit.state)
         groups = []
         for group in section.groups:
             runs = sum(r["subsystem"] == group.subsystem for r in section.runs().values())
@@ -149,7 +148,7 @@ class World:
 
     def select_data(self, plan: Plan, sit: Situation) -> SelectDataResult:
         section = plan.select_data
-        bound = price(section, sit.state)
+        bound = section.cost(sit.state)
         room, groups = bound.labels, []
         for group in section.groups:
             offered = sum(
@@ -206,7 +205,7 @@ class World:
                     fresh_frames=section.fresh_frames, fresh_force_mae=0.1,
                 )
             )  # fmt: skip
-        bound = price(section, sit.state)
+        bound = section.cost(sit.state)
         return ModelEvalResult(
             model=section.model, structures=lines, reference_calls=bound.reference_calls,
             md_steps=bound.md_steps,

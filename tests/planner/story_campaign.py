@@ -5,15 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
+from campaign.actions.end import conclude
 from campaign.config import Task
 from campaign.files import write_record, write_text
 from campaign.folder import Campaign
 from campaign.ledger import gather, totals
-from campaign.plan import Plan
+from campaign.plan import SECTIONS, Plan
 from campaign.reduce import after
-from campaign.results import RESULTS, EndResult
+from campaign.results import Verdict
 from campaign.state import State, start
-from campaign.verdict import conclude
 
 SUBSYSTEMS = {"graphite": "component", "h-bn": "component", "graphite-h-bn": "target"}
 HOLD = {name: f"{name}-held-out" for name in SUBSYSTEMS}
@@ -242,7 +242,7 @@ def _observed(place: Path, number: int, result: dict) -> None:
         write_text(place / "runs" / f"{seen['structure']}.fresh.h5", "frames")
 
 
-def build(folder: Path) -> tuple[Campaign, State, EndResult, Path]:
+def build(folder: Path) -> tuple[Campaign, State, Verdict, Path]:
     """Write the campaign, unsealed at its end; where the potential would be handed over too."""
     write_record(folder / "task.yaml", Task(**task()))
     write_text(folder / "config.yaml", "limits:\n  labels: 600\n")
@@ -261,7 +261,7 @@ def build(folder: Path) -> tuple[Campaign, State, EndResult, Path]:
         write_record(place / "plan.yaml", plan)
         if result is None:
             break
-        record = RESULTS[action](**result)
+        record = SECTIONS[action].result(**result)
         write_record(place / action / "result.yaml", record)
         _ledger(place, action, number, result)
         state = after(state, plan, record, ("0" * 64, "0" * 64))

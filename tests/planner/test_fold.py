@@ -2,9 +2,12 @@
 
 import pytest
 
-from campaign.plan import FrameSet, Plan
+from campaign.actions.prune import PruneResult
+from campaign.actions.sample import SampleResult
+from campaign.actions.select_data import SelectDataResult
+from campaign.plan import Plan
 from campaign.reduce import after
-from campaign.results import PruneResult, SampleGroupResult, SampleResult, SelectDataResult
+from campaign.results import FrameSet, SampleGroupResult
 from campaign.situation import Situation
 from campaign.state import State
 from planner.policy.rules import decide

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from campaign.cost import cost, price
+from campaign.actions.end import conclude
+from campaign.cost import cost
 from campaign.errors import GateError
 from campaign.gates import check, require
 from campaign.plan import Plan
 from campaign.situation import Situation
-from campaign.verdict import conclude
 from planner.policy.rules import decide
 from tests.planner.states import (
     COMPONENTS,
@@ -262,17 +262,17 @@ def test_a_seed_makes_no_new_plan() -> None:
 def test_cost_of_selection_by_error_is_every_candidate() -> None:
     sit = at(SELECT, select_data={"method": "error"})
     offered = sum(g.snapshots for g in sit.state.samples[-1].groups)
-    bound = price(decide(sit).select_data, sit.state)
+    bound = decide(sit).select_data.cost(sit.state)
     assert bound.reference_calls == offered
     assert bound.labels == sum(round(0.075 * g.snapshots) for g in sit.state.samples[-1].groups)
-    grade = price(decide(at(SELECT)).select_data, sit.state)
+    grade = decide(at(SELECT)).select_data.cost(sit.state)
     assert grade.reference_calls == grade.labels == bound.labels
 
 
 def test_cost_of_reference_sampling() -> None:
     sit = at(DATA)
     section = decide(sit).sample
-    bound = price(section, sit.state)
+    bound = section.cost(sit.state)
     assert section.method == "reference"
     assert bound.runs == 6 * (3 * 2 + 2)
     assert bound.md_steps == 6 * 6 * 200
@@ -281,7 +281,7 @@ def test_cost_of_reference_sampling() -> None:
 
 
 def test_cost_of_an_evaluation_is_its_fresh_frames() -> None:
-    bound = price(decide(at(EVALUATE)).model_eval, at(EVALUATE).state)
+    bound = decide(at(EVALUATE)).model_eval.cost(at(EVALUATE).state)
     assert (bound.reference_calls, bound.md_steps) == (10, 10000)
 
 

@@ -7,15 +7,18 @@ import pytest
 import yaml
 
 from campaign import TOOLKIT
+from campaign.actions.model_eval import ModelEvalResult
+from campaign.actions.reference_calc import ReferenceCalc
+from campaign.actions.sample import SampleResult
 from campaign.cost import cost
 from campaign.errors import UserError
 from campaign.files import dump_yaml
 from campaign.gates import check
-from campaign.plan import Plan, ReferenceCalc
+from campaign.plan import Plan
 from campaign.protocol_files import ProtocolInfo, read_protocol
 from campaign.protocols import approve, known, require_approved
 from campaign.reduce import after
-from campaign.results import ModelEvalResult, Property, ProtocolRun, SampleGroupResult, SampleResult
+from campaign.results import Property, ProtocolRun, SampleGroupResult
 from campaign.situation import Situation
 from campaign.workflow import items
 from mtpilot.cli import main

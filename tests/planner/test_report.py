@@ -17,17 +17,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atomistics import dataset
+from campaign.actions.end import End, conclude
 from campaign.config import Targets
 from campaign.errors import UserError
 from campaign.folder import Campaign
-from campaign.plan import End
 from campaign.report import figures
 from campaign.report.bill import settle
 from campaign.report.document import gather, write
 from campaign.report.domain import domain
 from campaign.report.story import checks, failures, target_rows, tell
 from campaign.results import EvaluatedStructure
-from campaign.verdict import conclude, shortfalls
+from campaign.verdict import shortfalls
 from mtp.calculator import MTP
 from mtp.formats.almtp import write_potential
 from mtp.potential import untrained

@@ -4,11 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from campaign.cost import price
+from campaign.actions.end import conclude
 from campaign.errors import UserError
 from campaign.results import FrameSet
 from campaign.situation import Situation
-from campaign.verdict import conclude
 from planner.policy.rules import decide
 from tests.planner.simulation import SMALL, World, campaign, config_of, structures_of, task_of
 from tests.planner.states import (
@@ -229,7 +228,7 @@ def test_ranking_by_error_gives_way_to_grades_when_it_costs_too_much() -> None:
 
 def test_the_first_data_set_leaves_labels_for_learning() -> None:
     sit = at(DATA, limits={"labels": 100})
-    assert 0 < price(decided(sit).sample, sit.state).labels <= 75
+    assert 0 < decided(sit).sample.cost(sit.state).labels <= 75
     assert decided(at(DATA, limits={"labels": 2})).end.outcome == "budget_exhausted"
 
 

@@ -2,7 +2,6 @@
 
 import pytest
 
-from campaign.cost import price
 from campaign.gates import check
 from tests.planner.paper import Step, run
 
@@ -59,5 +58,5 @@ def _value(step: Step, key: str):
     if key == "fractions":
         return {g.subsystem: g.fraction for g in section.groups}
     if key == "max_labels":
-        return price(section, step.situation.state).labels
+        return section.cost(step.situation.state).labels
     return getattr(section, key)

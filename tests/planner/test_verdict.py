@@ -2,8 +2,8 @@
 
 import pytest
 
-from campaign.plan import End
-from campaign.verdict import conclude, open_targets, shortfalls
+from campaign.actions.end import End, conclude
+from campaign.verdict import open_targets, shortfalls
 from tests.planner.states import END, at, with_last
 
 SEEN = at(END).state.evaluations[-1].structures[0]

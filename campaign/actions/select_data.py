@@ -1,0 +1,202 @@
+"""Which sampled snapshots get a label, and the labels."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from atomistics.contract import Name, Strict
+from campaign.actions.section import Change, Cost, Fault, Items, Section, outcome_of
+from campaign.config import Config
+from campaign.identifiers import DatasetId, ModelId, SampleId
+from campaign.protocol_files import ProtocolInfo
+from campaign.results import Event, Result, SelectGroupResult
+from campaign.situation import Situation
+from campaign.state import DatasetRecord, State
+
+
+class SelectDataResult(Result):
+    """select_data/result.yaml."""
+
+    method: Literal["all", "error", "grade"]
+    model: ModelId | None = None
+    samples: list[str]
+    groups: list[SelectGroupResult]
+    dataset: DatasetId | None = Field(default=None, description="absent when no label was bought")
+
+    def labels_kept(self) -> int:
+        """Those of all groups."""
+        return sum(g.labels for g in self.groups)
+
+    def events(self) -> list[Event]:
+        """Rejections and quarantined labels, by class."""
+        rows = []
+        for group in self.groups:
+            name = group.subsystem
+            rows += [
+                Event("rejected before labelling", name, r.kind, r.count) for r in group.rejected
+            ]
+            rows += [Event("label quarantined", name, f.kind, f.count) for f in group.failed]
+        return rows
+
+
+class SelectGroup(Strict):
+    """How much of one subsystem is labelled: a fraction of its candidates or a count."""
+
+    subsystem: Name
+    fraction: float | None = Field(default=None, gt=0, le=1)
+    count: int | None = Field(default=None, ge=1, le=1_000_000)
+
+    @model_validator(mode="after")
+    def _one_measure(self) -> "SelectGroup":
+        if (self.fraction is None) == (self.count is None):
+            raise ValueError("give either fraction or count")
+        return self
+
+    def quota(self, candidates: int) -> int:
+        """Labels it may have of so many candidates (at least one if there is any)."""
+        if self.count is not None:
+            return min(self.count, candidates)
+        return min(max(1, round((self.fraction or 0) * candidates)), candidates)
+
+
+class SelectData(Section):
+    """Which sampled snapshots get a label."""
+
+    result: ClassVar = SelectDataResult
+    excuses_repetition: ClassVar = True
+
+    method: Literal["all", "error", "grade"] = Field(
+        description="error: a reference call per candidate; grade: none for what is not kept"
+    )
+    model: ModelId | None = Field(default=None, description="required by error and grade")
+    samples: list[SampleId] = Field(min_length=1)
+    groups: list[SelectGroup] = Field(min_length=1)
+    max_labels: int = Field(ge=1, le=1_000_000, description="upper bound over all groups")
+
+    @model_validator(mode="after")
+    def _model_present(self) -> "SelectData":
+        if (self.method == "all") != (self.model is None):
+            raise ValueError("model: required by methods error and grade, absent with all")
+        return self
+
+    def snapshots(self, state: State) -> dict[str, int]:
+        """Snapshots on offer by subsystem."""
+        offered: dict[str, int] = {}
+        for record in state.samples:
+            if record.id in self.samples:
+                for group in record.groups:
+                    offered[group.subsystem] = offered.get(group.subsystem, 0) + group.snapshots
+        return offered
+
+    def candidates(self, state: State) -> int:
+        """Snapshots of the chosen subsystems: what ranking by error has to label."""
+        offered = self.snapshots(state)
+        return sum(offered.get(g.subsystem, 0) for g in self.groups)
+
+    def labels_at_most(self, state: State) -> int:
+        """Labels the selection keeps at most."""
+        offered = self.snapshots(state)
+        wanted = sum(
+            offered.get(g.subsystem, 0)
+            if self.method == "all"
+            else g.quota(offered.get(g.subsystem, 0))
+            for g in self.groups
+        )
+        return min(self.max_labels, wanted)
+
+    def cost(self, state: State, protocols: Mapping[str, ProtocolInfo] | None = None) -> Cost:
+        """A call a label, or by error a call a candidate."""
+        del protocols
+        labels = self.labels_at_most(state)
+        calls = self.candidates(state) if self.method == "error" else labels
+        return Cost(reference_calls=calls, labels=labels)
+
+    def preconditions(self, sit: Situation) -> Iterator[Fault]:
+        """Samples that are there, labelled from once only, with snapshots of every group."""
+        records = {s.id: s for s in sit.state.samples}
+        offered: set[str] = set()
+        for name in self.samples:
+            record = records.get(name)
+            if record is None:
+                yield "deny", f"samples: no sample {name}"
+            elif record.selected_by is not None:
+                yield "deny", f"samples: {name} was labelled from in iteration {record.selected_by}"
+            else:
+                offered |= {g.subsystem for g in record.groups if g.snapshots}
+        for group in self.groups:
+            if group.subsystem not in offered:
+                yield "deny", f"groups: the samples hold no snapshot of {group.subsystem}"
+        if len(set(self.samples)) < len(self.samples):
+            yield "deny", "samples: a sample is named twice"
+
+    def physics(self, sit: Situation) -> Iterator[Fault]:
+        """Labels are for what is new."""
+        del sit
+        for group in self.groups:
+            if (group.fraction or 0) > 0.5:
+                yield "warn", f"fraction: {group.fraction:g} of {group.subsystem} is a lot"
+
+    def items(self, state: State, config: Config) -> Items:
+        """Chunks of the choice: which frames there will be is not known before it is made."""
+        chunks = max(1, min(self.cost(state).reference_calls, config.label_jobs))
+        return {f"chunk-{i:04d}": {"chunk": i, "chunks": chunks} for i in range(chunks)}
+
+    def items_per_job(self, config: Config) -> int:
+        """Labels are divided into as many items as they shall have jobs."""
+        del config
+        return 1
+
+    def reduce(self, state: State, iteration: int, result: SelectDataResult) -> Change:
+        """Labels enter a data set; what was bought of a subsystem stands beside its sampling."""
+        labels = result.labels_kept()
+        failed = sum(c.count for g in result.groups for c in g.failed)
+        calls = sum(g.reference_calls for g in result.groups)
+        changes = state.labels_with(result.groups)
+        for group in result.groups:
+            changes[group.subsystem]["selection"] = group
+        update: dict[str, Any] = {
+            "samples": [
+                s.model_copy(update={"selected_by": iteration}) if s.id in result.samples else s
+                for s in state.samples
+            ],
+            "subsystems": state.subsystems_with(changes),
+            "spent": state.spent.plus(labels=labels, reference_calls=calls),
+        }
+        if result.dataset:
+            dataset = DatasetRecord(id=result.dataset, groups=result.groups)
+            update["datasets"] = [*state.datasets, dataset]
+        candidates = sum(g.candidates for g in result.groups)
+        return Change(
+            state.model_copy(update=update),
+            outcome_of(failed, labels + failed),
+            f"{labels} labels of {candidates} candidates by {result.method},"
+            f" {calls} reference calls",
+        )
+
+    def project(self, iteration: int, sit: Situation, bound: Cost, well: bool) -> SelectDataResult:
+        """As many labels as may be, the groups served in turn."""
+        del well
+        offered, room, groups = self.snapshots(sit.state), bound.labels, []
+        for number, group in enumerate(self.groups):
+            share = room // (len(self.groups) - number)
+            candidates = offered.get(group.subsystem, 0)
+            labels = min(share, candidates)
+            room -= labels
+            groups.append(
+                SelectGroupResult(
+                    subsystem=group.subsystem,
+                    candidates=candidates,
+                    rejected=[],
+                    reference_calls=labels,
+                    labels=labels,
+                    failed=[],
+                )
+            )
+        return SelectDataResult(
+            method=self.method,
+            model=self.model,
+            samples=self.samples,
+            groups=groups,
+            dataset=f"d{iteration:03d}" if bound.labels else None,
+        )
