@@ -2,5 +2,8 @@
 
 from pathlib import Path
 
-TOOLKIT = Path(__file__).resolve().parent.parent
-__version__ = "0.1.0"
+__version__ = "0.1.0"  # the only place: pyproject.toml reads it from here without importing
+
+_HERE = Path(__file__).resolve().parent
+# Snakefile, rules/, scripts/, config/, profiles/: a wheel carries them inside this package
+TOOLKIT = _HERE / "toolkit" if (_HERE / "toolkit").is_dir() else _HERE.parent

@@ -7,11 +7,11 @@ path, so that a recorded one can be rendered again and compared.
 import json
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
 import jinja2
 
-from campaign import TOOLKIT
 from campaign.actions import ACTIONS, Action
 from campaign.config import Llm
 from campaign.files import canonical_json, sha256
@@ -20,7 +20,7 @@ from campaign.terminal import plain
 from planner.llm.answer import choice_schema, single_schema, specialist_schema
 from planner.llm.digest import Digest, digest, everything, tokens_at_most
 
-PROMPTS = TOOLKIT / "planner" / "prompts"
+PROMPTS = Path(__file__).parents[1] / "prompts"
 Role = Literal["decision_maker", "single"] | Action
 SPECIAL = ("decision_maker", "single")
 FEEDBACK = 6000
