@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import textwrap
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ from campaign.gates import GateVerdict, check
 from campaign.plan import Plan
 from campaign.run import dry_run
 from campaign.situation import Situation
-from campaign.terminal import plain
+from campaign.terminal import plain, table
 from campaign.verdict import open_targets
 from planner import record, spending
 from planner.policy import rules
+
+WIDTH = 88  # beside the labels: a page of 100 columns
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,7 @@ def _provenance(campaign: Campaign, plan: Plan) -> dict[str, Any]:
             "rule": own.rule,
             "action": own.action,
             "reason": own.reason,
+            "differs": _differences(plan, own),
             "same": own.fingerprint == plan.fingerprint,
             "labels_more": theirs.labels - mine.labels,
             "core_hours_more": hours[1] - hours[0],
@@ -144,78 +148,139 @@ def _provenance(campaign: Campaign, plan: Plan) -> dict[str, Any]:
     }
 
 
+def _differences(plan: Plan, own: Plan) -> dict[str, list[Any]]:
+    """Parameters of the same action that the rules would have set otherwise: theirs second."""
+    if plan.action != own.action:
+        return {}
+    mine, theirs = (
+        p.parameters.model_dump(mode="json", exclude_none=True, exclude={"seed"})
+        for p in (plan, own)
+    )
+    keys = dict.fromkeys([*mine, *theirs])
+    return {k: [mine.get(k), theirs.get(k)] for k in keys if mine.get(k) != theirs.get(k)}
+
+
 def render(seen: Audit) -> str:
-    """For people: a page that fits a terminal."""
+    """For people: what it is and why, its price, what speaks against it, then the state."""
     plan = seen.plan
-    section = plan.parameters.model_dump(mode="json", exclude_none=True)
-    lines = [
-        f"iteration {plan.iteration}: {plan.action}"
-        + (f"  (rule {plan.rule})" if plan.rule else f"  (by {seen.source})"),
-        *_state(seen.state),
-        f"  reason    {plain(plan.reason, 600)}",
-        *(f"  evidence  {e.key} = {plain(str(e.value), 200)}" for e in plan.evidence),
-        *(f"  {key:<9} {json.dumps(value)}" for key, value in section.items() if key != "seed"),
-        "  jobs      " + (", ".join(f"{n} x {rule}" for rule, n in seen.jobs.items()) or "none"),
-        (
-            f"  cost      at most {seen.reference_calls} reference calls, {seen.labels} labels,"
-            f" {seen.md_steps} MD steps; about {seen.core_hours:.2f} core-hours"
-        ),
-        *_bill(seen.spent, seen.limits),
-        *(
-            f"  {v.verdict:<9} {v.gate}: {plain(v.detail, 300)}"
-            for v in seen.gates
-            if v.verdict != "pass"
-        ),
-        f"  gates     {sum(v.verdict == 'pass' for v in seen.gates)} passed",
-        *_rules(seen),
-        *(
-            f"  untrusted {k}: {json.dumps(v, ensure_ascii=False)}"
-            for k, v in seen.untrusted.items()
-        ),
-        *([f"  waiting   {seen.waiting}"] if seen.waiting else []),
-        f"  run it    {seen.command}",
-    ]
-    return "\n".join(lines)
+    rule = f", rule {plan.rule}" if plan.rule else ""
+    return "\n".join(
+        [
+            f"iteration {plan.iteration}: {plan.action}  (source: {seen.source}{rule})",
+            *_labelled("reason", textwrap.wrap(plain(plan.reason, 600), WIDTH)),
+            *_labelled("plan", _parameters(plan)),
+            *_labelled("jobs", [", ".join(f"{n} {rule}" for rule, n in seen.jobs.items())]),
+            *_labelled("cost", table(_costs(seen))),
+            *(
+                f"  {v.verdict:<9} {v.gate}: {plain(v.detail, 300)}"
+                for v in seen.gates
+                if v.verdict != "pass"
+            ),
+            f"  gates     {sum(v.verdict == 'pass' for v in seen.gates)} passed",
+            *_labelled("rules", _rules(seen)),
+            *(
+                f"  untrusted {k}: {json.dumps(v, ensure_ascii=False)}"
+                for k, v in seen.untrusted.items()
+            ),
+            *_labelled("evidence", [f"{e.key} = {_short(e.value)}" for e in plan.evidence]),
+            *_labelled("state", _state(seen.state)),
+            *([f"  waiting   {seen.waiting}"] if seen.waiting else []),
+            f"  run it    {seen.command}",
+        ]
+    )
 
 
-def _bill(spent: dict[str, float], limits: dict[str, float | None]) -> list[str]:
-    lines = [
-        (
-            f"  bill      {spent['labels']}/{limits['labels']} labels,"
-            f" {spent['reference_calls']}/{limits['reference_calls']} reference calls,"
-            f" {spent['core_hours']:.2f}/{limits['core_hours']:g} core-hours spent so far"
-        )
-    ]
-    if spent["tokens"]:
-        asked = f"{spent['tokens']}/{limits['tokens']} tokens"
-        lines.append(f"  asking    {asked}, {spent['money']:.2f}/{limits['money']:g} USD so far")
+def _labelled(label: str, lines: list[str]) -> list[str]:
+    """Lines of a paragraph, the first beside its label; nothing where there are none."""
+    return [f"  {label if i == 0 else '':<9} {line}" for i, line in enumerate(filter(None, lines))]
+
+
+def _short(value: object) -> str:
+    return plain(value if isinstance(value, str) else json.dumps(value), 200)
+
+
+def _parameters(plan: Plan) -> list[str]:
+    """Every parameter but the seed: a line each, lists in a row, lists of records as a table."""
+    lines = []
+    section = plan.parameters.model_dump(mode="json", exclude_none=True, exclude={"seed"})
+    longest = max(map(len, section), default=0)
+    for key, value in section.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            heads = list(dict.fromkeys(name for row in value for name in row))
+            rows = [heads, *([_cell(row.get(name)) for name in heads] for row in value)]
+            lines += [f"{key}:", *(f"  {line}" for line in table(rows))]
+        else:
+            first, *rest = textwrap.wrap(_cell(value), WIDTH - longest) or ["none"]
+            lines += [f"{key:<{longest}}  {first}", *(" " * (longest + 2) + part for part in rest)]
     return lines
 
 
+def _cell(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_cell, value)) or "-"
+    return "-" if value is None else _short(value)
+
+
+def _costs(seen: Audit) -> list[list[str]]:
+    """What the plan takes at most, beside what was spent and the limit."""
+    spent, limits = seen.spent, seen.limits
+    rows = [
+        ["at most", "this plan", "so far", "limit"],
+        *(
+            [key.replace("_", " "), f"{asked}", f"{spent[key]}", _cell(limits[key])]
+            for key, asked in (("labels", seen.labels), ("reference_calls", seen.reference_calls))
+        ),
+        ["MD steps", f"{seen.md_steps}", f"{_md_steps(spent)}", "-"],
+        [
+            "core-hours, about",
+            f"{seen.core_hours:.2f}",
+            f"{spent['core_hours']:.2f}",
+            f"{limits['core_hours']:g}",
+        ],
+    ]
+    if spent["tokens"]:  # this plan's are spent
+        rows += [
+            ["tokens", "-", f"{spent['tokens']}", _cell(limits["tokens"])],
+            ["USD", "-", f"{spent['money']:.2f}", f"{limits['money']:g}"],
+        ]
+    return rows
+
+
+def _md_steps(spent: dict[str, float]) -> float:
+    return spent["reference_md_steps"] + spent["model_md_steps"]
+
+
 def _state(state: dict[str, Any]) -> list[str]:
+    if not state["iterations"]:
+        return ["nothing has been done yet"]
     mae = state["force_mae"]
-    error = "" if mae is None else f", held-out force MAE {mae:.4f} eV/Å"
-    lines = [f"  state     after {state['iterations']} iterations: {state['model']}{error}"]
+    error = "" if mae is None else f" with a held-out force MAE of {mae:.4f} eV/Å"
+    newest = f"the newest model is {state['model']}{error}" if state["model"] else "no model yet"
+    rows = [["subsystem", "stage", "labels", "rounds", "early stops", "evaluation"]]
     for name, s in state["subsystems"].items():
         stops = s["early_stop_fraction"]
-        told = "never sampled" if stops is None else f"{stops:.0%} early stops"
-        lines.append(
-            f"            {name}: stage {s['stage']}, {s['labels']} labels, {s['rounds']} rounds,"
-            f" {told}, evaluation {s['evaluation'] or 'none'}"
-        )
-    if missed := state["open_targets"]:
-        lines.append(f"            open: {plain('; '.join(missed[:3]), 300)}")
+        told = "never sampled" if stops is None else f"{stops:.0%}"
+        numbers = [f"{s[key]}" for key in ("stage", "labels", "rounds")]
+        rows.append([name, *numbers, told, s["evaluation"] or "none"])
+    lines = [f"after iteration {state['iterations']}: {newest}", *table(rows)]
+    if missed := state["open_targets"] if state["model"] else []:
+        more = f"; {len(missed) - 3} more" if len(missed) > 3 else ""
+        lines += textwrap.wrap(f"open: {plain('; '.join(missed[:3]), 300)}{more}", WIDTH)
     return lines
 
 
 def _rules(seen: Audit) -> list[str]:
+    """What the rules would have done, where it is not this."""
     own = seen.rules
     if own["same"]:
-        return [] if seen.source == "rules" else [f"  rules     the same ({own['rule']})"]
+        return [] if seen.source == "rules" else [f"the same ({own['rule']})"]
+    rows = [["parameter", "this plan", "rules"]]
+    rows += [[key, *(plain(_cell(v), 40) for v in pair)] for key, pair in own["differs"].items()]
     return [
-        f"  rules     {own['action']} ({own['rule']}): {plain(own['reason'], 600)}",
+        *textwrap.wrap(f"{own['action']} ({own['rule']}): {plain(own['reason'], 600)}", WIDTH),
         (
-            f"            {own['labels_more']:+d} labels, {own['core_hours_more']:+.2f} core-hours"
+            f"{own['labels_more']:+d} labels, {own['core_hours_more']:+.2f} core-hours"
             " against this plan"
         ),
+        *(table(rows) if own["differs"] else []),
     ]
