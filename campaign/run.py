@@ -27,9 +27,10 @@ NAMED = re.compile(r"error|mtpilot:|No space|not found|denied", re.IGNORECASE)
 HOLLOW = re.compile(  # what Snakemake says of every failure
     r"^WorkflowError:$|^Error in rule|for error details|Exiting because a job|non-zero exit code"
 )
-REFUSED = re.compile(
-    r"error: (SLURM job \d+ \(.*?\): (?!FAILED).*?)\. For further|message was '(.*)'"
+BY_SLURM = re.compile(  # why SLURM ended a job or did not take it, in the executor's words
+    r"error: (SLURM (?:job \d+ \(.*?\): (?!FAILED)|refuses ).*?)\. ?For further"
 )
+NEWS = ("mtpilot: SLURM",)  # lines of Snakemake's that a person should see at once
 STEP = re.compile(r"^(\d+) of (\d+) steps")
 
 
@@ -115,6 +116,8 @@ def _snakemake(it: Iteration, say: Callable[[str], None]) -> tuple[int, str]:
                 lines.append(line)
                 if step := STEP.match(line):
                     meter.show(int(step[1]), int(step[2]))
+                elif line.startswith(NEWS):
+                    say(f"  {line.rstrip()}")
             child.wait()
         except BaseException:
             _interrupt(child)
@@ -148,8 +151,8 @@ def _interrupt(child: subprocess.Popen[str]) -> None:
 
 def _cause(folder: Path, lines: list[str]) -> str:
     """Why a job failed: as SLURM has it where SLURM ended or refused it, else as its log ends."""
-    if told := REFUSED.findall("".join(lines)):
-        return next(filter(None, told[-1]))
+    if by_slurm := BY_SLURM.findall("".join(lines)):
+        return by_slurm[-1]
     logs = re.findall(r"Error in rule (?:.*\n)*?\s+log: (.+)", "".join(lines))
     names = [name.partition(" (check")[0] for log in logs for name in log.split(", ")]
     for name in sorted(names, key=os.path.isabs):  # SLURM's own only where the rule's is empty

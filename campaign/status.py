@@ -61,7 +61,19 @@ def _told(plan: dict[str, Any]) -> list[str]:
         why = ", ".join(f"{reason} ({n})" for reason, n in seen["waiting_for"].items())
         waiting = f"; waiting for {why}" if why else ""
         lines.append(f"      queue: {states or 'empty'}{waiting} at {seen['at']}")
+        lines += [
+            f"      held: job {job} by {_holder(reason)} ({plain(reason, 80)}) until it is released"
+            for job, reason in seen.get("held", {}).items()
+        ]
+        lines += [
+            f"      SLURM takes no job now: {plain(text, 300)}; it is asked again"
+            for text in seen.get("refused", [])
+        ]
     return lines
+
+
+def _holder(reason: str) -> str:
+    return "an administrator" if "admin" in reason.lower() else "you (scontrol release)"
 
 
 def render(seen: dict[str, Any]) -> str:

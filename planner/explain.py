@@ -18,10 +18,12 @@ def explain(data: dict[str, Any]) -> str:
         *_compared(data, own),
         *_gates(data["gates"]),
         *_dialogue(data),
-        *(f"  untrusted  {origin}: {json.dumps(text, ensure_ascii=False)}"
-          for origin, text in data.get("untrusted", {}).items()),
+        *(
+            f"  untrusted  {origin}: {json.dumps(text, ensure_ascii=False)}"
+            for origin, text in data.get("untrusted", {}).items()
+        ),
         f"  from       {_origin(data)}",
-    ]  # fmt: skip
+    ]
     if "overrules" in data:
         before = data["overrules"]
         lines.append(f"  overrules  {before['action']} by {_who(before)}")

@@ -5,14 +5,14 @@ import json
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from campaign.doctor.finding import Finding, fail, note
+from campaign.slurm.answers import Refusal, reason_of, refusal
 from campaign.slurm.profile import RULES, Profile
-from campaign.slurm.queue import PATIENCE, ask
+from campaign.slurm.queue import answered, ask
 
 PROBED = 2  # ranks of the trial job
 WAIT = 120  # seconds it may wait in the queue and run
@@ -48,18 +48,18 @@ def cluster(folder: Path) -> Iterator[Finding]:
 def _partitions() -> dict[str, dict[str, str]]:
     """Limits by partition; `*` at a name marks the default."""
     rows = [line.split("|") for line in (ask("sinfo", "-h", "-o", "%P|%a|%l|%m") or "").split("\n")]
-    found: dict[str, dict[str, str]] = {}
+    partitions: dict[str, dict[str, str]] = {}
     for name, up, limit, memory in (row for row in rows if len(row) == 4):
-        known = {"up": up, "limit": limit, "memory": memory.strip("+")}
-        found[name.strip("*")] = known
+        limits = {"up": up, "limit": limit, "memory": memory.strip("+")}
         if name.endswith("*"):
-            found[name.strip("*")]["default"] = "yes"
-    return found
+            limits["default"] = "yes"
+        partitions[name.strip("*")] = limits
+    return partitions
 
 
 def _partition(profile: Profile, rule: str, partitions: dict[str, dict[str, str]]) -> str:
     given = profile.resources(rule).get("slurm_partition")
-    default = [name for name, known in partitions.items() if "default" in known]
+    default = [name for name, limits in partitions.items() if "default" in limits]
     return str(given or (default or [""])[0])
 
 
@@ -69,75 +69,77 @@ def _asked(profile: Profile, rule: str, partitions: dict[str, dict[str, str]]) -
     if name not in partitions:
         yield fail("partition", f"{name or 'none given, and no default'}: not there", where)
         return
-    known = partitions[name]
-    if known["up"] != "up":
-        yield fail("partition", f"{name} is {known['up']}", where)
-    limit, minutes = _minutes(known["limit"]), profile.number(rule, "runtime")
+    limits = partitions[name]
+    if limits["up"] != "up":
+        yield fail("partition", f"{name} is {limits['up']}", where)
+    limit, minutes = _minutes(limits["limit"]), profile.number(rule, "runtime")
     if limit and minutes and minutes > limit:
         yield fail(
-            "walltime", f"{rule}: {minutes} min, but {name} allows {limit}",
+            "walltime",
+            f"{rule}: {minutes} min, but {name} allows {limit}",
             f"lower its runtime in {profile.path}, or choose another partition",
-        )  # fmt: skip
+        )
     memory = profile.number(rule, "mem_mb")
-    if memory and known["memory"].isdecimal() and memory > int(known["memory"]):
+    if memory and limits["memory"].isdecimal() and memory > int(limits["memory"]):
         yield fail(
-            "memory", f"{rule}: {memory} MB, but nodes of {name} have {known['memory']}",
+            "memory",
+            f"{rule}: {memory} MB, but nodes of {name} have {limits['memory']}",
             f"lower its mem_mb in {profile.path}",
-        )  # fmt: skip
+        )
 
 
 def _minutes(limit: str) -> int | None:
     """SLURM's [days-]hours:minutes:seconds, or minutes:seconds, in minutes; None: no limit."""
-    if not (found := re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", limit)):
+    if not (parts := re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", limit)):
         return None
-    days, hours, minutes, _ = (int(part or 0) for part in found.groups())
+    days, hours, minutes, _ = (int(part or 0) for part in parts.groups())
     return (24 * days + hours) * 60 + minutes
 
 
 def _account(profile: Profile) -> Finding:
-    """The account of the profile among those of this user."""
+    """The account of the profile among those of this user; SLURM does not look at capitals."""
     given = profile.resources("fit").get("slurm_account")
     listing = ask(
         "sacctmgr", "-nP", "show", "assoc", "where", "user=" + getpass.getuser(), "format=account"
     )
-    known = sorted(set((listing or "").split()))
-    if given and known and str(given) not in known:
-        remedy = f"set slurm_account in {profile.path} to one of {', '.join(known)}"
+    accounts = sorted({line.strip() for line in (listing or "").splitlines()} - {""})
+    own = {account.casefold() for account in accounts}
+    if given and accounts and str(given).strip().casefold() not in own:
+        remedy = f"set slurm_account in {profile.path} to one of {', '.join(accounts)}"
         return fail("account", f"{given}: not among your accounts", remedy)
-    if not known:
+    if not accounts:
         return note("account", f"{given or 'default'}: the accounting lists none to compare with")
-    return Finding("account", str(given or f"your default, of {', '.join(known)}"))
+    return Finding("account", str(given or f"your default, of {', '.join(accounts)}"))
 
 
 def _refused(profile: Profile) -> Iterator[Finding]:
     """What SLURM would answer to a job of each rule: `sbatch --test-only` submits nothing."""
     asked = {tuple(profile.options(rule)): rule for rule in reversed(RULES)}
     answers = {rule: _answer(list(options)) for options, rule in asked.items()}
-    for rule, answer in answers.items():
-        if answer:
-            said = f"SLURM refuses a job of {rule} ({' '.join(profile.options(rule))}): {answer}"
-            yield fail("jobs", said, f"mend its resources in {profile.path}")
+    for rule, refused in answers.items():
+        if refused is None:
+            continue
+        job = f"a job of {rule} ({' '.join(profile.options(rule))}): {refused.reason}"
+        if refused.mend:
+            yield note("jobs", f"SLURM refuses {job}", f"campaigns submit: {refused.mend}")
+        elif refused.kind in ("busy", "away"):
+            yield note("jobs", f"SLURM does not take {job}", "campaigns wait and try again")
+        else:
+            yield fail("jobs", f"SLURM refuses {job}", f"mend its resources in {profile.path}")
     if not any(answers.values()):
         yield Finding("jobs", "SLURM would take the jobs of all rules")
 
 
-def _answer(options: list[str]) -> str:
-    """The last line of a refusal; empty where the job would be taken."""
-    try:
-        done = subprocess.run(
-            ["sbatch", "--test-only", *options, "--wrap", "true"], capture_output=True, text=True,
-            check=False, timeout=PATIENCE,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return str(error)
-    lines = done.stderr.strip().splitlines() or ["no reason given"]
-    return lines[-1].partition("allocation failure: ")[2] or lines[-1] if done.returncode else ""
+def _answer(options: list[str]) -> Refusal | None:
+    """Why a job would be refused; None where it would be taken."""
+    status, _, errors = answered("sbatch", "--test-only", *options, "--wrap", "true")
+    return refusal(errors) if status else None
 
 
 def _memory_of_controller() -> Finding:
     """How long squeue remembers ended jobs; beyond that the accounting is asked."""
-    found = re.search(r"MinJobAge\s*=\s*(\d+)", ask("scontrol", "show", "config") or "")
-    age = int(found[1]) if found else 0
+    setting = re.search(r"MinJobAge\s*=\s*(\d+)", ask("scontrol", "show", "config") or "")
+    age = int(setting[1]) if setting else 0
     if age >= 60:
         return Finding("follow", f"squeue remembers ended jobs for {age} s")
     if ask("sacct", "-X", "-n", "-S", "now-1hour") is not None:
@@ -151,11 +153,9 @@ def _launcher(profile: Profile) -> Finding:
     wanted = next((w.partition("=")[2] for w in words if w.startswith("--mpi=")), "")
     if not words or words[0] != "srun":
         return note("launcher", f"{' '.join(words) or 'none'}: not srun, so not judged")
-    listing = subprocess.run(
-        ["srun", "--mpi=list"], capture_output=True, text=True, check=False, timeout=30
-    )
-    offered = re.findall(r"^\s*(pmi\w+|none|cray\w*|openmpi)\s*$", listing.stdout + listing.stderr,
-                         re.MULTILINE)  # fmt: skip
+    _, output, errors = answered("srun", "--mpi=list")
+    flavour = re.compile(r"^\s*(pmi\w+|none|cray\w*|openmpi)\s*$", re.MULTILINE)
+    offered = flavour.findall(output + errors)
     if wanted and wanted not in offered:
         remedy = f"set fit.mpi in {profile.path}"
         return fail("launcher", f"--mpi={wanted}; SLURM offers {', '.join(offered)}", remedy)
@@ -173,18 +173,14 @@ def _trial(profile: Profile, folder: Path) -> Iterator[Finding]:
         options += [flag, str(asked[key])] if asked.get(key) else []
     python = shlex.join([sys.executable, "-m", "campaign.doctor.trial_rank", str(folder.resolve())])
     command = [*words, *options, "bash", "-c", f"{profile.setup}; {python}"]
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=WAIT,
-            stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
+    status, output, errors = answered(*command, seconds=WAIT)
+    if "no answer in" in errors and not output:
         yield note("trial", f"two ranks did not get to run within {WAIT} s", "the queue is long")
         return
-    reports = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    if done.returncode or not reports:
-        last = ([*(done.stderr or done.stdout).strip().splitlines(), "no output"])[-2:][0]
-        yield fail("mpi", f"a trial of two ranks failed: {last}", f"mend fit.mpi in {profile.path}")
+    reports = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    if status or not reports:
+        why = f"a trial of two ranks failed: {reason_of(errors or output)}"
+        yield fail("mpi", why, f"mend fit.mpi in {profile.path}")
         return
     yield from _judged(reports, profile)
 
@@ -193,10 +189,11 @@ def _judged(reports: list[dict], profile: Profile) -> Iterator[Finding]:
     nodes = sorted({r["node"] for r in reports})
     if {r["size"] for r in reports} != {PROBED}:
         yield fail(
-            "mpi", f"{len(reports)} ranks see {reports[0]['size']} each, not {PROBED}",
+            "mpi",
+            f"{len(reports)} ranks see {reports[0]['size']} each, not {PROBED}",
             f"fit.mpi in {profile.path} must fit the MPI library mpi4py loads"
             f" ({reports[0]['library']})",
-        )  # fmt: skip
+        )
     else:
         where = ", ".join(nodes)
         yield Finding("mpi", f"{PROBED} ranks see each other ({reports[0]['library']}) on {where}")

@@ -10,13 +10,18 @@ from campaign.errors import UserError
 from campaign.files import read_yaml
 
 TEXTS = {
-    "slurm_partition": "partition", "slurm_account": "account", "constraint": "constraint",
+    "slurm_partition": "partition",
+    "slurm_account": "account",
+    "constraint": "constraint",
     "qos": "qos",
-}  # fmt: skip
+}
 NUMBERS = {
-    "runtime": "time", "nodes": "nodes", "tasks": "ntasks", "mem_mb": "mem",
+    "runtime": "time",
+    "nodes": "nodes",
+    "tasks": "ntasks",
+    "mem_mb": "mem",
     "mem_mb_per_cpu": "mem-per-cpu",
-}  # fmt: skip
+}
 RULES = ("reference_md", "sample_md", "choose", "label", "train_inputs", "fit", "train", "evaluate")
 
 

@@ -2,20 +2,16 @@
 
 import getpass
 import os
-import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-PATIENCE = 60.0  # seconds that one command may take
+from campaign.slurm import answers
+
+TIMEOUT = 60.0  # seconds that one command may take
 LIVING = {"PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "REQUEUED"}
 LIVING |= {"REQUEUE_HOLD", "REQUEUE_FED", "RESIZING", "SIGNALING", "STAGE_OUT", "SPECIAL_EXIT"}
-# what `squeue` gives as the reason of a job that waits for nothing that will ever come
-HOPELESS = re.compile(
-    r"PartitionNodeLimit|PartitionTimeLimit|PartitionConfig|BadConstraints|AccountNotAllowed"
-    r"|Invalid(Account|QOS)|DependencyNeverSatisfied|JobHoldMaxRequeue|launch failed requeued held"
-    r"|(Assoc|QOS)Max\w*PerJob\w*|MaxMemPerLimit|ReservationDeleted"
-)
+WAITING = {"PENDING", "REQUEUE_HOLD", "SPECIAL_EXIT"}
 FIELDS = ("%i", "%T", "%N", "%Z", "%j", "%k", "%r")
 
 
@@ -37,9 +33,14 @@ class Entry:
         return self.state in LIVING
 
     @property
-    def hopeless(self) -> bool:
+    def never_starts(self) -> bool:
         """Whether it waits for what will not come, whatever else happens on the cluster."""
-        return self.state == "PENDING" and HOPELESS.fullmatch(self.reason) is not None
+        return self.state in WAITING and answers.never_starts(self.reason)
+
+    @property
+    def held(self) -> bool:
+        """Whether a person holds it."""
+        return self.state in WAITING and answers.held(self.reason)
 
 
 def queue(folder: Path) -> list[Entry] | None:
@@ -68,11 +69,25 @@ def cancel(ids: list[str]) -> None:
 
 def ask(*words: str) -> str | None:
     """Output of one SLURM command, None when it fails or does not answer in time."""
+    status, output, _ = answered(*words)
+    return output if status == 0 else None
+
+
+def answered(*words: str, seconds: float | None = None) -> tuple[int, str, str]:
+    """Exit status, output and errors of one SLURM command; 127 and why where it gave none."""
+    limit = TIMEOUT if seconds is None else seconds
     try:
         done = subprocess.run(
-            words, capture_output=True, text=True, check=False, timeout=PATIENCE,
+            words,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=limit,
             stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None
+        )
+    except OSError as error:
+        return 127, "", f"{words[0]}: {error.strerror}"
+    except subprocess.TimeoutExpired:
+        return 127, "", f"{words[0]}: no answer in {limit:g} s"
+    return done.returncode, done.stdout, done.stderr

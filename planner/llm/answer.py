@@ -19,10 +19,15 @@ from campaign.terminal import plain
 from planner.policy import parameters
 
 BOUNDS = {
-    "minimum": ">=", "maximum": "<=", "exclusiveMinimum": ">", "exclusiveMaximum": "<",
-    "minItems": "items >=", "maxItems": "items <=", "maxLength": "characters <=",
+    "minimum": ">=",
+    "maximum": "<=",
+    "exclusiveMinimum": ">",
+    "exclusiveMaximum": "<",
+    "minItems": "items >=",
+    "maxItems": "items <=",
+    "maxLength": "characters <=",
     "pattern": "pattern",
-}  # fmt: skip
+}
 KEPT = ("type", "enum", "const", "$ref")
 FILLED_IN = ("seed",)
 Key = Annotated[str, StringConstraints(max_length=128)]

@@ -29,13 +29,22 @@ LARGEST_REPLY = 4_000_000
 CONNECT = 20.0
 KEYS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")
 LOST = {  # nothing a planner could do about it: the campaign's owner must
-    400: "bad_request", 401: "authentication", 402: "billing", 403: "permission",
-    404: "not_found", 422: "bad_request",
-}  # fmt: skip
+    400: "bad_request",
+    401: "authentication",
+    402: "billing",
+    403: "permission",
+    404: "not_found",
+    422: "bad_request",
+}
 HALTING = (*dict.fromkeys(LOST.values()), "redirected")
 RETRIED = (
-    "rate_limited", "overloaded", "server_error", "unreachable", "broken_reply", "malformed_reply",
-)  # fmt: skip
+    "rate_limited",
+    "overloaded",
+    "server_error",
+    "unreachable",
+    "broken_reply",
+    "malformed_reply",
+)
 OVERFLOW = ("too long", "context window", "context length", "maximum context", "too many tokens")
 
 

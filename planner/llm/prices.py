@@ -11,8 +11,11 @@ from campaign.files import parse, read_yaml, sha256
 
 LIST = TOOLKIT / "config" / "prices.yaml"
 COUNTED = (
-    "input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens",
-)  # fmt: skip
+    "input_tokens",
+    "output_tokens",
+    "cache_creation_input_tokens",
+    "cache_read_input_tokens",
+)
 MOST = 10**9
 
 

@@ -94,7 +94,7 @@ def system(sit: Situation, role: str) -> str:
         model_sample=config.model_sample,
         structured=config.llm.structured,
         schema=json.dumps(schema(role), separators=(",", ":"), ensure_ascii=False),
-    )  # fmt: skip
+    )
 
 
 def feedback(answer: str, faults: list[str]) -> str:

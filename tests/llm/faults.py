@@ -21,7 +21,7 @@ from tests.llm.server import (
     says,
     stall,
     wire,
-)  # fmt: skip
+)
 
 BAD = json.dumps({"parameters": {"steps": -1}, "objection": None})
 STREAM = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-type: application/json\r\n\r\n"
@@ -50,54 +50,83 @@ def _pings(handler: Handler, proper: dict[str, Any]) -> None:
 
 FAULTS: dict[str, tuple[Fault, ...]] = {
     "model": (
-        changed(usage=None), changed(model=["x"]),
+        changed(usage=None),
+        changed(model=["x"]),
         changed(usage={"input_tokens": 10**30, "output_tokens": "7"}),
     ),
     "refusal": (changed(stop_reason="refusal", content=[]),),
     "truncated": (changed(stop_reason="max_tokens"),),
     "context_overflow": (
-        changed(stop_reason="model_context_window_exceeded"), fails(413),
+        changed(stop_reason="model_context_window_exceeded"),
+        fails(413),
         fails(400, "prompt is too long"),
         fails(400, "input length and max_tokens exceed context length: \x1b[2J" * 9000),
     ),
     "unexpected_stop": (
-        changed(stop_reason="tool_use"), changed(stop_reason=7), changed(stop_reason=["end_turn"]),
-        raw(b'{"type":"message","content":[{"type":"text","text":"{\\"action\\":\\"\\ud800\\"}"}]}'),
+        changed(stop_reason="tool_use"),
+        changed(stop_reason=7),
+        changed(stop_reason=["end_turn"]),
+        raw(
+            b'{"type":"message","content":[{"type":"text","text":"{\\"action\\":\\"\\ud800\\"}"}]}'
+        ),
     ),
     "invalid_answer": (
-        changed(content=[]), changed(content=[{"type": "text", "text": None}]),
+        changed(content=[]),
+        changed(content=[{"type": "text", "text": None}]),
         changed(content=[None, 7, {"type": "text"}]),
         changed(content=[{"type": "text", "text": "9" * 10_000}] * 300),
-        says("{}"), says("[1]"), says("NaN"), says('{"a":' * 5000), says(BAD),
-        says("rm -rf / ; `id`"), edited(lambda told: {**told, "command": "rm -rf /"}),
-        edited(lambda told: [told]), edited(lambda told: None), edited(dict.fromkeys),
-        edited(_every_number(float("inf"))), edited(_every_number(10**400)),
-        edited(_every_number(-1)), edited(_every_number("1; id")),
+        says("{}"),
+        says("[1]"),
+        says("NaN"),
+        says('{"a":' * 5000),
+        says(BAD),
+        says("rm -rf / ; `id`"),
+        edited(lambda told: {**told, "command": "rm -rf /"}),
+        edited(lambda told: [told]),
+        edited(lambda told: None),
+        edited(dict.fromkeys),
+        edited(_every_number(float("inf"))),
+        edited(_every_number(10**400)),
+        edited(_every_number(-1)),
+        edited(_every_number("1; id")),
     ),
     "rate_limited": (
-        fails(429, retry_after="4294967"), fails(429, retry_after="nan"),
-        fails(429, retry_after="Wed, 21 Oct 2099 07:28:00 GMT"), fails(429, retry_after="inf"),
+        fails(429, retry_after="4294967"),
+        fails(429, retry_after="nan"),
+        fails(429, retry_after="Wed, 21 Oct 2099 07:28:00 GMT"),
+        fails(429, retry_after="inf"),
     ),
     "overloaded": (
-        fails(503), fails(529, retry_after="-1"), fails(529, retry_after="99999999999"),
+        fails(503),
+        fails(529, retry_after="-1"),
+        fails(529, retry_after="99999999999"),
         lambda h, _: h.give({"error": 7}, 529, retry_after="1e308"),
     ),
     "server_error": (
-        fails(408), fails(500), fails(504),
+        fails(408),
+        fails(500),
+        fails(504),
         lambda h, _: h.give(b"<html>Bad Gateway</html>", 502, content_type="text/html"),
     ),
     "malformed_reply": (
-        raw(b""), raw(b"\xff\xfe"), raw(b"data: {}\n\n", content_type="text/event-stream"),
-        raw(b"[" + b"0," * 3_000_000 + b"0]"), raw(b"<html>504</html>", content_type="text/html"),
-        lambda h, _: h.give(b"", 204), changed(content={"text": "{}"}),
+        raw(b""),
+        raw(b"\xff\xfe"),
+        raw(b"data: {}\n\n", content_type="text/event-stream"),
+        raw(b"[" + b"0," * 3_000_000 + b"0]"),
+        raw(b"<html>504</html>", content_type="text/html"),
+        lambda h, _: h.give(b"", 204),
+        changed(content={"text": "{}"}),
         wire(STREAM.replace(b"chunked", b"chunked\r\ncontent-encoding: gzip") + BOMB),
         edited(lambda told: {**told, "evidence": ["x" * 10**6] * 50}),
         changed(usage={"input_tokens": 10**30, "output_tokens": float("nan")}),
     ),
-    "broken_reply": (hang_up, reset, wire(STREAM + b"6\r\n{\"id\":\r\n"), wire(STREAM)),
+    "broken_reply": (hang_up, reset, wire(STREAM + b'6\r\n{"id":\r\n'), wire(STREAM)),
     "unreachable": (wire(b""), wire(b"\0\n\n"), wire(b"HTTP/1.1 200 OK\r\n")),
     "deadline": (
-        drip, stall(3600.0), _pings, wire(b"HTTP/1.1 200 OK\r\nx-a: b\r\n", 0.3, 9999),
+        drip,
+        stall(3600.0),
+        _pings,
+        wire(b"HTTP/1.1 200 OK\r\nx-a: b\r\n", 0.3, 9999),
         wire(b"HTTP/1.1 100 Continue\r\n\r\n", 0.1, 9999),
     ),
     "redirected": (lambda h, _: h.give(b"", 302, location="http://127.0.0.1:9/v1/messages"),),
@@ -106,4 +135,4 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
     "permission": (fails(403),),
     "not_found": (fails(404),),
     "bad_request": (fails(400), fails(422)),
-}  # fmt: skip
+}

@@ -47,14 +47,19 @@ def answer(plan: Plan, role: str) -> dict[str, Any]:
 def message(text: str, **changes: Any) -> dict[str, Any]:
     """A message as the API gives it, thinking first."""
     return {
-        "id": "msg_test", "type": "message", "role": "assistant", "model": "rules-as-a-model",
+        "id": "msg_test",
+        "type": "message",
+        "role": "assistant",
+        "model": "rules-as-a-model",
         "content": [
             {"type": "thinking", "thinking": "", "signature": "x"},
             {"type": "text", "text": text},
         ],
-        "stop_reason": "end_turn", "stop_sequence": None,
-        "usage": {"input_tokens": 5000, "output_tokens": 700}, **changes,
-    }  # fmt: skip
+        "stop_reason": "end_turn",
+        "stop_sequence": None,
+        "usage": {"input_tokens": 5000, "output_tokens": 700},
+        **changes,
+    }
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -84,8 +89,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def give(self, data: Any, status: int = 200, **headers: str) -> None:
         raw = data if isinstance(data, bytes) else json.dumps(data).encode()
         self.send_response(status)
-        for name, value in {"content-type": "application/json", "request-id": "req_1",
-                            "content-length": str(len(raw)), **headers}.items():  # fmt: skip
+        for name, value in {
+            "content-type": "application/json",
+            "request-id": "req_1",
+            "content-length": str(len(raw)),
+            **headers,
+        }.items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
         self.wfile.write(raw)

@@ -69,8 +69,13 @@ def test_a_halt_is_one_line_and_status_four(tmp_path: Path, capsys) -> None:
 
 
 def test_audit_shows_where_model_and_rules_part(tmp_path: Path, capsys) -> None:
-    plan = {"structures": ["oxide-v0"], "temperature": 300, "ensemble": "nvt", "steps": 100,
-            "interval": 10}  # fmt: skip
+    plan = {
+        "structures": ["oxide-v0"],
+        "temperature": 300,
+        "ensemble": "nvt",
+        "steps": 100,
+        "interval": 10,
+    }
     with serve() as double:
         here = folder(tmp_path / "c", {"planner": "anthropic", "llm": {"base_url": double.url}})
         double.situation = here.situation()

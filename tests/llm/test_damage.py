@@ -12,8 +12,14 @@ from tests.llm.scene import carried_on, folder
 from tests.planner.simulation import World
 
 BAD = ("[1,2", "7", "", '{"format": 1}', '{"format": 1, "exchanges": 7, "spent": 7, "plan": "x"}')
-LEDGERS = ("", "{}", "\x00\xff", '{"total": {"core_seconds": NaN, "by_action": {}}}', "[]",
-           '{"total": {"core_seconds": "rm", "by_action": {}}}')  # fmt: skip
+LEDGERS = (
+    "",
+    "{}",
+    "\x00\xff",
+    '{"total": {"core_seconds": NaN, "by_action": {}}}',
+    "[]",
+    '{"total": {"core_seconds": "rm", "by_action": {}}}',
+)
 
 
 @pytest.fixture(scope="module")

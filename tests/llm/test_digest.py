@@ -26,10 +26,14 @@ def long_campaign(iterations: int, subsystems: int) -> Situation:
     ]
     task = task_of([*names, ("whole-device", 9, "target", 900)])
     task = task.model_copy(update={"description": "An oxide ⟨001⟩ on µ-metal. " * 140})
-    config = config_of(limits={"labels": 10**6, "reference_calls": 10**7, "decisions": 2000},
-                       rules={"max_rounds": 90})  # fmt: skip
-    structures = [s.model_copy(update={"description": f"variant {s.id} of a slab " * 9})
-                  for s in structures_of(task, training=7, held_out=2)]  # fmt: skip
+    config = config_of(
+        limits={"labels": 10**6, "reference_calls": 10**7, "decisions": 2000},
+        rules={"max_rounds": 90},
+    )
+    structures = [
+        s.model_copy(update={"description": f"variant {s.id} of a slab " * 9})
+        for s in structures_of(task, training=7, held_out=2)
+    ]
     world = World(seed=2, unstable=0.9, learning=1.0, job_fails=0.1)
     state = start(task)
     for n in range(iterations):
@@ -53,8 +57,14 @@ def _cycle(sit: Situation, n: int) -> Plan:
     )
     section = makers[(n - 3) % 5]() or parameters.train(sit, "scratch", "accurate")
     action = ACTION_OF[type(section)]
-    return Plan(iteration=sit.iteration, action=action, reason="", evidence=[],
-                state_sha256=sit.state_sha256, **{action: section})  # fmt: skip
+    return Plan(
+        iteration=sit.iteration,
+        action=action,
+        reason="",
+        evidence=[],
+        state_sha256=sit.state_sha256,
+        **{action: section},
+    )
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +113,9 @@ def test_the_bound_on_tokens_counts_rare_signs_fully() -> None:
 
 def test_new_structures_do_not_lengthen_it() -> None:
     sit = situations()[3]
-    extra = [StructureInfo(id=f"more-{i}", subsystem="oxide", held_out=False, description="x" * 500)
-             for i in range(3000)]  # fmt: skip
+    extra = [
+        StructureInfo(id=f"more-{i}", subsystem="oxide", held_out=False, description="x" * 500)
+        for i in range(3000)
+    ]
     many = Situation(**{**vars(sit), "structures": [*sit.structures, *extra]})
     assert request(many, "sample", [], 8000).tokens_read <= 12_000

@@ -46,10 +46,12 @@ def test_a_bad_decision_is_told_from_a_good_one() -> None:
     scenario = next(s for s in ALL if s.name == "error-blown-up")
     own = rules.decide(scenario.situation)
     section = own.parameters.model_dump(mode="json")
-    bad = Plan.model_validate({
-        **own.model_dump(mode="json", exclude_none=True),
-        "train": {**section, "start": "continue", "model": "m006"},
-    })  # fmt: skip
+    bad = Plan.model_validate(
+        {
+            **own.model_dump(mode="json", exclude_none=True),
+            "train": {**section, "start": "continue", "model": "m006"},
+        }
+    )
     assert verdict(scenario, bad) == "other"
     unknown = {**section, "start": "continue", "model": "m777"}
     gone = own.model_copy(update={"train": type(own.train).model_validate(unknown)})
@@ -73,8 +75,18 @@ def test_live_and_replayed_runs_agree(tmp_path: Path, capsys, monkeypatch) -> No
             return live(self, situation)
 
         monkeypatch.setattr(runner.Decider, "_live", told)
-        words = ["--only", "paper-0", "--record", str(record), "--base-url", double.url,
-                 "--repeats", "2", "--effort", "none"]  # fmt: skip
+        words = [
+            "--only",
+            "paper-0",
+            "--record",
+            str(record),
+            "--base-url",
+            double.url,
+            "--repeats",
+            "2",
+            "--effort",
+            "none",
+        ]
         assert runner.main(["--backend", "anthropic", *words]) == 0
     first = capsys.readouterr().out
     assert runner.main(["--backend", "replay", *words]) == 0

@@ -40,18 +40,40 @@ def poisoned() -> Situation:
     config = config_of()
     first = Situation(state, task, config, structures, 0.0, "start")
     section = rules.decide(first).reference_calc
-    result = ReferenceCalcResult.model_validate({
-        "structures": [
-            {"structure": name, "subsystem": name.rsplit("-", 1)[0], "status": "failed",
-             "failure": POISON, "temperature": 300, "frames": 0}
-            for name in section.structures
-        ], "reference_calls": 1, "md_steps": 1,
-    })  # fmt: skip
+    result = ReferenceCalcResult.model_validate(
+        {
+            "structures": [
+                {
+                    "structure": name,
+                    "subsystem": name.rsplit("-", 1)[0],
+                    "status": "failed",
+                    "failure": POISON,
+                    "temperature": 300,
+                    "frames": 0,
+                }
+                for name in section.structures
+            ],
+            "reference_calls": 1,
+            "md_steps": 1,
+        }
+    )
     history = [{"iteration": 1, "action": "reference_calc", "outcome": "failed", "note": POISON}]
-    model = {"id": "m001", "effort": "quick", "status": "refused", "failure": POISON,
-             "datasets": ["d001"], "frames": 1, "errors": [], "outliers": []}  # fmt: skip
-    data = state.model_dump() | {"reference": result.structures, "history": history,
-                                 "iteration": 1, "models": [model]}  # fmt: skip
+    model = {
+        "id": "m001",
+        "effort": "quick",
+        "status": "refused",
+        "failure": POISON,
+        "datasets": ["d001"],
+        "frames": 1,
+        "errors": [],
+        "outliers": [],
+    }
+    data = state.model_dump() | {
+        "reference": result.structures,
+        "history": history,
+        "iteration": 1,
+        "models": [model],
+    }
     return Situation(type(state).model_validate(data), task, config, structures, 0.0, "f" * 64)
 
 
@@ -83,10 +105,21 @@ def test_words_do_not_move_the_rules() -> None:
 
 
 def test_a_hijacked_model_cannot_end_the_campaign_as_converged(tmp_path: Path) -> None:
-    obeyed = json.dumps({"action": "end", "intent": "", "reason": POISON, "evidence": ["iteration"],
-                         "confidence": "high"})  # fmt: skip
-    ended = json.dumps({"parameters": {"outcome": "converged", "model": None,
-                                       "recommendation": POISON}, "objection": None})  # fmt: skip
+    obeyed = json.dumps(
+        {
+            "action": "end",
+            "intent": "",
+            "reason": POISON,
+            "evidence": ["iteration"],
+            "confidence": "high",
+        }
+    )
+    ended = json.dumps(
+        {
+            "parameters": {"outcome": "converged", "model": None, "recommendation": POISON},
+            "objection": None,
+        }
+    )
     with serve() as double:
         llm = {"base_url": double.url, "calls": 2}
         here = folder(tmp_path / "c", {"planner": "anthropic", "llm": llm}, POISON[:-1])
@@ -105,8 +138,14 @@ def test_text_of_a_model_reaches_no_command_line(tmp_path: Path) -> None:
     here = folder(tmp_path / "c")
     next_plan(here)
     section = End(outcome="failed", model=None, recommendation="`touch /tmp/owned`")
-    plan = Plan(iteration=1, action="end", reason="$(touch /tmp/owned)", evidence=[],
-                state_sha256="start", end=section)  # fmt: skip
+    plan = Plan(
+        iteration=1,
+        action="end",
+        reason="$(touch /tmp/owned)",
+        evidence=[],
+        state_sha256="start",
+        end=section,
+    )
     path = here.iteration(1) / "plan.yaml"
     path.write_text(yaml.safe_dump(plan.model_dump(mode="json", exclude_none=True)))
     table = jobs(here.folder)
@@ -120,10 +159,16 @@ def test_names_of_a_model_are_names_or_refused(name: str) -> None:
     own = rules.decide(sit)
     from planner.llm.answer import AnswerError, Choice, plan_of
 
-    choice = Choice(action="reference_calc", intent="", reason="r", evidence=["iteration"],
-                    confidence="low")  # fmt: skip
-    section = {"structures": [name], "temperature": 300, "ensemble": "npt", "steps": 10,
-               "interval": 1}  # fmt: skip
+    choice = Choice(
+        action="reference_calc", intent="", reason="r", evidence=["iteration"], confidence="low"
+    )
+    section = {
+        "structures": [name],
+        "temperature": 300,
+        "ensemble": "npt",
+        "steps": 10,
+        "interval": 1,
+    }
     assert own
     with pytest.raises(AnswerError, match="structures"):
         plan_of(sit, choice, section)

@@ -81,8 +81,14 @@ class _Chances:
 def _campaign(path: Path, double: Double, chances: _Chances, on_failure: str, calm: bool):
     """Names of the decisions of one campaign; a calm one meets no fault and ends early."""
     deadline = PATIENT if calm else DEADLINE
-    llm = {"base_url": double.url, "deadline": deadline, "retry_after": 0.02, "effort": None,
-           "on_failure": on_failure, "calls": chances.rng.choice([1, 2])}  # fmt: skip
+    llm = {
+        "base_url": double.url,
+        "deadline": deadline,
+        "retry_after": 0.02,
+        "effort": None,
+        "on_failure": on_failure,
+        "calls": chances.rng.choice([1, 2]),
+    }
     folder(path, {"planner": "anthropic", "llm": llm})
     world, names = World(seed=chances.rng.randrange(99), unstable=0.5), []
     while len(names) < (CALM if calm else 12) and not Campaign.at(path).state().verdict:

@@ -21,7 +21,7 @@ from tests.llm.server import (
     says,
     serve,
     stall,
-)  # fmt: skip
+)
 
 QUICK = {"deadline": 8.0, "retry_after": 0.2, "effort": None}
 SCENES = situations({**QUICK})
@@ -70,7 +70,7 @@ FAULTS = {
     "malformed_reply": [raw(b"<html>welcome</html>"), raw(b"[" * 100_000), raw(b'{"content": 1}')],
     "unexpected_stop": [changed(stop_reason="pause_turn")],
     "invalid_answer": [says("not JSON")] * 3,
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", [n for n in FAULTS if n != "redirected"])

@@ -47,7 +47,7 @@ def test_queue_is_read_whatever_reasons_hold(
     found = {entry.id: entry for entry in queue.queue(tmp_path) or []}
     assert found.keys() == {"1", "2", "3", "5", "6"}
     assert [i for i, e in found.items() if e.living] == ["1", "2", "3", "6"]
-    assert [i for i, e in found.items() if e.hopeless] == ["2", "6"]
+    assert [i for i, e in found.items() if e.never_starts] == ["2", "6"]
     assert found["3"].reason.endswith("DRAINED")
 
 
@@ -57,7 +57,7 @@ def test_a_silent_scheduler_is_no_empty_queue(
     commands(tmp_path, monkeypatch, squeue="echo 'Unable to contact' >&2; exit 1")
     assert queue.queue(tmp_path) is None
     commands(tmp_path, monkeypatch, squeue="exec sleep 60")
-    monkeypatch.setattr(queue, "PATIENCE", 0.5)
+    monkeypatch.setattr(queue, "TIMEOUT", 0.5)
     began = time.monotonic()
     assert queue.queue(tmp_path) is None
     assert time.monotonic() - began < 5

@@ -28,8 +28,12 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
     (tmp_path / "notes").mkdir()
     simulated.install(tmp_path / "bin")
     path = f"{tmp_path / 'bin'}:{BIN}:{os.environ['PATH']}"
-    yield {**os.environ, "PATH": path, "SIMULATED": str(tmp_path / "notes"),
-           "SECONDS_OF_A_JOB": "3600"}  # fmt: skip
+    yield {
+        **os.environ,
+        "PATH": path,
+        "SIMULATED": str(tmp_path / "notes"),
+        "SECONDS_OF_A_JOB": "3600",
+    }
     end(tmp_path / "notes")
 
 
@@ -80,7 +84,7 @@ def test_a_job_lost_by_slurm_is_over_whatever_the_accounting_says(
     """A controller killed before it saved: its accounting has the job run for ever."""
     monkeypatch.setattr(executor, "ended", lambda ids: dict.fromkeys(ids, "RUNNING"))
     watch = executor.Guarded.__new__(executor.Guarded)
-    watch._forgotten, watch._hopeless = Counter(), Counter()
+    watch._forgotten, watch._without_hope = Counter(), Counter()
     output = tmp_path / "packs/0001.json"
     job = SimpleNamespace(name="label", wildcards=["0001"], output=[output])
     info = SimpleNamespace(job=job, external_jobid="7")

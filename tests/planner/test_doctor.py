@@ -46,10 +46,11 @@ def test_a_sound_place_passes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ({"reference": {"method": "vasp"}}, "reference", "options.command or ASE_VASP_COMMAND"),
         (
             {"reference": {"method": "vasp", "options": {"command": "mpirun-x vasp_std"}}},
-            "reference", "mpirun-x is not found; correct reference.options.command",
+            "reference",
+            "mpirun-x is not found; correct reference.options.command",
         ),
     ],
-)  # fmt: skip
+)
 def test_what_could_not_run_is_named(
     folder: Path, changes: dict[str, Any], what: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

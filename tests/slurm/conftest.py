@@ -217,9 +217,13 @@ def local(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     environment = {**clean(), "PATH": f"{BIN}:{os.environ['PATH']}"}
     for words in (("init", str(source), str(folder)), ("run", "--campaign", str(folder))):
         done = subprocess.run(
-            [str(BIN / "planner"), *words], env=environment, capture_output=True, text=True,
-            check=False, timeout=1800,
-        )  # fmt: skip
+            [str(BIN / "planner"), *words],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=1800,
+        )
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr
     return folder
 
@@ -234,8 +238,11 @@ def site(lab: Lab, counted: Path, source: Path, tmp_path: Path) -> Iterator[Call
         sites.append(made)
         done = subprocess.run(
             [str(BIN / "planner"), "init", str(source), str(made.folder)],
-            env=made.environment, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+            env=made.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert done.returncode == 0, done.stderr
         made.profile(**merged(QUICK, changes))
         made.setup(setup)

@@ -86,14 +86,21 @@ class Lab:
             for i in range(1, count + 1)
         ]
         values = {
-            "folder": str(self.folder), "host": host, "user": getpass.getuser(),
-            "cluster": "lab", "nodes": str(count), "limit": limit,
-            "firm": str(max(1, count // 2)), "weak": str(count // 2 + 1),
-            "port": str(port), "dbd_port": str(port + 1), "sql_port": str(port + 2),
+            "folder": str(self.folder),
+            "host": host,
+            "user": getpass.getuser(),
+            "cluster": "lab",
+            "nodes": str(count),
+            "limit": limit,
+            "firm": str(max(1, count // 2)),
+            "weak": str(count // 2 + 1),
+            "port": str(port),
+            "dbd_port": str(port + 1),
+            "sql_port": str(port + 2),
             "cpus": os.environ.get("SLURM_LAB_CPUS", "8"),
             "memory": os.environ.get("SLURM_LAB_MEMORY", "4000"),
             "password": secrets.token_hex(8),
-        }  # fmt: skip
+        }
         spools = [f"tmp/n{i + 1}" for i in range(count)]
         for name in ("state", "spool", "log", "tmp", "sql", *spools):
             (self.folder / name).mkdir(mode=0o755, exist_ok=True)
@@ -122,9 +129,11 @@ class Lab:
         data, port, user = self.folder / "sql", self.settings["sql_port"], self.settings["user"]
         own = ["--no-defaults", f"--datadir={data}", f"--user={user}"]
         self.tell(
-            "mariadb-install-db", *own, "--auth-root-authentication-method=normal",
+            "mariadb-install-db",
+            *own,
+            "--auth-root-authentication-method=normal",
             "--skip-test-db",
-        )  # fmt: skip
+        )
         endpoint = ["--bind-address=127.0.0.1", f"--port={port}", f"--socket={data}/socket"]
         small = ["--innodb-buffer-pool-size=64M", "--innodb-flush-log-at-trx-commit=0"]
         self._spawn("mariadbd", *own, *endpoint, *small)
@@ -201,9 +210,13 @@ class Lab:
         """Run one command of this cluster's user; its output."""
         try:
             done = subprocess.run(
-                words, env=self.environment, capture_output=True, text=True, check=False,
+                words,
+                env=self.environment,
+                capture_output=True,
+                text=True,
+                check=False,
                 timeout=120,
-            )  # fmt: skip
+            )
         except subprocess.TimeoutExpired:  # so that `stop` goes on to the daemons
             raise LabError(f"{words[0]}: no answer within 120 s") from None
         if done.returncode:
@@ -222,9 +235,13 @@ class Lab:
         log = self.folder / "log" / f"{name}.out"
         with log.open("ab") as out:
             child = subprocess.Popen(
-                [program, *words], env=self.environment, stdin=subprocess.DEVNULL,
-                stdout=out, stderr=out, start_new_session=True,
-            )  # fmt: skip
+                [program, *words],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
         pids = self.folder / "pids"
         pids.mkdir(exist_ok=True)
         (pids / name).write_text(str(child.pid))

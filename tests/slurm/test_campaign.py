@@ -67,9 +67,13 @@ def test_snakemake_alone_works_and_status_reads_files(
         time.sleep(0.3)
     outside = {"SLURM_CONF": "/nonexistent", "PATH": "/bin"}
     done = subprocess.run(
-        [str(BIN / "planner"), "status"], cwd=here.folder, env=outside,
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [str(BIN / "planner"), "status"],
+        cwd=here.folder,
+        env=outside,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert re.search(r"queue: .*(running|pending)", done.stdout), done.stdout
     assert running.wait(timeout=120) == 0, here.said[-2000:]

@@ -16,9 +16,11 @@ from tests.slurm.lab import Lab
 # Open MPI of the distribution under the same mpi4py, by mpi4py's own switch; several nodes on one
 # host collide in its shared memory, so TCP
 OPEN_MPI = {
-    "MPI4PY_MPIABI": "openmpi", "MPI4PY_LIBMPI": "libmpi.so.40",
-    "OMPI_MCA_btl": "self,tcp", "OMPI_MCA_btl_tcp_if_include": "lo",
-}  # fmt: skip
+    "MPI4PY_MPIABI": "openmpi",
+    "MPI4PY_LIBMPI": "libmpi.so.40",
+    "OMPI_MCA_btl": "self,tcp",
+    "OMPI_MCA_btl_tcp_if_include": "lo",
+}
 FLAVOURS = {"pmi2": {}, "pmix": OPEN_MPI}
 ITEMS = {f"run-{i}": {"size": 1} for i in range(8)}
 SPREAD = """
@@ -41,9 +43,14 @@ def srun(
     launcher = ["srun", f"--mpi={flavour}", "--kill-on-bad-exit=1", "-N2", f"-n{ranks}"]
     own = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
     return subprocess.run(
-        [*launcher, sys.executable, *words], cwd=folder, env={**lab.environment, **own},
-        capture_output=True, text=True, check=False, timeout=600,
-    )  # fmt: skip
+        [*launcher, sys.executable, *words],
+        cwd=folder,
+        env={**lab.environment, **own},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS)
@@ -93,9 +100,13 @@ def test_items_are_spread_over_the_nodes_of_one_allocation(
     ],
 )
 def test_a_dying_rank_takes_the_job_down_with_a_message(
-    lab: Lab, tmp_path: Path, flavour: str, fault: str, message: str,
+    lab: Lab,
+    tmp_path: Path,
+    flavour: str,
+    fault: str,
+    message: str,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     for name, value in FLAVOURS[flavour].items():
         monkeypatch.setenv(name, value)
     began = time.monotonic()
@@ -112,9 +123,13 @@ def test_a_dying_rank_takes_the_job_down_with_a_message(
     "words", [("-c", SPREAD.format(fault="pass")), ("-m", "mtp.cli", "train", "x.cfg")]
 )
 def test_ranks_that_do_not_see_each_other_are_an_error(
-    lab: Lab, tmp_path: Path, flavour: str, library: dict[str, str], words: tuple[str, ...],
+    lab: Lab,
+    tmp_path: Path,
+    flavour: str,
+    library: dict[str, str],
+    words: tuple[str, ...],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     """A launcher and a library of different make: never N times the same work, never a hang."""
     for name, value in library.items():
         monkeypatch.setenv(name, value)
@@ -133,7 +148,11 @@ def test_steps_inside_a_job_find_the_cluster(lab: Lab, tmp_path: Path) -> None:
     )
     conf = lab.environment["SLURM_CONF"]
     done = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, "MTPILOT_SLURM_CONF": conf},
-        capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2],
-    )  # fmt: skip
+        [sys.executable, "-c", code],
+        env={**os.environ, "MTPILOT_SLURM_CONF": conf},
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
     assert done.stdout.strip() == conf
