@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import os
 import re
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +11,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from campaign.errors import UserError
+from mtp.atomic import atomic_open
+from mtp.errors import MTPError
 
 BREAKS = frozenset("\x85\u2028\u2029\ufeff")
 Record = TypeVar("Record", bound=BaseModel)
@@ -125,19 +125,13 @@ def dump_yaml(record: BaseModel) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Replace `path` atomically: readers see the old text or the new, never half of it."""
-    name = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        with atomic_open(path) as file:
             file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
+    except MTPError as error:
+        raise UserError(str(error)) from None
     except OSError as error:
-        if name:
-            Path(name).unlink(missing_ok=True)
         raise UserError(f"{path}: cannot be written ({error.strerror})") from None
 
 

@@ -9,7 +9,6 @@ import json
 import os
 import socket
 import sys
-import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -21,9 +20,7 @@ import psutil
 from campaign.errors import UserError
 from campaign.files import write_text
 from mtp.errors import MTPError
-from mtp.parallel import HEARD
-
-LAUNCHED = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
+from mtp.parallel import Ranks, balanced_shares, communicator
 
 
 @dataclass(frozen=True)
@@ -72,32 +69,11 @@ def spread(
 
 
 def shares(sizes: Mapping[str, float], ranks: int) -> list[list[str]]:
-    """Names for each rank: largest first to the least loaded (Graham, 1969); deterministic."""
-    load, found = [0.0] * ranks, [[] for _ in range(ranks)]
-    for name in sorted(sizes, key=lambda n: (-sizes[n], n)):
-        rank = load.index(min(load))
-        load[rank] += sizes[name]
-        found[rank].append(name)
-    return found
-
-
-def communicator() -> Any:
-    """Return MPI.COMM_WORLD of a parallel launch, else None.
-
-    UserError where the launcher started more ranks than MPI knows of: an MPI library of another
-    make would let every rank do all the work.
-    """
-    launched = max(int(os.environ.get(name, "1")) for name in LAUNCHED)
-    if launched == 1 and "mpi4py.MPI" not in sys.modules:
-        return None
-    from mpi4py import MPI
-
-    if MPI.COMM_WORLD.size < launched:
-        raise UserError(
-            f"MPI: {launched} ranks were launched but mpi4py sees {MPI.COMM_WORLD.size};"
-            " use the launcher of the MPI library that mpi4py loads"
-        )
-    return MPI.COMM_WORLD if MPI.COMM_WORLD.size > 1 else None
+    """Names for each rank, largest first, of nearly equal total size; deterministic."""
+    names = sorted(sizes, key=lambda n: (-sizes[n], n))
+    return [
+        [names[i] for i in share] for share in balanced_shares([sizes[n] for n in names], ranks)
+    ]
 
 
 def core_seconds() -> float:
@@ -157,6 +133,4 @@ def _abort(comm: Any, error: BaseException) -> None:
     else:
         message = "".join(traceback.format_exception(error))
     sys.stderr.write(f"rank {comm.rank} of {comm.size}: {message}\n")
-    sys.stderr.flush()
-    time.sleep(HEARD)
-    comm.Abort(1)
+    Ranks(comm).abort(1)

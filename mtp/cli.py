@@ -9,7 +9,6 @@ from mtp.arguments import Verb, parse, unknown
 from mtp.errors import MTPError
 
 MODULES = ("train", "evaluation", "grades", "conversion", "relaxation")
-RANK_VARIABLES = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
 
 
 def verbs(modules: Sequence[str] = MODULES) -> dict[str, Verb]:
@@ -59,7 +58,9 @@ def _dispatch(words: list[str]) -> int:
         print(verb.usage())
         return 0
     arguments = parse(verb, words[1:])
-    if verb.name != "train" and _launched_rank() > 0:
+    from mtp.parallel import launched_rank  # numpy, which `mlp help` does not need
+
+    if verb.name != "train" and launched_rank() > 0:
         return 0  # only training shares its work between ranks; the first rank does the rest whole
     return verb.run(arguments)
 
@@ -81,11 +82,6 @@ def _help(words: list[str]) -> int:
     print("mlp COMMAND FILES [--key=value ...]   (mlp help COMMAND shows its options)\n")
     print("\n".join(f"  {verb.name:24}{verb.summary}" for verb in verbs().values()))
     return 0
-
-
-def _launched_rank() -> int:
-    ranks = (os.environ.get(name, "") for name in RANK_VARIABLES)
-    return next((int(rank) for rank in ranks if rank.isdecimal()), 0)
 
 
 if __name__ == "__main__":

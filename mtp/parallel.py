@@ -8,6 +8,7 @@ import importlib.util
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,7 +21,8 @@ from mtp.errors import MTPError
 # A training repeats bit for bit however many cores a job has: BLAS sums differ with its threads.
 one_blas_thread = threadpool_limits.wrap(limits=1, user_api="blas")
 HEARD = 0.5  # s in which a launcher passes on what a rank said last; an abort can overtake it
-LAUNCHED_SIZE = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS", "SLURM_STEP_NUM_TASKS")
+SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS", "SLURM_STEP_NUM_TASKS")
+RANKS = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
 
 
 class Ranks:
@@ -60,41 +62,50 @@ class Ranks:
             self.communicator.Abort(code)
 
 
-def start() -> Ranks:
-    """Join the ranks the launcher started; alone when there was none.
+def launched_rank() -> int:
+    """This process's number among those a launcher started, before MPI is asked; 0 alone."""
+    return _launched(RANKS, 0)
 
-    Refuses to run N times the same work, which happens when the launcher and mpi4py's library
-    belong to different MPI implementations.
+
+def communicator() -> Any:
+    """MPI.COMM_WORLD of a parallel launch; None where this process is alone.
+
+    MTPError where the launcher started more ranks than MPI knows of: an MPI library of another
+    make would let every rank do all the work.
     """
-    sizes = [os.environ.get(name, "") for name in LAUNCHED_SIZE]
-    launched = next((int(size) for size in sizes if size.isdecimal()), 1)
-    if launched == 1:
-        return Ranks()
+    launched = _launched(SIZES, 1)
+    if launched == 1 and "mpi4py.MPI" not in sys.modules:
+        return None
     if importlib.util.find_spec("mpi4py") is None:
         raise MTPError(f"{launched} ranks were started but mpi4py is missing: pip install mpi4py")
     from mpi4py import MPI
 
-    ranks = Ranks(MPI.COMM_WORLD)
-    if ranks.size == 1:
+    if MPI.COMM_WORLD.size < launched:
         raise MTPError(
-            f"the launcher started {launched} ranks but each one sees only itself: "
-            "use the mpiexec of the MPI library that mpi4py loads"
+            f"MPI: {launched} ranks were launched but mpi4py sees {MPI.COMM_WORLD.size}; "
+            "use the launcher of the MPI library that mpi4py loads"
         )
-    return ranks
+    return MPI.COMM_WORLD if MPI.COMM_WORLD.size > 1 else None
+
+
+def _launched(names: Sequence[str], alone: int) -> int:
+    """The first of these variables that is a number: the innermost launcher stands first."""
+    words = (os.environ.get(name, "") for name in names)
+    return next((int(word) for word in words if word.isdecimal()), alone)
 
 
 def run_on_ranks(work: Callable[[Ranks], int]) -> int:
-    """Run `work` on every rank; a rank that fails ends all of them with one line, never a hang."""
-    ranks = start()
+    """Run `work` on every rank; a rank that fails ends all of them with its error, never a hang."""
+    ranks = Ranks(communicator())
+    if ranks.size == 1:
+        return work(ranks)
     try:
         return work(ranks)
     except MTPError as error:
-        if ranks.size == 1:
-            raise
         print(f"ERROR: {error}", file=sys.stderr)
     except BaseException as error:
-        if ranks.size == 1:
-            raise
+        if not isinstance(error, (OSError, MemoryError, KeyboardInterrupt)):
+            traceback.print_exception(error)
         name = type(error).__name__
         print(f"ERROR: rank {ranks.rank} of {ranks.size}: {name}: {error}", file=sys.stderr)
     ranks.abort(1)
@@ -102,7 +113,7 @@ def run_on_ranks(work: Callable[[Ranks], int]) -> int:
 
 
 def balanced_shares(
-    loads: Sequence[int], shares: int, groups: Sequence[int] | None = None
+    loads: Sequence[float], shares: int, groups: Sequence[int] | None = None
 ) -> list[list[int]]:
     """Indices of `loads` in `shares` lists of nearly equal total, each in ascending order.
 
@@ -110,7 +121,7 @@ def balanced_shares(
     after the other, so that the first groups alone are balanced too.
     """
     groups = [0] * len(loads) if groups is None else groups
-    heap = [(0, share) for share in range(shares)]
+    heap = [(0.0, share) for share in range(shares)]
     members: list[list[int]] = [[] for _ in range(shares)]
     for index in sorted(range(len(loads)), key=lambda i: (groups[i], -loads[i], i)):
         total, share = heapq.heappop(heap)

@@ -211,9 +211,9 @@ def test_a_dying_rank_takes_the_job_down(tmp_path, mode):
 
 def test_ranks_that_mpi_does_not_know_of_are_refused(tmp_path):
     code = (
-        "from campaign.spread import communicator\n"
-        "from campaign.errors import UserError\n"
-        "try:\n    communicator()\nexcept UserError as error:\n    print(error)"
+        "from mtp.parallel import communicator\n"
+        "from mtp.errors import MTPError\n"
+        "try:\n    communicator()\nexcept MTPError as error:\n    print(error)"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "SLURM_STEP_NUM_TASKS": "4"}
     done = subprocess.run(

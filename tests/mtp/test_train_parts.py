@@ -7,7 +7,7 @@ import pytest
 
 from mtp.configuration import Configuration
 from mtp.errors import MTPError
-from mtp.parallel import Ranks, balanced_shares, start
+from mtp.parallel import Ranks, balanced_shares, communicator
 from mtp.potential import untrained
 from mtp.training.checkpoint import Progress, fingerprint, load_progress, save_progress
 from mtp.training.loss import LossWeights, Penalty, labels_of
@@ -185,7 +185,7 @@ def test_the_first_groups_alone_are_balanced_too():
 def test_alone_without_a_launcher(monkeypatch):
     for name in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS", "SLURM_STEP_NUM_TASKS"):
         monkeypatch.delenv(name, raising=False)
-    ranks = start()
+    ranks = Ranks(communicator())
     assert (ranks.rank, ranks.size) == (0, 1)
     assert ranks.sum(np.ones(2)).tolist() == [1, 1]
     assert Ranks().scatter([3]) == 3
@@ -195,4 +195,4 @@ def test_a_launcher_of_another_mpi_is_an_error(monkeypatch):
     pytest.importorskip("mpi4py")
     monkeypatch.setenv("PMI_SIZE", "4")
     with pytest.raises(MTPError, match="4 ranks"):
-        start()
+        Ranks(communicator())

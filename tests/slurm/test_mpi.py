@@ -26,7 +26,8 @@ ITEMS = {f"run-{i}": {"size": 1} for i in range(8)}
 SPREAD = """
 import os, signal, sys, time
 from pathlib import Path
-from campaign.spread import Cost, communicator, spread
+from campaign.spread import Cost, spread
+from mtp.parallel import communicator
 ranks = communicator()
 def work(name, target):
     if name == "run-5":
