@@ -1,4 +1,4 @@
-"""The verb convert: .cfg to and from OUTCAR, POSCAR, LAMMPS and extended XYZ, by ASE's readers."""
+"""The verb convert: .cfg to and from what VASP, LAMMPS, ASE and others write."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -13,39 +13,40 @@ from ase.io import read, write
 
 from mtp.arguments import Arguments, Option, Verb, unknown
 from mtp.atomic import atomic_open
-from mtp.configuration import Configuration, from_atoms
+from mtp.configuration import PER_ATOM, Configuration, from_atoms
 from mtp.errors import MTPError
 from mtp.formats.cfg import iterate_cfg, write_cfg
+from mtp.reading.files import READERS, read_calculations
+from mtp.reading.frames import Reading, Told, order_of, pairs_of
+from mtp.reading.poscar import read_poscar
 
-READERS = {
-    "txt": "",
-    "outcar": "vasp-out",
-    "poscar": "vasp",
-    "lammps_dump": "lammps-dump-text",
-    "lammps_datafile": "lammps-data",
-    "extxyz": "extxyz",
-}
+# MLIP's own formats; what calculations leave is read by mtp.reading, as `planner import` does
+OWN = ("txt", "poscar", "lammps_datafile")
 WRITERS = {"txt": "", "poscar": "vasp", "lammps_datafile": "lammps-data", "extxyz": "extxyz"}
-BY_TYPE = ("lammps_dump", "lammps_datafile")
+KNOWN = {**dict.fromkeys(OWN), **{name: None for name in READERS if name != "cfg"}}
 PLACEHOLDERS = chemical_symbols[1:]
 VACUUM = 10.0  # Å on either side: more than any cutoff in use between images
-CONVERGED = "aborting loop because EDIFF is reached"
+KEPT = (*PER_ATOM, "nbh_grades", "energies", "type")
 
 
 def convert(arguments: Arguments) -> int:
     """Read one format, write another; the output is replaced whole, or extended by --append."""
     source, target = arguments["input"], arguments["output"]
-    entry = _format(arguments["input_format"], READERS, "input_format")
+    entry = _format(arguments["input_format"], KNOWN, "input_format")
     result = _format(arguments["output_format"], WRITERS, "output_format")
     species = _species(arguments)
     if entry == "txt":
         configurations: Iterable[Configuration] = iterate_cfg(source)
     else:
-        images = _read(source, entry, arguments["save_nonconverged"])
-        if arguments["append"] and not species and entry not in BY_TYPE:
+        reading = _read(Path(source), entry, _told(arguments, species))
+        if not reading.frames:
+            raise MTPError(f"{source}: no configuration to keep: {reading.line(KEPT)}")
+        print(reading.line(KEPT))
+        by_type = all("type" in atoms.arrays for atoms in reading.frames)
+        if arguments["append"] and not species and not by_type:
             raise MTPError("--append needs --species=Li,C,..., or types would not fit the output")
-        species = _species_of(images, entry, species)
-        configurations = [_labelled(atoms, species, entry) for atoms in images]
+        species = species or _elements(reading.frames, by_type)
+        configurations = [_configuration(atoms, species, by_type) for atoms in reading.frames]
     changed = _changed(configurations, arguments)
     if result == "txt":
         extended = arguments["append"] and Path(target).exists()
@@ -56,6 +57,16 @@ def convert(arguments: Arguments) -> int:
         raise MTPError(f"{source}: holds no configuration that was to be kept")
     print(f"{count} configurations in {target}")
     return 0
+
+
+def _told(arguments: Arguments, species: list[str]) -> Told:
+    return Told(
+        () if arguments["absolute_types"] else tuple(species),
+        pairs_of("keys", arguments["keys"] or ""),
+        pairs_of("units", arguments["units"] or ""),
+        order_of(arguments["voigt"] or ""),
+        arguments["save_nonconverged"],
+    )
 
 
 def _format(word: str, formats: dict[str, str], option: str) -> str:
@@ -78,42 +89,39 @@ def _species(arguments: Arguments) -> list[str]:
     return symbols
 
 
-def _read(path: str, entry: str, nonconverged: bool) -> list[Atoms]:
-    by_number = {"Z_of_type": {t: t for t in range(1, len(chemical_symbols))}}
-    options = {"lammps_datafile": by_number, "lammps_dump": {"specorder": PLACEHOLDERS}}
+def _read(path: Path, entry: str, told: Told) -> Reading:
+    if entry == "poscar":
+        return Reading([read_poscar(path, told)])
+    if entry != "lammps_datafile":
+        return read_calculations(path, told, entry)
+    by_number = {t: t for t in range(1, len(chemical_symbols))}
     try:
-        images = read(path, index=":", format=READERS[entry], **options.get(entry, {}))
+        atoms = read(path, format="lammps-data", Z_of_type=by_number)
     except OSError as error:
         raise MTPError(f"{path}: cannot be read ({error.strerror or error})") from None
     except Exception as error:
-        detail = " ".join(str(error).split())
-        raise MTPError(
-            f"{path}: is no {entry} file that ASE can read ({type(error).__name__}: {detail:.120})"
-        ) from None
-    if entry == "outcar" and not nonconverged:
-        lines = Path(path).read_text("utf-8", "replace").splitlines()
-        flags = [CONVERGED in line for line in lines if "aborting loop" in line]
-        images = [atoms for atoms, converged in zip(images, flags, strict=False) if converged]
-    return images
+        detail = " ".join(f"{type(error).__name__}: {error}".split())
+        raise MTPError(f"{path}: is no {entry} file that ASE can read ({detail:.160})") from None
+    return Reading([atoms])
 
 
-def _species_of(images: list[Atoms], entry: str, given: list[str]) -> list[str]:
-    """The given species; else LAMMPS types as they are, or elements by first appearance."""
-    if entry in BY_TYPE:
+def _elements(images: list[Atoms], by_type: bool) -> list[str]:
+    """Without --species: LAMMPS types as they are, or elements by first appearance."""
+    if by_type:
         return PLACEHOLDERS
-    if given:
-        return given
     elements = list(dict.fromkeys(symbol for atoms in images for symbol in atoms.symbols))
     print("types: " + ", ".join(f"{kind} = {symbol}" for kind, symbol in enumerate(elements)))
     return elements
 
 
-def _labelled(atoms: Atoms, species: list[str], entry: str) -> Configuration:
-    """One image; OUTCAR energies are the free energy, with which its forces are consistent."""
-    configuration = from_atoms(atoms, species)
-    if entry == "outcar" and "free_energy" in atoms.calc.results:
-        return replace(configuration, energy=float(atoms.calc.results["free_energy"]))
-    return configuration
+def _configuration(atoms: Atoms, species: list[str], by_type: bool) -> Configuration:
+    """One frame; a LAMMPS type t is type t - 1."""
+    kinds = atoms.arrays["type"] - 1 if by_type else None
+    found = from_atoms(atoms, list(atoms.symbols) if by_type else species)
+    changes = {} if kinds is None else {"types": np.asarray(kinds, np.int64)}
+    if "energies" in atoms.arrays:
+        changes["site_energies"] = np.array(atoms.arrays["energies"], float)
+    return replace(found, **changes)
 
 
 def _changed(source: Iterable[Configuration], arguments: Arguments) -> Iterator[Configuration]:
@@ -149,6 +157,8 @@ def _write(kept: list[Configuration], target: str, result: str, species: list[st
     for number, atoms in enumerate(images):
         name = target if len(images) == 1 else f"{target}{number}"
         order = {"specorder": species[: int(kept[number].types.max()) + 1]}
+        if result == "poscar":  # one block an element, as VASP pairs them with its POTCAR's
+            atoms = atoms[np.argsort(kept[number].types, kind="stable")]  # noqa: PLW2901
         with atomic_open(name) as stream:
             options = order if result == "lammps_datafile" else {}
             write(stream, atoms, format=WRITERS[result], **options)
@@ -166,11 +176,11 @@ def _boxed(atoms: Atoms) -> Atoms:
 VERBS = (
     Verb(
         "convert",
-        "convert between .cfg, OUTCAR, POSCAR, LAMMPS and extended XYZ",
+        "convert between .cfg, VASP, LAMMPS, extended XYZ and data sets",
         convert,
         (("input", "output"),),
         (
-            Option("input_format", f"one of {', '.join(READERS)}.", default="txt"),
+            Option("input_format", f"one of {', '.join(KNOWN)}.", default="txt"),
             Option("output_format", f"one of {', '.join(WRITERS)}.", default="txt"),
             Option("species", "elements in the order of types.", aliases=("type_order",)),
             Option("absolute_types", "types are atomic numbers.", bool, False),
@@ -178,6 +188,9 @@ VERBS = (
             Option("last", "only the last configuration.", bool, False),
             Option("fix_lattice", "reduce the cell to an equivalent compact one.", bool, False),
             Option("save_nonconverged", "keep steps without electronic convergence.", bool, False),
+            Option("keys", "where a label stands: energy=KEY,forces=COLUMN,stress=none..."),
+            Option("units", "units of what is read: energy=Ha,stress=GPa,lammps=real..."),
+            Option("voigt", "order of six stress components: xx,yy,zz,xy,yz,zx..."),
             Option("no_forces_stresses", "drop forces and stresses.", bool, False),
         ),
         ("convert_cfg",),

@@ -1,0 +1,137 @@
+"""Data sets of others: ASE databases and trajectories, DeePMD's npy, the JSON of mlearn."""
+
+import gzip
+import json
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+
+from mtp.errors import MTPError
+from mtp.reading.frames import OPENERS, Reading, Told, text_of
+from mtp.reading.labels import interpret, is_label
+from mtp.reading.vasp import KBAR, ORDER
+
+DEEPMD = {"box", "coord", "energy", "force", "virial", "real_atom_types"}
+
+
+def read_ase(path: Path, told: Told) -> Reading:
+    """An ASE database (.db, .json) or trajectory (.traj): results, key-value pairs and data."""
+    from ase.io import read
+
+    try:
+        images = read(path, index=":", format=path.suffix.lower().removeprefix("."))
+    except Exception as error:  # ASE's readers raise whatever the malformed file led to
+        detail = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+        raise MTPError(f"{path}: is nothing that ASE can read ({detail})") from None
+    reading = Reading()
+    for number, atoms in enumerate(images):
+        results = {} if atoms.calc is None else dict(atoms.calc.results)
+        info = atoms.info.pop("key_value_pairs", {}) | atoms.info.pop("data", {})
+        atoms.info.update(info)
+        labels = {k: v for k, v in results.items() if is_label(k, told)}
+        interpret(atoms, {**atoms.info, **labels}, told, f"{path}: row {number}", reading)
+    return reading
+
+
+def read_deepmd(path: Path, told: Told) -> Reading:
+    """A system folder of DeePMD-kit (set.*/*.npy, type.raw) by dpdata.
+
+    dpdata joins what the sets hold one array at a time, so a set without forces would shift those
+    of the next one: sets that hold different arrays are refused. stress = -virial / volume.
+    """
+    import dpdata
+
+    sets = sorted(path.glob("set.*"))
+    held = [frozenset(file.stem for file in folder.glob("*.npy")) for folder in sets]
+    if not sets or not held[0] >= {"coord"}:
+        raise MTPError(f"{path}: holds no set.*/coord.npy; name a system folder of DeePMD-kit")
+    if len(set(held)) > 1:
+        odd = sorted(frozenset.union(*held) - frozenset.intersection(*held))
+        raise MTPError(f"{path}: not every set has {', '.join(odd)}.npy; read each set alone")
+    mixed = "real_atom_types" in held[0]
+    kind = "deepmd/npy/mixed" if mixed else "deepmd/npy"
+    names = None if (path / "type_map.raw").exists() else list(told.species) or None
+    if names is None and not (path / "type_map.raw").exists():
+        raise MTPError(f"{path}: has no type_map.raw; give --species=A,B,... in the order of types")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            loader = dpdata.MultiSystems if mixed else dpdata.LabeledSystem
+            if mixed:
+                systems = list(loader().load_systems_from_file(str(path), fmt=kind, type_map=names))
+            else:
+                systems = [loader(str(path), fmt=kind, type_map=names)]
+    except Exception as error:  # dpdata raises whatever the malformed arrays led to
+        detail = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+        raise MTPError(f"{path}: is nothing that dpdata can read ({detail})") from None
+    reading = Reading()
+    for system in systems:
+        _deepmd_frames(system.data, reading)
+    reading.unknown.update({f"{k}.npy": len(reading.frames) for k in held[0] - DEEPMD})
+    return reading
+
+
+def _deepmd_frames(data: dict, reading: Reading) -> None:
+    symbols = [data["atom_names"][kind] for kind in data["atom_types"]]
+    periodic = not data.get("nopbc", False)
+    for frame in range(len(data["coords"])):
+        values = {k: data[k][frame] for k in ("energies", "forces", "virials") if k in data}
+        atoms = Atoms(symbols, data["coords"][frame], cell=data["cells"][frame], pbc=periodic)
+        virial = values.get("virials") if periodic else None
+        stress = None if virial is None else -np.reshape(virial, (3, 3)) / atoms.get_volume()
+        reading.add(
+            atoms,
+            None if "energies" not in values else float(np.ravel(values["energies"])[0]),
+            values.get("forces"),
+            None if stress is None else stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]],
+        )
+
+
+def is_mlearn(path: Path) -> bool:
+    """Whether a JSON file is a list of structures with outputs, mlearn's and maml's form."""
+    with text_of(path) as stream:
+        return stream.read(1).strip() == "["
+
+
+def read_mlearn(path: Path, _told: Told) -> Reading:
+    """The JSON of mlearn and maml (Zuo 2020): pymatgen structures with `outputs`.
+
+    energy eV, forces eV/Å, virial_stress as VASP's OUTCAR prints it (kbar, xx yy zz xy yz zx,
+    positive under compression), which the strained cells of the published sets bear out.
+    """
+    from pymatgen.core import Structure
+
+    opener = OPENERS.get(path.suffix.lower(), open)
+    try:
+        with opener(path, "rt", encoding="utf-8") as stream:
+            rows = json.load(stream)
+        rows = [(row, Structure.from_dict(row["structure"]), row["outputs"]) for row in rows]
+    except (OSError, ValueError, KeyError, TypeError, gzip.BadGzipFile) as error:
+        raise MTPError(f"{path}: is no list of structures with outputs ({error!r:.120})") from None
+    reading, unknown = Reading(), Counter()
+    for number, (row, structure, outputs) in enumerate(rows):
+        if not structure.is_ordered:
+            raise MTPError(f"{path}: structure {number} has shared sites; write an ordered cell")
+        atoms = Atoms(
+            [site.specie.symbol for site in structure],
+            structure.cart_coords,
+            cell=structure.lattice.matrix,
+            pbc=True,
+        )
+        for name in ("group", "description"):
+            if isinstance(row.get(name), str):
+                atoms.info[name] = row[name]
+        unknown.update(outputs.keys() - {"energy", "forces", "virial_stress"})
+        values = {k: outputs.get(k) for k in ("energy", "forces", "virial_stress")}
+        stress = values["virial_stress"]
+        reading.add(
+            atoms,
+            values["energy"],
+            None if values["forces"] is None else np.asarray(values["forces"], float),
+            None if stress is None else -np.asarray(stress, float)[ORDER] * KBAR,
+        )
+    reading.unknown = unknown
+    return reading

@@ -1,0 +1,93 @@
+"""Extended XYZ by ASE's reader, its header and columns checked before: what ASE would drop is an
+error (more columns than Properties names), what others spell in lower case is understood."""
+
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.io.extxyz import read_xyz
+
+from mtp.errors import MTPError
+from mtp.reading.frames import Reading, Told, text_of
+from mtp.reading.labels import interpret, is_label
+
+# "stress_" keeps ASE's reader from taking six of the nine numbers unseen
+HEADER = {"lattice": "Lattice", "properties": "Properties", "pbc": "pbc", "stress": "stress_"}
+COLUMNS = {"element": "species", "elements": "species", "symbols": "species", "position": "pos"}
+COLUMNS |= {"positions": "pos", "coords": "pos", "species": "species", "pos": "pos", "z": "Z"}
+
+
+def read_extxyz(path: Path, told: Told) -> Reading:
+    """All frames of a file; MTPError names the frame, the key and what would settle it."""
+    reading = Reading()
+    for number, (line, block) in enumerate(_blocks(path)):
+        where = f"{path}: frame {number} (line {line})"
+        atoms = _frame(block, where)
+        results = dict(atoms.calc.results) if atoms.calc is not None else {}
+        columns = {k: v for k, v in atoms.arrays.items() if is_label(k, told)}
+        others = {k: results.pop(k) for k in list(results) if not is_label(k, told)}
+        for name, value in others.items():  # per atom where it can be: energies, charges, magmoms
+            per_atom = np.ndim(value) and len(value) == len(atoms)
+            (atoms.arrays if per_atom else atoms.info)[name] = value
+        interpret(atoms, {**atoms.info, **results, **columns}, told, where, reading)
+    return reading
+
+
+def _blocks(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Line number and lines of every frame; blank lines between frames are passed over."""
+    with text_of(path) as stream:
+        line = 0
+        for count in stream:
+            line += 1
+            if not count.strip():
+                continue
+            if not count.strip().isdecimal() or len(count.strip()) > 9:
+                raise MTPError(f"{path}:{line}: expected a number of atoms, found {count[:40]!r}")
+            first, block = line, [count]
+            for row in stream:
+                block.append(row)
+                line += 1
+                if len(block) == int(count) + 2:
+                    break
+            else:
+                raise MTPError(
+                    f"{path}:{first}: {int(count)} atoms announced, the file ends after "
+                    f"{max(len(block) - 2, 0)}; it is truncated"
+                )
+            yield first, block
+
+
+def _frame(block: list[str], where: str) -> Atoms:
+    header = re.sub(
+        r"(?i)(?<![\w-])(lattice|properties|pbc|stress)(\s*)=",
+        lambda m: HEADER[m[1].lower()] + "=",
+        block[1],
+    )
+    header = re.sub(r"Properties=\"?([^\s\"]+)\"?", _properties, header)
+    match = re.search(r"Properties=(\S+)", header)
+    widths = [int(w) for w in match[1].split(":")[2::3]] if match else [1, 3]
+    for row in block[2:]:
+        if len(row.split()) != sum(widths):
+            raise MTPError(
+                f"{where}: {len(row.split())} columns in {row.strip()[:40]!r}, Properties names "
+                f"{sum(widths)}; name every column there"
+            )
+    try:
+        atoms = next(iter(read_xyz(io.StringIO("".join([block[0], header, *block[2:]])), 0)))
+    except Exception as error:  # ASE's reader raises whatever the malformed line led to
+        detail = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+        raise MTPError(f"{where}: is no extended XYZ that ASE can read ({detail})") from None
+    if "stress_" in atoms.info:
+        atoms.info["stress"] = atoms.info.pop("stress_")
+    if not atoms.numbers.all():
+        raise MTPError(f"{where}: an atom has no element; Properties needs species:S:1")
+    return atoms
+
+
+def _properties(match: re.Match[str]) -> str:
+    fields = match[1].split(":")
+    fields[::3] = [COLUMNS.get(name.lower(), name) for name in fields[::3]]
+    return "Properties=" + ":".join(fields)

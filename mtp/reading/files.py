@@ -1,0 +1,75 @@
+"""Which reader a file needs: by what the user says, else by its name and its first lines."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from mtp.errors import MTPError
+from mtp.formats.cfg import iterate_cfg
+from mtp.reading.data_sets import is_mlearn, read_ase, read_deepmd, read_mlearn
+from mtp.reading.extxyz import read_extxyz
+from mtp.reading.frames import Reading, Told, plain_suffix, text_of
+from mtp.reading.lammps_dump import read_dump
+from mtp.reading.vasp import read_outcar, read_vasprun
+
+SUFFIXES = {
+    **dict.fromkeys((".xyz", ".extxyz"), "extxyz"),
+    **dict.fromkeys((".db", ".traj"), "ase"),
+    **dict.fromkeys((".dump", ".lammpstrj"), "lammps_dump"),
+    ".cfg": "cfg",
+}
+MARKS = {
+    "vasprun": "<modeling>",
+    "outcar": " vasp.",
+    "lammps_dump": "ITEM: TIMESTEP",
+    "cfg": "BEGIN_CFG",
+    "extxyz": "Properties=",
+}
+HEAD = 4096  # characters that tell a kind of file
+
+
+def read_calculations(path: Path, told: Told, kind: str | None = None) -> Reading:
+    """Frames and labels of one file (of a DeePMD system: its folder); MTPError where unreadable."""
+    if not path.exists():
+        raise MTPError(f"{path}: no such file")
+    return READERS[kind or kind_of(path)](path, told)
+
+
+def kind_of(path: Path) -> str:
+    """The name in READERS for this file; MTPError where nothing tells."""
+    if path.is_dir():
+        return "deepmd"
+    name, suffix = path.name.upper(), plain_suffix(path)
+    if suffix in SUFFIXES:
+        return SUFFIXES[suffix]
+    if suffix == ".json":
+        return "mlearn" if is_mlearn(path) else "ase"
+    with text_of(path) as stream:
+        head = stream.read(HEAD)
+    for kind, mark in MARKS.items():
+        if mark in head or (kind == "outcar" and "OUTCAR" in name):
+            return kind
+    raise MTPError(f"{path}: neither its name nor its text says what it is; give --format=KIND")
+
+
+def _read_cfg(path: Path, told: Told) -> Reading:
+    """MLIP's .cfg; `species` names its types."""
+    if not told.species:
+        raise MTPError(f"{path}: a .cfg numbers its types; give --species=A,B,... in their order")
+    reading = Reading()
+    for configuration in iterate_cfg(path):
+        atoms = configuration.to_atoms(told.species)
+        results = {} if atoms.calc is None else atoms.calc.results
+        reading.add(atoms, *(results.get(name) for name in ("energy", "forces", "stress")))
+    return reading
+
+
+READERS: dict[str, Callable[[Path, Told], Reading]] = {
+    "outcar": read_outcar,
+    "vasprun": read_vasprun,
+    "extxyz": read_extxyz,
+    "ase": read_ase,
+    "cfg": _read_cfg,
+    "deepmd": read_deepmd,
+    "mlearn": read_mlearn,
+    "lammps_dump": read_dump,
+}

@@ -1,0 +1,261 @@
+"""Which key of a file is which label: the names in use, one functional, one unit each.
+
+A name is a word (energy, free_energy, forces, stress, virial), alone or marked as the reference's
+(`REF_energy`, `dft_virial`), perhaps with its unit (`stress_GPa`). Anything else that looks like a
+label is not guessed: it is counted where the label is there, and refused where it is missing.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.stress import full_3x3_to_voigt_6_stress
+
+from mtp.errors import MTPError
+from mtp.reading.frames import Reading, Told
+from mtp.reading.units import OWN, factor, required
+
+MARKS = ("ref", "reference", "dft", "qm", "vasp")
+WORDS = {"energy": "energy", "free_energy": "free_energy", "force": "forces", "forces": "forces"}
+WORDS |= {"stress": "stress", "virial": "virial", "virials": "virial"}
+UNIT_OF = {"pos": "length", "position": "length", "positions": "length", "lattice": "length"}
+UNIT_OF |= {"cell": "length", "coord": "length", "coords": "length", "distance": "length"}
+UNIT_OF |= {"length": "length"} | {
+    k: "energy" if k == "free_energy" else v for k, v in WORDS.items()
+}
+LIKE = {
+    "energy": r"energ|toten|e_?tot|^e$|^e_?dft$|^e_?0$|enthalpy",
+    "forces": r"forc|^f$|^frc$|gradient|^grad$",
+    "stress": r"stress|viri|pressure|^press$",
+}
+NOT_LABELS = r"weight|per_?atom_?mask|^energies$|^stresses$"
+HIGH = 1.0  # eV/Å^3, 160 GPa: beyond it a stress is likelier in another unit
+VOIGT = ("xx", "yy", "zz", "yz", "xz", "xy")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A label as a file holds it: its key, what it is, whose, the unit in its name."""
+
+    key: str
+    what: str
+    mark: str
+    unit: str | None
+    value: Any
+
+
+def looks_like(key: str) -> str | None:
+    """Which label a key resembles (energy, forces, stress); None where it resembles none."""
+    word = key.lower()
+    if re.search(NOT_LABELS, word):
+        return None
+    return next((what for what, pattern in LIKE.items() if re.search(pattern, word)), None)
+
+
+def is_label(key: str, told: Told) -> bool:
+    """Whether a key names a label, resembles one, or is said to be one."""
+    return bool(named(key, 0) or looks_like(key) or key in told.keys.values())
+
+
+def named(key: str, value: Any) -> Found | None:
+    """The label that a key names beyond doubt, else None."""
+    rest = [part for part in re.split(r"[_\-\s.\[\]()]+", key) if part]
+    mark = ""
+    for end in (0, -1):
+        if len(rest) > 1 and rest[end].lower() in MARKS:
+            mark = rest.pop(end).lower()
+            break
+    for length in (2, 1):
+        what = WORDS.get("_".join(rest[:length]).lower())
+        if what is not None:
+            unit = "_".join(rest[length:]) or None
+            quantity = "energy" if what == "free_energy" else what
+            if unit is None or factor(quantity, unit) is not None:
+                return Found(key, what, mark, unit, value)
+    return None
+
+
+def told_units(info: Mapping[str, Any], told: Told, where: str) -> dict[str, str]:
+    """Units that the keys of a frame (`stress-unit=GPa`) or the user state, by quantity."""
+    stated: dict[str, str] = {}
+    for key, value in info.items():
+        match = re.fullmatch(r"(?i)(.*?)[-_ ]?units?", key)
+        if not match:
+            continue
+        words = [w for w in re.split(r"[_\-\s]+", match[1].lower()) if w and w not in MARKS]
+        quantity = UNIT_OF.get("_".join(words))
+        if quantity is None and not (set(told.units) >= {"energy", "forces"}):
+            if str(value).lower() in {"metal", "ev", "ev/ang", "ev/angstrom", "ase"}:
+                continue
+            raise MTPError(
+                f"{where}: {key}={value!s:.40} does not say what it is the unit of; give "
+                "--units=energy=eV,length=A,forces=eV/A,stress=eV/A^3 as they are"
+            )
+        if quantity is not None:
+            stated[quantity] = str(value)
+    return stated | {k: v for k, v in told.units.items() if k != "lammps"}
+
+
+def interpret(
+    atoms: Atoms, values: Mapping[str, Any], told: Told, where: str, reading: Reading
+) -> None:
+    """Add the frame to `reading` with the labels among `values` (key -> value as in the file).
+
+    Raises MTPError, naming the key and the flag that settles it, for two labels that contradict
+    each other, a unit that is not known or follows from nothing, a shape that is none, and a key
+    that looks like a label which the frame otherwise lacks.
+    """
+    units = told_units(values | atoms.info, told, where)
+    length = required("length", units.get("length", "A"), where)
+    bare = Atoms(atoms.numbers, atoms.positions * length, cell=atoms.cell * length, pbc=atoms.pbc)
+    _keep(atoms, bare)
+    found = [f for key, value in values.items() if (f := named(key, value))]
+    energy = _scaled(_energy(found, values, told, where), units, where)
+    forces = _scaled(_one(found, "forces", values, told, where), units, where)
+    stress = _stress(found, values, told, units, where, bare)
+    if forces is not None and np.shape(forces) != (len(bare), 3):
+        raise MTPError(f"{where}: forces of shape {np.shape(forces)} for {len(bare)} atoms")
+    used = {"energy": energy, "forces": forces, "stress": stress}
+    _account(values, {f.key for f in found}, used, told, where, reading)
+    reading.add(bare, None if energy is None else float(energy), forces, stress)
+
+
+def _keep(atoms: Atoms, bare: Atoms) -> None:
+    """Info, constraints and all columns that are no labels go on with the frame."""
+    bare.info = {k: v for k, v in atoms.info.items() if not named(k, v) and not looks_like(k)}
+    bare.set_constraint(atoms.constraints)
+    for name, column in atoms.arrays.items():
+        if name not in bare.arrays and not (named(name, 0) or looks_like(name)):
+            bare.set_array(name, column)
+
+
+def _account(
+    values: Mapping[str, Any],
+    named_keys: set[str],
+    used: Mapping[str, Any],
+    told: Told,
+    where: str,
+    reading: Reading,
+) -> None:
+    for key in values:
+        what = looks_like(key)
+        if key in named_keys or what is None or key in told.keys.values() or "unit" in key.lower():
+            continue
+        flag = f"{what}={key}"
+        settled = what in told.keys or (what == "stress" and "virial" in told.keys)
+        if used[what] is None and not settled:
+            raise MTPError(
+                f"{where}: no {what} is understood, but there is {key!r}; say with --keys={flag} "
+                f"that it is the {what}, or with --keys={what}=none that there is none"
+            )
+        reading.unknown[key] += 1
+
+
+def _energy(found: list[Found], values: Mapping[str, Any], told: Told, where: str) -> Found | None:
+    """The free energy where the file has one beside the energy: the forces are its derivative."""
+    if "energy" not in told.keys:
+        marks = {f.mark for f in found if f.what == "free_energy"}
+        free = [f for f in found if f.what == "free_energy"]
+        plain = [f for f in found if f.what == "energy" and f.mark not in marks]
+        found = [Found(f.key, "energy", f.mark, f.unit, f.value) for f in free] + plain
+    return _one(found, "energy", values, told, where)
+
+
+def _one(
+    found: list[Found], what: str, values: Mapping[str, Any], told: Told, where: str
+) -> Found | None:
+    if (key := told.keys.get(what)) is not None:
+        return Found(key, what, "", None, values[key]) if key in values else None
+    same = [f for f in found if f.what == what]
+    for other in same[1:]:
+        if np.shape(other.value) != np.shape(same[0].value) or not np.allclose(
+            np.asarray(other.value, float), np.asarray(same[0].value, float), 1e-6, 1e-8
+        ):
+            raise MTPError(
+                f"{where}: {same[0].key} and {other.key} hold different {what}; say which counts "
+                f"with --keys={what}={same[0].key}"
+            )
+    return same[0] if same else None
+
+
+def _scaled(found: Found | None, units: Mapping[str, str], where: str) -> Any:
+    """The label in eV, eV/Å: by the unit in its name, stated for it, or this package's own.
+
+    A file that states another unit for the energy or the lengths says nothing of the rest.
+    """
+    if found is None:
+        return None
+    name = found.unit or units.get(found.what)
+    if name is None:
+        rest = {"energy": (), "virial": ("energy",)}.get(found.what, ("energy", "length"))
+        odd = [q for q in rest if q in units and factor(q, units[q]) != 1.0]
+        if odd:
+            raise MTPError(
+                f"{where}: {odd[0]} is in {units[odd[0]]}, but the unit of {found.key} is not "
+                f"said; give it with --units={found.what}=UNIT"
+            )
+        name = OWN[found.what]
+    try:
+        value = np.asarray(found.value, float)
+    except (TypeError, ValueError):
+        raise MTPError(f"{where}: {found.key}={found.value!s:.40} is no number") from None
+    if found.what == "energy" and value.size != 1:
+        raise MTPError(f"{where}: {found.key} holds {value.size} numbers, not one energy")
+    scaled = value * required(found.what, name, where)
+    return scaled.reshape(()) if found.what == "energy" else scaled
+
+
+def _stress(
+    found: list[Found],
+    values: Mapping[str, Any],
+    told: Told,
+    units: Mapping[str, str],
+    where: str,
+    atoms: Atoms,
+) -> np.ndarray | None:
+    """(6,) eV/Å^3, ASE's Voigt order and sign (positive pulls); virial = -volume * stress, eV."""
+    if not atoms.pbc.all():
+        return None
+    both = {}
+    for what in ("stress", "virial"):
+        label = _one(found, what, values, told, where)
+        if label is not None and not (told.keys.get(_other(what)) not in {None, "none"}):
+            scale = 1.0 if what == "stress" else -1.0 / atoms.get_volume()
+            both[what] = scale * _six(_scaled(label, units, where), what, told, where, label.key)
+    if len(both) == 2 and not np.allclose(both["stress"], both["virial"], 1e-2, 1e-4):
+        raise MTPError(
+            f"{where}: stress and virial contradict each other (virial is -volume * stress); say "
+            "which counts with --keys=stress=none or --keys=virial=none"
+        )
+    stress = both.get("stress", both.get("virial"))
+    what = "stress" if "stress" in both else "virial"
+    if stress is not None and np.abs(stress).max() > HIGH and what not in units:
+        raise MTPError(
+            f"{where}: a {what} of {np.abs(stress).max() / 0.0062415:.0f} GPa if it is in "
+            f"{OWN[what]}; say its unit with --units={what}=UNIT"
+        )
+    return stress
+
+
+def _other(what: str) -> str:
+    return "virial" if what == "stress" else "stress"
+
+
+def _six(value: np.ndarray, what: str, told: Told, where: str, key: str) -> np.ndarray:
+    if value.size == 9:
+        matrix = value.reshape(3, 3)
+        if np.abs(matrix - matrix.T).max() > 0.02 * max(np.abs(matrix).max(), 1e-3):
+            raise MTPError(f"{where}: {key} is not symmetric; its nine numbers are no {what}")
+        return full_3x3_to_voigt_6_stress(matrix)
+    if value.size != 6:
+        raise MTPError(f"{where}: {key} holds {value.size} numbers; a {what} has six or nine")
+    order = told.voigt or (VOIGT if what == "stress" or not value.ravel()[3:].any() else ())
+    if not order:
+        raise MTPError(
+            f"{where}: the order of the six numbers of {key} is not agreed; give it with "
+            "--voigt=xx,yy,zz,yz,xz,xy or as it is"
+        )
+    return value.ravel()[[order.index(component) for component in VOIGT]]

@@ -1,0 +1,68 @@
+"""LAMMPS text dumps by ASE's reader, without the energy of 0.0 that it adds: a dump holds none."""
+
+import io
+from pathlib import Path
+
+from ase import Atoms
+from ase.io.lammpsrun import read_lammps_dump_text
+
+from mtp.errors import MTPError
+from mtp.reading.frames import Reading, Told, text_of
+
+STYLES = ("metal", "real")  # lj has no lengths in Å; the others differ from ASE's in every number
+
+
+def read_dump(path: Path, told: Told) -> Reading:
+    """Frames with the array `type` where the file has it; elements by the file, else `species`.
+
+    Forces are those of the units style that the file names (`dump_modify units yes`), the user
+    tells (`--units=lammps=real`), or metal.
+    """
+    with text_of(path) as stream:
+        text = stream.read()
+    lines = text.splitlines()
+    style = next((lines[i + 1].strip() for i, s in enumerate(lines) if s == "ITEM: UNITS"), None)
+    style = style or told.units.get("lammps", "metal")
+    columns = [line.split()[2:] for line in lines if line.startswith("ITEM: ATOMS")]
+    if style not in STYLES:
+        raise MTPError(f"{path}: units style {style!r:.20}; only {', '.join(STYLES)} can be read")
+    if any("type" not in names and "element" not in names for names in columns):
+        raise MTPError(f"{path}: has neither type nor element; dump one of them")
+    try:
+        images = read_lammps_dump_text(io.StringIO(text), index=slice(None), units=style)
+    except Exception as error:  # ASE's reader raises whatever the malformed line led to
+        detail = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+        raise MTPError(f"{path}: is no LAMMPS dump that ASE can read ({detail})") from None
+    if not images:
+        raise MTPError(f"{path}: holds no ITEM: TIMESTEP; it is no LAMMPS dump")
+    reading = Reading()
+    for atoms, names in zip(images, columns, strict=True):
+        _elements(atoms, "element" in names, told, path)
+        forces = atoms.calc.results.get("forces") if atoms.calc is not None else None
+        bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+        for name in atoms.arrays.keys() - bare.arrays.keys():
+            bare.set_array(name, atoms.arrays[name])
+        bare.info = {k: v for k, v in atoms.info.items() if isinstance(v, int | float | str)}
+        reading.add(bare, forces=forces)
+    return reading
+
+
+def _elements(atoms: Atoms, named: bool, told: Told, path: Path) -> None:
+    """Type t is `species[t - 1]`; elements of the file that say otherwise are an error."""
+    kinds = atoms.arrays.get("type")
+    if kinds is None or not told.species:
+        return
+    if kinds.max() > len(told.species) or kinds.min() < 1:
+        raise MTPError(
+            f"{path}: type {kinds.max()} has no element in --species={','.join(told.species)}; "
+            "list one per LAMMPS type"
+        )
+    symbols = [told.species[kind - 1] for kind in kinds]
+    wrong = [k for k, (a, b) in enumerate(zip(symbols, atoms.symbols, strict=True)) if a != b]
+    if named and wrong:
+        k = wrong[0]
+        raise MTPError(
+            f"{path}: type {kinds[k]} is {atoms.symbols[k]} in the file and {symbols[k]} in "
+            f"--species={','.join(told.species)}; give them in the order of the types"
+        )
+    atoms.symbols = symbols

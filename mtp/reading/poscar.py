@@ -1,0 +1,67 @@
+"""POSCAR and CONTCAR by ASE's reader, with one rule for the elements of VASP 4's.
+
+A file of VASP 5 and later names its elements. One of VASP 4 does not; they are taken from the first
+of: what the user says, a comment line that is a formula of as many elements (with the same counts,
+where it has any), the POTCAR in the same folder. Otherwise it is refused.
+"""
+
+import io
+import re
+from pathlib import Path
+
+from ase import Atoms
+from ase.data import atomic_numbers
+from ase.io.vasp import read_vasp
+
+from mtp.errors import MTPError
+from mtp.reading.frames import Told, text_of
+
+
+def read_poscar(path: Path, told: Told) -> Atoms:
+    """One structure; its selective dynamics become ASE constraints."""
+    with text_of(path) as stream:
+        lines = stream.read().splitlines()
+    counts = lines[5].split("!")[0].split() if len(lines) > 5 else []
+    if counts and all(word.isdecimal() for word in counts):
+        lines.insert(5, " ".join(_elements(path, lines[0], [int(w) for w in counts], told)))
+    try:
+        return read_vasp(io.StringIO("\n".join(lines) + "\n"))
+    except Exception as error:  # ASE's reader raises whatever the malformed line led to
+        detail = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+        raise MTPError(f"{path}: is no POSCAR that ASE can read ({detail})") from None
+
+
+def _elements(path: Path, comment: str, counts: list[int], told: Told) -> list[str]:
+    commented = _formula(comment, counts)
+    if told.species and len(told.species) == len(counts):
+        if commented and commented != list(told.species):
+            raise MTPError(
+                f"{path}: names no elements in line 6; its comment says {' '.join(commented)}, "
+                f"--species {' '.join(told.species)}; write the line"
+            )
+        return list(told.species)
+    potcar = path.with_name("POTCAR")
+    if commented:
+        return commented
+    if potcar.is_file():
+        text = potcar.read_text("utf-8", "replace")
+        found = re.findall(r"VRHFIN\s*=\s*([A-Za-z]+)", text)
+        if len(found) == len(counts):
+            return found
+    raise MTPError(
+        f"{path}: names no elements (VASP 4); write them in a line before the counts "
+        f"{' '.join(map(str, counts))}, or give --species=A,B,... with {len(counts)} of them"
+    )
+
+
+def _formula(comment: str, counts: list[int]) -> list[str]:
+    """Elements of a comment such as `Na Cl`, `Na4 Cl4`, `NaCl`; empty where it is another text."""
+    words = comment.split()
+    pairs = [pair for word in words for pair in re.findall(r"([A-Z][a-z]?)(\d*)", word)]
+    whole = "".join(words) == "".join(a + b for a, b in pairs)
+    names = [name for name, _ in pairs]
+    if not whole or len(pairs) != len(counts) or any(n not in atomic_numbers for n in names):
+        return []
+    told = [int(number or 1) for _, number in pairs]
+    fits = all(t * sum(counts) == c * sum(told) for t, c in zip(told, counts, strict=True))
+    return names if fits or not any(number for _, number in pairs) else []

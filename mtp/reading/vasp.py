@@ -1,0 +1,218 @@
+"""VASP's results: OUTCAR by this reader, vasprun.xml by pymatgen's.
+
+ASE's OUTCAR reader stops at on-the-fly machine learning, at vdW columns and where NWRITE=0 leaves
+forces out, and takes steps that ended at NELM; dpdata's counts lines from a heading, which fails on
+outputs of other versions. Here every ionic step is a frame or a counted reason why not.
+
+Energy: "free  energy   TOTEN" (F = E - TS, with the dispersion correction, without PV), of which
+VASP's forces and stress are the derivatives; E(sigma->0) is not.
+"""
+
+import re
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms, units
+from ase.data import atomic_numbers
+
+from mtp.errors import MTPError
+from mtp.reading.frames import Reading, Told, text_of
+
+KBAR = 0.1 * units.GPa
+UNCONVERGED = "without electronic convergence"
+MACHINE_LEARNED = "predicted by VASP's machine learning"
+NO_FORCES = "without forces or positions"
+CUT = "cut short"
+NUMBER = re.compile(r"-?\d+\.\d+(?:E[+-]?\d+)?")
+ITERATION = re.compile(r"Iteration\s+(\d+)\s*\(\s*(\d+)\)")
+TOTEN = re.compile(r"free  energy\s+TOTEN\s*=\s*(-?\d+\.\d+)")
+TAGS = ("ENCUT", "GGA", "METAGGA", "LHFCALC", "ISPIN", "ISMEAR", "SIGMA", "LDAU", "IVDW", "LVDW")
+TAG = re.compile(rf"^\s*({'|'.join(TAGS)})\s*=\s*([^\s;]+)")
+ORDER = [0, 1, 2, 4, 5, 3]  # VASP's xx yy zz xy yz zx to ASE's xx yy zz yz xz xy
+
+
+@dataclass
+class _Header:
+    elements: list[str] = field(default_factory=list)
+    titles: list[str] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    nelm: int | None = None
+    isif: int = 2
+    cell: np.ndarray | None = None
+    method: dict[str, str] = field(default_factory=dict)
+
+    def numbers(self, path: Path) -> list[int]:
+        """Atomic numbers: VRHFIN names the element whatever the POTCAR's title is."""
+        names = self.elements or self.titles
+        if not self.counts or len(names) < len(self.counts):
+            raise MTPError(
+                f"{path}: names {len(names)} elements for {len(self.counts)} groups of atoms; use "
+                "the vasprun.xml of the same run"
+            )
+        pairs = zip(names, self.counts, strict=False)
+        return [atomic_numbers[name] for name, count in pairs for _ in range(count)]
+
+
+@dataclass
+class _Step:
+    iterations: int = 0
+    limit: bool = False
+    learned: bool = False
+    cell: np.ndarray | None = None
+    stress: np.ndarray | None = None
+    table: np.ndarray | None = None
+
+
+def read_outcar(path: Path, told: Told) -> Reading:
+    """Every ab initio step with forces; others are counted by reason."""
+    reading, head, step, numbers = Reading(), _Header(), _Step(), None
+    current = None
+    with text_of(path) as stream:
+        lines = _Counted(stream)
+        for line in lines:
+            if current is None:
+                _header(line, head, lines)
+            if match := ITERATION.search(line):
+                if match[1] != current:
+                    step, current = _Step(), match[1]
+                step.iterations += 1
+            elif match := TOTEN.search(line):
+                numbers = numbers or head.numbers(path)
+                _close(step, float(match[1]), numbers, head, told, reading)
+                step = _Step()
+            elif "ML" in line and "TOTEN" in line:
+                reading.left_out[MACHINE_LEARNED] += 1
+                step = _Step()
+            else:
+                _fill(line, lines, step, sum(head.counts))
+    if step.iterations:
+        reading.left_out[CUT] += 1
+    if current is None and not reading.left_out:
+        raise MTPError(f"{path}: is no outcar file, or one cut short: it holds no electronic step")
+    reading.method = {"program": "VASP", **head.method}
+    return reading
+
+
+class _Counted:
+    """Lines of a stream, of which more can be taken at any time."""
+
+    def __init__(self, stream: Iterator[str]) -> None:
+        self.stream = iter(stream)
+
+    def __iter__(self) -> Iterator[str]:
+        return self.stream
+
+    def take(self, count: int) -> list[str]:
+        return [line for _, line in zip(range(count), self.stream, strict=False)]
+
+
+def _header(line: str, head: _Header, lines: _Counted) -> None:
+    if match := re.search(r"VRHFIN\s*=\s*([A-Za-z]+)", line):
+        head.elements.append(match[1])
+    elif match := re.search(r"TITEL\s*=\s*(.*\S)", line):
+        words = match[1].split()
+        head.titles.append((words + words)[1].split("_")[0])
+        head.method["POTCAR"] = " ".join([head.method.get("POTCAR", ""), match[1]]).strip()
+    elif "ions per type" in line:
+        head.counts = [int(word) for word in line.split("=")[1].split()]
+    elif match := re.search(r"NELM\s*=\s*(\d+)", line):
+        head.nelm = int(match[1])
+    elif match := re.search(r"ISIF\s*=\s*(\d+)", line):
+        head.isif = int(match[1])
+    elif "direct lattice vectors" in line and head.cell is None:
+        head.cell = _rows(lines.take(3), 3, 3)
+    elif match := TAG.match(line):
+        head.method.setdefault(match[1], match[2])
+
+
+def _rows(lines: list[str], count: int, width: int) -> np.ndarray | None:
+    """(count, width) first numbers of the lines, glued ones too; None where there are fewer."""
+    rows = [[float(word) for word in NUMBER.findall(line)[:width]] for line in lines]
+    if len(rows) != count or any(len(row) != width for row in rows):
+        return None
+    return np.array(rows).reshape(count, width)
+
+
+def _fill(line: str, lines: _Counted, step: _Step, atoms: int) -> None:
+    if "aborting loop" in line and "EDIFF is reached" not in line:
+        step.limit = True
+    elif "FORCE on cell" in line:
+        step.learned = "ML FORCE" in line
+    elif line.lstrip().startswith("in kB") and not step.learned:
+        row = _rows([line], 1, 6)
+        step.stress = None if row is None else -row[0][ORDER] * KBAR
+    elif "direct lattice vectors" in line:
+        step.cell = _rows(lines.take(3), 3, 3)
+    elif "POSITION" in line and "TOTAL-FORCE" in line and "(ML)" not in line:
+        lines.take(1)
+        step.table = _rows(lines.take(atoms), atoms, 6)
+
+
+def _close(
+    step: _Step, energy: float, numbers: list[int], head: _Header, told: Told, reading: Reading
+) -> None:
+    """VASP 5 says that EDIFF is reached at its limit too, so the number of iterations decides."""
+    stopped = step.limit or (head.nelm is not None and step.iterations >= head.nelm)
+    cell = step.cell if step.cell is not None or head.isif > 2 else head.cell
+    if not step.iterations:
+        reading.left_out["without an electronic loop"] += 1
+    elif stopped and not told.nonconverged:
+        reading.left_out[UNCONVERGED] += 1
+    elif step.table is None or cell is None:
+        reading.left_out[NO_FORCES] += 1
+    else:
+        atoms = Atoms(numbers, step.table[:, :3], cell=cell, pbc=True)
+        reading.add(atoms, energy, step.table[:, 3:], step.stress)
+
+
+def read_vasprun(path: Path, told: Told) -> Reading:
+    """By pymatgen, which also reads compressed files and the parameters.
+
+    Its e_fr_energy of a step holds PV under PSTRESS, which the forces and the stress do not.
+    """
+    from pymatgen.io.vasp.outputs import Vasprun  # a second to import
+
+    options = dict.fromkeys(("parse_dos", "parse_eigen", "parse_potcar_file"), False)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            run = Vasprun(path, exception_on_bad_xml=False, **options)
+        steps, symbols = run.ionic_steps, run.atomic_symbols
+    except OSError as error:
+        raise MTPError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except Exception as error:  # pymatgen raises whatever the malformed file led to
+        detail = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+        raise MTPError(f"{path}: is no vasprun.xml that pymatgen can read ({detail})") from None
+    reading = Reading()
+    limit, pressure = int(run.parameters["NELM"]), float(run.parameters.get("PSTRESS", 0)) * KBAR
+    for step in steps:
+        loop = len(step["electronic_steps"])
+        if not loop:
+            learned = run.incar.get("ML_LMLFF")
+            reading.left_out[MACHINE_LEARNED if learned else "without an electronic loop"] += 1
+        elif loop >= limit and not told.nonconverged:
+            reading.left_out[UNCONVERGED] += 1
+        elif "forces" not in step or step["structure"] is None or "e_fr_energy" not in step:
+            reading.left_out[NO_FORCES] += 1
+        else:
+            _step_of_xml(step, symbols, pressure, reading)
+    values = run.parameters | run.incar
+    reading.method = {"program": "VASP"} | {t: str(values[t]) for t in TAGS if t in values}
+    if run.potcar_symbols:
+        reading.method["POTCAR"] = " ".join(run.potcar_symbols)
+    return reading
+
+
+def _step_of_xml(step: dict, symbols: list[str], pressure: float, reading: Reading) -> None:
+    lattice = step["structure"].lattice
+    atoms = Atoms(symbols, cell=lattice.matrix, pbc=True)
+    atoms.set_scaled_positions(step["structure"].frac_coords)
+    stress = step.get("stress")
+    if stress is not None:
+        matrix = -np.asarray(stress, float) * KBAR
+        stress = matrix[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+    energy = step["e_fr_energy"] - pressure * lattice.volume
+    reading.add(atoms, energy, np.asarray(step["forces"], float), stress)

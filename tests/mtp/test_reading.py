@@ -1,0 +1,465 @@
+"""Files of other programs: the labels they hold, or a word on why not. Expected numbers by hand."""
+
+import gzip
+import json
+from pathlib import Path
+
+import dpdata
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixAtoms
+from ase.io import read, write
+from ase.units import Bohr, Hartree
+
+from mtp.cli import main
+from mtp.errors import MTPError
+from mtp.formats.cfg import read_cfg
+from mtp.reading.files import kind_of, read_calculations
+from mtp.reading.frames import Reading, Told, order_of, pairs_of
+from mtp.reading.poscar import read_poscar
+from tests.mtp.vasp_files import Step, outcar, vasprun
+
+CASES = Path(__file__).resolve().parents[2].parent / "shared" / "cases"
+handed = pytest.mark.skipif(not CASES.is_dir(), reason="no handed cases")
+FORCE = [0.5, 0.1, -0.2]
+STRESS = [-0.01, -0.02, -0.03, -0.004, -0.003, -0.002]  # eV/Å^3, of VASP's kbar in vasp_files.py
+LATTICE = 'Lattice="4 0 0 0 4 0 0 0 4"'
+NINE = "0.01 0.002 0.003 0.002 0.02 0.004 0.003 0.004 0.03"
+VIRIAL = "-0.64 -0.128 -0.192 -0.128 -1.28 -0.256 -0.192 -0.256 -1.92"
+
+
+def parsed(folder: Path, name: str, text: str, told: Told | None = None) -> Reading:
+    (folder / name).write_text(text)
+    return read_calculations(folder / name, told or Told())
+
+
+def energies(reading: Reading) -> list[float]:
+    return [atoms.calc.results["energy"] for atoms in reading.frames]
+
+
+# -- VASP --
+
+
+@pytest.mark.parametrize(
+    ("steps", "nelm", "version", "kept", "reason"),
+    [
+        ([Step(), Step(-7.6)], 60, "5.4.4", [-7.5, -7.6], None),
+        ([Step(iterations=6), Step(-7.6)], 6, "5.4.4", [-7.6], "electronic convergence (1)"),
+        (
+            [Step(iterations=6, loop="EDIFF was not reached (unconverged)"), Step(-7.6)],
+            6,
+            "6.4.2",
+            [-7.6],
+            "electronic convergence (1)",
+        ),
+        ([Step(loop="because hard stop was set")], 60, "6.4.2", [], "electronic convergence (1)"),
+        ([Step(loop=None), Step(-7.6)], 60, "5.4.4", [-7.5, -7.6], None),
+        ([Step(iterations=6, loop=None), Step(-7.6)], 6, "5.4.4", [-7.6], "convergence (1)"),
+        ([Step(iterations=100), Step(-7.6)], 100, "5.4.4", [-7.6], "convergence (1)"),
+        ([Step(table=False), Step(-7.6)], 60, "5.4.4", [-7.6], "without forces or positions (1)"),
+        (
+            [Step(learned=True), Step(iterations=0, learned=True), Step(-7.6, learned=True)],
+            60,
+            "6.4.2",
+            [-7.5, -7.6],
+            "machine learning (3)",
+        ),
+        ([Step(dispersion=True)], 60, "5.3.5", [-7.5], None),
+    ],
+)
+def test_outcar(tmp_path, steps, nelm, version, kept, reason) -> None:
+    reading = parsed(tmp_path, "OUTCAR", outcar(steps, nelm, version))
+    assert energies(reading) == kept
+    for atoms in reading.frames:
+        assert atoms.calc.results["forces"][0].tolist() == FORCE
+        assert atoms.calc.results["stress"] == pytest.approx(STRESS, abs=1e-7)
+        assert str(atoms.symbols) == "CuO"
+    assert (reason or "0 stress") in reading.line(()) or reason is None
+    assert bool(reading.left_out) == (reason is not None)
+    assert reading.method["ENCUT"] == "400.0"
+
+
+def test_outcar_of_another_wording(tmp_path) -> None:
+    steps = [Step(), Step(-7.6, kilobar=None), Step(-7.7, kilobar="16.02177-1032.04353 ********")]
+    reading = parsed(tmp_path, "OUTCAR", outcar(steps))
+    assert "3 frames: energy 3, forces 3, stress 1; not" in reading.line(())
+    glued = Step(kilobar="-16.02177-1032.04353   48.06530     3.20435     6.40871     4.80653")
+    (atoms,) = parsed(tmp_path, "OUTCAR", outcar([glued])).frames
+    assert atoms.calc.results["stress"][:2] == pytest.approx([0.01, 0.644151], abs=1e-6)
+    text = outcar([Step(), Step(-7.6)])
+    cut = parsed(tmp_path, "OUTCAR", text[: text.rindex("TOTEN")])
+    assert energies(cut) == [-7.5]
+    assert "cut short (1)" in cut.line(())
+    (tmp_path / "run.OUTCAR.gz").write_bytes(gzip.compress(text.encode()))
+    assert energies(read_calculations(tmp_path / "run.OUTCAR.gz", Told())) == [-7.5, -7.6]
+    kept = read_calculations(tmp_path / "run.OUTCAR.gz", Told(nonconverged=True))
+    assert len(kept.frames) == 2
+    with pytest.raises(MTPError, match="no electronic step"):
+        parsed(tmp_path, "OUTCAR", "nothing")
+    lost = text.replace("VRHFIN =O", "").replace("TITEL  = PAW_PBE O", "")
+    with pytest.raises(MTPError, match="names 1 elements for 2 groups"):
+        parsed(tmp_path, "OUTCAR", lost)
+
+
+def test_vasprun_gives_the_free_energy_without_work(tmp_path) -> None:
+    steps = [Step(), Step(-7.6, iterations=6), Step(-7.7, iterations=0), Step(-7.8, table=False)]
+    for pressure in (0.0, 100.0):
+        reading = parsed(tmp_path, "vasprun.xml", vasprun(steps, 6, pressure))
+        assert energies(reading) == pytest.approx([-7.5], abs=1e-6)
+        assert reading.frames[0].calc.results["stress"] == pytest.approx(STRESS, abs=1e-7)
+        assert reading.frames[0].calc.results["forces"][0].tolist() == FORCE
+        assert reading.frames[0].positions[1] == pytest.approx([2.1, 2, 2])
+        assert sum(reading.left_out.values()) == 3
+    learned = parsed(tmp_path, "vasprun.xml", vasprun([Step(), Step(iterations=0, learned=True)]))
+    assert learned.left_out == {"predicted by VASP's machine learning": 1}
+    whole = vasprun([Step(), Step(-7.6)])
+    assert energies(parsed(tmp_path, "vasprun.xml", whole[: whole.rindex("<scstep>")])) == [-7.5]
+    with pytest.raises(MTPError, match=r"no vasprun.xml that pymatgen"):
+        parsed(tmp_path, "vasprun.xml", "<modeling></modeling>")
+
+
+# -- extended XYZ --
+
+
+def frame(keys: str, columns: str = "forces:R:3", rows: tuple[str, str] | None = None) -> str:
+    a, b = rows or ("0.5 0.1 -0.2", "-0.5 -0.1 0.2")
+    names = "Properties=species:S:1:pos:R:3" + f":{columns}" * bool(columns)
+    return f"2\n{LATTICE} {names} {keys}\nCu 0 0 0 {a}\nCu 2.1 2 2 {b}\n"
+
+
+E, S, V = "energy=-7.5", f'stress="{NINE}"', f'virial="{VIRIAL}"'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        frame(f"{E} {S}"),
+        frame(f"{E} {V}", "force:R:3"),
+        frame(f"REF_{E} REF_{S}", "REF_forces:R:3"),
+        frame(f"DFT_{E} dft_{V}", "dft_force:R:3"),
+        frame(f"energy_dft=-7.5 virials_dft=\"{VIRIAL}\"", "forces_dft:R:3"),
+        frame(f"energy=-7.4 free_{E} {S}"),
+        frame(f"ref_energy=-7.4 ref_free_{E} REF_{V}", "ref_forces:R:3"),
+        frame(f"{E} {S} {V}"),
+        frame(f"{E} {S} REF_{E}"),
+        frame(f"Energy=-7.5 Virial=\"{VIRIAL}\"", "Force:R:3"),
+        frame(f"{E} {V}").replace("Lattice", "lattice").replace("Properties", "properties"),
+        frame(f"{E} {V}").replace("species", "element").replace(":pos", ":positions"),
+        frame(f"energy_eV=-7.5 virial_eV=\"{VIRIAL}\""),
+        frame(f"{E} stress_GPa=\"1.602176634 .3204353268 .4806529902 .3204353268 3.204353268 "
+              '.6408706536 .4806529902 .6408706536 4.806529902"'),
+        frame(f"{E} {S} config_weight=2.0 energy_weight=1.0"),
+        frame(f'{E} REF_stress="0.01 0.02 0.03 0.004 0.003 0.002"'),
+        "\n" + frame(f"{E} {S}") + "\n",
+    ],
+)  # fmt: skip
+def test_extxyz_spellings(tmp_path, text) -> None:
+    (atoms,) = parsed(tmp_path, "a.xyz", text).frames
+    results = atoms.calc.results
+    assert results["energy"] == -7.5
+    assert results["forces"][0].tolist() == FORCE
+    assert results["stress"] == pytest.approx([0.01, 0.02, 0.03, 0.004, 0.003, 0.002], rel=1e-7)
+    assert atoms.pbc.all()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (frame(f"mace_{E} {S}"), "'mace_energy'; say with --keys=energy=mace_energy"),
+        (frame(f"total_{E} {S}"), "'total_energy'"),
+        (frame(f"energy_per_atom=-3.75 {S}"), "'energy_per_atom'"),
+        (frame(f"{E} {S}", "gap_force:R:3"), "--keys=forces=gap_force"),
+        (frame(f"{E} pressure=3.0"), "'pressure'; say with --keys=stress=pressure"),
+        (frame(f"{E} REF_energy=-7.6 {S}"), "REF_energy and energy hold different energy"),
+        (frame(f"{E} {S} virial=\"{NINE}\""), "contradict each other"),
+        (frame(f"{E} {S} stress-unit=furlong"), "'furlong' of stress is not known"),
+        (frame(f"{E} {S} energy_unit=Hartree"), "the unit of forces is not said"),
+        (frame(f"{E} {S} length_unit=bohr"), "the unit of forces is not said"),
+        (frame(f"{E} {S} units=real"), "units=real does not say"),
+        (frame(f"{E} stress=\"20 0 0 0 20 0 0 0 20\""), "3204 GPa if it is in eV/Å^3"),
+        (frame(f"{E} stress=\"0.01 0 0 0.01 0 0 0.01 0 0\""), "not symmetric"),
+        (frame(f"{E} virial_dft=\"1 2 3 4 5 6\""), "order of the six numbers of virial_dft"),
+        (frame(f"{E} {S}", "forces:R:2", ("0 0", "0 0")), "forces of shape"),
+        (frame(f"{E} {S}", ""), "7 columns"),
+        (frame(f"{E} {S}").replace("species:S:1:", "label:S:1:"), "no element"),
+        (frame(f"{E} {S}").replace("2\n", "5\n", 1), "5 atoms announced"),
+        (frame(f"{E} {S}").replace("2.1", "x"), "no extended XYZ"),
+    ],
+)  # fmt: skip
+def test_extxyz_refusals_name_what_settles_them(tmp_path, text, says) -> None:
+    with pytest.raises(MTPError) as error:
+        parsed(tmp_path, "a.xyz", text)
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_extxyz_settled_by_the_user(tmp_path) -> None:
+    told = Told(keys=pairs_of("keys", "energy=mace_energy,stress=none"))
+    reading = parsed(tmp_path, "a.xyz", frame(f"mace_energy=-7.5 {E} {S}"), told)
+    assert "energy 1, forces 1, stress 0" in reading.line(())
+    told = Told(units=pairs_of("units", "energy=Ha,forces=Ha/Bohr,stress=kbar"))
+    (atoms,) = parsed(tmp_path, "a.xyz", frame(f"{E} {S}"), told).frames
+    assert atoms.calc.results["energy"] == pytest.approx(-7.5 * Hartree)
+    assert atoms.calc.results["forces"][0, 0] == pytest.approx(0.5 * Hartree / Bohr)
+    assert atoms.calc.results["stress"][0] == pytest.approx(0.01 * 6.241509e-4)
+    told = Told(voigt=order_of("xx,yy,zz,xy,yz,zx"))
+    text = frame(f'{E} virial="-0.64 -1.28 -1.92 -.128 -.256 -.192"').replace(
+        "virial", "virial_vasp"
+    )
+    (atoms,) = parsed(tmp_path, "a.xyz", text, told).frames
+    assert atoms.calc.results["stress"] == pytest.approx([0.01, 0.02, 0.03, 0.004, 0.003, 0.002])
+    for flag, text in (("keys", "work=a"), ("units", "energy")):
+        with pytest.raises(MTPError, match=f"--{flag}"):
+            pairs_of(flag, text)
+    with pytest.raises(MTPError, match="--voigt"):
+        order_of("xx,yy,zz")
+
+
+def test_frames_of_one_file_may_differ(tmp_path) -> None:
+    bare = frame("mace_energy_weight=1", "")
+    bare = "\n".join(
+        line[: line.find("0.5")] if "Cu" in line else line for line in bare.split("\n")
+    )
+    text = frame(f"{E} {S}") + frame(f"REF_{E} gap_energy=3", "tags:I:1:force:R:3").replace(
+        "0 0 0 0.5", "0 0 0 1 0.5").replace("2.1 2 2 -0.5", "2.1 2 2 1 -0.5")  # fmt: skip
+    text += "2\nProperties=species:S:1:pos:R:3\nCu 0 0 0\nCu 2.1 2 2\n"
+    text += frame(f"energy=nan {S}")
+    line = parsed(tmp_path, "a.xyz", text).line(())
+    assert line == (
+        "3 frames: energy 2, forces 2, stress 1; left out: with a number that is not finite (1); "
+        "not understood: gap_energy (1); not used: tags (1)"
+    )
+
+
+def test_moments_charges_and_constraints_stay(tmp_path) -> None:
+    atoms = Atoms("CuO", [[0, 0, 0], [2, 2, 2]], cell=[4] * 3, pbc=True, magmoms=[1, -1])
+    atoms.set_initial_charges([0.5, -0.5])
+    atoms.set_constraint(FixAtoms([0]))
+    write(tmp_path / "a.extxyz", atoms)
+    (found,) = read_calculations(tmp_path / "a.extxyz", Told()).frames
+    assert found.get_initial_magnetic_moments().tolist() == [1, -1]
+    assert found.get_initial_charges().tolist() == [0.5, -0.5]
+    assert found.constraints[0].index.tolist() == [0]
+    line = Reading([found]).line(("initial_charges",))
+    assert line.endswith("not used: constraints (1), initial_magmoms (1)")
+
+
+# -- dumps, POSCARs, data sets --
+
+DUMP = """ITEM: TIMESTEP
+100
+ITEM: NUMBER OF ATOMS
+2
+ITEM: BOX BOUNDS pp pp pp
+0 4
+0 4
+0 4
+ITEM: ATOMS {columns}
+{rows}
+"""
+
+
+@pytest.mark.parametrize(
+    ("columns", "rows", "types"),
+    [
+        ("id type x y z fx fy fz", "2 1 2 2 2 .1 0 0\n1 2 0 0 0 .2 0 0", [1, 0]),
+        ("id type element x y z fx fy fz", "2 1 Cu 2 2 2 .1 0 0\n1 2 O 0 0 0 .2 0 0", [1, 0]),
+        ("id element xs ys zs fx fy fz", "2 Cu .5 .5 .5 .1 0 0\n1 O 0 0 0 .2 0 0", [1, 0]),
+        ("id type mass xu yu zu fx fy fz", "2 1 1.0 2 2 2 .1 0 0\n1 2 1.0 0 0 0 .2 0 0", [1, 0]),
+    ],
+)
+def test_dump(tmp_path, monkeypatch, columns, rows, types) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.dump").write_text(DUMP.format(columns=columns, rows=rows))
+    words = ["convert", "a.dump", "o.cfg", "--input_format=lammps_dump", "--species=Cu,O"]
+    assert main(words) == 0
+    (found,) = read_cfg("o.cfg")
+    assert found.types.tolist() == types
+    assert found.energy is None
+    assert found.forces[:, 0].tolist() == [0.2, 0.1]
+    assert "element" not in columns or main([*words[:-1], "--species=O,Cu"]) == int(
+        "type" in columns
+    )
+
+
+def test_dump_units(tmp_path) -> None:
+    text = DUMP.format(columns="id type x y z fx fy fz", rows="1 1 0 0 0 1 0 0\n2 1 2 2 2 0 0 0")
+    real = Told(("Cu",), units={"lammps": "real"})
+    (atoms,) = parsed(tmp_path, "a.dump", text, real).frames
+    assert atoms.calc.results["forces"][0, 0] == pytest.approx(0.0433641, abs=1e-6)
+    (atoms,) = parsed(tmp_path, "a.dump", "ITEM: UNITS\nreal\n" + text, Told(("Cu",))).frames
+    assert atoms.calc.results["forces"][0, 0] == pytest.approx(0.0433641, abs=1e-6)
+    with pytest.raises(MTPError, match="units style 'lj'"):
+        parsed(tmp_path, "a.dump", "ITEM: UNITS\nlj\n" + text, Told(("Cu",)))
+    with pytest.raises(MTPError, match="type 2 has no element in --species=Cu;"):
+        parsed(tmp_path, "a.dump", text.replace("2 1 2", "2 2 2"), Told(("Cu",)))
+    with pytest.raises(MTPError, match="neither type nor element"):
+        parsed(tmp_path, "a.dump", text.replace("id type x", "id mol x"), Told(("Cu",)))
+
+
+POSCAR = (
+    "{comment}\n1.0\n4 0 0\n0 4 0\n0 0 4\n{species}2 2\nDirect\n0 0 0\n.5 .5 0\n.5 0 .5\n0 .5 .5\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("comment", "species", "told", "potcar", "symbols"),
+    [
+        ("x", "Na Cl\n", (), "", "Na2Cl2"),
+        ("x", "Na_pv Cl/1a2b\n", (), "", "Na2Cl2"),
+        ("my rock salt", "", ("Na", "Cl"), "", "Na2Cl2"),
+        ("Na Cl", "", (), "", "Na2Cl2"),
+        ("Na2 Cl2", "", (), "", "Na2Cl2"),
+        ("NaCl", "", (), "", "Na2Cl2"),
+        ("my cell", "", (), "VRHFIN =Na: s1p0\nVRHFIN =Cl: s2p5\n", "Na2Cl2"),
+        ("In a cell", "", (), "", None),
+        ("Na3 Cl1", "", (), "", None),
+        ("my cell", "", ("Na", "K", "Cl"), "", None),
+        ("Cl Na", "", ("Na", "Cl"), "", None),
+    ],
+)
+def test_poscar_elements(tmp_path, comment, species, told, potcar, symbols) -> None:
+    path = tmp_path / "POSCAR"
+    path.write_text(POSCAR.format(comment=comment, species=species))
+    if potcar:
+        (tmp_path / "POTCAR").write_text(potcar)
+    if symbols:
+        assert str(read_poscar(path, Told(told)).symbols) == symbols
+        return
+    with pytest.raises(MTPError, match="names no elements"):
+        read_poscar(path, Told(told))
+
+
+def test_poscar_written_by_element(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    atoms = Atoms("AgCuAgCuCu", np.arange(15).reshape(5, 3) % 7, cell=[9] * 3, pbc=True)
+    write("a.xyz", atoms, format="extxyz")
+    words = ["convert", "a.xyz", "POSCAR", "--input_format=extxyz", "--output_format=poscar"]
+    assert main([*words, "--species=Cu,Ag"]) == 0
+    lines = Path("POSCAR").read_text().split("\n")
+    assert (lines[5].split(), lines[6].split()) == (["Cu", "Ag"], ["3", "2"])
+    order = [1, 3, 4, 0, 2]
+    assert np.allclose(read("POSCAR").positions, atoms.positions[order])
+
+
+def labelled() -> Atoms:
+    atoms = Atoms("CuO", [[0, 0, 0], [2.1, 2, 2]], cell=[4] * 3, pbc=True)
+    results = {"energy": -7.4, "free_energy": -7.5, "forces": np.array([FORCE, FORCE])}
+    atoms.calc = SinglePointCalculator(atoms, **results, stress=np.array(STRESS))
+    return atoms
+
+
+@pytest.mark.parametrize("name", ["a.db", "a.json", "a.traj"])
+def test_ase_databases(tmp_path, name) -> None:
+    write(tmp_path / name, [labelled(), labelled()])
+    reading = read_calculations(tmp_path / name, Told())
+    assert energies(reading) == [-7.5, -7.5]
+    assert reading.frames[1].calc.results["stress"] == pytest.approx(STRESS)
+    assert reading.line(()) == "2 frames: energy 2, forces 2, stress 2; not understood: nothing"
+
+
+@pytest.mark.parametrize("kind", ["deepmd/npy", "deepmd/npy/mixed"])
+def test_deepmd(tmp_path, kind) -> None:
+    folder = tmp_path / "system"
+    data = {
+        "atom_names": ["Cu", "O"],
+        "atom_numbs": [1, 1],
+        "atom_types": np.array([0, 1]),
+        "orig": np.zeros(3),
+        "cells": np.tile(4 * np.eye(3), (3, 1, 1)),
+        "coords": np.tile([[0, 0, 0], [2.1, 2, 2]], (3, 1, 1)),
+        "energies": np.array([-7.5, -7.6, -7.7]),
+        "forces": np.tile([FORCE, FORCE], (3, 1, 1)),
+        "virials": np.tile(np.diag([-0.64, -1.28, -1.92]), (3, 1, 1)),
+    }
+    dpdata.LabeledSystem(data=data).to(kind, str(folder), prec=np.float64, set_size=2)
+    sets = [folder] if (folder / "type.raw").exists() else sorted(folder.glob("*/"))
+    (system,) = sets
+    reading = read_calculations(system, Told())
+    assert energies(reading) == [-7.5, -7.6, -7.7]
+    assert reading.frames[2].calc.results["stress"][:3] == pytest.approx([0.01, 0.02, 0.03])
+    assert str(reading.frames[0].symbols) == "CuO"
+    (system / "set.000" / "force.npy").unlink()
+    with pytest.raises(MTPError, match=r"not every set has force.npy"):
+        read_calculations(system, Told())
+    (system / "set.001" / "force.npy").unlink()
+    assert "energy 3, forces 0, stress 3" in read_calculations(system, Told()).line(())
+    (system / "type_map.raw").unlink()
+    with pytest.raises(MTPError, match="no type_map"):
+        read_calculations(system, Told())
+
+
+def test_mlearn(tmp_path) -> None:
+    from pymatgen.core import Structure
+
+    structure = Structure(4 * np.eye(3), ["Cu", "O"], [[0, 0, 0], [0.525, 0.5, 0.5]])
+    kilobar = [16.02177, 32.04353, 48.0653, 3.20435, 6.40871, 4.80653]
+    outputs = {"energy": -7.5, "forces": [FORCE, FORCE], "virial_stress": kilobar}
+    row = {"structure": structure.as_dict(), "outputs": outputs, "group": "Elastic"}
+    (tmp_path / "a.json").write_text(json.dumps([row]))
+    assert kind_of(tmp_path / "a.json") == "mlearn"
+    (atoms,) = read_calculations(tmp_path / "a.json", Told()).frames
+    assert atoms.calc.results["stress"] == pytest.approx(STRESS, abs=1e-7)
+    assert atoms.info["group"] == "Elastic"
+
+
+# -- the handed cases, read where they lie --
+
+
+@handed
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("03-outcar-nelm/nelm_vasp5.OUTCAR", [-7.7]),
+        ("04-outcar-unreadable/mlff.OUTCAR", [-7.5, -7.6]),
+        ("04-outcar-unreadable/vdw.OUTCAR", [-7.5]),
+        ("04-outcar-unreadable/nwrite0.OUTCAR", [-7.5, -7.7]),
+        ("04-outcar-unreadable/std.OUTCAR", [-7.5, -7.6]),
+        *((f"05-extxyz-labels-lost/{n}.xyz", [-7.5]) for n in ("mace_REF", "nep", "free", "std")),
+        *((f"05-extxyz-labels-lost/{n}.xyz", [-7.5]) for n in ("quip_dft", "virials")),
+    ],
+)
+def test_handed_labels(tmp_path, monkeypatch, name, kept) -> None:
+    monkeypatch.chdir(tmp_path)
+    form = "outcar" if name.endswith("OUTCAR") else "extxyz"
+    words = ["convert", str(CASES / name), "o.cfg", f"--input_format={form}"]
+    assert main([*words, "--species=" + ("Cu,O" if form == "outcar" else "Cu")]) == 0
+    found = read_cfg("o.cfg")
+    assert [c.energy for c in found] == kept
+    sign = 1 if form == "outcar" else -1
+    for c in found:
+        assert c.forces[0].tolist() == FORCE
+        assert c.virial == pytest.approx(
+            sign * np.array([0.64, 1.28, 1.92, 0.256, 0.192, 0.128]), abs=1e-5
+        )
+
+
+@handed
+def test_handed_units_dumps_and_poscars(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def converted(name: str, form: str, species: str):
+        path = str(CASES / name)
+        assert main(["convert", path, "o.cfg", f"--input_format={form}", species]) == 0
+        return read_cfg("o.cfg")[0]
+
+    assert converted("06-extxyz-units/gpa.xyz", "extxyz", "--species=Cu").virial[:3] == (
+        pytest.approx([-0.39946] * 3, abs=1e-5)
+    )
+    assert converted("08-dump-energy-zero/forces.dump", "lammps_dump", "--last").energy is None
+    assert converted("09-dump-types/el.dump", "lammps_dump", "--last").types.tolist() == [
+        0,
+        0,
+        1,
+        1,
+    ]
+    poscar = converted("17-poscar-vasp4-species/vasp4c.vasp", "poscar", "--species=Na,Cl")
+    assert poscar.types.tolist() == [0] * 4 + [1] * 4
+    mixed = str(CASES / "11-poscar-interleaved/mixed.cfg")
+    assert main(["convert", mixed, "P", "--output_format=poscar", "--species=Cu,Ag"]) == 0
+    assert [line.split() for line in Path("P").read_text().split("\n")[5:7]] == [
+        ["Cu", "Ag"],
+        ["2", "2"],
+    ]
