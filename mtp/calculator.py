@@ -24,12 +24,12 @@ IDENTITY = np.eye(3)
 class MTP(Calculator):
     """Energy, forces, stress, per-atom energies and, on request, extrapolation grades.
 
-    `species[t]` is the element of type t. Results in ASE's units: eV, eV/angstrom, stress
-    eV/angstrom^3 = -PlusStress / volume (three periodic directions only). With `grades=True` (an
+    `species[t]` is the element of type t. Results in ASE's units: eV, eV/Å, stress
+    eV/Å^3 = -PlusStress / volume (three periodic directions only). With `grades=True` (an
     `.almtp` with an active set): "grades" (N,) in neighbourhood mode, and "max_grade", found when
     `get_property` asks for them, or by `calculate(atoms)`, which finds everything. Number and kinds
     of atoms may change between calls.
-    `skin` (angstrom): how far beyond the cutoff the kept neighbour list reaches.
+    `skin` (Å): how far beyond the cutoff the kept neighbour list reaches.
     """
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "energies"]

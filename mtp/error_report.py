@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mtp.configuration import Configuration
 
-GPA = 160.21766208  # eV/angstrom^3 in GPa, CODATA 2018
+GPA = 160.21766208  # eV/Å^3 in GPa, CODATA 2018
 HEAD = "_________________Errors report_________________"
 RULE = "_" * 47
 TITLES = {
@@ -110,7 +110,13 @@ class ErrorReport:
 def differences(
     labelled: Configuration, predicted: Prediction
 ) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """For each label that exists: norms of the differences and of the labels (see Errors)."""
+    """For each label that exists: norms of the differences and of the labels (units: see Errors).
+
+    Returns
+    -------
+    by quantity a pair of arrays, one value per atom for forces, else one value; "stress" (GPa) only
+    where the volume is defined
+    """
     compared = {}
     if labelled.energy is not None:
         difference = np.array([abs(labelled.energy - predicted.energy)])

@@ -9,9 +9,16 @@ SEARCH_RADII = (2.5, 5.0, 10.0)
 
 
 def minimal_distances(configuration: Configuration) -> dict[tuple[int, int], float]:
-    """Smallest distance (angstrom) for each pair of types (i <= j), periodic images included.
+    """Smallest distance for each pair of types, periodic images included.
 
-    A pair that has none within 10 angstrom is left out. MTPError where atoms coincide.
+    Returns
+    -------
+    Å by pair of types (i, j) with i <= j; a pair that has none within 10 Å is left out
+
+    Raises
+    ------
+    MTPError
+        Atoms coincide, or the cell has no meaning.
     """
     wanted = _type_pairs(configuration.types)
     shortest: dict[tuple[int, int], float] = {}
@@ -30,9 +37,16 @@ def minimal_distances(configuration: Configuration) -> dict[tuple[int, int], flo
 
 
 def cut_sphere(configuration: Configuration, centre: int, radius: float) -> Configuration:
-    """The atom `centre` at the origin and all atoms within `radius` (angstrom), without a cell.
+    """The atoms within a sphere around one atom, without a cell: MLIP-3's cut_extrapolative_nbh.
 
-    MLIP-3's cut_extrapolative_nbh: images count as atoms, labels are dropped.
+    Parameters
+    ----------
+    centre : index of the atom that becomes the origin and the first atom of the result
+    radius : Å; images count as atoms, so it may exceed the cell
+
+    Returns
+    -------
+    configuration without periodicity and without labels
     """
     vectors, first, second = _pairs(configuration, radius)
     around = first == centre

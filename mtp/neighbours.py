@@ -54,7 +54,13 @@ class Neighbours:
         return np.diff(self.kernel.first[self.kernel.atom_begin])
 
     def add(self, configuration: Structure, closest: float = CLOSEST) -> None:
-        """Append one; MTPError if it has no meaning (NaN, flat cell, atoms nearer than that)."""
+        """Append the neighbour list of one configuration (Å).
+
+        Raises
+        ------
+        MTPError
+            NaN, a flat cell, a type out of range, or atoms nearer than `closest` (Å).
+        """
         name = f"configuration {len(self) + self.first}"
         types = np.asarray(configuration.types)
         positions = np.asarray(configuration.positions, float).reshape(-1, 3)
@@ -90,7 +96,21 @@ def _full_cell(cell: np.ndarray, periodic: Sequence[bool]) -> np.ndarray:
 def neighbours(
     configurations: Iterable[Structure], cutoff: float, species: int = MOST_SPECIES, first: int = 1
 ) -> Neighbours:
-    """Neighbour lists of all configurations within `cutoff` (Å), by linked cells."""
+    """Neighbour lists of all configurations, by linked cells.
+
+    Parameters
+    ----------
+    cutoff : Å; images count, so it may exceed the cell
+    species : types must lie below this
+    first : number that errors give to the first configuration
+
+    Raises
+    ------
+    MTPError
+        A configuration has NaN, a flat cell, a type out of range, or atoms nearer than 1e-4 Å.
+
+    Source: R. W. Hockney and J. W. Eastwood, Computer Simulation Using Particles (1988), ch. 8.
+    """
     result = Neighbours(cutoff, species, first)
     for configuration in configurations:
         result.add(configuration)

@@ -26,10 +26,19 @@ class Slices(NamedTuple):
 class Potential:
     """One moment tensor potential, MTP format 1.1.0 of MLIP-3.
 
-    radial_coeffs (S, S, M, R), species_coeffs (S,) eV, moment_coeffs (K,) eV; all three are None in
-    an untrained template. Distances in Å. The energy of an atom of species s is species_coeffs[s] +
-    sum_k moment_coeffs[k] B_k (Shapeev, Multiscale Model. Simul. 14, 1153, 2016) with
-    radial functions scaling * sum_r c[s, t, mu, r] T_r(x) (max_dist - r)^2.
+    The energy (eV) of an atom of species s is species_coeffs[s] + sum_k moment_coeffs[k] B_k, with
+    radial functions scaling * sum_r c[s, t, mu, r] T_r(x) (max_dist - r)^2, T_r the Chebyshev
+    polynomials on [min_dist, max_dist] (Shapeev, Multiscale Model. Simul. 14, 1153, 2016).
+
+    Attributes
+    ----------
+    min_dist, max_dist : Å
+    radial_coeffs : (S, S, M, R), for S species, M radial functions, R polynomials
+    species_coeffs : (S,) eV
+    moment_coeffs : (K,) eV
+    active_set : rows of MaxVol, in an `.almtp` file
+
+    All three arrays of coefficients are None in an untrained template.
     """
 
     species_count: int
@@ -122,5 +131,17 @@ def untrained(
     max_dist: float = 5.0,
     radial_basis_size: int = 8,
 ) -> Potential:
-    """Template of a level without coefficients; distances in Å."""
+    """Template of a level without coefficients.
+
+    Parameters
+    ----------
+    level : even, 2 to 28
+    min_dist, max_dist : Å, the interval of the radial functions; max_dist is the cutoff
+    radial_basis_size : Chebyshev polynomials per radial function
+
+    Raises
+    ------
+    MTPError
+        No basis of this level exists.
+    """
     return Potential(species_count, min_dist, max_dist, radial_basis_size, level_basis(level))

@@ -213,6 +213,6 @@ VERBS = (
         "cut the most extrapolative neighbourhood out of each configuration",
         cut_extrapolative_nbh,
         (("structures", "output"),),
-        (Option("cutoff", "radius of the sphere, angstrom.", float, 7.0, minimum=0.1),),
+        (Option("cutoff", "radius of the sphere, Å.", float, 7.0, minimum=0.1),),
     ),
 )

@@ -21,7 +21,7 @@ from mtp.formats.cfg import iterate_cfg, write_cfg
 LONGEST_STEP = 0.1
 SETTINGS = (
     Option("pressure", "external pressure, GPa.", float, 0.0),
-    Option("force_tolerance", "largest force, eV/angstrom.", float, 1e-4, minimum=1e-9),
+    Option("force_tolerance", "largest force, eV/Å.", float, 1e-4, minimum=1e-9),
     Option("stress_tolerance", "largest stress, GPa; 0: cell stays.", float, 1e-3, minimum=0),
     Option("iteration_limit", "most steps.", int, 500, minimum=1),
 )

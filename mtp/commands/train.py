@@ -185,7 +185,7 @@ OPTIONS = (
     Option("log", "progress: stdout, none or a file.", default="stdout"),
     Option("level", "level of a new potential.", int, minimum=2),
     Option("species", "number of species of a new potential.", int, minimum=1),
-    Option("cutoff", "of a new potential, angstrom.", float, 5.0, minimum=0.5),
+    Option("cutoff", "of a new potential, Å.", float, 5.0, minimum=0.5),
     Option("radial_basis", "Chebyshev polynomials of a new potential.", int, 8, minimum=2),
 )
 VERBS = (

@@ -39,7 +39,13 @@ OPTIONAL = ("version", "potential_name", "potential_tag", "scaling", *COEFFICIEN
 
 
 def read_potential(path: str | Path) -> Potential:
-    """Read a `.mtp` or `.almtp` file; MTPError in one line on anything malformed."""
+    """Read a `.mtp` or `.almtp` file, untrained templates of MLIP included.
+
+    Raises
+    ------
+    MTPError
+        In one line with the file, on anything malformed, cut off or not finite.
+    """
     try:
         data = Path(path).read_bytes()
     except OSError as error:

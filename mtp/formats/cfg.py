@@ -84,7 +84,13 @@ def _shown(text: str) -> str:
 
 
 def read_cfg(path: str | Path) -> list[Configuration]:
-    """All configurations of a .cfg file."""
+    """All configurations of a .cfg file: Å, eV, eV/Å, virial eV (see `Configuration`).
+
+    Raises
+    ------
+    MTPError
+        With file and line, on anything cut off, not finite or not understood.
+    """
     return list(iterate_cfg(path))
 
 
@@ -135,7 +141,7 @@ def _size(source: _Lines, words: list[str]) -> int:
 
 
 def _supercell(source: _Lines) -> list[list[float]]:
-    """Up to three periodic vectors (angstrom); the first word that is not a number ends them."""
+    """Up to three periodic vectors (Å); the first word that is not a number ends them."""
     rows = []
     while (row := source.next()) is not None:
         if row[0][0].isalpha() and row[0].lower() not in {"nan", "inf"}:

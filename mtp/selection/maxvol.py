@@ -58,7 +58,7 @@ class MaxVol:
         return bool(np.abs(product - np.eye(len(product))).max() < INVERSE_ERROR)
 
     def grades(self, rows: Matrix) -> Matrix:
-        """(m,) extrapolation grades of rows (m, n)."""
+        """Extrapolation grades (m,) of rows (m, n): max_j |(b A^-1)_j| for each row b."""
         return np.abs(rows @ self.inverse).max(axis=1, initial=0.0)
 
     def add(

@@ -101,7 +101,22 @@ class Selector:
         threshold: float = THRESHOLD,
         limit: int | None = None,
     ) -> int:
-        """Take configurations in where they enlarge the volume; returns the number of swaps."""
+        """Take configurations in where they enlarge the volume of the active set.
+
+        Parameters
+        ----------
+        threshold : a row enters above this grade
+        limit : most swaps; None for no limit
+
+        Returns
+        -------
+        number of swaps
+
+        Raises
+        ------
+        MTPError
+            A configuration has no finite energy, or a type that is not in the potential.
+        """
         before, first = len(self.maxvol.swaps), 1
         for batch in _batches(configurations, self._rows_per_batch()):
             keys = range(self.next_key, self.next_key + len(batch))
@@ -116,7 +131,16 @@ class Selector:
         return len(self.maxvol.swaps) - before
 
     def grade(self, configurations: Iterable[Configuration]) -> Iterator[Graded]:
-        """Grades of configurations, one after the other; memory does not grow with their number."""
+        """Extrapolation grades, one configuration after the other, in the memory of a batch.
+
+        The grade of a configuration is the largest of its rows; above 1 it extrapolates
+        (Podryabinkin and Shapeev, Comput. Mater. Sci. 140, 171, 2017).
+
+        Raises
+        ------
+        MTPError
+            A configuration has no finite energy, or a type that is not in the potential.
+        """
         first = 1
         for batch in _batches(configurations, self._rows_per_batch()):
             yield from self.grade_neighbours(batch, self.engine.neighbours(batch, first))

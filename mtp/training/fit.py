@@ -65,6 +65,20 @@ def train(
 
     An untrained potential starts from random radial functions, a trained one from its own
     coefficients. With a validation set the coefficients with its lowest loss are returned.
+
+    Parameters
+    ----------
+    potential : template or trained; its cutoff and basis stay
+    training, validation : labelled configurations (Å, eV, eV/Å); validation may be empty
+    log : called with one line of progress at a time, in MLIP's words
+
+    Raises
+    ------
+    MTPError
+        A set has no usable label, lacks a species of the potential, has atoms that coincide, or its
+        loss is not finite.
+
+    Source: I. S. Novikov et al., Mach. Learn.: Sci. Technol. 2, 025002 (2021).
     """
     for configurations, name in ((training, "training"), (validation, "validation")):
         if configurations or name == "training":

@@ -40,7 +40,17 @@ class LossWeights:
 def labels_of(
     configurations: Sequence[Configuration], weights: LossWeights
 ) -> tuple[Targets, Weights]:
-    """Targets and loss weights of `configurations` in their order; no label has weight zero."""
+    """Targets and loss weights of configurations in their order; a missing label has weight zero.
+
+    Returns
+    -------
+    energies (C,) eV, forces (N, 3) eV/Å, virials (C, 6) eV, and their weights, all scalings in them
+
+    Raises
+    ------
+    MTPError
+        A `Feature weight` is no number of at least 0.
+    """
     sizes = np.array([len(c) for c in configurations], float)
     own = np.array([configuration_weight(c) for c in configurations])
     energy = own * weights.energy_weight / sizes**weights.weight_scaling

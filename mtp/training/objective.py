@@ -227,7 +227,22 @@ def serve(ranks: Ranks) -> None:
 def survey(
     configurations: Sequence[Configuration], cutoff: float, species: int = MOST_SPECIES
 ) -> tuple[list[int], float]:
-    """Pairs of each configuration, the measure of its work; the shortest distance (angstrom)."""
+    """What a training must know of its configurations before it divides them.
+
+    Parameters
+    ----------
+    cutoff : Å
+
+    Returns
+    -------
+    neighbours plus atoms of each configuration, the measure of its work; the shortest distance (Å),
+    infinite where no two atoms are within the cutoff
+
+    Raises
+    ------
+    MTPError
+        A configuration has no meaning, see `mtp.neighbours.neighbours`.
+    """
     loads, shortest = [], np.inf
     for number, configuration in enumerate(configurations, 1):
         vectors, _ = neighbours([configuration], cutoff, species, number).kernel.pairs()

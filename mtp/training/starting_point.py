@@ -20,7 +20,12 @@ def with_species(potential: Potential, present: set[int], rng: np.random.Generat
 
     An untrained template takes the number of species from the training set, as MLIP-3 does. A
     species that is new to a trained potential starts from the mean radial functions of the others
-    with its partner, scattered by a tenth, and with the mean energy of a lone atom.
+    with its partner, scattered by a tenth, and with the mean energy (eV) of a lone atom.
+
+    Raises
+    ------
+    MTPError
+        A species of the potential, or a number below the largest, is not in the training set.
     """
     count = max(present) + 1
     missing = sorted(set(range(count)) - present)
@@ -59,11 +64,16 @@ def _extended(potential: Potential, count: int, rng: np.random.Generator) -> Pot
 
 
 def with_min_dist(potential: Potential, shortest: float) -> Potential:
-    """The same function with min_dist (angstrom) set to 0.99 of the shortest distance.
+    """The same function with min_dist set to 0.99 of the shortest distance (both Å).
 
     A radial function is a polynomial in r times (max_dist - r)^2, so coefficients on the new
     interval represent it exactly: they are the old ones times the matrix between the two
     Chebyshev bases, and energies change by rounding only.
+
+    Raises
+    ------
+    MTPError
+        No two atoms are closer than the cutoff.
     """
     shorter = MINDIST_MARGIN * shortest
     if shorter >= potential.max_dist:
