@@ -7,8 +7,9 @@ from ase.parallel import DummyMPI
 
 from atomistics.bonded import whole
 from atomistics.errors import UserError
+from atomistics.reference.convergence import failure
 from atomistics.reference.counting import LabelFailedError, Metered
-from atomistics.reference.methods import failure, label
+from atomistics.reference.methods import label
 
 
 def compression(atoms: Atoms, factors: list[float]) -> list[Atoms]:

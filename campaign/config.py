@@ -7,7 +7,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from atomistics.contract import Element, Ensemble, Name, Positive, Scale, Strict, Temperature
 from campaign.identifiers import ProtocolName
-from campaign.material import Material, Method
+from campaign.material import Material, ReferenceChoice
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -63,13 +63,9 @@ class Task(Strict):
         return self
 
 
-class Reference(Strict):
+class Reference(ReferenceChoice):
     """The method every label comes from."""
 
-    method: Method
-    options: dict[
-        str, str | bool | int | float | list[int | float] | dict[str, str | bool | int | float]
-    ] = Field(description="handed to the ASE calculator of the method")
     max_force: Positive = Field(description="a label with a larger force is quarantined, eV/Å")
     timeout: Positive = Field(description="wall time of one call, s")
     seconds_per_call: Positive = Field(description="first guess for the audit, until measured")

@@ -7,7 +7,8 @@ from pathlib import Path
 from campaign import TOOLKIT
 from campaign.errors import UserError
 from campaign.files import write_text
-from campaign.folder import Campaign
+from campaign.folder import Campaign, configuration
+from campaign.material import ReferenceChoice
 
 SNAKEFILE = """\
 # Written by `planner init`. The rules live in the toolkit; this folder holds the campaign.
@@ -51,6 +52,7 @@ def create(source: str, folder: Path) -> Campaign:
         shutil.copytree(
             origin / "structures", partial / "structures", ignore_dangling_symlinks=True
         )
+        copy_own_files(configuration(origin).reference, origin, partial)
         for path in sorted(origin.glob("protocols/*.yaml")):  # to be approved anew
             (partial / "protocols").mkdir(exist_ok=True)
             shutil.copy(path, partial / "protocols")
@@ -63,6 +65,21 @@ def create(source: str, folder: Path) -> Campaign:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return Campaign.at(folder)
+
+
+def copy_own_files(reference: ReferenceChoice, origin: Path, folder: Path) -> None:
+    """Copy the user's own module of the reference, and the files its options name; kept is kept."""
+    from atomistics.reference.catalog import own_files
+
+    for name in own_files(reference, origin):
+        source, target = origin / name, folder / name
+        if target.exists():
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target)
 
 
 def take_over(folder: Path) -> Campaign:
@@ -93,10 +110,31 @@ def check(campaign: Campaign) -> None:
         mass(Counter(task.species))
     except UserError as error:
         raise UserError(f"{campaign.folder}/task.yaml: species: {error}") from None
+    periodic = False
     for structure in read_index(campaign.folder / "structures"):
         try:
-            check_structure(load(structure), list(task.species), config.mlp.cutoff)
+            atoms = load(structure)
+            check_structure(atoms, list(task.species), config.mlp.cutoff)
+            periodic |= bool(atoms.pbc.all())
         except UserError as error:
             told = str(error)
             where = "" if str(structure.path) in told else f"{structure.path}: "
             raise UserError(f"{where}{told}") from None
+    _check_reference(campaign, periodic)
+
+
+def _check_reference(campaign: Campaign, periodic: bool) -> None:
+    """Whether the calculator can be built with its options; one with a name and none can."""
+    reference = campaign.config.reference
+    from atomistics.reference.catalog import recipe_of
+    from atomistics.reference.methods import reference_calculator
+
+    if recipe_of(reference).program or not (reference.calculator or reference.options):
+        return
+    calculator = reference_calculator(reference, campaign.folder)
+    try:
+        calculator.check(periodic)
+    except UserError as error:
+        raise UserError(f"{campaign.folder}/{error}") from None
+    finally:
+        calculator.close()

@@ -73,7 +73,7 @@ class Job:
 
     def reference(self) -> Calculator:
         """The reference method as ASE calculator."""
-        return reference_calculator(self.config.reference)
+        return reference_calculator(self.config.reference, self.campaign.folder)
 
     def model(self, potential: Potential) -> Calculator:
         """A fitted potential as ASE calculator, with extrapolation grades."""

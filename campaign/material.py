@@ -8,7 +8,14 @@ interpreted. Lengths in Å, densities in g/cm3, temperatures in K, pressures in 
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    Field,
+    JsonValue,
+    StringConstraints,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from atomistics.builders.crystals.parameters import Substitution
 from atomistics.contract import Name, Strict, Temperature
@@ -18,12 +25,59 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 Density = Annotated[float, Field(ge=0.001, le=25, description="g/cm3")]
 Fractional = Annotated[float, Field(ge=-1, le=2)]
 Kind = Literal["crystal", "amorphous", "liquid", "melt", "polymer", "particle", "other"]
-Method = Literal["gfn1-xtb", "gfn2-xtb", "chgnet", "emt", "lj", "vasp", "cp2k", "espresso", "orca"]
+Method = Literal["gfn1-xtb", "gfn2-xtb", "chgnet", "vasp", "cp2k", "espresso", "orca", "ase"]
+_IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_]*"
+ImportPath = Annotated[
+    str,
+    StringConstraints(
+        pattern=rf"^{_IDENTIFIER}(?:\.{_IDENTIFIER})*:{_IDENTIFIER}(?:\.{_IDENTIFIER})*$"
+    ),
+]
 SiteText = Annotated[
     str,
     StringConstraints(pattern=r"^[A-Z][a-z]?(?: +-?[0-9]{0,3}[./]?[0-9]{1,6}){3}$"),
     Field(description="element and fractional x y z: Ti 0 0 0, C 1/3 2/3 0.25"),
 ]
+
+
+class ReferenceChoice(Strict):
+    """Which calculator labels: a file of a person's says so, never a plan or a model's text."""
+
+    method: Method
+    calculator: ImportPath | None = Field(
+        default=None,
+        description="of method ase: package.module:Name of an ASE calculator, or of a function that"
+        " returns one; installed, or a file in the campaign's folder",
+        exclude_if=lambda path: path is None,
+    )
+    options: dict[str, JsonValue] = Field(
+        default={},
+        description="handed to the calculator; texts that begin with ./ are paths from the"
+        " campaign's folder",
+    )
+    reuse: bool | None = Field(
+        default=None,
+        description="one calculator for all geometries, or (false) a new one for each; default:"
+        " what the method needs to give the same label whatever was computed before",
+        exclude_if=lambda reuse: reuse is None,
+    )
+
+    @field_serializer("options")
+    def _as_given(self, options: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        return options  # null is a value here, kept where a record's own absent keys are left out
+
+    @model_validator(mode="after")
+    def _calculator_of_ase(self) -> "ReferenceChoice":
+        if self.method == "ase" and self.calculator is None:
+            raise ValueError("calculator: missing; method ase needs package.module:Name")
+        if self.method != "ase" and self.calculator is not None:
+            raise ValueError(f"calculator: method {self.method} takes none; set method: ase")
+        return self
+
+    @property
+    def title(self) -> str:
+        """The method's name, or the calculator's import path."""
+        return self.calculator or self.method
 
 
 class Ingredient(Strict):
@@ -145,7 +199,9 @@ class Material(Strict):
         default=None, max_length=20, description="pairs of phases that meet; default: of the layers"
     )
     pressure: float = Field(default=0.0, ge=-50, le=1000, description="GPa")
-    reference: Method = Field(default="gfn1-xtb", description="method of every label")
+    reference: Method = Field(
+        default="gfn1-xtb", description="method of every label; ase: the calculator of config.yaml"
+    )
     procedure: Text | None = Field(default=None, description="how it will be simulated, in words")
     properties: list[Label] = Field(default=["structure", "density"], max_length=20)
     atoms: int = Field(
@@ -175,3 +231,9 @@ class Answers(Material):
     sentence: Text | None = Field(default=None, description="the task in one sentence")
     name: Name | None = None
     temperature: Temperature | None = Field(default=None, description="of the intended use, K")
+
+
+class AnswersFile(Answers):
+    """The answers of `planner prepare --answers`: the same, and a reference with its options."""
+
+    reference: Method | ReferenceChoice = "gfn1-xtb"

@@ -42,7 +42,7 @@ def rehearse(
         potential = read_potential(_model_file(campaign, model))
         metered = Metered(MTP(potential, species=list(campaign.task.species), grades=True))
     else:
-        metered = Metered(reference_calculator(campaign.config.reference))
+        metered = Metered(reference_calculator(campaign.config.reference, campaign.folder))
     label(atoms, metered)  # starting a program is no part of the price of a step
     before = core_seconds()
     outcome = stages.run(atoms, metered, protocol, steps, SEED, most=steps)

@@ -7,7 +7,7 @@ from atomistics.contract import Strict
 from atomistics.md.protocol import StagedProtocol
 from campaign.config import Config, Task
 from campaign.files import write_text
-from campaign.material import Answers
+from campaign.material import AnswersFile
 from campaign.plan import Plan
 from campaign.state import State
 from preparation.structure_plan import StructurePlan
@@ -17,7 +17,7 @@ SCHEMAS: dict[str, type[Strict]] = {
     "state": State,
     "config": Config,
     "task": Task,
-    "answers": Answers,
+    "answers": AnswersFile,
     "structure_plan": StructurePlan,
     "protocol": StagedProtocol,
 }

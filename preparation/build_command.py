@@ -4,7 +4,6 @@ import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from pydantic import RootModel
@@ -88,11 +87,10 @@ def _own(sub: argparse.ArgumentParser) -> None:
 def _calculator(method: str | None) -> Any:
     if method is None:
         return None
+    from atomistics.reference.catalog import Method
     from atomistics.reference.methods import reference_calculator
 
-    return reference_calculator(
-        SimpleNamespace(method=method, options={}, max_force=1e3, timeout=600.0)
-    )
+    return reference_calculator(Method(method, max_force=1e3))
 
 
 def _properties(model: type[Strict]) -> dict[str, dict[str, Any]]:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from campaign.errors import UserError
 from campaign.files import parse, read_yaml, write_text
-from campaign.material import Answers
+from campaign.material import Answers, ReferenceChoice
 from preparation import notation
 from preparation.missing import Point, needed, open_points
 
@@ -46,6 +46,8 @@ class Dialogue(BaseModel):
     sentence: str
     by: str
     known: dict[str, Any] = {}
+    # from a person's answers file, never from a model
+    reference: ReferenceChoice | None = Field(default=None, exclude_if=lambda given: given is None)
     talk: list[dict[str, Any]] = []
     heard: list[str] = []
     pending: list[str] = []
@@ -187,11 +189,21 @@ def status(dialogue: Dialogue, completed: bool, questions: list[str], remark: st
     return "\n".join([*([remark] if remark else []), *lines])
 
 
+def reference_in(path: Path) -> ReferenceChoice | None:
+    """The reference of an answers file, where it stands there with its options."""
+    data = read_yaml(path)
+    if isinstance(data, dict) and isinstance(data.get("reference"), dict):
+        return parse(ReferenceChoice, data["reference"], f"{path}: reference")
+    return None
+
+
 def from_file(path: Path, sentence: str | None) -> Answers:
     """The answers in a file; UserError in one line for what is missing, wrong or contradictory."""
     data = read_yaml(path)
     if not isinstance(data, dict):
         raise UserError(f"{path}: must be a mapping of answers (see config/schema/answers.json)")
+    if reference := reference_in(path):
+        data["reference"] = reference.method
     found = parse(Answers, {**data, **({"sentence": sentence} if sentence else {})}, str(path))
     if points := needed(found):
         told = "; ".join(f"{p.key}: {p.fault or f'missing ({p.question})'}" for p in points)

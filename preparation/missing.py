@@ -16,7 +16,6 @@ from preparation import phase_parameters, substances
 MIXED = ("amorphous", "liquid", "melt")
 CELLS = ("crystal", "particle")
 ORGANIC = frozenset("CHNOPS") | {"F", "Cl", "Br", "I"}
-EMT = frozenset({"Al", "Cu", "Ag", "Au", "Ni", "Pd", "Pt", "H", "C", "N", "O"})
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def _missing(known: Answers) -> Iterator[Point]:
         yield Point(
             "reference",
             "Which reference method labels the data (gfn1-xtb, gfn2-xtb, chgnet, vasp, cp2k,"
-            " espresso, orca)?",
+            " espresso, orca, or ase: the calculator named in config.yaml)?",
             known.reference,
         )
     if "properties" not in given:
@@ -121,7 +120,7 @@ def contradictions(known: Answers) -> list[Point]:
     found = [*_names(known), *_arrangement(known)]
     for phase in known.phases:
         found += _contradictions_of(phase)
-    return found or list(_method(known))
+    return found
 
 
 def _wrong(key: str, fault: str) -> Point:
@@ -247,13 +246,3 @@ def _substitutions(phase: Phase, at: str) -> Iterator[Point]:
                 f"{at}.substitutions", f"{substitution.element} is not in the crystal ({told})"
             )
         present |= {substitution.by} if substitution.by else set()
-
-
-def _method(known: Answers) -> Iterator[Point]:
-    try:
-        present = set().union(*(substances.elements(phase) for phase in known.phases))
-    except UserError:
-        return
-    if known.reference == "emt" and present - EMT:
-        told = ", ".join(sorted(present - EMT))
-        yield _wrong("reference", f"emt knows no {told}")

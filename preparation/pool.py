@@ -87,7 +87,7 @@ def answer(order: Order) -> dict[str, Any]:
         parameters = PARAMETERS.validate_python(order.parameters)
         needed = order.relax_steps or order.parameters.get("melt_quench")
         reference = Reference.model_validate(order.reference)
-        calculator = reference_calculator(reference) if needed else None
+        calculator = reference_calculator(reference, order.folder) if needed else None
         atoms = build(parameters, order.seed, order.folder, calculator)
         if order.relax_steps:
             relax(atoms, calculator, order.relax_steps)

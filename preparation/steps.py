@@ -15,7 +15,7 @@ import yaml
 
 from campaign import __version__
 from campaign.config import Config, Task
-from campaign.create import take_over
+from campaign.create import copy_own_files, take_over
 from campaign.errors import UserError
 from campaign.files import dump_yaml, read, read_yaml, write_text
 from campaign.folder import configuration
@@ -118,13 +118,18 @@ def _answers(folder: Path, sentence: str | None, options: Options, config: Confi
     state = dialogue.load(folder)
     if options.answers:
         found = dialogue.from_file(options.answers, sentence)
+        if "reference" not in found.model_fields_set:
+            found = found.model_copy(update={"reference": config.reference.method})
         told = found.sentence or found.objective or "structure"
         known = found.model_dump(mode="json", exclude={"sentence"}, exclude_unset=True)
         fresh = Dialogue(planner=__version__, sentence=told, by="answers", known=known)
-        if state and (state.known, state.sentence) != (fresh.known, fresh.sentence):
+        fresh.reference = dialogue.reference_in(options.answers)
+        if state and _given(state) != _given(fresh):
             raise UserError(f"{folder}/{dialogue.FILE}: holds other answers; choose another folder")
         fresh.confirmed = True
         fresh.save(folder)
+        if fresh.reference:
+            copy_own_files(fresh.reference, options.answers.parent, folder)
         return fresh.answers
     by = options.planner or ("anthropic" if config.planner == "anthropic" else "rules")
     if state is None:
@@ -136,6 +141,10 @@ def _answers(folder: Path, sentence: str | None, options: Options, config: Confi
             f"{folder}/{dialogue.FILE}: was begun with {state.sentence!r}; choose another folder"
         )
     return _held(folder, state, config)
+
+
+def _given(state: Dialogue) -> tuple[Any, ...]:
+    return state.known, state.sentence, state.reference
 
 
 def _held(folder: Path, state: Dialogue, config: Config) -> Answers:
@@ -207,9 +216,17 @@ def configure(folder: Path, task: Task, plan: StructurePlan) -> None:
                 " make them the same"
             )
         return
+    state = dialogue.load(folder)
+    reference = state.reference if state else None
+    if material.reference == "ase" and reference is None:
+        raise UserError(
+            f"{path}: reference.calculator: missing; write `reference: {{method: ase, calculator:"
+            " package.module:Name}` there, or under reference: of an answers file"
+        )
+    chosen = reference.model_dump(mode="json", exclude_unset=True) if reference else None
     rungs = [task.temperature + hotter for hotter in HOTTER]
     data: dict[str, Any] = {
-        "reference": {"method": material.reference},
+        "reference": chosen or {"method": material.reference},
         "reference_sample": {"temperatures": rungs},
     }
     if material.pressure:

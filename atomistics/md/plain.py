@@ -12,8 +12,8 @@ from ase.calculators.calculator import Calculator
 
 from atomistics.errors import UserError
 from atomistics.md.watchdog import Watchdog
+from atomistics.reference.convergence import failure
 from atomistics.reference.counting import LabelFailedError, Metered, labelled
-from atomistics.reference.methods import failure
 
 Ensemble = Literal["nvt", "npt", "nve"]
 Barostat = Literal["isotropic", "axes"]

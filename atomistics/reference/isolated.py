@@ -14,11 +14,12 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 START = (
     "import sys; sys.path[:] = {path!r}; import importlib;"
@@ -31,16 +32,32 @@ class DiedError(Exception):
     """The child ended without an answer; the message is the tail of what it printed."""
 
 
+class Raised(NamedTuple):
+    """An exception of the child that is no answer: a fault of ours."""
+
+    traceback: str
+
+
 class Child:
     """A process that answers `module.name(request)`; started when first asked, kept, replaced."""
 
-    def __init__(self, function: Callable[[Any], Any], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        function: Callable[[Any], Any],
+        environment: Mapping[str, str],
+        path: Sequence[Path] = (),
+    ) -> None:
+        """`path`: folders whose modules can be imported beside the installed ones."""
         self._function = function
         self._environment = environment
+        self._path = [str(folder.resolve()) for folder in path]
         self._stop: weakref.finalize | None = None
 
     def ask(self, request: Any, timeout: float | None) -> Any:
-        """Return the answer; TimeoutError after `timeout` seconds (the child is killed then)."""
+        """Return the answer; TimeoutError after `timeout` seconds (the child is killed then).
+
+        DiedError where the child ended; RuntimeError with its traceback where it raised.
+        """
         if self._stop is None:
             self._start()
         try:
@@ -55,6 +72,8 @@ class Child:
         if reply is None:
             self.close()
             raise TimeoutError(f"no answer within {timeout:g} s")
+        if isinstance(reply, Raised):
+            raise RuntimeError(f"in the child process:\n{reply.traceback}")  # noqa: TRY004
         return reply
 
     def close(self) -> None:
@@ -67,7 +86,7 @@ class Child:
         self._pipe, theirs = Pipe()
         self._output = tempfile.TemporaryFile()  # noqa: SIM115
         code = START.format(
-            path=[entry or str(Path.cwd()) for entry in sys.path],
+            path=[*(entry or str(Path.cwd()) for entry in sys.path), *self._path],
             module=self._function.__module__,
             name=self._function.__name__,
             descriptor=theirs.fileno(),
@@ -107,7 +126,11 @@ def serve(answer: Callable[[Any], Any], descriptor: int) -> None:
             request = pipe.recv()
         except EOFError:
             return
-        pipe.send(answer(request))
+        try:
+            reply = answer(request)
+        except Exception:
+            reply = Raised(traceback.format_exc())
+        pipe.send(reply)
 
 
 def _follow(parent: int) -> None:

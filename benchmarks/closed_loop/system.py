@@ -35,7 +35,9 @@ TASK = {
     },
 }  # fmt: skip
 CONFIG = {
-    "reference": {"method": "emt", "seconds_per_call": 0.01},
+    "reference": {
+        "method": "ase", "calculator": "ase.calculators.emt:EMT", "seconds_per_call": 0.01,
+    },
     "mlp": {"level": 8},
     "md": {"timestep": 4.0},
     "reference_calc": {"steps": 60, "interval": 6},

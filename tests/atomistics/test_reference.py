@@ -4,7 +4,6 @@ import signal
 import subprocess
 import sys
 import time
-from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -14,7 +13,9 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from atomistics.md.plain import Protocol, run
-from atomistics.reference import methods as reference
+from atomistics.reference.building import Session
+from atomistics.reference.catalog import Method, Recipe
+from atomistics.reference.convergence import failure
 from atomistics.reference.counting import LabelFailedError, Metered
 from atomistics.reference.isolated import Child
 from atomistics.reference.methods import label, reference_calculator
@@ -22,9 +23,7 @@ from campaign.errors import UserError
 
 
 def settings(method="gfn1-xtb", options=None, max_force=50.0, timeout=60.0):
-    return SimpleNamespace(
-        method=method, options=options or {}, max_force=max_force, timeout=timeout
-    )
+    return Method(method, options=options or {}, max_force=max_force, timeout=timeout)
 
 
 def bn(seed=1, amplitude=0.05):
@@ -37,14 +36,14 @@ def bn(seed=1, amplitude=0.05):
 def tight():
     calculator = reference_calculator(settings(options={"accuracy": 0.001}))
     yield calculator
-    calculator._child.close()
+    calculator.close()
 
 
 @pytest.fixture(scope="module")
 def xtb():
     calculator = reference_calculator(settings())
     yield calculator
-    calculator._child.close()
+    calculator.close()
 
 
 def energy(atoms, calculator):
@@ -139,7 +138,7 @@ def test_the_wall_clock_limit_kills_the_child(tmp_path):
     assert caught.value.kind == "timeout"
     assert time.monotonic() - before < 5
     assert set(psutil.Process().children()) <= set(others)
-    calculator._timeout = 60
+    calculator.timeout = 60
     assert label(bn(), calculator).get_potential_energy() < 0
 
 
@@ -221,27 +220,35 @@ def test_a_program_that_fails_keeps_its_files(tmp_path, monkeypatch):
     assert list(folder.glob("*.inp"))
 
 
-@pytest.mark.parametrize("method", ["emt", "lj"])
-def test_methods_of_the_tests_run_in_process(method):
-    metered = Metered(reference_calculator(settings(method)))
+@pytest.mark.parametrize(
+    "calculator", ["ase.calculators.emt:EMT", "ase.calculators.lj:LennardJones"]
+)
+def test_cheap_calculators_run_in_process(calculator):
+    before = psutil.Process().children()
+    metered = Metered(reference_calculator(Method("ase", calculator)))
     frame = label(bulk("Cu", cubic=True), metered)
     assert metered.calls == 1
     assert frame.get_stress().shape == (6,)
     assert frame.info == {}
+    assert set(psutil.Process().children()) <= set(before)
 
 
 def test_words_of_unconverged():
     for text in ("SCF not converged in 250 cycles", "convergence NOT achieved", "unconverged SCF"):
-        assert reference.failure(RuntimeError(text)).kind == "unconverged"
-    assert reference.failure(RuntimeError("disk full")).kind == "crashed"
+        assert failure(RuntimeError(text)).kind == "unconverged"
+    assert failure(RuntimeError("disk full")).kind == "crashed"
 
 
-def test_a_program_that_only_notes_that_it_did_not_converge(monkeypatch):
+class Noting(EMT):
     """As ASE's Vasp: results, and `converged` False."""
-    calculator = EMT()
-    calculator.converged = False
-    monkeypatch.setattr(reference, "_build", lambda *_: calculator)
-    status, value = reference.answer(("emt", {}, bulk("Cu")))
-    assert (status, value[0]) == ("failed", "unconverged")
-    calculator.converged = True
-    assert reference.answer(("emt", {}, bulk("Cu")))[0] == "done"
+
+    def __init__(self, converged):
+        super().__init__()
+        self.converged = converged
+
+
+@pytest.mark.parametrize("converged", [True, False])
+def test_a_program_that_only_notes_that_it_did_not_converge(converged):
+    noting = Recipe("tests.atomistics.test_reference:Noting", {"converged": converged})
+    reply = Session(noting).answer(bulk("Cu"))
+    assert getattr(reply, "kind", "done") == ("done" if converged else "unconverged")

@@ -31,7 +31,11 @@ TASK = {
     },
 }
 CONFIG = {
-    "reference": {"method": "emt", "seconds_per_call": 0.01},
+    "reference": {
+        "method": "ase",
+        "calculator": "ase.calculators.emt:EMT",
+        "seconds_per_call": 0.01,
+    },
     "mlp": {"level": 6, "quick_iterations": 15, "accurate_iterations": 25},
     "md": {"timestep": 4.0},
     "reference_calc": {"steps": 20, "interval": 4},

@@ -10,6 +10,7 @@ import yaml
 
 from campaign.create import create
 from campaign.doctor.this_machine import workplace
+from campaign.errors import UserError
 from campaign.folder import Campaign
 from mtpilot.doctor import doctor
 from tests.campaign.conftest import make_source
@@ -76,3 +77,71 @@ def test_a_file_system_that_makes_a_lock_twice_is_named(
     real = os.open
     monkeypatch.setattr(os, "open", lambda p, flags, *m, **k: real(p, flags & ~os.O_EXCL, *m, **k))
     assert "made twice; use another file system" in found(folder)["locks"]
+
+
+OWN = """
+from ase.calculators.emt import EMT
+
+
+class Drifting(EMT):
+    calls = 0
+
+    def calculate(self, *given, **named):
+        super().calculate(*given, **named)
+        Drifting.calls += 1
+        self.results["forces"] = self.results["forces"] + 1e-6 * Drifting.calls
+
+
+class Own(EMT):
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("calculator", "level", "said"),
+    [
+        ("own_reference:Own", "ok", " s, and again with the same bits"),
+        (
+            "own_reference:Drifting",
+            "note",
+            "again, forces differ by up to 2.0e-06 eV/Å; labels dep",
+        ),
+        ("own_reference:Missing", "FAIL", "reference.calculator: own_reference:Missing: own_ref"),
+        ("nowhere:Missing", "FAIL", "no module nowhere here; install it (pip install 'nowhere')"),
+    ],
+)
+def test_the_reference_is_called_and_called_again(
+    folder: Path, calculator: str, level: str, said: str
+) -> None:
+    (folder / "own_reference.py").write_text(OWN)
+    line = found(folder, reference={"method": "ase", "calculator": calculator})["reference"]
+    assert line.startswith(level)
+    assert said in line
+    assert level == "FAIL" or f"{calculator} labels the smallest structure (" in line
+
+
+def test_an_element_that_the_reference_does_not_know_is_told(folder: Path) -> None:
+    from ase import io
+
+    frame = io.read(folder / "structures/cu_small.extxyz")
+    frame.numbers[0] = 3
+    io.write(folder / "structures/cu_small.extxyz", frame)
+    index = folder / "structures/index.yaml"
+    entries = yaml.safe_load(index.read_text())
+    index.write_text(yaml.safe_dump([{**e, "sha256": None} for e in entries]))
+    line = found(folder)["reference"]
+    assert line.startswith("FAIL")
+    assert "No EMT-potential for Li" in line
+
+
+def test_init_takes_the_users_own_calculator_along(tmp_path: Path) -> None:
+    source = make_source(tmp_path / "source")
+    (source / "own_reference.py").write_text(OWN)
+    (source / "config.yaml").write_text(
+        "reference: {method: ase, calculator: 'own_reference:Own'}\nmlp: {level: 2}\n"
+    )
+    made = create(str(source), tmp_path / "c").folder
+    assert (made / "own_reference.py").read_text() == OWN
+    (source / "own_reference.py").write_text("")
+    with pytest.raises(UserError, match=r"source/config.yaml: reference.calculator: .* has no Own"):
+        create(str(source), tmp_path / "d")

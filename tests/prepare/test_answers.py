@@ -40,9 +40,14 @@ def phase(**change: object) -> dict:
         ({"temperature": -5}, "temperature: Input should be greater than or equal to 1"),
         ({"temprature": 300}, "temprature: Extra inputs are not permitted"),
         ({"reference": "dft"}, "reference: Input should be 'gfn1-xtb'"),
+        ({"reference": {"method": "ase"}}, "reference: document: Value error, calculator: missing"),
         (
-            {"reference": "emt", **phase(substances=[{"name": "LiF"}], kind="melt")},
-            "reference: emt knows no F, Li",
+            {"reference": {"method": "ase", "calculator": "os.system('x')"}},
+            "reference: calculator: String should match pattern",
+        ),
+        (
+            {"reference": {"method": "vasp", "calculator": "a:B"}},
+            "method vasp takes none; set method: ase",
         ),
         (phase(density=250), "phases.0.density: Input should be less than or equal to 25"),
         (phase(name="../x"), "phases.0.name: String should match pattern"),

@@ -26,7 +26,7 @@ ALLOY = {
     ],
     "layers": [],
     "temperature": 300,
-    "reference": "emt",
+    "reference": {"method": "ase", "calculator": "ase.calculators.emt:EMT"},
 }
 
 
@@ -184,7 +184,9 @@ def test_a_structure_that_was_changed_is_found(copy: Path, types) -> None:
 
 def test_a_relaxation_goes_down(tmp_path, types) -> None:
     assert built(tmp_path, types, "--only", "plan")[0] == 0
-    (tmp_path / "here/config.yaml").write_text("reference: {method: emt}\n")
+    (tmp_path / "here/config.yaml").write_text(
+        "reference: {method: ase, calculator: 'ase.calculators.emt:EMT'}\n"
+    )
     assert built(tmp_path, types, "--relax", "3")[0] == 0
     surface = io.read(tmp_path / "here/structures/copper_surface-slab.extxyz")
     assert surface.info["relaxed_ev"] >= 0

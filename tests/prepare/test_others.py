@@ -128,7 +128,8 @@ def test_a_comment_in_a_structure_file_goes_nowhere(tmp_path, types) -> None:
     head = f'Lattice="{cell}" Properties=species:S:1:pos:R:3 pbc="T T T" note="{poison} $(id)"'
     (tmp_path / "files/host.extxyz").write_text("\n".join(["27", head, *rows]) + "\n")
     host = {"name": "host", "kind": "other", "file": "files/host.extxyz"}
-    answers = {"sentence": "argon", "temperature": 80, "reference": "lj", "phases": [host]}
+    reference = {"method": "ase", "calculator": "ase.calculators.lj:LennardJones"}
+    answers = {"sentence": "argon", "temperature": 80, "reference": reference, "phases": [host]}
     (tmp_path / "answers.yaml").write_text(yaml.safe_dump(answers))
     order = ["prepare", "--answers", tmp_path / "answers.yaml", tmp_path / "here", "--cores", "1"]
     status, out, err = types(order)

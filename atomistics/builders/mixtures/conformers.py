@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from types import SimpleNamespace
 
 import numpy as np
 from ase import Atoms
@@ -13,13 +12,14 @@ from rdkit import Chem, RDLogger
 from rdkit.Chem import AllChem
 
 from atomistics.errors import UserError
+from atomistics.reference.catalog import Method
 from atomistics.reference.counting import LabelFailedError
 from atomistics.reference.methods import reference_calculator
 
 RELAXED = 40  # atoms; larger molecules keep the geometry of RDKit's force field
 STEPS, FORCE = 60, 0.1  # of the relaxation, eV/Å
 STRETCHED = 1.3  # of the sum of the covalent radii: a bond that broke in the relaxation
-_GFN1 = SimpleNamespace(method="gfn1-xtb", options={}, max_force=np.inf, timeout=120)
+_GFN1 = Method("gfn1-xtb", timeout=120.0)
 RDLogger.DisableLog("rdApp.*")
 
 

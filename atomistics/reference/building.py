@@ -1,0 +1,266 @@
+"""A calculator built from its recipe and fed one geometry after another; runs where the child runs.
+
+What the calculator of others raises is an answer (`Failed`, `Unusable`); what is raised here beside
+that is a fault of ours and stays an exception.
+"""
+
+import importlib
+import inspect
+import shutil
+import tempfile
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import (
+    Calculator,
+    CalculatorSetupError,
+    FileIOCalculator,
+    InputError,
+)
+from ase.calculators.genericfileio import GenericFileIOCalculator
+
+from atomistics.reference.catalog import Recipe
+from atomistics.reference.convergence import failure
+
+FILE_BASED = (FileIOCalculator, GenericFileIOCalculator)
+
+
+class Unusable(NamedTuple):
+    """Settings that can never work: the key of config.yaml, its value, the remedy."""
+
+    line: str
+
+
+class Failed(NamedTuple):
+    """No label of this geometry; kinds are those of `LabelFailedError`."""
+
+    kind: str
+    detail: str
+
+
+class Results(NamedTuple):
+    """A label: energy in eV, forces (N, 3) in eV/Å, stress (6,) in eV/Å^3, Voigt order of ASE."""
+
+    energy: float
+    forces: np.ndarray
+    stress: np.ndarray | None
+
+
+class Request(NamedTuple):
+    """What the child is asked: a label, or (no atoms) which properties the calculator has."""
+
+    recipe: Recipe
+    atoms: Atoms | None
+
+
+Reply = Results | Failed | Unusable | tuple[str, ...]
+
+
+class _UnusableError(Exception):
+    """Carries the line of `Unusable`."""
+
+
+class Session:
+    """A calculator and the one Atoms object it is attached to.
+
+    Some calculators read their files anew at every attachment (CPUNEP of calorine: 1 s), so that
+    geometries are put into the same Atoms object as long as the calculator is used.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self._calculator: Any = None
+        self._atoms = Atoms()
+
+    def answer(self, atoms: Atoms | None) -> Reply:
+        """Return a label of `atoms`, or the properties that the calculator has."""
+        try:
+            factory = _factory(self._recipe)
+            by_files = self._recipe.program or (
+                inspect.isclass(factory) and issubclass(factory, FILE_BASED)
+            )
+            if by_files:
+                return _in_folder(self._recipe, factory, atoms)
+            if self._calculator is None or not self._recipe.reuse:
+                self._calculator = _built(self._recipe, factory, None)
+                self._atoms = Atoms()
+            if atoms is None:
+                return _properties(self._calculator)
+            return self._label(atoms)
+        except _UnusableError as error:
+            return Unusable(str(error))
+
+    def _label(self, atoms: Atoms) -> Results | Failed:
+        attached = self._atoms
+        attached.arrays, attached.cell, attached.pbc = atoms.arrays, atoms.cell, atoms.pbc
+        if attached.calc is not self._calculator:
+            attached.calc = self._calculator
+        reply = _results(self._recipe, attached)
+        if isinstance(reply, Failed):  # what it leaves behind must not reach the next label
+            self._calculator = None
+        return reply
+
+
+_sessions: dict[str, Session] = {}
+
+
+def answer(request: Request) -> Reply:
+    """Body of the child process: one session, kept from request to request."""
+    session = _sessions.setdefault(repr(request.recipe), Session(request.recipe))
+    return session.answer(request.atoms)
+
+
+def _in_folder(
+    recipe: Recipe, factory: Callable[..., Any], atoms: Atoms | None
+) -> Results | Failed | tuple[str, ...]:
+    """Run a program in a folder of its own, kept where it failed."""
+    name = recipe.calculator.rpartition(":")[2].lower()
+    folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir="."))
+    reply: Results | Failed | tuple[str, ...] | None = None
+    try:
+        calculator = _built(recipe, factory, folder)
+        if atoms is None:
+            return _properties(calculator)
+        atoms.calc = calculator
+        reply = _results(recipe, atoms)
+        if isinstance(reply, Failed):
+            return Failed(reply.kind, f"{reply.detail}; its files are in {folder}")
+        return reply
+    finally:
+        if not isinstance(reply, Failed):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _factory(recipe: Recipe) -> Callable[..., Any]:
+    """Import what the recipe names."""
+    module_name, _, name = recipe.calculator.partition(":")
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise _UnusableError(_missing(recipe, error)) from None
+    except Exception as error:
+        said = f"importing {module_name} raised {_said(error)}"
+        raise _UnusableError(f"reference.calculator: {recipe.calculator}: {said}") from None
+    for part in name.split("."):
+        if not hasattr(found, part):
+            public = [word for word in dir(found) if not word.startswith("_")]
+            near = ", ".join(get_close_matches(part, public, 3, 0.4))
+            raise _UnusableError(
+                f"reference.calculator: {recipe.calculator}: {module_name} has no {part}"
+                + (f"; did you mean {near}?" if near else "; give package.module:Name")
+            )
+        found = getattr(found, part)
+    if not callable(found):
+        raise _UnusableError(
+            f"reference.calculator: {recipe.calculator}: is a {type(found).__name__}; name a class"
+            " of an ASE calculator, or a function that returns one"
+        )
+    return found
+
+
+def _missing(recipe: Recipe, error: ModuleNotFoundError) -> str:
+    package = recipe.package or str(error.name).partition(".")[0]
+    remedy = f"install it (pip install '{package}'), or put its file into the campaign's folder"
+    return f"reference.calculator: {recipe.calculator}: no module {error.name} here; {remedy}"
+
+
+def _built(recipe: Recipe, factory: Callable[..., Any], folder: Path | None) -> Any:
+    """Return the calculator; _UnusableError for what it does not take."""
+    _refuse_unknown(recipe, factory)
+    options = dict(recipe.options)
+    if recipe.profile is not None:
+        module = importlib.import_module(recipe.calculator.partition(":")[0])
+        profile = getattr(module, recipe.profile)
+        options["profile"] = profile(**{name: options.pop(name) for name in recipe.needs})
+    if folder is not None:
+        options["directory"] = str(folder)
+    try:
+        calculator = factory(**options)
+    except ModuleNotFoundError as error:
+        raise _UnusableError(_missing(recipe, error)) from None
+    except Exception as error:
+        told = f"{recipe.where}: {recipe.calculator} does not take them: {_said(error)}"
+        raise _UnusableError(told) from None
+    if not callable(getattr(calculator, "get_property", None)):
+        raise _UnusableError(
+            f"reference.calculator: {recipe.calculator}: gives a {type(calculator).__name__},"
+            " which is no ASE calculator (it has no get_property)"
+        )
+    lacking = {"energy", "forces"} - set(_properties(calculator))
+    if lacking:
+        raise _UnusableError(
+            f"reference.calculator: {recipe.calculator}: has no {' and no '.join(sorted(lacking))};"
+            " choose a calculator that has"
+        )
+    return calculator
+
+
+def _refuse_unknown(recipe: Recipe, factory: Callable[..., Any]) -> None:
+    """Name misspelt options where the class says which it has: ASE takes any without a word."""
+    defaults = getattr(factory, "default_parameters", None)
+    if not (inspect.isclass(factory) and issubclass(factory, Calculator) and defaults):
+        return
+    if issubclass(factory, FILE_BASED) or recipe.program:
+        return  # their parameters go on to the program
+    own = {*defaults, *_parameters(factory)}
+    inherited = {name for kind in factory.__mro__[:-1] for name in _parameters(kind)}
+    unknown = sorted(recipe.options.keys() - own - inherited)
+    if unknown:
+        top = recipe.calculator.partition(".")[0]
+        name = factory.__name__ if top == "ase" else top
+        has = ", ".join(sorted(own))
+        raise _UnusableError(
+            f"{recipe.where}: {name} has no option {', '.join(unknown)}; it has {has}"
+        )
+
+
+def _parameters(kind: type) -> list[str]:
+    """Names that a class takes, without self, *args and **kwargs."""
+    return [
+        name
+        for name, one in inspect.signature(kind.__init__).parameters.items()
+        if name != "self" and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
+    ]
+
+
+def _properties(calculator: Any) -> tuple[str, ...]:
+    return tuple(getattr(calculator, "implemented_properties", ("energy", "forces", "stress")))
+
+
+def _results(recipe: Recipe, atoms: Atoms) -> Results | Failed:
+    stress = None
+    try:
+        energy, forces = atoms.get_potential_energy(), atoms.get_forces()
+        if atoms.pbc.all():
+            try:
+                stress = atoms.get_stress()
+            except NotImplementedError as error:
+                raise _UnusableError(no_stress(recipe, _said(error))) from None
+    except _UnusableError:
+        raise
+    except Exception as error:
+        setup = isinstance(error, CalculatorSetupError)
+        if setup and not isinstance(error, InputError):  # an InputError is about the geometry
+            raise _UnusableError(f"{recipe.where}: {_said(error)}") from None
+        failed = failure(error)
+        return Failed(failed.kind, failed.detail)
+    if getattr(atoms.calc, "converged", None) is False:  # VASP: ASE notes it and goes on
+        return Failed("unconverged", "not converged")
+    return Results(float(energy), forces, stress)
+
+
+def no_stress(recipe: Recipe, said: str = "") -> str:
+    """The line for a calculator that cannot label cells."""
+    detail = f" ({said})" if said else ""
+    return (
+        f"reference.calculator: {recipe.calculator}: gives no stress{detail}, which labels of"
+        " periodic structures need; choose another, or options with which it does"
+    )
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[-300:]}".removesuffix(": ")
