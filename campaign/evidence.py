@@ -18,15 +18,42 @@ def evidence_value(state: State, key: str) -> str | bool | int | float:
 
     Items of a list go by their id, name, structure, subsystem or iteration, else by position.
     """
+    value = _at(state, key)
+    if value is None:
+        raise KeyError(key)
+    return value
+
+
+def has_value(state: State, key: str) -> bool:
+    """Whether the state says something under this key."""
+    try:
+        return _at(state, key) is not None
+    except KeyError:
+        return False
+
+
+def evidence_at(state: State, keys: Iterable[str]) -> list[Evidence]:
+    """Evidence of a decision: of these keys the first 40 that have a value by now.
+
+    KeyError for one that no state has: whoever names it has mistyped it.
+    """
+    values = {key: _at(state, key) for key in keys}
+    return [Evidence(key=k, value=v) for k, v in values.items() if v is not None][:40]
+
+
+def _at(state: State, key: str) -> Any:
+    """Value at a path, None where it is not there yet; KeyError where it can never be."""
     value: Any = state
     for part in key.split("."):
         value = _step(value, part, key)
-    if isinstance(value, (list, BaseModel)) or value is None:
+    if isinstance(value, (list, BaseModel)):
         raise KeyError(key)
     return value
 
 
 def _step(value: Any, part: str, key: str) -> Any:
+    if value is None:
+        return None
     if isinstance(value, list):
         if part == "count":
             return len(value)
@@ -34,22 +61,10 @@ def _step(value: Any, part: str, key: str) -> Any:
             for item in value:
                 if str(getattr(item, name, None)) == part:
                     return item
-        if part.isdigit() and int(part) < len(value):
-            return value[int(part)]
-    elif isinstance(value, BaseModel) and part in type(value).model_fields:
+        return value[int(part)] if part.isdigit() and int(part) < len(value) else None
+    if isinstance(value, BaseModel) and part in type(value).model_fields:
         return getattr(value, part)
     raise KeyError(key)
-
-
-def seen(state: State, keys: Iterable[str]) -> list[Evidence]:
-    """Evidence of a decision; keys without a value are left out."""
-    found = []
-    for key in dict.fromkeys(keys):
-        try:
-            found.append(Evidence(key=key, value=evidence_value(state, key)))
-        except KeyError:
-            continue
-    return found[:40]
 
 
 def fault(state: State, evidence: Evidence) -> str | None:

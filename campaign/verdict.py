@@ -1,43 +1,69 @@
 """Targets held against evaluations: code, not the planner, says what has converged."""
 
+from typing import NamedTuple
+
 from campaign.config import Targets
 from campaign.results import EvaluatedStructure
 from campaign.state import State
 
 
-def shortfalls(seen: EvaluatedStructure, role: str, targets: Targets) -> list[str]:
-    """Every target that `seen` misses, with value and bound; a missing value is a miss.
+class Criterion(NamedTuple):
+    """One target: value reached and bound (None: not asked of this role); met None: not asked."""
+
+    key: str
+    value: float | None
+    bound: float | None
+    met: bool | None
+
+
+UNITS = {"force_mae": "eV/Å", "fresh_force_mae": "eV/Å", "energy_mae": "eV/atom"}
+
+
+def criteria(evaluated: EvaluatedStructure, role: str, targets: Targets) -> list[Criterion]:
+    """Every target held against `evaluated`; a missing value meets none.
 
     Errors outside target subsystems may be `targets.component_factor` times larger. Stability is
     asked of every role: an early stop is a miss whatever the errors are.
     """
     slack = 1.0 if role == "target" else targets.component_factor
-    missed = []
-    if seen.status != "ok":
-        missed.append(
-            f"{seen.structure}: {seen.status} ({seen.stop}) after {seen.picoseconds:g} ps"
-        )
-    elif role == "target" and seen.picoseconds < targets.stable_ps * (1 - 1e-9):
-        missed.append(f"{seen.structure}: {seen.picoseconds:g} ps of MD < {targets.stable_ps:g} ps")
     upper = {
-        "force_mae": (seen.force_mae, targets.force_mae * slack, "eV/Å"),
-        "fresh_force_mae": (
-            seen.fresh_force_mae if seen.fresh_frames else 0.0,
-            targets.force_mae * slack,
-            "eV/Å",
-        ),
-        "energy_mae": (seen.energy_mae, targets.energy_mae * slack, "eV/atom"),
-        "density_deviation": (seen.density_deviation, targets.density_deviation * slack, ""),
+        "force_mae": targets.force_mae,
+        "fresh_force_mae": targets.force_mae,
+        "energy_mae": targets.energy_mae,
+        "density_deviation": targets.density_deviation,
     }
-    for key, (value, bound, unit) in upper.items():
-        if value is None or not abs(value) <= bound:
-            shown = "not measured" if value is None else f"{abs(value):.4g}"
-            missed.append(f"{seen.structure}: {key} {shown} > {bound:.4g} {unit}".rstrip())
-    least = 1 - (1 - targets.rdf_overlap) * slack
-    if seen.rdf_overlap is None or not seen.rdf_overlap >= least:
-        shown = "not measured" if seen.rdf_overlap is None else f"{seen.rdf_overlap:.3f}"
-        missed.append(f"{seen.structure}: rdf_overlap {shown} < {least:.3f}")
-    return missed
+    table = []
+    for key, target in upper.items():
+        value, bound = getattr(evaluated, key), target * slack
+        asked = key != "fresh_force_mae" or evaluated.fresh_frames > 0
+        met = value is not None and abs(value) <= bound
+        table.append(Criterion(key, value, bound, met if asked else None))
+    least, overlap = 1 - (1 - targets.rdf_overlap) * slack, evaluated.rdf_overlap
+    table.append(Criterion("rdf_overlap", overlap, least, overlap is not None and overlap >= least))
+    wanted = targets.stable_ps if role == "target" else None
+    long_enough = wanted is None or evaluated.picoseconds >= wanted * (1 - 1e-9)
+    stable = evaluated.status == "ok" and long_enough
+    return [*table, Criterion("picoseconds", evaluated.picoseconds, wanted, stable)]
+
+
+def shortfalls(evaluated: EvaluatedStructure, role: str, targets: Targets) -> list[str]:
+    """Every target that `evaluated` misses, with value and bound; stability first."""
+    missed = [c for c in criteria(evaluated, role, targets) if c.met is False]
+    missed.sort(key=lambda c: c.key != "picoseconds")
+    return [f"{evaluated.structure}: {_shortfall(evaluated, c)}" for c in missed]
+
+
+def _shortfall(evaluated: EvaluatedStructure, missed: Criterion) -> str:
+    if missed.key == "picoseconds":
+        length = f"{evaluated.picoseconds:g} ps"
+        if evaluated.status != "ok":
+            return f"{evaluated.status} ({evaluated.stop}) after {length}"
+        return f"{length} of MD < {missed.bound:g} ps"
+    if missed.key == "rdf_overlap":
+        shown = "not measured" if missed.value is None else f"{missed.value:.3f}"
+        return f"rdf_overlap {shown} < {missed.bound:.3f}"
+    shown = "not measured" if missed.value is None else f"{abs(missed.value):.4g}"
+    return f"{missed.key} {shown} > {missed.bound:.4g} {UNITS.get(missed.key, '')}".rstrip()
 
 
 def open_targets(state: State, model: str | None) -> list[str]:
@@ -48,18 +74,18 @@ def open_targets(state: State, model: str | None) -> list[str]:
     """
     missed = []
     for subsystem in (s for s in state.subsystems if s.role == "target"):
-        seen = [
+        evaluated = [
             structure
             for record in state.evaluations
             if record.model == model
             for structure in record.structures
             if structure.subsystem == subsystem.name
         ]
-        if not seen:
+        if not evaluated:
             missed.append(f"{subsystem.name}: {model} was never evaluated on it")
-        latest = {s.structure: s for s in seen}
+        latest = {s.structure: s for s in evaluated}
         ready = [r for r in state.reference if r.subsystem == subsystem.name and r.status == "ok"]
-        if seen:
+        if evaluated:
             left = (r.structure for r in ready if r.structure not in latest)
             missed += [f"{name}: {model} was never evaluated on it" for name in left]
         for structure in latest.values():

@@ -11,6 +11,7 @@ from campaign.folder import Campaign
 from campaign.plan import Plan
 from campaign.results import EvaluatedStructure, Result, Verdict
 from campaign.state import HistoryEntry, ModelRecord, State, SubsystemState
+from campaign.verdict import criteria
 
 
 @dataclass(frozen=True)
@@ -85,24 +86,14 @@ class Check(NamedTuple):
     met: bool | None
 
 
-def checks(seen: EvaluatedStructure, role: str, targets: Targets) -> list[Check]:
-    """The rule of `verdict.shortfalls` with the targets that were met too, in order of MEASURES."""
-    slack = 1.0 if role == "target" else targets.component_factor
+def checks(evaluated: EvaluatedStructure, role: str, targets: Targets) -> list[Check]:
+    """The criteria of the verdict in the order and units of MEASURES."""
     table = []
-    for measure in MEASURES[:4]:
-        value = getattr(seen, measure.key)
-        asked = measure.key != "fresh_force_mae" or seen.fresh_frames > 0
-        limit = targets.force_mae if "force" in measure.key else getattr(targets, measure.key)
-        met = value is not None and abs(value) <= limit * slack
-        shown = value if value is None or not asked else abs(value) * measure.factor
-        table.append(Check(measure, shown, limit * slack * measure.factor, met if asked else None))
-    least = 1 - (1 - targets.rdf_overlap) * slack
-    overlap = seen.rdf_overlap
-    table.append(Check(MEASURES[4], overlap, least, overlap is not None and overlap >= least))
-    wanted = targets.stable_ps if role == "target" else None
-    long_enough = wanted is None or seen.picoseconds >= wanted * (1 - 1e-9)
-    stable = seen.status == "ok" and long_enough
-    table.append(Check(MEASURES[5], seen.picoseconds, wanted, stable))
+    for measure, criterion in zip(MEASURES, criteria(evaluated, role, targets), strict=True):
+        _, value, bound, met = criterion
+        shown = value if value is None or met is None else abs(value) * measure.factor
+        limit = None if bound is None else bound * measure.factor
+        table.append(Check(measure, shown, limit, met))
     return table
 
 

@@ -12,7 +12,7 @@ from pydantic import Field, StringConstraints, ValidationError
 
 from atomistics.contract import Strict
 from campaign.actions import ACTIONS, Action
-from campaign.evidence import seen
+from campaign.evidence import evidence_at, has_value
 from campaign.plan import SECTIONS, Plan
 from campaign.situation import Situation
 from campaign.terminal import plain
@@ -173,9 +173,7 @@ def single(text: str) -> tuple[Choice, dict[str, Any]]:
 
 def plan_of(sit: Situation, chosen: Choice, section: dict[str, Any]) -> Plan:
     """The plan an answer stands for; AnswerError lists what is wrong with it."""
-    evidence = seen(sit.state, chosen.evidence)
-    known = {piece.key for piece in evidence}
-    unknown = [plain(key, 128) for key in chosen.evidence if key not in known]
+    unknown = [plain(key, 128) for key in chosen.evidence if not has_value(sit.state, key)]
     if unknown:
         raise AnswerError([f"evidence: no such state key: {key}" for key in unknown])
     filled = {k: v for k, v in section.items() if k not in FILLED_IN}
@@ -190,7 +188,7 @@ def plan_of(sit: Situation, chosen: Choice, section: dict[str, Any]) -> Plan:
         "iteration": sit.iteration,
         "action": chosen.action,
         "reason": plain(chosen.reason, 600),
-        "evidence": evidence,
+        "evidence": evidence_at(sit.state, chosen.evidence),
         "state_sha256": sit.state_sha256,
         chosen.action: filled,
     }

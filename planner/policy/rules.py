@@ -10,7 +10,7 @@ is bounded: samplings by `rules.max_rounds`, retries by a count of one or two, a
 from collections.abc import Callable
 
 from campaign.errors import UserError
-from campaign.evidence import seen
+from campaign.evidence import evidence_at
 from campaign.gates import limit_faults
 from campaign.plan import Plan
 from campaign.situation import Situation
@@ -60,7 +60,7 @@ def _plan(sit: Situation, rule: str, draft: Draft) -> Plan:
             "action": draft.action,
             "reason": draft.reason[:600],
             "rule": rule,
-            "evidence": seen(sit.state, draft.keys),
+            "evidence": evidence_at(sit.state, draft.keys),
             "state_sha256": sit.state_sha256,
             draft.action: draft.parameters,
         }

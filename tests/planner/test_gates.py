@@ -8,6 +8,7 @@ import pytest
 from campaign.actions.end import conclude
 from campaign.cost import cost
 from campaign.errors import GateError
+from campaign.evidence import evidence_at
 from campaign.gates import check, require
 from campaign.plan import Plan
 from campaign.situation import Situation
@@ -290,3 +291,13 @@ def test_a_call_costs_what_it_has_cost() -> None:
     calls = sit.state.spent.reference_calls
     assert cost(decide(sit), sit).core_seconds == pytest.approx(10 / calls)
     assert cost(decide(at(REFERENCE)), at(REFERENCE)).core_seconds == 3 * 501 * 2.0
+
+
+def test_a_mistyped_evidence_key_of_a_rule_is_a_defect_not_less_evidence() -> None:
+    state = at(EVALUATE).state
+    name = state.subsystems[0].name
+    for key in (f"subsystems.{name}.early_stop_fractoin", "spent.lables", "history"):
+        with pytest.raises(KeyError, match=key):
+            evidence_at(state, ["models.count", key])
+    keys = ["models.count", "reference.not_there_yet.status", f"subsystems.{name}.rounds"]
+    assert [e.key for e in evidence_at(state, keys)] == [keys[0], keys[2]]
