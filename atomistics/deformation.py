@@ -7,8 +7,7 @@ from ase.parallel import DummyMPI
 
 from atomistics.bonded import whole
 from atomistics.errors import UserError
-from atomistics.reference.convergence import failure
-from atomistics.reference.counting import LabelFailedError, Metered
+from atomistics.reference.counting import CountingCalculator, LabelFailedError
 from atomistics.reference.methods import label
 
 
@@ -45,7 +44,7 @@ def rattle(atoms: Atoms, amplitude: float, seed: int, index: int) -> Atoms:
 
 def rattle_and_relax(
     atoms: Atoms,
-    calculator: Calculator | Metered,
+    calculator: Calculator | CountingCalculator,
     count: int,
     amplitude: float,
     relax_steps: int,
@@ -57,16 +56,16 @@ def rattle_and_relax(
     `amplitude` in Å; at most `relax_steps` steps of BFGS (one call each after the first, none
     once all forces are below 0.01 eV/Å) at fixed cell. A copy whose first label fails gives no
     frame, one whose relaxation fails keeps its first; (copy, kind, detail) is appended to
-    `failures`, and raised as LabelFailedError where the caller gives no list. Hand in a Metered
-    calculator to read the exact number of calls.
+    `failures`, and raised as LabelFailedError where the caller gives no list. A
+    `CountingCalculator` handed in holds the exact number of calls.
     """
-    metered = Metered.of(calculator)
+    counting = CountingCalculator.of(calculator)
     frames: list[Atoms] = []
     for index in range(count):
         try:
             start = rattle(atoms, amplitude, seed, index)
-            frames.append(label(start, metered))
-            frames.extend(_relaxed(start, metered, relax_steps))
+            frames.append(label(start, counting))
+            frames.extend(_relaxed(start, counting, relax_steps))
         except LabelFailedError as error:
             if failures is None:
                 raise
@@ -74,16 +73,11 @@ def rattle_and_relax(
     return frames
 
 
-def _relaxed(start: Atoms, metered: Metered, steps: int) -> list[Atoms]:
+def _relaxed(start: Atoms, counting: CountingCalculator, steps: int) -> list[Atoms]:
     from ase.optimize import BFGS  # half a second, often not needed
 
     moving = start.copy()
-    moving.calc = metered
+    moving.calc = counting
     optimiser = BFGS(moving, logfile=None, comm=DummyMPI())
-    try:
-        optimiser.run(fmax=0.01, steps=steps)
-    except UserError:
-        raise
-    except Exception as error:
-        raise failure(error) from error
-    return [label(moving, metered)] if optimiser.nsteps else []
+    optimiser.run(fmax=0.01, steps=steps)
+    return [label(moving, counting)] if optimiser.nsteps else []

@@ -13,9 +13,9 @@ from ase import Atoms, units
 from ase.calculators.calculator import Calculator
 
 from atomistics.analysis.observables import density
-from atomistics.md.plain import Ensemble
+from atomistics.md.plain_protocol import Ensemble
 from atomistics.md.watchdog import Limits
-from atomistics.reference.counting import LabelFailedError, Metered
+from atomistics.reference.counting import CountingCalculator, LabelFailedError
 from atomistics.reference.methods import label, reference_calculator
 from atomistics.structures import Structure, check, load, read_index
 from campaign.config import Config
@@ -145,13 +145,13 @@ def dataset_file(name: str) -> Path:
 
 
 @contextmanager
-def billed(metered: Metered) -> Iterator[None]:
+def billed(counting: CountingCalculator) -> Iterator[None]:
     """Reference calls made inside are charged even if what they were made for fails."""
-    before = metered.calls
+    before = counting.calls
     try:
         yield
     except LabelFailedError as error:
-        error.reference_calls = metered.calls - before
+        error.reference_calls = counting.calls - before
         raise
 
 

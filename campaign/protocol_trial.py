@@ -6,7 +6,7 @@ from pathlib import Path
 from atomistics.md import stages
 from atomistics.md.bias import require_plumed
 from atomistics.md.protocol import StagedProtocol
-from atomistics.reference.counting import Metered
+from atomistics.reference.counting import CountingCalculator
 from atomistics.reference.methods import label, reference_calculator
 from atomistics.structures import check, load, read_index
 from campaign.errors import UserError
@@ -40,12 +40,16 @@ def rehearse(
     check(atoms, list(campaign.task.species), campaign.config.mlp.cutoff)
     if model:
         potential = read_potential(_model_file(campaign, model))
-        metered = Metered(MTP(potential, species=list(campaign.task.species), grades=True))
+        counting = CountingCalculator(
+            MTP(potential, species=list(campaign.task.species), grades=True)
+        )
     else:
-        metered = Metered(reference_calculator(campaign.config.reference, campaign.folder))
-    label(atoms, metered)  # starting a program is no part of the price of a step
+        counting = CountingCalculator(
+            reference_calculator(campaign.config.reference, campaign.folder)
+        )
+    label(atoms, counting)  # starting a program is no part of the price of a step
     before = core_seconds()
-    outcome = stages.run(atoms, metered, protocol, steps, SEED, most=steps)
+    outcome = stages.run(atoms, counting, protocol, steps, SEED, most=steps)
     price = (core_seconds() - before) / max(1, outcome.steps)
     return Rehearsal(outcome.stages, price, outcome.stop, outcome.detail)
 

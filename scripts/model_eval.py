@@ -14,7 +14,7 @@ from atomistics.analysis.comparison import Comparison, compare
 from atomistics.md import plain as md
 from atomistics.md import stages
 from atomistics.md.watchdog import Watchdog
-from atomistics.reference.counting import LabelFailedError, Metered
+from atomistics.reference.counting import CountingCalculator, LabelFailedError
 from atomistics.reference.methods import label
 from campaign import protocol_runs as procedure
 from campaign.actions.model_eval import ModelEvalResult
@@ -65,9 +65,9 @@ def run(arguments: argparse.Namespace) -> None:
         )
         atoms.info |= {"source": name, "temperature": arguments.temperature}
         outcome = md.run(atoms, calculator, long, watchdog)
-        metered = Metered(job.reference())
-        with billed(metered):
-            fresh = fresh_labels(outcome.frames, arguments.fresh_frames, metered)
+        counting = CountingCalculator(job.reference())
+        with billed(counting):
+            fresh = fresh_labels(outcome.frames, arguments.fresh_frames, counting)
         kept = {atoms.info["step"] for atoms in reference}
         seen = compare([a for a in twin.frames if a.info["step"] in kept], reference, same.timestep)
         report = _report(job, name, outcome, long, seen)
@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> None:
         dataset.write(RUNS / f"{name}.fresh.h5", fresh)
         write_text(RUNS / f"{name}.report.json", json.dumps(report) + "\n")
         dataset.write(target, outcome.frames)
-        return Cost(reference_calls=metered.calls, md_steps=twin.steps + outcome.steps)
+        return Cost(reference_calls=counting.calls, md_steps=twin.steps + outcome.steps)
 
     spread(items, one, RUNS, ".h5", arguments.output)
 
@@ -114,7 +114,7 @@ def matched(reference: list[Atoms]) -> md.Protocol:
     return md.Protocol(**{field.name: info[field.name] for field in fields(md.Protocol)})
 
 
-def fresh_labels(frames: list[Atoms], count: int, reference: Metered) -> list[Atoms]:
+def fresh_labels(frames: list[Atoms], count: int, reference: CountingCalculator) -> list[Atoms]:
     """Evenly spaced snapshots of the model's own MD after its first fifth, labelled anew.
 
     One that gets no label is left out, and the number of frames says so; forces beyond what the

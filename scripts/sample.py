@@ -13,7 +13,7 @@ from atomistics import deformation as series
 from atomistics.md import plain as md
 from atomistics.md import stages
 from atomistics.md.watchdog import Watchdog
-from atomistics.reference.counting import LabelFailedError, Metered
+from atomistics.reference.counting import CountingCalculator, LabelFailedError
 from atomistics.reference.methods import label
 from campaign import protocol_runs as procedure
 from campaign.actions.sample import SampleResult
@@ -42,11 +42,11 @@ def run(arguments: argparse.Namespace) -> None:
 
     def one(name: str, target: Path) -> Cost:
         # a calculator of its own: a neighbour list kept from another run would change last digits
-        item, metered = items[name], Metered(reference or job.model(potential))
+        item, counting = items[name], CountingCalculator(reference or job.model(potential))
         atoms = start[name]
         atoms.info |= {"source": name, "temperature": item["temperature"]}
-        atoms.calc = metered
-        with nullcontext() if model else billed(metered):
+        atoms.calc = counting
+        with nullcontext() if model else billed(counting):
             if item["kind"] == "protocol":
                 outcome = _staged(job, item, atoms, protocols[item["protocol"]], arguments, state)
             else:
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
             report |= procedure.summary(item["structure"], approved, outcome)
         dataset.write(target, outcome.frames)
         write_text(RUNS / f"{name}.report.json", json.dumps(report) + "\n")
-        return Cost(reference_calls=0 if model else metered.calls, md_steps=outcome.steps)
+        return Cost(reference_calls=0 if model else counting.calls, md_steps=outcome.steps)
 
     spread(items, one, RUNS, ".h5", arguments.output)
 

@@ -11,7 +11,7 @@ from ase import Atoms
 
 from atomistics import dataset
 from atomistics.analysis.screening import screen
-from atomistics.reference.counting import Metered
+from atomistics.reference.counting import CountingCalculator
 from atomistics.reference.methods import label
 from campaign.actions.select_data import SelectData, SelectDataResult, SelectGroup
 from campaign.candidates import bands as bands_of
@@ -158,7 +158,7 @@ def buy(arguments: argparse.Namespace) -> None:
         for item in share.values()
         for n in range(item["chunk"], len(frames), item["chunks"])
     }
-    reference = Metered(job.reference())
+    reference = CountingCalculator(job.reference())
 
     def one(name: str, target: Path) -> Cost:
         before = reference.calls

@@ -14,7 +14,7 @@ from ase.parallel import DummyMPI
 from atomistics.errors import UserError
 from atomistics.md.collective import Coordination, Position, Variable
 from atomistics.md.protocol import Metadynamics, StagedProtocol
-from atomistics.reference.counting import Metered
+from atomistics.reference.counting import CountingCalculator
 
 KEYWORD = {"distance": "DISTANCE", "angle": "ANGLE", "torsion": "TORSION"}
 
@@ -42,9 +42,9 @@ class Biased(GetPropertiesMixin):
     the calculator itself. `hills` holds PLUMED's Gaussians once it has ended.
     """
 
-    def __init__(self, plain: Metered, plumed: Any) -> None:
+    def __init__(self, plain: CountingCalculator, plumed: Any) -> None:
         self.plain = plain
-        self.whole = Metered(plumed)
+        self.whole = CountingCalculator(plumed)
         self.hills = ""
 
     @property
@@ -71,7 +71,9 @@ class Biased(GetPropertiesMixin):
 
 
 @contextmanager
-def biased(atoms: Atoms, plain: Metered, stage: Metadynamics, timestep: float) -> Iterator[Biased]:
+def biased(
+    atoms: Atoms, plain: CountingCalculator, stage: Metadynamics, timestep: float
+) -> Iterator[Biased]:
     """`atoms` under the bias of `stage` while inside.
 
     Metadynamics: Laio and Parrinello, PNAS 99, 12562 (2002); well-tempered: Barducci, Bussi and

@@ -3,7 +3,7 @@
 Apart from `atomistics.md`, because importing ase.md takes half a second that most jobs do not need.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from ase import Atoms, units
@@ -15,11 +15,9 @@ from ase.md.verlet import VelocityVerlet
 from ase.parallel import DummyMPI
 
 from atomistics.errors import UserError
+from atomistics.md.plain_protocol import Protocol
 from atomistics.md.protocol import Strain
 from atomistics.md.strain import VOIGT
-
-if TYPE_CHECKING:
-    from atomistics.md.plain import Protocol
 
 COUPLING = 100 * units.fs  # thermostats
 CELL_FRICTION = 50 * units.fs  # below critical for solids, above for liquids
@@ -28,7 +26,7 @@ CELL_MODULUS = 100 * units.GPa
 AXES_COUPLING = 500 * units.fs
 
 
-def integrator(atoms: Atoms, protocol: "Protocol") -> MolecularDynamics:
+def integrator(atoms: Atoms, protocol: Protocol) -> MolecularDynamics:
     """Return the ASE integrator of the ensemble.
 
     NVE: velocity Verlet. NVT: stochastic velocity rescaling (Bussi, Donadio and Parrinello,

@@ -4,47 +4,19 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator
 
 from atomistics.errors import UserError
+from atomistics.md.plain_protocol import Protocol
 from atomistics.md.watchdog import Watchdog
-from atomistics.reference.convergence import failure
-from atomistics.reference.counting import LabelFailedError, Metered, labelled
+from atomistics.reference.convergence import LabelFailedError
+from atomistics.reference.counting import CountingCalculator, labelled
 
-Ensemble = Literal["nvt", "npt", "nve"]
-Barostat = Literal["isotropic", "axes"]
 TAIL = 3  # sound frames kept from the last checks before a stop
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """One MD run: temperature in K, timestep in fs, pressure in GPa (positive compresses).
-
-    A frame is kept every `interval` steps, the start left out. `barostat` says whether an NPT
-    cell keeps its shape (liquids too) or its three axes breathe apart (interfaces, solids).
-    """
-
-    ensemble: Ensemble
-    temperature: float
-    steps: int
-    timestep: float = 1.0
-    interval: int = 10
-    pressure: float = 0.0
-    seed: int = 0
-    barostat: Barostat = "isotropic"
-
-    def __post_init__(self) -> None:
-        for key, allowed in (("ensemble", Ensemble), ("barostat", Barostat)):
-            if getattr(self, key) not in get_args(allowed):
-                choice = ", ".join(get_args(allowed))
-                raise UserError(f"{key}: {getattr(self, key)!r} is unknown; use one of {choice}")
-        for key in ("temperature", "steps", "timestep", "interval"):
-            if not getattr(self, key) > 0:
-                raise UserError(f"{key}: {getattr(self, key)!r} must be above 0")
 
 
 @dataclass(frozen=True)
@@ -75,7 +47,7 @@ class StoppedError(UserError):
 
 def run(
     atoms: Atoms,
-    calculator: Calculator | Metered,
+    calculator: Calculator | CountingCalculator,
     protocol: Protocol,
     watchdog: Watchdog | None = None,
     check_interval: int = 10,
@@ -83,14 +55,14 @@ def run(
     """Run MD from `atoms` (N atoms, left as they are) with fresh Maxwell-Boltzmann velocities.
 
     The watchdog looks every `check_interval` steps and at every kept frame; results that are
-    not finite, and what a calculator raises, stop the run in the step where they appear.
+    not finite, and what the calculator raises, stop the run in the step where they appear.
     """
     from atomistics.md.integrators import integrator
 
     moving = atoms.copy()
-    metered = Metered.of(calculator)
-    moving.calc = metered
-    before = metered.calls
+    counting = CountingCalculator.of(calculator)
+    moving.calc = counting
+    before = counting.calls
     record = Record(moving, protocol, watchdog, check_interval)
     with record.stopping():
         start_velocities(moving, protocol)
@@ -99,7 +71,7 @@ def run(
             if record.breach(dynamics.nsteps):
                 break
     kind, detail = record.stop or (None, "")
-    return Outcome(record.frames(), record.step, kind, detail, metered.calls - before)
+    return Outcome(record.frames(), record.step, kind, detail, counting.calls - before)
 
 
 class Record:
@@ -121,16 +93,16 @@ class Record:
 
     @contextmanager
     def stopping(self) -> Iterator[None]:
-        """Whatever a calculator raises inside is the stop of this run, not a crash."""
+        """What the calculator raises inside is the stop of this run; a fault of ours stays one."""
         try:
             yield
         except LabelFailedError as error:
-            kind = "nan" if error.kind == "nan" else "calculator"
-            self.stop = kind, error.detail if kind == "nan" else str(error)
-        except UserError:
-            raise
-        except Exception as error:
-            self.stop = "calculator", f"{type(error).__name__}: {failure(error).detail}"
+            if error.kind == "nan":
+                self.stop = "nan", error.detail
+            else:
+                raised = error.__cause__
+                told = f"{type(raised).__name__}: {error.detail}" if raised else str(error)
+                self.stop = "calculator", told
 
     def breach(self, step: int) -> bool:
         """Look at the structure after `step`; True ends the run."""

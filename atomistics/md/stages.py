@@ -18,7 +18,7 @@ from atomistics.md.protocol import Metadynamics, ReverseMd, Stage, StagedProtoco
 from atomistics.md.rnemd import Exchange
 from atomistics.md.strain import stress_of, stress_strain
 from atomistics.md.watchdog import Watchdog, temperature
-from atomistics.reference.counting import Metered
+from atomistics.reference.counting import CountingCalculator
 
 if TYPE_CHECKING:
     from ase.md.md import MolecularDynamics
@@ -57,7 +57,7 @@ class StagedOutcome(md.Outcome):
 
 def run(
     atoms: Atoms,
-    calculator: Calculator | Metered,
+    calculator: Calculator | CountingCalculator,
     protocol: StagedProtocol,
     interval: int,
     seed: int,
@@ -72,9 +72,9 @@ def run(
     """
     require_suitable(atoms, protocol)
     moving = atoms.copy()
-    metered = Metered.of(calculator)
-    moving.calc = metered
-    before = metered.calls
+    counting = CountingCalculator.of(calculator)
+    moving.calc = counting
+    before = counting.calls
     lengths = [min(steps, most or steps) for steps in protocol.lengths]
     first = protocol.stages[0].knots(protocol.timestep)[0][1]
     whole = md.Protocol("nvt", first, sum(lengths), protocol.timestep, interval, seed=seed)
@@ -85,13 +85,13 @@ def run(
         for number, (stage, steps) in enumerate(zip(protocol.stages, lengths, strict=True), 1):
             record.note["stage"] = number
             reports.append(StageReport(stage.stage))
-            course = _Course(moving, metered, stage, protocol.timestep, 100 * seed + number)
+            course = _Course(moving, counting, stage, protocol.timestep, 100 * seed + number)
             with course.prepared(reports[-1]):
                 course.run(record, steps, reports[-1])
             if record.stop:
                 break
     kind, detail = record.stop or (None, "")
-    calls = metered.calls - before
+    calls = counting.calls - before
     return StagedOutcome(record.frames(), record.step, kind, detail, calls, reports)
 
 
@@ -113,10 +113,10 @@ class _Course:
     """One stage under way; `seed` is its own, so a change of one stage leaves the others alone."""
 
     def __init__(
-        self, moving: Atoms, metered: Metered, stage: Stage, timestep: float, seed: int
+        self, moving: Atoms, counting: CountingCalculator, stage: Stage, timestep: float, seed: int
     ) -> None:
         self._moving = moving
-        self._metered = metered
+        self._counting = counting
         self._stage = stage
         self._timestep = timestep
         self._knots = np.array(stage.knots(timestep), float)
@@ -132,7 +132,7 @@ class _Course:
         if not isinstance(self._stage, Metadynamics):
             yield
             return
-        with biased(self._moving, self._metered, self._stage, self._timestep) as self._bias:
+        with biased(self._moving, self._counting, self._stage, self._timestep) as self._bias:
             yield
         report.hills = self._bias.hills
 

@@ -10,24 +10,10 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from atomistics.errors import UserError
+from atomistics.reference.convergence import LabelFailedError, failure
 
 
-class LabelFailedError(UserError):
-    """A reference calculation without a usable result.
-
-    `kind` is one of unconverged, nan, forces_too_large, crashed, timeout; `detail` says more.
-    """
-
-    def __init__(self, kind: str, detail: str) -> None:
-        super().__init__(f"{kind}: {detail}")
-        self.kind = kind
-        self.detail = detail
-
-    def __reduce__(self) -> tuple[type, tuple[str, str]]:
-        return type(self), (self.kind, self.detail)
-
-
-class Metered(GetPropertiesMixin):
+class CountingCalculator(GetPropertiesMixin):
     """Energy, forces and stress of `calculator` in one call per geometry.
 
     ASE asks whether anything changed by comparing with tolerance and copying at every access,
@@ -47,7 +33,7 @@ class Metered(GetPropertiesMixin):
         return self.calculator.implemented_properties
 
     @classmethod
-    def of(cls, calculator: "Calculator | Metered") -> "Metered":
+    def of(cls, calculator: "Calculator | CountingCalculator") -> "CountingCalculator":
         """Return `calculator` itself where it already counts."""
         return calculator if isinstance(calculator, cls) else cls(calculator)
 
@@ -60,7 +46,7 @@ class Metered(GetPropertiesMixin):
         if name == "free_energy" and name not in self.results:
             name = "energy"
         if name not in self.results:
-            self.calculator.calculate(atoms, [name], [])
+            self._ask(atoms, [name], [])
         value = self.results[name]
         return value.copy() if isinstance(value, np.ndarray) else value
 
@@ -74,12 +60,21 @@ class Metered(GetPropertiesMixin):
             properties.append("stress")
         self.calls += 1
         changes = ["positions", "cell"] if known else all_changes
-        self.calculator.calculate(atoms, properties, changes)
+        self._ask(atoms, properties, changes)
         self.results = self.calculator.results
         for name in properties:
             if not _finite(self.results[name]):
                 raise LabelFailedError("nan", f"{name} is not finite")
         self._seen = geometry
+
+    def _ask(self, atoms: Atoms, properties: list[str], changes: list[str]) -> None:
+        """Whatever the calculator raises, and nothing else, is a failed label."""
+        try:
+            self.calculator.calculate(atoms, properties, changes)
+        except UserError:
+            raise
+        except Exception as error:
+            raise failure(error) from error
 
 
 def _geometry(atoms: Atoms) -> tuple[bytes, ...]:

@@ -9,8 +9,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from atomistics.errors import UserError
 from atomistics.reference import building
 from atomistics.reference.catalog import Recipe, Settings, recipe_of
-from atomistics.reference.convergence import failure
-from atomistics.reference.counting import LabelFailedError, Metered, labelled
+from atomistics.reference.counting import CountingCalculator, LabelFailedError, labelled
 from atomistics.reference.isolated import Child, DiedError
 
 # One thread per rank: sums of several threads differ in the last bits from run to run.
@@ -124,22 +123,17 @@ def reference_calculator(settings: Settings, folder: Path | None = None) -> Refe
     return ReferenceCalculator(recipe, settings.max_force, settings.timeout, folder)
 
 
-def label(atoms: Atoms, calculator: Calculator | Metered) -> Atoms:
+def label(atoms: Atoms, calculator: Calculator | CountingCalculator) -> Atoms:
     """Return a copy of `atoms` with energy (eV), forces (eV/Å) and stress (eV/Å^3).
 
     Raises LabelFailedError; forces are too large beyond `calculator.max_force`, where it has one.
     """
-    metered = Metered.of(calculator)
+    counting = CountingCalculator.of(calculator)
     work = atoms.copy()
-    work.calc = metered
-    try:
-        forces = metered.get_property("forces", work)
-    except UserError:
-        raise
-    except Exception as error:
-        raise failure(error) from error
+    work.calc = counting
+    forces = counting.get_property("forces", work)
     largest = float(np.linalg.norm(forces, axis=1).max())
-    allowed = getattr(metered.calculator, "max_force", np.inf)
+    allowed = getattr(counting.calculator, "max_force", np.inf)
     if largest > allowed:
         detail = f"largest force {largest:.4g} eV/Å is beyond {allowed:g} eV/Å"
         raise LabelFailedError("forces_too_large", detail)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from atomistics.md import plain as md
 from atomistics.md.integrators import LangevinHoover
 from atomistics.md.watchdog import Limits, Watchdog, temperature
-from atomistics.reference.counting import LabelFailedError, Metered
+from atomistics.reference.counting import CountingCalculator, LabelFailedError
 from campaign.errors import UserError
 from tests.atomistics.springs import BULK_MODULUS, Springs, crystal
 
@@ -270,16 +270,27 @@ def test_npt_of_a_cluster_is_refused():
 
 def test_metered_calls_once_per_geometry():
     atoms = crystal()
-    metered = Metered(Springs(atoms))
-    atoms.calc = metered
+    counting = CountingCalculator(Springs(atoms))
+    atoms.calc = counting
     for _, _ in itertools.product(range(3), range(2)):
         atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()
-    assert metered.calls == 1
+    assert counting.calls == 1
     atoms.positions[0, 0] += 1e-13
     atoms.get_forces()[:] = 0
-    assert metered.calls == 2
+    assert counting.calls == 2
     assert np.abs(atoms.get_forces()).max() > 1e-14
     atoms.set_cell(atoms.cell * 1.01, scale_atoms=True)
     assert atoms.get_stress()[0] == pytest.approx(
         3 * 0.01 * BULK_MODULUS * 1.01 / 1.01**3, rel=1e-2
     )
+
+
+class Forgetful(Watchdog):
+    def check(self, atoms):
+        raise KeyError("a bug of ours")
+
+
+def test_a_bug_of_ours_is_no_stop_of_a_run():
+    """A stop steers the planner; a broken watchdog is a traceback."""
+    with pytest.raises(KeyError, match="a bug of ours"):
+        simulate(crystal(), "nve", watchdog=Forgetful(Limits()))

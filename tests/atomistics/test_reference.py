@@ -16,7 +16,7 @@ from atomistics.md.plain import Protocol, run
 from atomistics.reference.building import Session
 from atomistics.reference.catalog import Method, Recipe
 from atomistics.reference.convergence import failure
-from atomistics.reference.counting import LabelFailedError, Metered
+from atomistics.reference.counting import CountingCalculator, LabelFailedError
 from atomistics.reference.isolated import Child
 from atomistics.reference.methods import label, reference_calculator
 from campaign.errors import UserError
@@ -225,9 +225,9 @@ def test_a_program_that_fails_keeps_its_files(tmp_path, monkeypatch):
 )
 def test_cheap_calculators_run_in_process(calculator):
     before = psutil.Process().children()
-    metered = Metered(reference_calculator(Method("ase", calculator)))
-    frame = label(bulk("Cu", cubic=True), metered)
-    assert metered.calls == 1
+    counting = CountingCalculator(reference_calculator(Method("ase", calculator)))
+    frame = label(bulk("Cu", cubic=True), counting)
+    assert counting.calls == 1
     assert frame.get_stress().shape == (6,)
     assert frame.info == {}
     assert set(psutil.Process().children()) <= set(before)

@@ -4,7 +4,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from atomistics.deformation import compression, rattle_and_relax
-from atomistics.reference.counting import LabelFailedError, Metered
+from atomistics.reference.counting import CountingCalculator, LabelFailedError
 from campaign.errors import UserError
 from tests.atomistics.springs import Springs, crystal
 
@@ -45,10 +45,10 @@ def test_compression_brings_molecules_together_and_leaves_their_bonds():
 
 def test_rattled_frames_and_what_relaxing_makes_of_them():
     atoms = crystal()
-    metered = Metered(Springs(atoms))
-    frames = rattle_and_relax(atoms, metered, 3, 0.1, 4, seed=5)
+    counting = CountingCalculator(Springs(atoms))
+    frames = rattle_and_relax(atoms, counting, 3, 0.1, 4, seed=5)
     assert len(frames) == 6
-    assert metered.calls == metered.calculator.calls == 3 * (1 + 4)
+    assert counting.calls == counting.calculator.calls == 3 * (1 + 4)
     for rattled, relaxed in zip(frames[::2], frames[1::2], strict=True):
         assert np.std(rattled.positions - atoms.positions) == pytest.approx(0.1, rel=0.25)
         assert relaxed.get_potential_energy() < 0.5 * rattled.get_potential_energy()

@@ -12,7 +12,7 @@ from atomistics.md.protocol import ReverseMd, StagedProtocol, Strain
 from atomistics.md.rnemd import Exchange
 from atomistics.md.strain import stress_strain
 from atomistics.md.watchdog import Limits, Watchdog, temperature
-from atomistics.reference.counting import Metered
+from atomistics.reference.counting import CountingCalculator
 from campaign.errors import UserError
 from campaign.files import parse
 from tests.atomistics.argon import LennardJones, liquid
@@ -278,7 +278,7 @@ def test_an_early_stop_keeps_sound_frames_and_gives_no_property() -> None:
 def test_what_cannot_be_done_is_said_before_a_call_is_paid(
     atoms: Atoms, stage: dict, line: str
 ) -> None:
-    metered = Metered(EMT())
+    counting = CountingCalculator(EMT())
     with pytest.raises(UserError, match=line):
-        stages.run(atoms, metered, protocol(1.0, HOLD, stage), 10, 1)
-    assert metered.calls == 0
+        stages.run(atoms, counting, protocol(1.0, HOLD, stage), 10, 1)
+    assert counting.calls == 0
