@@ -10,6 +10,7 @@ from pathlib import Path
 from snakemake.utils import min_version
 
 from campaign import TOOLKIT
+from campaign.interrupt import end_jobs_on_signals
 from campaign.slurm import guard, launch, setup
 from campaign.workflow import jobs
 
@@ -51,6 +52,7 @@ localrules:
 onstart:
     if JOBS.refusal:
         sys.exit(f"mtpilot: {JOBS.refusal}")
+    end_jobs_on_signals()
 
 
 rule all:

@@ -77,7 +77,7 @@ def _take_over(path: Path) -> None:
             f"{path}: process {holder['pid']} is at work here ({holder['doing']}); wait or stop it"
         )
     _claim(path, text)
-    _stop_orphans(path)
+    end_marked(path)
 
 
 def _claim(path: Path, text: str) -> None:
@@ -97,17 +97,17 @@ def _claim(path: Path, text: str) -> None:
     raise UserError(f"{path}: taken this moment by another planner; try again")
 
 
-def _stop_orphans(lock: Path) -> None:
-    """End what a killed planner left running: items on disk are kept, the rest starts again.
+def end_marked(lock: Path) -> None:
+    """End what was started under this lock: items on disk are kept, the rest starts again.
 
     SLURM's jobs are not among it: they live on, and the next Snakemake takes them over.
     """
-    left = []
+    killed = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            known = process.environ()
-            ours = known.get("SLURM_JOB_ID") == os.environ.get("SLURM_JOB_ID")
-            if known.get(MARK) == str(lock) and ours and process.pid != os.getpid():
+            environment = process.environ()
+            same_job = environment.get("SLURM_JOB_ID") == os.environ.get("SLURM_JOB_ID")
+            if environment.get(MARK) == str(lock) and same_job and process.pid != os.getpid():
                 process.kill()
-                left.append(process)
-    psutil.wait_procs(left, timeout=10)
+                killed.append(process)
+    psutil.wait_procs(killed, timeout=10)

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -18,11 +19,13 @@ import psutil
 from campaign.errors import UserError
 from campaign.files import read_json, write_text
 from campaign.folder import Campaign
-from campaign.lock import marked
+from campaign.interrupt import descendants, end
+from campaign.lock import end_marked, marked
 from campaign.plan import Plan
 from campaign.workflow import jobs
 
 ATTEMPTS = 3
+CANCEL_TIMEOUT = 20.0  # seconds for Snakemake to end its jobs, SLURM's too
 NAMED = re.compile(r"error|mtpilot:|No space|not found|denied", re.IGNORECASE)
 HOLLOW = re.compile(  # what Snakemake says of every failure
     r"^WorkflowError:$|^Error in rule|for error details|Exiting because a job|non-zero exit code"
@@ -120,7 +123,7 @@ def _snakemake(it: Iteration, say: Callable[[str], None]) -> tuple[int, str]:
                     say(f"  {line.rstrip()}")
             child.wait()
         except BaseException:
-            _interrupt(child)
+            _interrupt(child, it.lock)
             raise
     return child.returncode, _cause(it.folder, lines) if child.returncode else ""
 
@@ -140,13 +143,21 @@ def _unlock(it: Iteration) -> None:
     shutil.rmtree(locks)
 
 
-def _interrupt(child: subprocess.Popen[str]) -> None:
-    """Let Snakemake cancel its jobs; it is killed when it has not done so in a minute."""
-    child.send_signal(2)
+def _interrupt(child: subprocess.Popen[str], lock: Path) -> None:
+    """Let Snakemake end its jobs; what is left after some seconds is killed, or after Ctrl-C again.
+
+    With a SLURM that does not answer its jobs live on; the next run takes them over.
+    """
     try:
-        child.wait(timeout=60)
-    except subprocess.TimeoutExpired:
+        child.send_signal(signal.SIGINT)
+        child.wait(timeout=CANCEL_TIMEOUT)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        processes = descendants(child.pid)
         child.kill()
+        end(processes, grace=0.0)
+        child.wait()
+    finally:
+        end_marked(lock)
 
 
 def _cause(folder: Path, lines: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -107,16 +108,19 @@ def test_cancelled_while_it_waits(site: Callable[..., Site], local: Path) -> Non
 
 
 @pytest.mark.parametrize("waiting", [False, True])
-def test_ctrl_c_leaves_no_job(site: Callable[..., Site], waiting: bool) -> None:
-    """Not even one that is being submitted at that moment."""
-    here = with_sbatch(site(setup="sleep 60"), "test -e told || sleep 5")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_leaves_no_job(site: Callable[..., Site], waiting: bool, number: int) -> None:
+    """Not even one that is being submitted at that moment; jobs of ten minutes go in seconds."""
+    here = with_sbatch(site(setup="sleep 600"), "test -e told || sleep 5")
     driver = here.begin("planner", "run", "--profile", "slurm")
     here.wait_for(1, "PENDING", "RUNNING")
     if waiting:
         until(lambda: "has been submitted with SLURM jobid" in here.said)
-    driver.send_signal(signal.SIGINT)
-    assert driver.wait(timeout=200) != 0
-    until(lambda: not here.queue("PENDING", "RUNNING"), 60)
+    elif number == signal.SIGTERM:
+        time.sleep(2)
+    driver.send_signal(number)
+    assert driver.wait(timeout=25) != 0
+    until(lambda: not here.queue("PENDING", "RUNNING"), 10)
     assert "Traceback" not in here.said
 
 

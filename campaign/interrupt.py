@@ -1,0 +1,74 @@
+"""Ctrl-C and TERM end what an iteration has started, within seconds; only items in flight are lost.
+
+Snakemake waits for its local jobs on Ctrl-C and finishes them on TERM, so that shells, scripts and
+programs compute on, beside the run that is started next. SLURM's jobs are cancelled by its
+executor; the commands that do so are left alone here.
+"""
+
+import signal
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from types import FrameType
+
+import psutil
+
+GRACE = 3.0  # seconds between TERM and KILL
+CANCELLING = ("sbatch", "scancel", "squeue", "sacct")
+
+
+def end_jobs_on_signals() -> None:
+    """Called by the Snakefile before the first job, once Snakemake's own handlers stand."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupted)
+
+
+def _interrupted(_number: int, _frame: FrameType | None) -> None:
+    """End all local jobs, then go the way of Snakemake's Ctrl-C; a second signal kills at once."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _killed)
+    end(descendants())
+    raise KeyboardInterrupt
+
+
+def _killed(_number: int, _frame: FrameType | None) -> None:
+    end(descendants(), grace=0.0)
+
+
+def descendants(process: int | None = None) -> list[psutil.Process]:
+    """What a process (default: this one) has started, however deep, but for SLURM's commands."""
+    with suppress(psutil.Error):
+        children = psutil.Process(process).children(recursive=True)
+        return [child for child in children if not _cancels(child)]
+    return []
+
+
+def end(processes: Iterable[psutil.Process], grace: float = GRACE) -> None:
+    """TERM, and KILL for what is still there after `grace` seconds.
+
+    Nobody is waited for by the system's `wait`: these are children of somebody who does that.
+    """
+    left = [process for process in processes if _alive(process)]
+    if grace:
+        for process in left:
+            with suppress(psutil.Error):
+                process.terminate()
+    until = time.monotonic() + grace
+    while (left := [process for process in left if _alive(process)]) and time.monotonic() < until:
+        time.sleep(0.05)
+    for process in left:
+        with suppress(psutil.Error):
+            process.kill()
+
+
+def _alive(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def _cancels(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        words = " ".join(process.cmdline()[:3]).split()
+        return any(word.rpartition("/")[2] in CANCELLING for word in words[:4])
+    return False
