@@ -5,9 +5,12 @@ It names host, process and start time, so that a lock left by `kill -9` is recog
 host and taken over, and the Snakemake that the dead process left behind is stopped first.
 """
 
+import fcntl
+import hashlib
 import json
 import os
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,7 +26,39 @@ MARK = "MTPILOT_LOCK"
 def locked(folder: Path, doing: str) -> Iterator[Path]:
     """Hold the campaign's lock; UserError names the holder when there is one."""
     path = folder.resolve() / "planner.lock"
-    _take_over(path)
+    with _one_at_a_time(path):
+        dead = _dead(path)
+        if dead:
+            path.unlink(missing_ok=True)
+        _create(path, doing)
+    if dead:
+        end_marked(path)
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _one_at_a_time(path: Path) -> Iterator[None]:
+    """Of several on this host who find a dead lock, one looks at a time.
+
+    A dead lock is recognised on its own host only, so a lock of that host's file system will do.
+    """
+    name = hashlib.sha256(str(path).encode()).hexdigest()[:16]
+    guard = Path(tempfile.gettempdir()) / f"mtpilot-{os.getuid()}-{name}.lock"
+    try:
+        handle = os.open(guard, os.O_CREAT | os.O_RDWR, 0o600)
+    except OSError as error:
+        raise UserError(f"{guard}: cannot be written ({error.strerror})") from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _create(path: Path, doing: str) -> None:
     try:
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
         with os.fdopen(handle, "w") as file:
@@ -34,10 +69,6 @@ def locked(folder: Path, doing: str) -> Iterator[Path]:
         raise UserError(f"{path}: taken this moment by another planner; try again") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror})") from None
-    try:
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
 
 
 def marked(lock: Path) -> dict[str, str]:
@@ -58,15 +89,16 @@ def _alive(who: dict[str, float]) -> bool:
         return False
 
 
-def _take_over(path: Path) -> None:
+def _dead(path: Path) -> bool:
+    """Whether a lock is left here whose holder is gone; UserError when it is at work."""
     try:
         text = path.read_text()
     except FileNotFoundError:
-        return
+        return False
     try:
         holder = json.loads(text)
     except ValueError:  # killed between creation and the first byte
-        holder = {"host": socket.gethostname(), "pid": 0, "started": 0.0}
+        return True
     if holder["host"] != socket.gethostname():
         raise UserError(
             f"{path}: held by process {holder['pid']} on {holder['host']} ({holder['doing']});"
@@ -76,25 +108,7 @@ def _take_over(path: Path) -> None:
         raise UserError(
             f"{path}: process {holder['pid']} is at work here ({holder['doing']}); wait or stop it"
         )
-    _claim(path, text)
-    end_marked(path)
-
-
-def _claim(path: Path, text: str) -> None:
-    """Take away the lock that says `text`; of several who found it dead, one succeeds."""
-    mine = path.with_name(f".{path.name}-{socket.gethostname()}-{os.getpid()}")
-    try:
-        path.rename(mine)
-        if mine.read_text() == text:
-            return
-        os.link(mine, path)  # another was faster, and this is its own: given back
-    except (FileNotFoundError, FileExistsError):
-        pass
-    except OSError as error:
-        raise UserError(f"{path}: cannot be taken over ({error.strerror})") from None
-    finally:
-        mine.unlink(missing_ok=True)
-    raise UserError(f"{path}: taken this moment by another planner; try again")
+    return True
 
 
 def end_marked(lock: Path) -> None:
