@@ -2,7 +2,8 @@
 # make test    the tests
 # make test-slurm  the cluster's tests on a real SLURM of four nodes on this host (root; Debian, Ubuntu)
 # make sanitize  what reads files and runs the kernel, again under AddressSanitizer and UBSan (g++)
-# make check   formatters, linters, types of files (what CI runs before the tests)
+# make check   formatters, linters, types of files, docs/tree.md (what CI runs before the tests)
+# make docs    docs/tree.md anew, before a landing
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO ?= demo
@@ -13,7 +14,7 @@ ifneq ($(words $(CURDIR)),1)
 $(error $(CURDIR): pip and shells split this path at its spaces; move the toolkit (campaigns may lie anywhere))
 endif
 
-.PHONY: demo test test-slurm slurm check sanitize setup clean
+.PHONY: demo test test-slurm slurm check docs sanitize setup clean
 
 demo: setup
 	@test -f $(DEMO)/task.yaml || $(BIN)/planner init dry_ice_nitrogen $(DEMO)
@@ -39,7 +40,11 @@ LEFT := Specify a conda environment or container for each rule.:
 check: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/python docs/tree.py --check
 	test "$$($(BIN)/snakemake --lint 2>&1 | sed -n 's/^    [*] //p' | sort -u)" = "$(LEFT)"
+
+docs:
+	$(PYTHON) docs/tree.py
 
 # A copy of the package and its tests around a kernel of its own: none of it touches the build in use.
 SANITIZED := build/sanitized
@@ -67,10 +72,8 @@ $(SANITIZED)/%.o: mtp/kernel/%.cpp $(wildcard mtp/kernel/*.hpp)
 
 setup: .venv/installed
 
-.venv/installed: pyproject.toml setup.py constraints.txt $(wildcard mtp/kernel/*)
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --editable '.[test]'
-	@touch $@
+.venv/installed: pyproject.toml setup.py constraints.txt .ci/install.py $(wildcard mtp/kernel/*)
+	@$(PYTHON) .ci/install.py && touch $@
 
 clean:
 	rm -rf .venv build demo *.egg-info mtp/*.so

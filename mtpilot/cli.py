@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from campaign import __version__
 from campaign.errors import GateError, UserError
@@ -11,10 +12,11 @@ from campaign.terminal import complain, say
 from mtpilot import protocol_command
 from preparation import command as preparation
 
+UNCONVERGED, USAGE = 5, 64
+
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one subcommand; exit status 1: a user's error, 2: a plan waits for approval, 3: a plan
-    is denied, 4: the planner LLM gave no plan and rules may not stand in."""
+    """Run one subcommand; the exit status is one of docs/commands.md."""
     arguments = _parser().parse_args(argv)
     try:
         return _COMMANDS[arguments.command](arguments)
@@ -29,8 +31,16 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
+class Parser(argparse.ArgumentParser):
+    """Mistyped words have a status of their own: argparse's 2 is that of a plan that waits."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what was mistyped."""
+        self.exit(USAGE, f"{self.prog}: {message}; {self.prog} --help\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="planner", description="From a campaign's state to its next plan, audited and run."
     )
     parser.add_argument("--version", action="version", version=f"mtpilot {__version__}")
@@ -56,6 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     commands.choices["audit"].add_argument(
         "--lookahead", type=int, default=0, metavar="K", help="what rules would do for K more"
     )
+    reported = command("report", "how the campaign stands, as a page: report.html, model_card.md")
+    reported.add_argument("--to", type=Path, metavar="FOLDER", help="default: report, or result")
     command("approve", "let the waiting plan run as it stands")
     command("replay", "rebuild every plan from its record, offline").add_argument(
         "--json", action="store_true", help="for machines"
@@ -175,6 +187,16 @@ def _status(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _report(arguments: argparse.Namespace) -> int:
+    from campaign.folder import Campaign
+    from campaign.report.document import write_now
+
+    campaign = Campaign.at(arguments.campaign)
+    page = write_now(campaign, arguments.to)
+    say(f"{page}: {campaign.task.name} after {campaign.sealed} iterations")
+    return 0
+
+
 def _run(arguments: argparse.Namespace) -> int:
     from campaign.folder import Campaign
     from campaign.status import closing
@@ -182,7 +204,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
     campaign = run(Campaign.at(arguments.campaign).folder, arguments.profile, say)
     say(closing(campaign))
-    return 0
+    verdict = campaign.state().verdict
+    return 0 if verdict and verdict.outcome == "converged" else UNCONVERGED
 
 
 def _schema(arguments: argparse.Namespace) -> int:
@@ -208,6 +231,7 @@ _COMMANDS = {
     "explain": _explain,
     "doctor": _doctor,
     "status": _status,
+    "report": _report,
     "run": _run,
     "protocol": protocol_command.run,
     "schema": _schema,

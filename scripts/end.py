@@ -1,7 +1,6 @@
 """The verdict, the potential and its papers; files: see rules/end.smk."""
 
 import argparse
-import shutil
 from pathlib import Path
 
 from campaign.actions.end import End, conclude
@@ -12,24 +11,11 @@ from campaign.results import Verdict
 
 
 def hand_over(plan: End, state: str, output: Path) -> Verdict:
-    """Hold the evaluations against the targets; copy the model out; write report and model card.
-
-    The result folder is made whole under another name and renamed, so that it holds one campaign's
-    papers or none.
-    """
+    """Hold the evaluations against the targets; hand over the model with its papers."""
     job = Job()
     known = previous_state(job, state)
     verdict = conclude(known, plan)
-    folder = job.campaign.folder / "result"
-    partial = folder.with_name(".result.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    if verdict.model:
-        model = Path(f"../{int(verdict.model[1:]):03d}/train/model.almtp")
-        shutil.copy(model, partial / "potential.almtp")
-    report.write(job.campaign, known, verdict, partial)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    report.publish(job.campaign, known, verdict, job.campaign.folder / "result")
     write_record(output, verdict)
     return verdict
 

@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import re
+import shutil
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,11 +19,13 @@ from campaign.report.bill import settle
 from campaign.report.domain import domain
 from campaign.report.story import (
     MEASURES,
+    Standing,
     Story,
     decisions,
     efforts,
     failures,
     files_of_potential,
+    standing,
     target_rows,
     tell,
 )
@@ -41,6 +44,7 @@ MEANING = {
     "budget_exhausted": "A limit was reached before every target was met.",
     "blocked": "The campaign cannot go on without a person.",
     "failed": "The targets are not met.",
+    "unfinished": "The campaign goes on: this is how it stands, and no verdict.",
 }
 
 
@@ -63,7 +67,38 @@ class Shown(NamedTuple):
     fresh_file: StoredFile | None
 
 
-def write(campaign: Campaign, state: State, verdict: Verdict, folder: Path) -> None:
+def publish(campaign: Campaign, state: State, verdict: Verdict | Standing, folder: Path) -> None:
+    """Make `folder` anew: report, model card, and with a verdict the potential it is about.
+
+    It is made whole under another name and renamed, so that it holds one state's papers or none.
+    """
+    partial = folder.with_name(f".{folder.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        if verdict.model and isinstance(verdict, Verdict):
+            model = campaign.iteration(int(verdict.model[1:])) / "train/model.almtp"
+            shutil.copy(model, partial / "potential.almtp")
+        write(campaign, state, verdict, partial)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_now(campaign: Campaign, folder: Path | None) -> Path:
+    """The page of the campaign as it stands; nothing else in `folder` is touched.
+
+    Without a folder it is `report`, and once there is a verdict `result`, where the potential is.
+    """
+    state = campaign.state()
+    told = standing(state)
+    folder = (folder or campaign.folder / ("result" if state.verdict else "report")).absolute()
+    write(campaign, state, told, folder)
+    return folder / "report.html"
+
+
+def write(campaign: Campaign, state: State, verdict: Verdict | Standing, folder: Path) -> None:
     """Write the report and the model card of `verdict` into `folder`.
 
     `state` is the last sealed state before the verdict (or the one sealed with it); the potential's

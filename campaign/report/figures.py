@@ -188,7 +188,9 @@ def learning_curve(models: list[ModelRecord], subsystems: list[str], bound: floa
                 colour = COLOURS[index % len(COLOURS)]
                 axis.plot([x for x, _ in points], [y for _, y in points], color=colour, **style)
             axis.set_yscale("log")
-            axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            low, high = axis.get_ylim()
+            subs = (1, 2, 5) if high > 10 * low else (1, 1.5, 2, 3, 5, 7)
+            axis.yaxis.set_major_locator(LogLocator(subs=subs))
             axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
             axis.yaxis.set_minor_locator(NullLocator())
             where = {"xycoords": ("axes fraction", "data"), "va": "bottom"}

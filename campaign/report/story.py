@@ -11,7 +11,27 @@ from campaign.folder import Campaign
 from campaign.plan import Plan
 from campaign.results import EvaluatedStructure, Result, Verdict
 from campaign.state import HistoryEntry, ModelRecord, State, SubsystemState
-from campaign.verdict import criteria
+from campaign.verdict import criteria, open_targets
+
+
+@dataclass(frozen=True)
+class Standing:
+    """In a verdict's place while a campaign goes on: what is open, of the model evaluated last."""
+
+    model: str | None
+    reasons: list[str]
+    outcome: str = "unfinished"
+    asked: str = "unfinished"
+
+
+def standing(state: State) -> Verdict | Standing:
+    """The verdict of a campaign, or how it stands without one."""
+    if state.verdict:
+        return state.verdict
+    fitted = [m.id for m in state.models if m.status == "ok"]
+    model = state.evaluations[-1].model if state.evaluations else (fitted or [None])[-1]
+    missed = open_targets(state, model) if model else ["no model has been fitted yet"]
+    return Standing(model, missed or [f"{model}: every target met on every target subsystem"])
 
 
 @dataclass(frozen=True)
@@ -20,7 +40,7 @@ class Story:
 
     campaign: Campaign
     state: State
-    verdict: Verdict
+    verdict: Verdict | Standing
     plans: dict[int, Plan]
     results: dict[int, Result]
     unreadable: list[str]
@@ -40,10 +60,11 @@ class Story:
         }
 
 
-def tell(campaign: Campaign, state: State, verdict: Verdict) -> Story:
+def tell(campaign: Campaign, state: State, verdict: Verdict | Standing) -> Story:
     """Read the plans and results of all iterations of `state`, and the plan of the end."""
     story = Story(campaign, state, verdict, {}, {}, [])
-    last = state.iteration + (state.verdict is None)
+    ending = state.verdict is None and isinstance(verdict, Verdict)
+    last = state.iteration + ending
     for number in range(1, last + 1):
         folder = campaign.iteration(number)
         if number > state.iteration and not (folder / "plan.yaml").is_file():

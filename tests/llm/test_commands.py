@@ -68,6 +68,14 @@ def test_a_halt_is_one_line_and_status_four(tmp_path: Path, capsys) -> None:
     assert "billing" in error
 
 
+def test_mistyped_words_have_a_status_of_their_own(capsys) -> None:
+    for mistyped in (["reprot"], ["explain", "one"], ["audit", "--jsn"], []):
+        with pytest.raises(SystemExit) as ended:
+            main(mistyped)
+        assert ended.value.code == 64
+        assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_audit_shows_where_model_and_rules_part(tmp_path: Path, capsys) -> None:
     plan = {
         "structures": ["oxide-v0"],

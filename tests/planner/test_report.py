@@ -31,6 +31,7 @@ from campaign.verdict import shortfalls
 from mtp.calculator import MTP
 from mtp.formats.almtp import write_potential
 from mtp.potential import untrained
+from mtpilot.cli import main
 from tests.planner import story_campaign
 
 VOID = {"meta", "br", "img", "hr", "input", "link"}
@@ -342,6 +343,28 @@ def test_worst_pairs_are_the_ones_shown():
     svg, hidden = figures.rdf_figure("x", seen)
     assert hidden == len(pairs) - figures.PAIRS_SHOWN
     assert all(f"g(r) {pair}" in svg for pair in pairs if "H" in pair)
+
+
+@pytest.mark.parametrize("sealed", [0, 1, 3, 9, 14])
+def test_report_at_any_time(copy, sealed, capsys):
+    """Whatever has been done is on the page, and no word of a verdict."""
+    folder = copy[0].folder
+    shutil.rmtree(folder / "result")
+    for number in range(sealed + 1, 15):
+        shutil.rmtree(folder / f"iterations/{number:03d}")
+    shutil.rmtree(folder / "iterations/015") if sealed < 14 else None  # the end waits
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    assert main(["report", "--campaign", str(folder)]) == 0
+    assert f"after {sealed} iterations" in capsys.readouterr().out
+    html = (folder / "report/report.html").read_text()
+    Page(html)
+    assert "Unfinished" in html
+    assert "Converged" not in html
+    assert html.count("the reference_calc that comes next") == (sealed > 0)
+    after = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    written = {"report.html", "model_card.md"}
+    assert {p.name for p in after.keys() - before.keys()} == written
+    assert before.items() <= after.items()
 
 
 def test_heavy_libraries_wait_until_a_report_is_written():
