@@ -77,7 +77,9 @@ def run(arguments: argparse.Namespace) -> None:
         report |= _errors(job, potential, reference, fresh, seen)
         seen.add_long_run(outcome.frames, long.timestep)
         write_text(WORK / name / "observables.json", json.dumps(seen.curves) + "\n")
-        dataset.write(RUNS / f"{name}.fresh.h5", fresh)
+        # a copy of this job may be at work elsewhere: no name in common with it before the rename
+        dataset.write(target.with_suffix(".fresh.h5"), fresh)
+        target.with_suffix(".fresh.h5").replace(RUNS / f"{name}.fresh.h5")
         write_text(RUNS / f"{name}.report.json", json.dumps(report) + "\n")
         dataset.write(target, outcome.frames)
         return Cost(reference_calls=counting.calls, md_steps=twin.steps + outcome.steps)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from campaign.actions import ACTIONS
 from campaign.folder import Campaign
 from campaign.ledger import totals
 from tests.campaign.conftest import clean, planner
+from tests.test_design import writers
 
 
 def states(folder: Path) -> list[str]:
@@ -50,6 +52,23 @@ def test_ledger_counts_what_the_state_counts_and_no_item_twice(finished: Path) -
     for path in finished.glob("iterations/*/ledger.jsonl"):
         items = [json.loads(line).get("item") for line in path.read_text().splitlines()]
         assert len(items) == len(set(items))
+
+
+def test_every_file_has_the_writer_that_design_names(finished: Path) -> None:
+    files = [p for p in finished.rglob("*") if p.is_file() and ".snakemake" not in p.parts]
+    names = [str(path.relative_to(finished)) for path in files]
+    assert {name: writers(name) for name in names if len(writers(name)) != 1} == {}
+
+
+def test_no_clock_and_no_path_in_what_is_hashed(finished: Path) -> None:
+    hashed = [
+        p for n in ("plan", "state", "*/result") for p in finished.glob(f"iterations/*/{n}.yaml")
+    ]
+    assert len(hashed) > 20
+    for path in [*hashed, *finished.glob("iterations/*/decision.json")]:
+        text = path.read_text()
+        assert str(finished) not in text, path
+        assert not re.search(r"\b20[0-9]{2}-[01][0-9]-[0-3][0-9]\b|\b1[0-9]{9}\.[0-9]", text), path
 
 
 def test_sealed_iterations_are_left_alone(finished: Path) -> None:

@@ -1,0 +1,107 @@
+"""What DESIGN.md claims and a test can see: files, rules, names."""
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+from campaign.create import SNAKEFILE
+
+ROOT = Path(__file__).resolve().parent.parent
+DESIGN = (ROOT / "DESIGN.md").read_text(encoding="utf-8")
+RULES = {path.name: path.read_text() for path in [ROOT / "Snakefile", *ROOT.glob("rules/*.smk")]}
+BLOCK = r"^( +){}:\n((?:\1 +.*\n|\n)+)"
+
+
+def patterns() -> dict[str, str]:
+    """Regular expression of every file that the table names, with the row's writer."""
+    table = DESIGN.partition("| file | written by |")[2].partition("\n\n")[0]
+    found: dict[str, str] = {}
+    for row in table.splitlines()[2:]:
+        names, writer, _ = row.strip("| ").split(" | ")
+        for name in re.findall(r"`([^`]+)`", names):
+            expression = re.escape(name).replace("NNN", "[0-9]{3,4}")
+            expression = re.sub(r"/\\\*$", "/.+", expression).replace(r"\*", "[^/]+")
+            assert expression not in found, f"{name} stands in two rows"
+            found[expression] = writer
+    return found
+
+
+def writers(file: str) -> list[str]:
+    """Who writes a file of a campaign: the row of its own name, or else those that cover it."""
+    table = patterns()
+    own = re.escape(re.sub(r"^iterations/[0-9]+/", "iterations/NNN/", file))
+    own = own.replace("NNN", "[0-9]{3,4}")
+    return [table[own]] if own in table else [w for e, w in table.items() if re.fullmatch(e, file)]
+
+
+@pytest.mark.parametrize(
+    ("file", "writer"),
+    [
+        ("iterations/003/state.yaml", "rule `seal`"),
+        ("iterations/1003/sample/runs/dense-nvt-300k.cost.json", "one job item"),
+        ("iterations/017/model_eval/thin/rdf.svg", "the item; rule `model_eval`"),
+        ("structures/plan.yaml", "`planner prepare`"),
+        ("structures/a.extxyz", "the user"),
+    ],
+)
+def test_a_file_has_one_writer(file: str, writer: str) -> None:
+    (only,) = writers(file)
+    assert only.startswith(writer)
+
+
+def test_rules_write_below_their_iteration_and_no_file_twice() -> None:
+    declared = [
+        name
+        for text in RULES.values()
+        for _, block in re.findall(BLOCK.format("output"), text, re.M)
+        for name in re.findall(r'"([^"]+)"', block)
+    ]
+    assert len(declared) > 10
+    assert not [name for name in declared if name.startswith(("..", "/"))]
+    assert len(declared) == len(set(declared))
+    outside = [p.name for p in ROOT.glob("scripts/*.py") if '"result"' in p.read_text()]
+    assert outside == ["end.py"]  # makes result/ beside what its rule declares
+
+
+def test_every_rule_has_a_log_and_says_what_it_does() -> None:
+    for name, text in RULES.items():
+        for rule, body in re.findall(r"^rule (\w+):\n((?:    .*\n|\n)+)", text, re.M):
+            if rule != "all":
+                assert re.match(r'    """.+', body), f"{name}: {rule}"
+                assert re.search(r"^    log:", body, re.M), f"{name}: {rule}"
+                assert re.search(r"^    shell:", body, re.M), f"{name}: {rule}"
+
+
+def test_rules_are_static_and_know_no_site() -> None:
+    for name, text in RULES.items():
+        code = re.sub(r'""".*?"""|#.*', "", text, flags=re.S)
+        assert not re.search(r"\brun:|\blambda\b|\bfor \w+ in\b|^\s*checkpoint ", code, re.M), name
+        assert not re.search(r"partition|account|runtime|mem_mb|\bsrun\b|module load", code), name
+
+
+def test_a_campaigns_snakefile_only_includes_ours() -> None:
+    code = [line for line in SNAKEFILE.splitlines() if line and not line.startswith("#")]
+    assert code[:2] == ["from campaign import TOOLKIT", 'include: TOOLKIT / "Snakefile"']
+    assert code[2:] == ["rule campaign:", "    input:", "        rules.all.input,"]
+
+
+def test_files_and_names_that_design_speaks_of_exist() -> None:
+    text = re.sub(r"```.*?```", "", DESIGN, flags=re.S)
+    for name in re.findall(r"`([\w./]+)`", text):
+        if re.fullmatch(r"(?:mtp|atomistics|campaign|planner|preparation|tests)/[\w/.]+", name):
+            assert (ROOT / name).exists() or name == "campaign/toolkit/", name
+        elif re.fullmatch(
+            r"(?!planner.lock)(?:campaign|planner|preparation|atomistics)(?:\.\w+)+", name
+        ):
+            assert dotted(name), name
+
+
+def dotted(name: str) -> object:
+    """A module, or something in one."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        module, _, own = name.rpartition(".")
+        return getattr(importlib.import_module(module), own) is not None
