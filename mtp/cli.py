@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -22,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # ranks share the cores, and digits must not depend on threads; read when numpy is imported
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     words = list(sys.argv[1:] if argv is None else argv)
+    warnings.showwarning = _show_warning
     try:
         status = _dispatch(words)
         sys.stdout.flush()
@@ -38,6 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _fail(f"{error.filename or 'output'}: {error.strerror or error}")
     return status
+
+
+def _show_warning(message: Warning | str, *_: object) -> None:
+    print("WARNING:", " ".join(str(message).split()), file=sys.stderr)
 
 
 def _fail(message: str) -> int:

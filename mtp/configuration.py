@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 
-PER_ATOM = ("charge", "magmom_x", "magmom_y", "magmom_z", "ghost")
+PER_ATOM = (
+    *("charge", "magmom_x", "magmom_y", "magmom_z", "en_der_mx", "en_der_my", "en_der_mz", "ghost"),
+)
 
 
 @dataclass(eq=False)
@@ -33,6 +35,9 @@ class Configuration:
     grades : (N,) extrapolation grades
     features : MLIP's `Feature` lines
     columns : other per-atom columns of a .cfg file (charge, magmom_x, ghost...), (N,) each
+
+    An atom whose `ghost` is 1 is the copy of another beyond the border of a simulation's domain:
+    it is a neighbour but has no neighbourhood and no energy, and no further images exist.
     """
 
     cell: NDArray[np.float64]
@@ -64,6 +69,12 @@ class Configuration:
             return 0.0
         (a, b, c), (d, e, f), (g, h, i) = self.cell.tolist()
         return abs(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g))
+
+    @property
+    def ghosts(self) -> NDArray[np.bool_] | None:
+        """(N,) which atoms are copies; None where there is none."""
+        flags = self.columns.get("ghost")
+        return flags.astype(bool) if flags is not None and np.any(flags) else None
 
     def to_atoms(self, species: "Sequence[str]") -> "Atoms":
         """ASE atoms (Å) whose labels (eV, eV/Å) lie in a single-point calculator.

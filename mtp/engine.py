@@ -121,6 +121,9 @@ class Engine:
         """
         near = self.neighbours(data, first)
         energy, forces, virial, sites = self._call(_kernel.evaluate, near, self.threads)
+        if near.ghosts is not None:  # a lone atom's energy, which they have in their own place
+            sites[near.ghosts] = 0.0
+            energy = np.add.reduceat(sites, near.atom_begin[:-1])
         if not (np.isfinite(energy).all() and np.isfinite(forces).all()):
             number = first + int(np.argmax(~_finite_configurations(near, energy, forces)))
             raise MTPError(f"configuration {number}: energy or forces are not finite")

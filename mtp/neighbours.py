@@ -34,6 +34,7 @@ class Neighbours:
     def __init__(self, cutoff: float, species: int = MOST_SPECIES, first: int = 1) -> None:
         self.kernel = _kernel.Neighbours()
         self.cutoff, self.species, self.first = cutoff, species, first
+        self._ghosts: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
         return len(self.kernel.atom_begin) - 1
@@ -47,6 +48,16 @@ class Neighbours:
     def atom_count(self) -> int:
         """Atoms of all configurations."""
         return int(self.kernel.atom_begin[-1])
+
+    @property
+    def ghosts(self) -> np.ndarray | None:
+        """(N,) which atoms are neighbours only (see `Configuration`); None where there is none."""
+        if not self._ghosts:
+            return None
+        flags = np.zeros(self.atom_count, bool)
+        for number, own in self._ghosts.items():
+            flags[self.atom_begin[number] : self.atom_begin[number + 1]] = own
+        return flags
 
     @property
     def pair_counts(self) -> np.ndarray:
@@ -73,12 +84,16 @@ class Neighbours:
                 f"{name}: atom type {highest} is not in the potential, which has {self.species} "
                 "species; train it on such a set or renumber the types"
             )
-        periodic = [bool(flag) for flag in np.broadcast_to(configuration.pbc, 3)]
+        ghosts = getattr(configuration, "ghosts", None)
+        periodic = [ghosts is None and bool(f) for f in np.broadcast_to(configuration.pbc, 3)]
         try:
             cell = _full_cell(configuration.cell, periodic)
             self.kernel.add(cell, periodic, positions, types.astype(np.int32), self.cutoff, closest)
         except (ValueError, MTPError) as error:
             raise MTPError(f"{name}: {error}") from None
+        if ghosts is not None:
+            self.kernel.drop_centres(ghosts)
+            self._ghosts[len(self) - 1] = ghosts
 
 
 def _full_cell(cell: np.ndarray, periodic: Sequence[bool]) -> np.ndarray:

@@ -9,6 +9,7 @@
 #include "model.hpp"
 #include "motion.hpp"
 #include "neighbours.hpp"
+#include "text.hpp"
 
 namespace py = pybind11;
 using namespace mtp;
@@ -147,6 +148,23 @@ Doubles configuration_rows(const Model &model, const Neighbours &n, int64_t c, b
     return rows;
 }
 
+// (values, end) of a table that begins at `at`; None where it is irregular.
+py::object table_of_text(const py::bytes &data, py::ssize_t at, py::ssize_t rows, int columns, int flag) {
+    char *text = nullptr;
+    py::ssize_t size = 0;
+    if (PyBytes_AsStringAndSize(data.ptr(), &text, &size)) throw py::error_already_set();
+    if (at < 0 || at > size || rows < 0 || columns < 1 || rows > (size - at) / (2 * columns - 1) + 1) return py::none();
+    Doubles values({rows, py::ssize_t(columns)});
+    const char *end = mtp::parse_table(text + at, text + size, rows, columns, flag, values.mutable_data());
+    if (!end) return py::none();
+    return py::make_tuple(values, py::ssize_t(end - text));
+}
+
+py::str text_of_table(const Integers &types, const Doubles &values, int flag) {
+    if (values.ndim() != 2 || values.shape(0) != types.size()) throw std::invalid_argument("one row per type");
+    return mtp::format_table(types.data(), values.data(), values.shape(0), int(values.shape(1)), flag);
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_kernel, m) {
@@ -170,6 +188,11 @@ PYBIND11_MODULE(_kernel, m) {
                        const Doubles &positions, const Integers &types, double cutoff, double closest) {
             n.add(cell.data(), periodic.data(), positions.data(), types.data(), int(types.size()), cutoff, closest);
         }, py::arg(), py::arg(), py::arg(), py::arg(), py::arg(), py::arg("closest") = 1e-4)
+        .def("drop_centres", [](Neighbours &n, const py::array_t<bool, py::array::c_style | py::array::forcecast> &dropped) {
+            const int64_t atoms = n.atom_begin.size() < 2 ? 0 : n.atom_begin.back() - *(n.atom_begin.end() - 2);
+            if (dropped.size() != atoms) throw std::invalid_argument("one flag per atom of the last configuration");
+            n.drop_centres(dropped.data());
+        })
         .def("move", [](Neighbours &n, const Doubles &strain, const Doubles &displacement) {
             if (strain.size() != 9 || displacement.size() != py::ssize_t(3 * n.types.size()) ||
                 n.atom_begin.size() != 2)
@@ -196,6 +219,9 @@ PYBIND11_MODULE(_kernel, m) {
     m.def("loss", &loss);
     m.def("site_rows", &site_rows);
     m.def("configuration_rows", &configuration_rows);
+    m.attr("fast_text") = fast_text;
+    m.def("parse_table", &table_of_text);
+    m.def("format_table", &text_of_table);
     m.def("instruction_set", [] { return fast ? "avx2" : "baseline"; });
     m.def("use_baseline", [](bool baseline) { fast = !baseline && use_avx2(); });
 }

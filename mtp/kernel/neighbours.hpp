@@ -91,6 +91,26 @@ public:
         pad();
     }
 
+    // Take away the pairs of these atoms of the last configuration as centres; as neighbours they stay.
+    void drop_centres(const bool *dropped) {
+        unpad();
+        const int64_t begin = *(atom_begin.end() - 2), end = atom_begin.back();
+        int64_t read = first[begin], kept = read;
+        for (int64_t i = begin; i < end; ++i) {
+            const int64_t next = first[i + 1];
+            for (; read < next; ++read) {
+                if (dropped[i - begin]) continue;
+                x[kept] = x[read];
+                y[kept] = y[read];
+                z[kept] = z[read];
+                index[kept++] = index[read];
+            }
+            first[i + 1] = kept;
+        }
+        index.resize(kept);
+        pad();
+    }
+
 private:
     struct Pair {
         double x, y, z;

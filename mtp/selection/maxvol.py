@@ -59,7 +59,10 @@ class MaxVol:
 
     def grades(self, rows: Matrix) -> Matrix:
         """Extrapolation grades (m,) of rows (m, n): max_j |(b A^-1)_j| for each row b."""
-        return np.abs(rows @ self.inverse).max(axis=1, initial=0.0)
+        coefficients = rows @ self.inverse
+        return np.maximum(
+            coefficients.max(axis=1, initial=0.0), -coefficients.min(axis=1, initial=0.0)
+        )
 
     def add(
         self,

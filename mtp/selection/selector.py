@@ -20,7 +20,8 @@ from mtp.potential import Potential
 from mtp.selection.active_set import ActiveSet
 from mtp.selection.maxvol import INITIAL, THRESHOLD, Label, MaxVol
 
-ROW_BYTES = 48 * 2**20
+ROW_BYTES = 48 * 2**20  # rows that compete with each other in one batch
+GRADE_BYTES = 8 * 2**20  # rows graded at a time: fits a cache, and memory
 MODES = ("cfg", "nbh")
 
 
@@ -118,7 +119,7 @@ class Selector:
             A configuration has no finite energy, or a type that is not in the potential.
         """
         before, first = len(self.maxvol.swaps), 1
-        for batch in _batches(configurations, self._rows_per_batch()):
+        for batch in _batches(configurations, self._rows_per_batch(ROW_BYTES)):
             keys = range(self.next_key, self.next_key + len(batch))
             self.next_key += len(batch)
             rows, labels = self._rows(batch, keys, self.engine.neighbours(batch, first))
@@ -142,24 +143,21 @@ class Selector:
             A configuration has no finite energy, or a type that is not in the potential.
         """
         first = 1
-        for batch in _batches(configurations, self._rows_per_batch()):
+        for batch in _batches(configurations, self._rows_per_batch(GRADE_BYTES)):
             yield from self.grade_neighbours(batch, self.engine.neighbours(batch, first))
             first += len(batch)
 
     def grade_neighbours(self, batch: list[Configuration], near: Neighbours) -> list[Graded]:
         """Grades of configurations whose neighbour lists exist already."""
-        rows, labels = self._rows(batch, range(len(batch)), near)
-        values = self.maxvol.grades(rows)
-        owner = np.array([key for key, _ in labels])
-        site = np.array([equation > 0 for _, equation in labels])
-        return [
-            Graded(
-                configuration,
-                float(values[owner == key].max()),
-                values[(owner == key) & site] if self.weights.site else None,
-            )
-            for key, configuration in enumerate(batch)
-        ]
+        energies, sites = self._equations(batch, near)
+        graded, begin = [], near.atom_begin
+        whole = np.zeros(len(batch)) if energies is None else self.maxvol.grades(energies)
+        per_atom = None if sites is None else self.maxvol.grades(sites)
+        for key, configuration in enumerate(batch):
+            own = None if per_atom is None else per_atom[begin[key] : begin[key + 1]]
+            largest = whole[key] if own is None else max(whole[key], own.max())
+            graded.append(Graded(configuration, float(largest), own))
+        return graded
 
     def active_set(self) -> ActiveSet:
         """The active set as an `.almtp` file keeps it."""
@@ -198,28 +196,51 @@ class Selector:
         marks = {"selected_eqn_inds": ",".join(map(str, equations))}
         return replace(source, features=source.features | marks)
 
-    def _rows_per_batch(self) -> int:
-        return max(1, ROW_BYTES // (8 * self.potential.parameter_count))
+    def _rows_per_batch(self, size: int) -> int:
+        return max(1, size // (8 * self.potential.parameter_count))
+
+    def _equations(
+        self, batch: list[Configuration], near: Neighbours
+    ) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
+        """Rows of the energies (C, n) and of the site energies (N, n), None where not selected by.
+
+        A ghost has no equation: its row is zero.
+        """
+        sites, energies = self.engine.site_rows(near), None
+        if near.ghosts is not None:
+            sites[near.ghosts] = 0.0
+        if not np.isfinite(sites).all():
+            raise MTPError("a configuration has no finite energy; atoms on top of each other?")
+        if self.weights.energy:
+            sizes = np.array([_real_atoms(c) for c in batch]) ** (self.weights.scaling / 2)
+            energies = np.add.reduceat(sites, near.atom_begin[:-1])
+            energies *= (self.weights.energy / sizes)[:, None]
+        if not self.weights.site:
+            return energies, None
+        if self.weights.site != 1.0:
+            sites *= self.weights.site
+        return energies, sites
 
     def _rows(
         self, batch: list[Configuration], keys: range, near: Neighbours
     ) -> tuple[NDArray[np.float64], list[Label]]:
         """Rows of the equations of a batch, with the numbers MLIP-3 gives these equations."""
-        sites, parts, labels = self.engine.site_rows(near), [], []
-        if self.weights.energy:
-            sizes = np.array([len(c) for c in batch]) ** (self.weights.scaling / 2)
-            sums = np.add.reduceat(sites, near.atom_begin[:-1])
-            parts.append(sums * (self.weights.energy / sizes)[:, None])
-            labels += [(key, 0) for key in keys]
-        if self.weights.site:
-            parts.append(sites * self.weights.site)
-            for key, configuration in zip(keys, batch, strict=True):
-                size = len(configuration)
-                labels += [(key, 10 + 3 * size + atom) for atom in range(size)]
-        rows = np.vstack(parts)
-        if not np.isfinite(rows).all():
-            raise MTPError("a configuration has no finite energy; atoms on top of each other?")
-        return rows, labels
+        energies, sites = self._equations(batch, near)
+        labels = [] if energies is None else [(key, 0) for key in keys]
+        if sites is None:
+            return energies, labels
+        for key, configuration in zip(keys, batch, strict=True):
+            first = 10 + 3 * _real_atoms(configuration)
+            labels += [(key, first + atom) for atom in range(len(configuration))]
+        if energies is not None:
+            sites = np.vstack([energies, sites])
+        return sites, labels
+
+
+def _real_atoms(configuration: Configuration) -> int:
+    """Atoms that have an energy of their own: all but ghosts."""
+    ghosts = configuration.ghosts
+    return len(configuration) - (0 if ghosts is None else int(ghosts.sum()))
 
 
 def _batches(items: Iterable[Configuration], rows: int) -> Iterator[list[Configuration]]:

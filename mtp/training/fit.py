@@ -111,6 +111,11 @@ def check_labels(configurations: Sequence[Configuration], name: str) -> None:
             raise MTPError(f"{name}: configuration {number} has no energy, forces or virial")
         if not all(np.isfinite(label).all() for label in labels):
             raise MTPError(f"{name}: configuration {number} has a label that is not finite")
+        if c.ghosts is not None:
+            raise MTPError(
+                f"{name}: configuration {number} has ghost atoms, which have no neighbourhood; "
+                "label a whole cell or cluster instead"
+            )
         try:
             configuration_weight(c)
         except MTPError as error:

@@ -26,7 +26,7 @@ GOOD = """BEGIN_CFG
     2 0 0.0 0.00 0.000 6 4 5 0.5 -0.75 0.2
  Energy
     -1.0
- Virial:  xy yz xz zz yy xx
+ PlusStress:  xy yz xz zz yy xx
     6 4 5 3 2 1
  Feature   EFS_by   some  code, twice
  Feature   note
@@ -68,7 +68,10 @@ def configurations(draw):
         site_energies=maybe(size),
         grades=maybe(size),
         features=draw(st.dictionaries(words, words, max_size=3)),
-        columns={name: array(size) for name in columns},
+        columns={
+            name: rng.integers(0, 2, size) * 1.0 if name == "ghost" else array(size)
+            for name in columns
+        },
     )
 
 
@@ -80,7 +83,7 @@ def test_reading_what_was_written_gives_the_same(items, tmp_path_factory):
     assert read_cfg(path) == items
 
 
-def test_columns_in_any_order_direct_coordinates_and_virial(tmp_path):
+def test_columns_in_any_order_direct_coordinates(tmp_path):
     (found,) = read_text(tmp_path, GOOD)
     assert found.positions[0] == pytest.approx(np.array([0.5, 0.25, 0.125]) @ found.cell)
     assert found.forces.tolist() == [[1, 2, 3], [4, 5, 6]]
@@ -95,7 +98,7 @@ def test_columns_in_any_order_direct_coordinates_and_virial(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "line", "words"),
     [
-        ("Virial:", "Stress:", 13, "PlusStress"),
+        ("PlusStress:", "Stress:", 13, "PlusStress"),
         ("    2\n", "    3\n", 11, "columns"),
         ("    2\n", "    1\n", 10, "keyword"),
         ("    2\n", "    99999999999999999\n", 3, "positive integer"),
@@ -202,6 +205,102 @@ def test_mixed_boundaries_write_only_periodic_vectors(tmp_path):
 def test_text_lines_parse_with_their_numbers():
     with pytest.raises(MTPError, match=r"^here:101: "):
         list(parse_cfg(["x"], "here", 101))
+
+
+PLAIN = """BEGIN_CFG
+ Size
+    2
+ Supercell
+    4.0 0.0 0.0
+    0.0 4.0 0.0
+    0.0 0.0 4.0
+ AtomData:  id type cartes_x cartes_y cartes_z fx fy fz
+    1 0 0.0 0.0 0.0  0.5  0.1 -0.2
+    2 1 2.1 2.0 2.0 -0.5 -0.1  0.2
+ Energy
+    -7.5
+ PlusStress:  xx yy zz yz xz xy
+    -0.64 -1.28 -1.92 -0.256 -0.192 -0.128
+ Feature   EFS_by VASP
+ Feature   mindist 3.46
+END_CFG
+"""
+GHOSTS = {"id type": "ghost id type", "    1 0": "    false 1 0", "    2 1": "    true 2 1"}
+
+
+def edited(changes):
+    text = PLAIN
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    return text
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"Supercell": "SuperCell"},
+        {"AtomData:": "Atomic_data:"},
+        {"BEGIN_CFG": "\ufeffBEGIN_CFG"},
+        {"id type": "type", "    1 0": "    0", "    2 1": "    1"},
+        {
+            " Feature   EFS_by VASP\n Feature   mindist 3.46\n": (
+                " Features:  EFS_by  mindist\n   VASP  3.46\n"
+            )
+        },
+        {" Supercell\n": " Supercell"},
+        {"    4.0 0.0 0.0\n    0.0 4.0 0.0\n": "    4.0 0.0 0.0  0.0 4.0 0.0\n"},
+        {"END_CFG\n": "END_CFG"},
+        {"\n": "\r\n"},
+        {" 0.5 ": " +0.5 "},
+    ],
+)
+def test_dialects_mean_the_same(tmp_path, changes):
+    (plain,) = read_text(tmp_path, PLAIN)
+    (tmp_path / "in.cfg").write_bytes(edited(changes).encode())
+    assert read_cfg(tmp_path / "in.cfg") == [plain]
+
+
+def test_what_mlip_reads_and_we_did_not(tmp_path):
+    (plain,) = read_text(tmp_path, PLAIN)
+    (no_type,) = read_text(
+        tmp_path, edited({"id type": "id", "    1 0": "    1", "    2 1": "    2"})
+    )
+    assert no_type == replace(plain, types=np.zeros(2, int))
+    (ghost,) = read_text(tmp_path, edited(GHOSTS))
+    assert ghost.ghosts.tolist() == [False, True]
+    assert plain.ghosts is None
+    magnetic = {
+        " fz\n": " fz magmom_x en_der_mx\n",
+        "-0.2\n": "-0.2 2.2 1e-2\n",
+        "0.2\n": "0.2 -2.2 0\n",
+    }
+    text = PLAIN
+    for old, new in magnetic.items():
+        text = text.replace(old, new, 1)
+    (spins,) = read_text(tmp_path, text)
+    assert spins.columns["en_der_mx"].tolist() == [0.01, 0.0]
+
+
+def test_half_a_virial_and_a_virial_per_volume_are_read_as_mlip_does_and_counted(tmp_path):
+    some = {"xx yy zz yz xz xy": "xx yy zz", "-1.92 -0.256 -0.192 -0.128": "-1.92"}
+    with pytest.warns(UserWarning, match=r"in\.cfg: .*lacks 3 .* count as 0.*: 2 configurations"):
+        found = read_text(tmp_path, 2 * edited(some))
+    assert found[1].virial.tolist() == [-0.64, -1.28, -1.92, 0, 0, 0]
+    with pytest.warns(UserWarning, match=r"divided by the volume.*: 1 configurations"):
+        (found,) = read_text(tmp_path, edited({"PlusStress:": "Virial:"}))
+    assert found.virial[0] == -0.64 / 64
+    with pytest.raises(MTPError, match="three vectors"):
+        read_text(tmp_path, edited({"PlusStress:": "Virial:", "    0.0 0.0 4.0\n": ""}))
+
+
+def test_long_files_are_read_and_written_by_the_kernel_as_by_python(tmp_path, monkeypatch):
+    many = training_set(5)
+    write_cfg(tmp_path / "fast.cfg", many)
+    monkeypatch.setattr("mtp.formats.cfg.KERNEL_TEXT", False)
+    write_cfg(tmp_path / "slow.cfg", many)
+    for name in ("fast.cfg", "slow.cfg"):
+        assert read_cfg(tmp_path / name) == many
 
 
 @needs_shared

@@ -76,7 +76,7 @@ def test_types_beyond_the_potential_are_errors(files, capsys):
 
 def test_errors_name_the_file_and_the_number_of_the_configuration(files, capsys, monkeypatch):
     monkeypatch.setattr("mtp.commands.evaluation.BATCH_ATOMS", 1)
-    monkeypatch.setattr("mtp.selection.selector.ROW_BYTES", 1)
+    monkeypatch.setattr("mtp.selection.selector.GRADE_BYTES", 1)
     assert main(["train", "pot.mtp", "set.cfg", "--save_to=a.almtp", "--iteration_limit=1"]) == 0
     several = read_cfg("set.cfg")
     close = several[2].positions.copy()

@@ -1,5 +1,6 @@
 """MaxVol, the active set in both modes, and what MLIP-3 printed for the shared data."""
 
+import itertools
 import resource
 from dataclasses import replace
 
@@ -10,12 +11,14 @@ from hypothesis import strategies as st
 
 import mtp.selection.selector
 from mtp.cli import main
+from mtp.configuration import Configuration
 from mtp.engine import Engine
 from mtp.errors import MTPError
 from mtp.formats.almtp import read_potential, write_potential
 from mtp.formats.cfg import parse_cfg, read_cfg
 from mtp.selection.maxvol import THRESHOLD, MaxVol
 from mtp.selection.selector import RowWeights, Selector
+from mtp.training.fit import check_labels
 from tests.mtp.samples import configuration, needs_shared, potential, shared
 
 
@@ -136,7 +139,7 @@ def test_batches_do_not_change_grades(trained, monkeypatch):
     selector = Selector(model, RowWeights.of_mode("nbh"))
     selector.add(structures[:5])
     whole = [g.grade for g in selector.grade(structures)]
-    monkeypatch.setattr(mtp.selection.selector, "ROW_BYTES", 1)
+    monkeypatch.setattr(mtp.selection.selector, "GRADE_BYTES", 1)
     assert [g.grade for g in selector.grade(structures)] == pytest.approx(whole)
 
 
@@ -148,6 +151,50 @@ def test_memory_does_not_grow_with_the_stream(trained):
     count = sum(1 for _ in selector.grade(structures[k % 30] for k in range(3000)))
     assert count == 3000
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 150_000
+
+
+def with_images(cell, reach):
+    """The atoms of a periodic cell and, as ghosts, their images within `reach` (Å)."""
+    positions, types, owners = [cell.positions], [cell.types], [np.arange(len(cell))]
+    for shift in itertools.product(range(-3, 4), repeat=3):
+        if any(shift):
+            moved = cell.positions + shift @ cell.cell
+            between = np.linalg.norm(moved[:, None] - cell.positions, axis=2).min(axis=1)
+            near = np.flatnonzero(between < reach)
+            positions.append(moved[near])
+            types.append(cell.types[near])
+            owners.append(near)
+    owners = np.concatenate(owners)
+    flags = (np.arange(len(owners)) >= len(cell)).astype(float)
+    everything = Configuration(
+        cell.cell, np.concatenate(types), np.vstack(positions), columns={"ghost": flags}
+    )
+    return everything, owners
+
+
+def test_ghosts_are_neighbours_and_nothing_else(trained):
+    """A domain of a simulation, its border atoms as ghosts, is the cell it was cut from."""
+    model, structures = trained
+    cell = structures[0]
+    domain, owners = with_images(cell, model.max_dist)
+    whole, part = (Engine(model).evaluate([c])[0] for c in (cell, domain))
+    assert part.energy == pytest.approx(whole.energy, rel=1e-12)
+    assert part.virial == pytest.approx(whole.virial, rel=1e-9, abs=1e-9)
+    assert part.site_energies[: len(cell)] == pytest.approx(whole.site_energies, rel=1e-10)
+    assert not part.site_energies[len(cell) :].any()
+    forces = np.zeros((len(cell), 3))
+    np.add.at(forces, owners, part.forces)
+    assert forces == pytest.approx(whole.forces, abs=1e-10)
+    for mode in ("nbh", "cfg"):
+        selector = Selector(model, RowWeights.of_mode(mode))
+        selector.add(structures[1:6])
+        one, two = selector.grade([cell, domain])
+        assert two.grade == pytest.approx(one.grade, rel=1e-8)
+        if mode == "nbh":
+            assert two.grades[: len(cell)] == pytest.approx(one.grades, rel=1e-8)
+            assert not two.grades[len(cell) :].any()
+    with pytest.raises(MTPError, match="ghost atoms"):
+        check_labels([replace(domain, energy=1.0)], "the training set")
 
 
 def test_errors_are_one_line(trained, tmp_path):
