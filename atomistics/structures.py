@@ -7,6 +7,7 @@ brought, its builder's parameters, its seed and its sha256.
 """
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,6 +23,7 @@ from atomistics.neighbours import pairs
 INDEX = "index.yaml"
 FORMATS = {".extxyz": "extxyz", ".xyz": "extxyz", ".cif": "cif", ".vasp": "vasp", ".poscar": "vasp"}
 TOO_CLOSE = 0.6  # of the sum of the covalent radii; the shortest bonds known are near 0.75
+LAYER_NAMES = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}( [a-z0-9][a-z0-9_-]{0,63})*")
 FLAT = 1e-3  # Å or Å^3
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
 Family = Literal[
@@ -146,7 +148,10 @@ def digest(path: Path) -> str:
 
 
 def load(structure: Structure) -> Atoms:
-    """The structure, no calculator; its info holds the ids `structure` and `subsystem` alone."""
+    """The structure, no calculator; its info holds the ids `structure` and `subsystem`.
+
+    Of a layered structure the array `layer` and the names `info["layers"]` are kept as well.
+    """
     images = frames(structure.path)
     if len(images) != 1 or not len(images[0]):
         raise UserError(
@@ -154,7 +159,12 @@ def load(structure: Structure) -> Atoms:
         )
     found = images[0]
     info = {"structure": structure.id, "subsystem": structure.subsystem}
-    return Atoms(found.numbers, found.positions, cell=found.cell, pbc=found.pbc, info=info)
+    atoms = Atoms(found.numbers, found.positions, cell=found.cell, pbc=found.pbc, info=info)
+    named = LAYER_NAMES.fullmatch(str(found.info.get("layers", "")))
+    if named and found.arrays.get("layer", np.zeros(0)).dtype.kind == "i":
+        atoms.arrays["layer"] = found.arrays["layer"]
+        atoms.info["layers"] = named[0]
+    return atoms
 
 
 def frames(path: Path) -> list[Atoms]:

@@ -35,6 +35,11 @@ class Targets(Strict):
     density_deviation: Positive = Field(description="fraction of the reference density")
     rdf_overlap: Fraction = Field(description="least overlap of model and reference RDF, any pair")
     stable_ps: Positive = Field(description="MD without an early stop, ps")
+    diffusion_deviation: Positive | None = Field(
+        default=None,
+        description="fraction of the reference's D of every element, or inside both error bars",
+        exclude_if=lambda bound: bound is None,
+    )
     component_factor: Annotated[float, Field(ge=1)] = Field(
         default=2.0, description="how much looser the errors may be outside target subsystems"
     )

@@ -147,6 +147,15 @@ class FrameSet(Strict):
     frames: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
 
 
+class ComparedLayer(Strict):
+    """One layer of a layered structure by model and reference."""
+
+    layer: Name
+    density: float = Field(description="of the model's MD, g/cm3")
+    density_deviation: float = Field(description="fraction of the reference's")
+    rdf_overlap: float | None = Field(default=None, description="least over the layer's own pairs")
+
+
 class PairOfDiffusion(Strict):
     """Self-diffusion of one element by model and reference, with its standard error."""
 
@@ -174,6 +183,11 @@ class EvaluatedStructure(Strict):
     density_deviation: float | None = Field(default=None, description="fraction of the reference")
     rdf_overlap: float | None = Field(default=None, description="least over all pairs, 1 is equal")
     diffusion: list[PairOfDiffusion] = Field(default=[])
+    layers: list[ComparedLayer] = Field(
+        default=[],
+        description="of a stack, from the bottom up",
+        exclude_if=lambda layers: not layers,
+    )
     energy_mae: float | None = Field(default=None, description="on the reference MD, eV/atom")
     force_mae: float | None = Field(default=None, description="on the reference MD, eV/Å")
     fresh_frames: int = 0

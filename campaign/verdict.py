@@ -40,10 +40,25 @@ def criteria(evaluated: EvaluatedStructure, role: str, targets: Targets) -> list
         table.append(Criterion(key, value, bound, met if asked else None))
     least, overlap = 1 - (1 - targets.rdf_overlap) * slack, evaluated.rdf_overlap
     table.append(Criterion("rdf_overlap", overlap, least, overlap is not None and overlap >= least))
+    if targets.diffusion_deviation is not None:
+        table.append(_diffusion(evaluated, targets.diffusion_deviation * slack))
     wanted = targets.stable_ps if role == "target" else None
     long_enough = wanted is None or evaluated.picoseconds >= wanted * (1 - 1e-9)
     stable = evaluated.status == "ok" and long_enough
     return [*table, Criterion("picoseconds", evaluated.picoseconds, wanted, stable)]
+
+
+def _diffusion(evaluated: EvaluatedStructure, bound: float) -> Criterion:
+    """The element whose D deviates most, as a fraction of the reference's; one whose values agree
+    within both error bars deviates by 0."""
+    deviations = [
+        abs(d.model - d.reference) / abs(d.reference or 1e-300)
+        if abs(d.model - d.reference) > d.model_error + d.reference_error
+        else 0.0
+        for d in evaluated.diffusion
+    ]
+    worst = max(deviations, default=None)
+    return Criterion("diffusion_deviation", worst, bound, worst is not None and worst <= bound)
 
 
 def shortfalls(evaluated: EvaluatedStructure, role: str, targets: Targets) -> list[str]:

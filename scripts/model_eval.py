@@ -11,6 +11,7 @@ from ase import Atoms
 
 from atomistics import dataset
 from atomistics.analysis.comparison import Comparison, compare
+from atomistics.analysis.layers import layers_of
 from atomistics.md import plain as md
 from atomistics.md import stages
 from atomistics.md.watchdog import Watchdog
@@ -69,7 +70,8 @@ def run(arguments: argparse.Namespace) -> None:
         with billed(counting):
             fresh = fresh_labels(outcome.frames, arguments.fresh_frames, counting)
         kept = {atoms.info["step"] for atoms in reference}
-        seen = compare([a for a in twin.frames if a.info["step"] in kept], reference, same.timestep)
+        same_steps = [a for a in twin.frames if a.info["step"] in kept]
+        seen = compare(same_steps, reference, same.timestep, layers_of(atoms))
         report = _report(job, name, outcome, long, seen)
         report["compared_ps"] = twin.steps * same.timestep / 1000
         if twin.stop and not outcome.stop:
@@ -156,6 +158,7 @@ def _report(
         "density_deviation": seen.density_deviation,
         "rdf_overlap": seen.rdf_overlap,
         "diffusion": seen.diffusion,
+        "layers": seen.layers,
     }
 
 

@@ -1,12 +1,14 @@
 """A model's trajectory held against the reference's: density, RDF, diffusion, and their curves."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 
-from atomistics.analysis.observables import density, diffusion, msd, rdf, rdf_overlap
+from atomistics.analysis.layers import Layer, layer_rdf, mean_density, profile
+from atomistics.analysis.observables import Rdf, density, diffusion, msd, rdf, rdf_overlap
 
 FEWEST_FOR_DIFFUSION = 40  # frames: four blocks of ten
 R_MAX = 6.0
@@ -24,6 +26,7 @@ class Comparison:
     density_deviation: float | None = None
     rdf_overlap: float | None = None
     diffusion: list[dict[str, Any]] = field(default_factory=list)
+    layers: list[dict[str, Any]] = field(default_factory=list)
     curves: dict[str, Any] = field(default_factory=dict)
 
     def add_long_run(self, frames: list[Atoms], timestep: float) -> None:
@@ -33,7 +36,9 @@ class Comparison:
         self.curves.setdefault("energy_per_atom", {})["model"] = _energies(frames)
 
 
-def compare(model: list[Atoms], reference: list[Atoms], timestep: float) -> Comparison:
+def compare(
+    model: list[Atoms], reference: list[Atoms], timestep: float, layers: Sequence[Layer] = ()
+) -> Comparison:
     """Compare frames of the same protocol; `timestep` in fs, frames carry `info["step"]`.
 
     The first third of both is left out of the means as equilibration. A model run that stopped
@@ -52,6 +57,8 @@ def compare(model: list[Atoms], reference: list[Atoms], timestep: float) -> Comp
         mine, theirs = (float(np.mean(_densities(frames))) for frames in late)
         found.density, found.density_deviation = mine, (mine - theirs) / theirs
     _radial(found, *late)
+    for layer in layers if reference[0].pbc.all() else ():
+        _layered(found, *late, layer)
     _mobility(found, model, reference, timestep)
     return found
 
@@ -62,14 +69,41 @@ def _radial(found: Comparison, model: list[Atoms], reference: list[Atoms]) -> No
     mine, theirs = rdf(model, R_MAX), rdf(reference, R_MAX)
     pairs = [pair for pair in theirs.g if pair in mine.g]
     found.rdf_overlap = min(rdf_overlap(theirs.r, mine.g[p], theirs.g[p]) for p in pairs)
-    found.curves["rdf"] = {
-        "r": theirs.r.round(4).tolist(),
+    found.curves["rdf"] = _curves_of(mine, theirs, pairs)
+
+
+def _curves_of(model: Rdf, reference: Rdf, pairs: list[str]) -> dict[str, Any]:
+    return {
+        "r": reference.r.round(4).tolist(),
         "pairs": {
             pair: {
-                "model": mine.g[pair].round(5).tolist(),
-                "reference": theirs.g[pair].round(5).tolist(),
+                "model": model.g[pair].round(5).tolist(),
+                "reference": reference.g[pair].round(5).tolist(),
             }
             for pair in pairs
+        },
+    }
+
+
+def _layered(found: Comparison, model: list[Atoms], reference: list[Atoms], layer: Layer) -> None:
+    """Density (g/cm3), least overlap of RDFs and profile along the height, of one layer."""
+    mine, theirs = (mean_density(frames, layer) for frames in (model, reference))
+    ours, true = (layer_rdf(frames, layer, R_MAX) for frames in (model, reference))
+    pairs = [pair for pair in true.g if true.g[pair].any()]
+    overlaps = [rdf_overlap(true.r, ours.g[pair], true.g[pair]) for pair in pairs]
+    found.layers.append(
+        {
+            "layer": layer.name,
+            "density": mine,
+            "density_deviation": (mine - theirs) / theirs,
+            "rdf_overlap": min(overlaps, default=None),
+        }
+    )
+    found.curves.setdefault("layers", {})[layer.name] = {
+        "rdf": _curves_of(ours, true, pairs),
+        "profile": {
+            "model": profile(model, layer).round(5).tolist(),
+            "reference": profile(reference, layer).round(5).tolist(),
         },
     }
 

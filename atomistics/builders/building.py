@@ -25,7 +25,7 @@ def build(
     folder/structures/ID.extxyz. `calculator` (atomistics.reference) is for steps that need MD.
     info: family, seed, charge (e, of molecules and ions; crystals count as neutral), and what the
     family reports (strain, molarity, ...). arrays: `molecule`, the index of the molecule or ion an
-    atom belongs to, or -1.
+    atom belongs to, or -1; of layered structures `layer`, the place in `info["layers"]`.
     Raises UserError, one line, when the parameters cannot be met.
     """
     folder_of_family = parameters.family.replace("-", "_")
@@ -45,6 +45,8 @@ def _finished(atoms: Atoms, parameters: Parameters, seed: int) -> Atoms:
     clean = Atoms(atoms.numbers, atoms.positions, cell=cell, pbc=atoms.pbc, info=info)
     clean.positions = np.round(clean.positions, DECIMALS) + 0.0
     clean.arrays["molecule"] = molecule.astype(int)
+    if "layer" in atoms.arrays:
+        clean.arrays["layer"] = atoms.arrays["layer"].astype(int)
     return clean
 
 

@@ -1,6 +1,7 @@
 """Layers along z: stacked into one cell, strained to one cross-section."""
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,12 +24,15 @@ class Match:
     strain: float  # largest absolute principal strain
 
 
-def stacked(layers: list[Atoms], gap: float, vacuum: float) -> Atoms:
+def stacked(
+    layers: list[Atoms], gap: float, vacuum: float, names: Sequence[str] = ("lower", "upper")
+) -> Atoms:
     """Layers (z from 0 to their cell's height, Å) from the bottom up, `gap` Å between them.
 
     More where atoms across it would come nearer than NEAREST. Without vacuum the last one meets
     the first in the same way; periodic along z in any case. The first layer's a and b hold for
-    all; `info` of all is kept, charges are added.
+    all; `info` of all is kept, charges are added. The array `layer` says which layer an atom was
+    built into, `info["layers"]` has their names in order.
     """
     whole = Atoms(cell=layers[0].cell, pbc=True)
     numbers, z, charge, info = [], 0.0, 0, {}
@@ -47,7 +51,8 @@ def stacked(layers: list[Atoms], gap: float, vacuum: float) -> Atoms:
         whole += moved
     whole.cell[2] = [0, 0, z]
     whole.arrays["molecule"] = np.concatenate(numbers)
-    whole.info = info | {"charge": charge}
+    whole.arrays["layer"] = np.repeat(range(len(layers)), [len(layer) for layer in layers])
+    whole.info = info | {"charge": charge, "layers": " ".join(names)}
     return whole
 
 

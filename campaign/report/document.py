@@ -18,13 +18,13 @@ from campaign.report import figures
 from campaign.report.bill import settle
 from campaign.report.domain import domain
 from campaign.report.story import (
-    MEASURES,
     Standing,
     Story,
     decisions,
     efforts,
     failures,
     files_of_potential,
+    measures,
     standing,
     target_rows,
     tell,
@@ -129,7 +129,7 @@ def gather(story: Story, folder: Path) -> dict[str, Any]:
         "verdict": story.verdict,
         "meaning": MEANING[story.verdict.outcome],
         "model": story.model,
-        "measures": MEASURES,
+        "measures": measures(targets),
         "targets": target_rows(story),
         "domain": domain(story),
         "potentials": potentials,
@@ -159,7 +159,8 @@ def _shown(story: Story, number: int, seen: EvaluatedStructure, report_folder: P
     except UserError as error:
         return Shown(number, seen, [], 0, str(error), fresh)
     rdf, hidden = figures.rdf_figure(seen.structure, observed)
-    plots = [svg for svg in (figures.time_figure(seen.structure, observed), rdf) if svg]
+    plots = [figures.time_figure(seen.structure, observed), rdf]
+    plots = [svg for svg in [*plots, *figures.layer_figures(seen.structure, observed)] if svg]
     return Shown(number, seen, plots, hidden, "", fresh)
 
 

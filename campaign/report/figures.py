@@ -73,6 +73,13 @@ class Msd(Curves):
         return self
 
 
+class LayerCurves(BaseModel):
+    """RDFs among the atoms of one layer, and its density in g/cm3 along the cell's height."""
+
+    rdf: Rdf
+    profile: Curves
+
+
 class Observables(BaseModel):
     """`model_eval/<structure>/observables.json`; units g/cm3, eV/atom, Å, ps, eV/Å."""
 
@@ -82,6 +89,7 @@ class Observables(BaseModel):
     energy_per_atom: Curves | None = None
     rdf: Rdf | None = None
     msd: dict[Elements, Msd] = {}
+    layers: dict[str, LayerCurves] = {}
     force_parity: Curves | None = None
 
     @model_validator(mode="after")
@@ -139,9 +147,22 @@ def time_figure(name: str, seen: Observables) -> str:
 
 def rdf_figure(name: str, seen: Observables) -> tuple[str, int]:
     """RDF of every pair (the worst ones first), and how many pairs had no room."""
-    if seen.rdf is None or not seen.rdf.pairs:
-        return "", 0
-    rdf = seen.rdf
+    return _rdf_figure(name, seen.rdf) if seen.rdf and seen.rdf.pairs else ("", 0)
+
+
+def layer_figures(name: str, seen: Observables) -> list[str]:
+    """The profile of all layers, then the RDFs of each."""
+    if not seen.layers:
+        return []
+    rdfs = [
+        _rdf_figure(f"{name}, {layer}", curves.rdf)[0]
+        for layer, curves in seen.layers.items()
+        if curves.rdf.pairs
+    ]
+    return [profile_figure(name, seen), *rdfs]
+
+
+def _rdf_figure(name: str, rdf: Rdf) -> tuple[str, int]:
     worst = sorted(rdf.pairs, key=lambda pair: (-_distance(rdf.pairs[pair]), pair))[:PAIRS_SHOWN]
     columns = min(4, len(worst))
     rows = -(-len(worst) // columns)
@@ -160,6 +181,26 @@ def rdf_figure(name: str, seen: Observables) -> tuple[str, int]:
 
     title = f"{name}: radial distribution functions, model and reference"
     return _svg(draw_all, f"rdf-{name}", title), len(rdf.pairs) - len(worst)
+
+
+def profile_figure(name: str, seen: Observables) -> str:
+    """Density of every layer along the height of the cell."""
+    if not seen.layers:
+        return ""
+
+    def draw_all(figure: "Figure") -> None:
+        figure.set_size_inches(9.8, 2.4)
+        (axis,) = _grid(figure, 1, 1, right=1.8)
+        for index, (layer, curves) in enumerate(seen.layers.items()):
+            colour = COLOURS[index % len(COLOURS)]
+            bins = len(curves.profile.reference)
+            heights = [(n + 0.5) / bins for n in range(bins)]
+            axis.plot(heights, curves.profile.reference, color=colour, linewidth=3.2, alpha=0.3)
+            axis.plot(heights, curves.profile.model, color=colour, label=layer)
+        axis.set(title="density of each layer, g/cm³", xlabel="height / height of the cell")
+        axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+
+    return _svg(draw_all, f"profile-{name}", f"{name}: density of each layer along the height")
 
 
 def learning_curve(models: list[ModelRecord], subsystems: list[str], bound: float) -> str:

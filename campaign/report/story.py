@@ -94,8 +94,15 @@ MEASURES = (
     Measure("energy_mae", "Energy MAE, reference MD", "meV/atom", 1000.0),
     Measure("density_deviation", "Density deviation", "%", 100.0),
     Measure("rdf_overlap", "Least RDF overlap", ""),
+    Measure("diffusion_deviation", "Diffusion, worst element", "%", 100.0),
     Measure("picoseconds", "MD without early stop", "ps"),
 )
+
+
+def measures(targets: Targets) -> list[Measure]:
+    """Those that the task asks for."""
+    optional = {"diffusion_deviation": targets.diffusion_deviation}
+    return [m for m in MEASURES if optional.get(m.key, 0.0) is not None]
 
 
 class Check(NamedTuple):
@@ -109,9 +116,9 @@ class Check(NamedTuple):
 
 def checks(evaluated: EvaluatedStructure, role: str, targets: Targets) -> list[Check]:
     """The criteria of the verdict in the order and units of MEASURES."""
-    table = []
-    for measure, criterion in zip(MEASURES, criteria(evaluated, role, targets), strict=True):
-        _, value, bound, met = criterion
+    table, held = [], {criterion.key: criterion for criterion in criteria(evaluated, role, targets)}
+    for measure in measures(targets):
+        _, value, bound, met = held[measure.key]
         shown = value if value is None or met is None else abs(value) * measure.factor
         limit = None if bound is None else bound * measure.factor
         table.append(Check(measure, shown, limit, met))

@@ -11,9 +11,11 @@ import pytest
 from ase import Atoms
 from ase.calculators.calculator import SCFError
 from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
 
 from atomistics import dataset
 from atomistics.analysis.comparison import compare
+from atomistics.analysis.layers import Layer
 from atomistics.analysis.observables import rdf_overlap
 from atomistics.md import plain as md
 from campaign.actions.model_eval import ModelEval
@@ -257,3 +259,24 @@ def test_an_item_without_a_trace_is_lost(begun: Bench) -> None:
         (begun.here / output).write_text(json.dumps({"items": sorted(json.loads(share))}))
     assert {(s.status, s.stop) for s in collect(begun).values()} == {("failed", "lost")}
     assert structure(begun.folder, "cu_held").info["subsystem"] == "copper"
+
+
+def test_layers_are_compared_one_by_one():
+    """Two slabs of argon; the model's upper one is a tenth thinner than the reference's."""
+    random = np.random.default_rng(1)
+    lower, upper = random.uniform(0, 1, (400, 3)), random.uniform(0, 1, (400, 3))
+    start = np.vstack([lower * (12, 12, 10), upper * (12, 12, 20) + (0, 0, 10)])
+    layers = [Layer("solid", np.arange(400)), Layer("fluid", np.arange(400, 800))]
+
+    def frames(height: float) -> list[Atoms]:
+        atoms = Atoms("Ar800", start, cell=(12, 12, 40), pbc=True, info={"step": 1})
+        atoms.positions[400:, 2] = 10 + (atoms.positions[400:, 2] - 10) * height
+        atoms.calc = SinglePointCalculator(atoms, energy=0.0)
+        return [atoms] * 4
+
+    found = compare(frames(0.9), frames(1.0), 1.0, layers)
+    solid, fluid = found.layers
+    assert (solid["layer"], solid["density_deviation"], solid["rdf_overlap"]) == ("solid", 0, 1)
+    assert fluid["density_deviation"] == pytest.approx(1 / 0.9 - 1)
+    assert fluid["rdf_overlap"] < 0.99
+    assert set(found.curves["layers"]) == {"solid", "fluid"}

@@ -225,6 +225,10 @@ def test_four_layers_of_an_sei():
     assert atoms.cell[2, 2] == pytest.approx(whole, abs=1e-2)
     assert unbound_distance(atoms) >= 1.8
     assert max(heights(atoms, "P")) > float(told["graphite"]) + float(told["carbonate"])
+    assert atoms.info["layers"] == "graphite carbonate ledc electrolyte"
+    for number, absent in enumerate("OHP"):
+        assert absent not in set(atoms.symbols[atoms.arrays["layer"] == number])
+    assert set(atoms.arrays["layer"][atoms.symbols == "P"]) == {3}
 
 
 def test_a_wide_slab_fits_a_stack_by_its_surface_cell():

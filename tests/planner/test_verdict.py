@@ -3,6 +3,7 @@
 import pytest
 
 from campaign.actions.end import End, conclude
+from campaign.results import PairOfDiffusion
 from campaign.verdict import open_targets, shortfalls
 from tests.planner.states import END, at, with_last
 
@@ -37,6 +38,22 @@ def test_shortfalls(changes: dict, role: str, missed: list[str]) -> None:
     found = shortfalls(SEEN.model_copy(update=changes), role, TARGETS)
     assert len(found) == len(missed)
     assert all(word in line for word, line in zip(missed, found, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("model", "error", "missed"),
+    [(1.3e-6, 0.0, 0), (1.4e-6, 0.0, 1), (0.6e-6, 0.0, 1), (2e-6, 9e-7, 0), (2e-6, 5e-7, 1)],
+)
+def test_diffusion_counts_where_the_task_asks(model: float, error: float, missed: int) -> None:
+    """Within 35 % of the reference's 1e-6 ± 2e-7 cm2/s, or inside both error bars."""
+    asked = TARGETS.model_copy(update={"diffusion_deviation": 0.35})
+    pair = PairOfDiffusion(
+        element="Li", model=model, model_error=error, reference=1e-6, reference_error=2e-7
+    )
+    measured = SEEN.model_copy(update={"diffusion": [pair]})
+    assert len(shortfalls(measured, "target", asked)) == missed
+    assert not shortfalls(measured, "target", TARGETS)
+    assert "not measured" in shortfalls(SEEN, "target", asked)[0]
 
 
 def test_converged_is_granted_by_the_last_evaluation_only() -> None:

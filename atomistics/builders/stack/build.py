@@ -44,10 +44,10 @@ def build(parameters: Stack, rng: np.random.Generator, folder: Path) -> Atoms:
             made.append(film)
         else:
             made.append(_packed(wanted, target, rng, folder))
-    atoms = stacked(made, parameters.gap_angstrom, parameters.vacuum_angstrom)
-    atoms.info = {
-        key: value for key, value in atoms.info.items() if key == "charge" or "strain" in key
-    }
+    names = [wanted.name for wanted in parameters.layers]
+    atoms = stacked(made, parameters.gap_angstrom, parameters.vacuum_angstrom, names)
+    kept = ("charge", "layers")
+    atoms.info = {k: v for k, v in atoms.info.items() if k in kept or "strain" in k}
     for wanted, one in zip(parameters.layers, made, strict=True):
         found = {key: one.info[key] for key in ("components", "molarity_mol_l") if key in one.info}
         atoms.info |= {f"{key}_{wanted.name}": value for key, value in found.items()}
