@@ -94,3 +94,27 @@ def longest_bonds(atoms: Atoms, in_molecules: bool) -> dict[tuple[str, str], flo
             found = longest.get((first, second), 0.0)
             longest[first, second] = max(found, float(distance) + 0.02)
     return longest
+
+
+def deformed(atoms: Atoms, deformation: np.ndarray) -> Atoms:
+    """A copy in a deformed cell, molecules and molecular ions moved as rigid bodies.
+
+    Parameters
+    ----------
+    atoms : N atoms; molecules may be cut by periodic boundaries (they come out whole)
+    deformation : (3, 3), cell' = cell @ deformation, as positions (N, 3) in rows
+
+    Returns
+    -------
+    Atoms with the array `molecule`; single atoms and endless nets follow the cell.
+    """
+    made = whole(atoms)
+    number = made.arrays["molecule"]
+    moved = made.positions @ deformation
+    for n in range(number.max(initial=-1) + 1):
+        members = number == n
+        centre = made.positions[members].mean(axis=0)
+        moved[members] = made.positions[members] + centre @ deformation - centre
+    made.set_cell(made.cell.array @ deformation)
+    made.positions = moved
+    return made

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from functools import cache
+from typing import Any
 
 from atomistics.errors import UserError
 
@@ -18,9 +19,21 @@ def composition(smiles: str) -> tuple[Counter[str], int]:
     molecule = Chem.MolFromSmiles(smiles)
     if molecule is None or not molecule.GetNumAtoms():
         raise UserError(f"smiles: {smiles!r} is not a molecule")
+    no_isotopes(molecule, smiles)
     whole = Chem.AddHs(molecule)
     atoms = Counter(a.GetSymbol() for a in whole.GetAtoms() if a.GetAtomicNum())
     return atoms, Chem.GetFormalCharge(whole)
+
+
+def no_isotopes(molecule: Any, smiles: str) -> None:
+    """UserError for a molecule of RDKit with isotopes, whose masses would be lost silently."""
+    for atom in molecule.GetAtoms():
+        if atom.GetAtomicNum() and atom.GetIsotope():
+            symbol = atom.GetSymbol()
+            raise UserError(
+                f"smiles: {smiles!r}: {atom.GetIsotope()}{symbol}: isotopes are not kept apart"
+                f" here; write {symbol}, and set the mass in your own MD (same potential)"
+            )
 
 
 def atoms_of_formula(formula: str) -> Counter[str]:

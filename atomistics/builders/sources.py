@@ -16,10 +16,15 @@ BUILT = "structures"
 
 def user_file(reference: str, folder: Path) -> Atoms:
     """The structure in folder/files/NAME.ext; nothing outside that folder, links included."""
+    return _read(inside(reference, folder))
+
+
+def inside(reference: str, folder: Path) -> Path:
+    """The path of folder/files/NAME.ext; UserError where it leads out of that folder."""
     path = folder / reference
     if not path.resolve().is_relative_to((folder / "files").resolve()):
         raise UserError(f"{path}: lies outside {folder / 'files'}; copy the file there")
-    return _read(path)
+    return path
 
 
 def built(name: str, folder: Path) -> Atoms:

@@ -56,7 +56,10 @@ class CrystalSite(Strict):
 
 
 class Substitution(Strict):
-    """Some atoms of one element replaced at random (seeded), or removed."""
+    """Some atoms of one element replaced at random (seeded), or removed.
+
+    Fractions are final ones, of the atoms that the crystal has before any substitution.
+    """
 
     element: Element
     by: Element | None = Field(default=None, description="absent: a vacancy")
@@ -67,6 +70,23 @@ class Substitution(Strict):
     def _one_amount(self) -> "Substitution":
         exactly_one(self, "fraction", "count")
         return self
+
+
+class Interstitial(Strict):
+    """Atoms put into the largest voids of the crystal, equal ones by the seed."""
+
+    element: Element
+    count: MoleculeCount = 1
+
+
+class Ordering(Strict):
+    """How a file's shared or partly occupied sites are filled: whole atoms, charge-balanced.
+
+    The lowest electrostatic energies of `seed`'s random starts are ranked, 0 the lowest.
+    """
+
+    rank: int = Field(default=0, ge=0, le=15, description="0: lowest electrostatic energy")
+    seed: int = Field(default=0, ge=0, lt=2**31)
 
 
 class Crystal(Strict):
@@ -91,9 +111,17 @@ class Crystal(Strict):
     )
     optimade: Provider | None = Field(default=None, description="with optimade_id and a network")
     optimade_id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")] | None = None
-    scale: float = Field(default=1.0, ge=0.7, le=1.4, description="of all lattice lengths")
+    ordering: Ordering | None = Field(
+        default=None, description="of a file with shared or partly occupied sites; else refused"
+    )
+    scale: float = Field(
+        default=1.0, ge=0.7, le=1.4, description="of all lattice lengths; molecules keep theirs"
+    )
     substitutions: list[Substitution] = Field(
-        default=[], max_length=10, description="in turn, in the finished body"
+        default=[], max_length=10, description="all at once, in the finished body"
+    )
+    interstitials: list[Interstitial] = Field(
+        default=[], max_length=4, description="after the substitutions"
     )
 
     @model_validator(mode="after")
@@ -110,4 +138,14 @@ class Crystal(Strict):
             for key in keys if getattr(self, source) is not None else ():
                 if not getattr(self, key):
                     raise ValueError(f"{source} needs {key}")
+        if self.ordering and not self.file:
+            raise ValueError("ordering: only with file")
+        return self
+
+    @model_validator(mode="after")
+    def _no_more_than_all(self) -> "Crystal":
+        for element in {rule.element for rule in self.substitutions}:
+            parts = [r.fraction or 0 for r in self.substitutions if r.element == element]
+            if sum(parts) > 1 + 1e-9:
+                raise ValueError(f"substitutions: fractions of {element} add up to {sum(parts):g}")
         return self

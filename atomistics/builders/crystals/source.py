@@ -10,11 +10,20 @@ import spglib
 from ase import Atoms
 from ase.build import bulk
 from ase.spacegroup import Spacegroup, crystal
+from scipy.spatial import Voronoi, cKDTree
 
+from atomistics.bonded import deformed
 from atomistics.builders.crystals.databases import from_materials_project, from_optimade
-from atomistics.builders.crystals.parameters import CellParameters, Crystal, CrystalSite
-from atomistics.builders.sources import built, elements, user_file
+from atomistics.builders.crystals.ordering import from_file
+from atomistics.builders.crystals.parameters import (
+    CellParameters,
+    Crystal,
+    CrystalSite,
+    Substitution,
+)
+from atomistics.builders.sources import built, elements
 from atomistics.errors import UserError
+from atomistics.structures import heights
 
 LARGEST = 200_000  # atoms of anything cut from a crystal
 SAME = 1e-3  # Å, fractional: positions of one orbit
@@ -28,7 +37,7 @@ def lattice_of(source: Crystal, folder: Path) -> Atoms:
     elif source.prototype is not None:
         atoms = _from_prototype(source)
     elif source.file is not None:
-        atoms = user_file(source.file, folder)
+        atoms = from_file(source.file, source.ordering, folder)
     elif source.structure is not None:
         atoms = built(source.structure, folder)
     elif source.materials_project is not None:
@@ -38,8 +47,8 @@ def lattice_of(source: Crystal, folder: Path) -> Atoms:
     if atoms.cell.rank < 3:
         raise UserError("crystal: its source has no cell of three vectors; give a periodic one")
     plain = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
-    plain.set_cell(plain.cell * source.scale, scale_atoms=True)
-    return plain
+    plain.info = {key: value for key, value in atoms.info.items() if key == "ordering"}
+    return plain if source.scale == 1 else deformed(plain, source.scale * np.eye(3))
 
 
 def standard(atoms: Atoms, primitive: bool = False) -> Atoms:
@@ -48,7 +57,7 @@ def standard(atoms: Atoms, primitive: bool = False) -> Atoms:
     if found is None:
         raise UserError("crystal: spglib finds no symmetry; are atoms on top of one another?")
     cell, fractional, numbers = found
-    return Atoms(numbers, scaled_positions=fractional, cell=cell, pbc=True)
+    return Atoms(numbers, scaled_positions=fractional, cell=cell, pbc=True, info=atoms.info)
 
 
 def rotations(atoms: Atoms) -> np.ndarray:
@@ -137,27 +146,82 @@ def repeated(atoms: Atoms, times: tuple[int, int, int]) -> Atoms:
 
 
 def substitute(atoms: Atoms, source: Crystal, rng: np.random.Generator) -> Atoms:
-    """Random atoms of an element replaced or removed; counts are exact, fractions rounded."""
-    changed = atoms.copy()
-    report = []
-    for rule in source.substitutions:
-        sites = np.flatnonzero(np.array(changed.symbols) == rule.element)
-        count = rule.count or round((rule.fraction or 0) * len(sites))
-        if not 0 < count <= len(sites):
-            raise UserError(
-                f"substitutions: {count} of {len(sites)} {rule.element} atoms; use a larger "
-                "cell or another amount"
-            )
-        chosen = np.sort(rng.choice(sites, count, replace=False))
-        report.append(f"{rule.element}>{rule.by or 'vacancy'}:{count}/{len(sites)}")
-        if rule.by is None:
-            del changed[chosen.tolist()]
-        else:
-            elements(rule.by)
-            changed.symbols[chosen] = rule.by
+    """Random atoms replaced or removed, then interstitials put in.
+
+    Every rule speaks of the atoms there before any of them: five times 0.2 of an element leaves
+    none of it. Whole atoms nearest to the fractions (largest remainders), at least one each.
+    """
+    changed, report, gone = atoms.copy(), [], []
+    symbols = np.array(atoms.symbols)
+    for element in dict.fromkeys(rule.element for rule in source.substitutions):
+        rules = [rule for rule in source.substitutions if rule.element == element]
+        sites = np.flatnonzero(symbols == element)
+        counts = amounts(rules, len(sites))
+        chosen = rng.permutation(sites)[: sum(counts)]
+        for rule, count, part in zip(
+            rules, counts, np.split(chosen, np.cumsum(counts)[:-1]), strict=True
+        ):
+            report.append(f"{element}>{rule.by or 'vacancy'}:{count}/{len(sites)}")
+            if rule.by is None:
+                gone += part.tolist()
+            else:
+                elements(rule.by)
+                changed.symbols[part] = rule.by
+    del changed[sorted(gone)]
     if report:
         changed.info["substitutions"] = " ".join(report)
+    for put in source.interstitials:
+        changed = interstitials(changed, put.element, put.count, rng)
     return changed
+
+
+def amounts(rules: list[Substitution], sites: int) -> list[int]:
+    """Whole atoms of each rule on `sites` sites of their element; UserError where they are not."""
+    exact = [rule.count or (rule.fraction or 0) * sites for rule in rules]
+    counts = [int(n) for n in exact]
+    short = round(sum(exact)) - sum(counts)
+    for n in sorted(range(len(rules)), key=lambda n: counts[n] - exact[n])[: max(0, short)]:
+        counts[n] += 1
+    counts = [max(1, n) for n in counts]
+    if sum(counts) > sites:
+        raise UserError(
+            f"substitutions: {sum(counts)} of {sites} {rules[0].element} atoms; use a larger cell "
+            "or another amount"
+        )
+    return counts
+
+
+def interstitials(atoms: Atoms, element: str, count: int, rng: np.random.Generator) -> Atoms:
+    """Atoms put one by one into the largest voids, equal ones drawn by the seed.
+
+    Voids are the corners of the Voronoi cells of the atoms and their images.
+    """
+    elements(element)
+    filled = atoms.copy()
+    for _ in range(count):
+        places, room = voids(filled)
+        best = places[room > room.max() - 0.05]
+        filled += Atoms(element, [best[rng.integers(len(best))]])
+    number = atoms.arrays.get("molecule")
+    if number is not None:
+        filled.arrays["molecule"][len(atoms) :] = -1
+    filled.info["interstitials"] = f"{element}:{count} at {room.max():.2f} Å"
+    return filled
+
+
+def voids(atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
+    """Voronoi corners (V, 3) inside the cell and their distances (V,) to the nearest atom, Å."""
+    reach = np.ceil(8.0 / heights(atoms)).astype(int)
+    reach[~atoms.pbc] = 0
+    spans = [range(-n, n + 1) for n in reach]
+    shifts = np.array(np.meshgrid(*spans)).reshape(3, -1).T @ atoms.cell.array
+    images = (atoms.positions[None] + shifts[:, None]).reshape(-1, 3)
+    corners = Voronoi(images).vertices
+    fractional = corners @ np.linalg.inv(atoms.cell.complete().array)
+    corners = corners[((fractional > -1e-6) & (fractional < 1 - 1e-6)).all(axis=1)]
+    room = cKDTree(images).query(corners)[0]
+    order = np.lexsort(corners.round(4).T)
+    return corners[order], room[order]
 
 
 def reduced(atoms: Atoms) -> tuple[Counter[str], int]:

@@ -13,6 +13,7 @@ from rdkit.Chem import AllChem
 
 from atomistics.errors import UserError
 from atomistics.reference.catalog import Method
+from atomistics.formulas import no_isotopes
 from atomistics.reference.counting import LabelFailedError
 from atomistics.reference.methods import reference_calculator
 
@@ -54,6 +55,7 @@ def from_smiles(smiles: str, seed: int) -> list[Template]:
         raise UserError(f"smiles '{smiles}': is not a molecule RDKit can read; check it")
     if any(atom.GetAtomicNum() == 0 for atom in whole.GetAtoms()):
         raise UserError(f"smiles '{smiles}': has an open attachment point *; close it")
+    no_isotopes(whole, smiles)
     parts = Chem.GetMolFrags(whole, asMols=True)
     return [_molecule(Chem.MolToSmiles(part), seed) for part in parts]
 

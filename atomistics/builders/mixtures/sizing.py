@@ -1,5 +1,6 @@
 """How many molecules make a mixture, and how large its volume is."""
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from atomistics.builders.sources import templates
 from atomistics.errors import UserError
 
 GRAMS_PER_CM3 = 1.66053906660  # of 1 u/Å^3 (CODATA 2018)
+VOLUME = 0.065  # of the volume, what whole molecules may change it by where a molarity is asked
 PER_LITRE = 6.02214076e-4  # formula units in Å^3 at 1 mol/L
 
 
@@ -55,8 +57,8 @@ def _units(
     """Formula units n = fixed + s * ratio + V * per_volume of each component.
 
     Mass conservation sum(m n) = rho V (u, Å) gives s for a volume V; where the number of atoms is
-    asked for instead, V follows from sum(a n) = atoms, and is then rounded so that the first
-    molarity is met by a whole number of formula units.
+    asked for instead, V follows from sum(a n) = atoms. V is then rounded so that the first molarity
+    is met by whole formula units, at least one: a film comes out as thick as that takes.
     """
     fixed, ratio, per_volume = (
         np.array([getattr(c, key) or 0 for c in mixture.components]) * factor
@@ -75,16 +77,35 @@ def _units(
             [sizes @ ratio, sizes @ per_volume],
         ]
         volume = np.linalg.solve(rows, [-masses @ fixed, mixture.atoms - sizes @ fixed])[1]
-        if per_volume.any():
-            leading = per_volume[per_volume > 0][0]
-            volume = max(1, round(leading * volume)) / leading
+    if per_volume.any() and ratio.any():
+        leading = per_volume[per_volume > 0][0]
+        volume = max(1, round(leading * volume)) / leading
     if volume <= 0 or (ratio.any() and solvent(volume) <= 0):
         raise UserError(
             "components: the amounts leave no room at this density; ask for more atoms, a larger "
             "thickness, a higher density or a lower molarity"
         )
     exact = fixed + volume * per_volume + (solvent(volume) * ratio if ratio.any() else 0)
-    return [max(1, round(n)) for n in exact]
+    return _whole(exact, masses, ratio > 0 if per_volume.any() else np.zeros(len(exact), bool))
+
+
+def _whole(exact: np.ndarray, masses: np.ndarray, free: np.ndarray) -> list[int]:
+    """The nearest whole numbers, unless their mass, and with it the volume that a molarity is
+    counted in, is more than VOLUME off: then the `free` ones are rounded the other way."""
+    counts = [max(1, round(n)) for n in exact]
+    options = [
+        sorted({max(1, int(np.floor(n))), max(1, int(np.ceil(n)))}) if one else [count]
+        for n, count, one in zip(exact, counts, free, strict=True)
+    ]
+    if np.prod([len(option) for option in options]) > 4096:
+        return counts
+    mass = masses @ exact
+
+    def merit(choice: tuple[int, ...]) -> tuple[float, float, tuple[int, ...]]:
+        off = abs(masses @ choice / mass - 1)
+        return max(off, VOLUME), float(((choice - exact) ** 2).sum()), choice
+
+    return list(min(itertools.product(*options), key=merit))
 
 
 def gathered(parts: list[list[Template]], units: list[int]) -> list[tuple[Template, int]]:

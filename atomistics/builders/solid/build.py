@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
+from atomistics.bonded import deformed
 from atomistics.builders.crystals.source import lattice_of, repeated, standard, substitute
 from atomistics.builders.solid.parameters import Solid
 from atomistics.structures import heights
@@ -19,4 +20,11 @@ def build(parameters: Solid, rng: np.random.Generator, folder: Path) -> Atoms:
     if parameters.min_length_angstrom is not None:
         least = parameters.min_length_angstrom
         a, b, c = (int(n) for n in np.ceil(least / heights(atoms) - 1e-9))
-    return substitute(repeated(atoms, (a, b, c)), parameters, rng)
+    wide = substitute(repeated(atoms, (a, b, c)), parameters, rng)
+    if not any(parameters.strain_percent):
+        return wide
+    xx, yy, zz, yz, xz, xy = np.array(parameters.strain_percent) / 100
+    strain = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+    strained = deformed(wide, np.eye(3) + strain)
+    strained.info = wide.info
+    return strained

@@ -1,11 +1,13 @@
 """Crystalline bulk and solid solutions: parameters."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from atomistics.builders.crystals.parameters import Crystal
 from atomistics.builders.terms import Angstrom, Repeats
+
+Strain = Annotated[float, Field(ge=-20, le=20, description="%")]
 
 
 class Solid(Crystal):
@@ -16,4 +18,10 @@ class Solid(Crystal):
     supercell: list[Repeats] = Field(default=[1, 1, 1], min_length=3, max_length=3)
     min_length_angstrom: Angstrom | None = Field(
         default=None, description="repeat until every cell height has it (supercell is ignored)"
+    )
+    strain_percent: list[Strain] = Field(
+        default=[0.0] * 6,
+        min_length=6,
+        max_length=6,
+        description="xx yy zz yz xz xy of the finished cell; molecules keep their shape",
     )

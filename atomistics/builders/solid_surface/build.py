@@ -4,20 +4,26 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
+from ase.data import covalent_radii
 from ase.geometry import minkowski_reduce
-from pymatgen.core import Structure
+from pymatgen.core import Composition
 from pymatgen.core.surface import Slab as PymatgenSlab
 from pymatgen.core.surface import SlabGenerator
 from pymatgen.io.ase import AseAtomsAdaptor
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
-from atomistics.bonded import formulas, longest_bonds, molecules
+from atomistics.bonded import BOND, deformed, formulas, longest_bonds, molecules
+from atomistics.builders.crystals.ordering import oxidation_states
 from atomistics.builders.crystals.source import lattice_of, reduced, repeated, standard, substitute
 from atomistics.builders.solid_surface.parameters import Slab, SolidSurface
 from atomistics.errors import UserError
+from atomistics.neighbours import pairs
 from atomistics.structures import heights
 
 IN_PLANE = (True, True, False)
 PLANE = 0.2  # Å, how far atoms of one plane may lie apart
+POLAR = 0.05  # e/Å, formal dipole per area above which a slab is told to be polar
 DEPTH = 3.3  # Å, to which two terminations are compared
 
 
@@ -47,11 +53,79 @@ def cut(slab: Slab, rng: np.random.Generator, folder: Path) -> Atoms:
 
 def surface_cell(slab: Slab, folder: Path) -> Atoms:
     """The slab over the smallest surface cell, nothing repeated or substituted."""
-    atoms = _terminated(slab, standard(lattice_of(slab, folder)))
+    crystal = standard(lattice_of(slab, folder))
+    atoms = _sheets(slab, crystal) if slab.sheets else _terminated(slab, crystal)
+    if slab.normal_scale != 1:
+        atoms = deformed(atoms, np.diag([1, 1, slab.normal_scale]))
+        atoms.positions[:, 2] -= atoms.positions[:, 2].min()
+        atoms.cell[2] = [0, 0, max(float(np.ptp(atoms.positions[:, 2])), 1e-3)]
+    if slab.fault is not None:
+        atoms = _faulted(atoms, slab.fault)
     indices = " ".join(map(str, slab.miller))
     thickness = round(float(atoms.cell[2, 2]), 4)
     atoms.info = {"miller": f"({indices})", "thickness_angstrom": thickness}
+    if abs(polar := dipole_density(atoms)) > POLAR:
+        atoms.info["dipole_e_per_angstrom"] = round(polar, 3)
     return atoms
+
+
+def dipole_density(slab: Atoms) -> float:
+    """Dipole along z per area of a slab of formal charges, e/Å; grows with the thickness if polar.
+
+    Oxidation states by element; 0 where the composition has none that balance. Tasker, J. Phys.
+    C 12, 4977 (1979): a slab whose dipole grows with its thickness is no surface as it stands.
+    """
+    charges = oxidation_states(Composition(slab.get_chemical_formula(empirical=True)))
+    q = np.array([charges.get(symbol, 0.0) for symbol in slab.symbols])
+    area = abs(np.linalg.det(slab.cell.array[:2, :2]))
+    return float((q - q.mean()) @ slab.positions[:, 2] / area)
+
+
+def terminations(slab: Slab, folder: Path) -> int:
+    """How many different terminations the plane has that leave molecules whole."""
+    return len(_offered(slab, standard(lattice_of(slab, folder)))[0])
+
+
+def _sheets(slab: Slab, crystal: Atoms) -> Atoms:
+    """The lowest sheets of a layered crystal: connected by bonds within, by none across."""
+    wanted, thickness = slab.sheets or 1, 6.0 * (slab.sheets or 1)
+    while thickness < 20.0 * wanted + 20:
+        thick = slab.model_copy(update={"sheets": None, "thickness_angstrom": thickness})
+        atoms = _terminated(thick, crystal)
+        number = _bonded_parts(atoms)
+        height = [atoms.positions[number == n, 2].mean() for n in range(number.max() + 1)]
+        if len(height) > wanted:
+            kept = atoms[np.isin(number, np.argsort(height)[:wanted])]
+            kept.cell[2] = [0, 0, max(float(np.ptp(kept.positions[:, 2])), 1e-3)]
+            kept.positions[:, 2] -= kept.positions[:, 2].min()
+            return kept
+        thickness += 4.0 * wanted
+    raise UserError(f"sheets: {slab.miller} of this crystal has no separate sheets; give thickness")
+
+
+def _bonded_parts(atoms: Atoms) -> np.ndarray:
+    """Number (N,) of the part each atom is bound to, metals included."""
+    radii = BOND * covalent_radii[atoms.numbers]
+    near = pairs(atoms, 2 * radii.max())
+    near = near.at(near.distance < radii[near.i] + radii[near.j])
+    edges = coo_array((np.ones(len(near.i)), (near.i, near.j)), shape=(len(atoms), len(atoms)))
+    return connected_components(edges)[1]
+
+
+def _faulted(atoms: Atoms, shift: list[float]) -> Atoms:
+    """The upper half moved along the plane, between the two planes next to the middle."""
+    planes = np.unique(atoms.positions[:, 2].round(2))
+    if len(planes) < 2:
+        raise UserError("fault: a slab of one plane has no upper half; make it thicker")
+    between = (planes[1:] + planes[:-1]) / 2
+    middle = between[abs(between - atoms.cell[2, 2] / 2).argmin()]
+    upper = atoms.positions[:, 2] > middle
+    moved = atoms.copy()
+    moved.positions[upper] += np.array(shift) @ atoms.cell.array[:2]
+    moved.wrap(eps=1e-6)
+    if formulas(moved, molecules(moved)) != formulas(atoms, molecules(atoms)):
+        raise UserError("fault: it would cut molecules; choose another face")
+    return moved
 
 
 def widened(atoms: Atoms, slab: Slab, rng: np.random.Generator) -> Atoms:
@@ -80,29 +154,50 @@ def three_indices(miller: list[int], crystal: Atoms) -> tuple[int, int, int]:
 
 
 def _terminated(slab: Slab, crystal: Atoms) -> Atoms:
-    miller = three_indices(slab.miller, crystal)
+    """The asked termination, or the first that leaves molecules whole at this thickness."""
+    offered, repair, wanted = _offered(slab, crystal)
+    count = len(offered)
+    if slab.termination is not None and slab.termination >= count:
+        raise UserError(
+            f"termination {slab.termination}: the plane {slab.miller} has {count}, counted from 0; "
+            "choose one of them"
+        )
+    for number in range(count) if slab.termination is None else [slab.termination]:
+        atoms = _thick_enough(slab, crystal, offered[number].shift, repair)
+        if not wanted or not set(formulas(atoms, molecules(atoms))) - wanted:
+            return _trimmed(atoms, slab, wanted)
+    raise UserError(
+        f"miller {slab.miller}: "
+        + (f"each of its {count} terminations" if slab.termination is None else "this termination")
+        + " cuts molecules; choose another plane, or keep_molecules: false"
+    )
+
+
+def _thick_enough(
+    slab: Slab, crystal: Atoms, shift: float, repair: dict[tuple[str, str], float]
+) -> Atoms:
     structure = AseAtomsAdaptor.get_structure(crystal)
-    wanted = set(formulas(crystal, molecules(crystal))) if slab.keep_molecules else set()
-    shift, repair = _shift(slab, structure, miller, wanted)
-    height, short = slab.thickness_angstrom, 1.0
+    miller, wanted = three_indices(slab.miller, crystal), slab.thickness_angstrom or 0.0
+    height, short = wanted, 1.0
     while short > 1e-3:
         thick = SlabGenerator(structure, miller, height, 10, center_slab=True)
         made = thick.get_slab(shift=shift)
         atoms = _upright(thick.repair_broken_bonds(made, repair) if repair else made)
-        short = slab.thickness_angstrom - atoms.cell[2, 2]
+        short = wanted - atoms.cell[2, 2]
         height += max(short, 0)
-    if wanted and set(formulas(atoms, molecules(atoms))) - wanted:
-        raise UserError(
-            f"termination {slab.termination} of {slab.miller} cuts molecules; choose another one"
-        )
-    return _trimmed(atoms, slab, wanted)
+    return atoms
 
 
-def _shift(
-    slab: Slab, structure: Structure, miller: tuple[int, int, int], wanted: set[str]
-) -> tuple[float, dict[tuple[str, str], float]]:
-    """Where the plane cuts, and the bonds to mend; terminations that cut fewer bonds come first."""
-    crystal = AseAtomsAdaptor.get_atoms(structure)
+def _offered(
+    slab: Slab, crystal: Atoms
+) -> tuple[list[PymatgenSlab], dict[tuple[str, str], float], set[str]]:
+    """Terminations, the bonds to mend in them, and the molecules that must stay whole.
+
+    Those without a dipole come first, of these those that cut fewer bonds.
+    """
+    miller = three_indices(slab.miller, crystal)
+    structure = AseAtomsAdaptor.get_structure(crystal)
+    wanted = set(formulas(crystal, molecules(crystal))) if slab.keep_molecules else set()
     generator = SlabGenerator(structure, miller, 1, 10, in_unit_planes=True, center_slab=True)
     every = longest_bonds(crystal, in_molecules=False) or None
     # pymatgen's own search for equal slabs takes most of a minute for low symmetry
@@ -113,12 +208,8 @@ def _shift(
         mend = {} if uncut else longest_bonds(crystal, in_molecules=True)
         mended = generator.get_slabs(bonds=mend, repair=True, filter_out_sym_slabs=False)
         offered = uncut or _distinct(mended)
-    if slab.termination >= len(offered):
-        raise UserError(
-            f"termination {slab.termination}: the plane {slab.miller} has {len(offered)}, counted "
-            "from 0; choose one of them"
-        )
-    return offered[slab.termination].shift, mend
+    dipolar = [abs(dipole_density(_upright(cut))) > POLAR for cut in offered]
+    return [offered[n] for n in sorted(range(len(offered)), key=dipolar.__getitem__)], mend, wanted
 
 
 def _distinct(slabs: list[PymatgenSlab]) -> list[PymatgenSlab]:
@@ -140,11 +231,11 @@ def _trimmed(atoms: Atoms, slab: Slab, wanted: set[str]) -> Atoms:
     """The thinnest slab thick enough: from the top in whole formula units, termination kept."""
     levels = np.unique(atoms.positions[:, 2].round(1))
     composition, _ = reduced(atoms)
-    for top in levels[levels >= slab.thickness_angstrom - 0.1]:
+    for top in levels[levels >= (slab.thickness_angstrom or 0) - 0.1]:
         thinner = atoms[atoms.positions[:, 2] < top + PLANE]
         extent = float(thinner.positions[:, 2].max())
         if (
-            extent > slab.thickness_angstrom - 1e-3
+            extent > (slab.thickness_angstrom or 0) - 1e-3
             and reduced(thinner)[0] == composition
             and _same_top(thinner, atoms)
             and (not wanted or set(formulas(thinner, molecules(thinner))) <= wanted)

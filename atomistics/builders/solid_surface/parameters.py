@@ -1,20 +1,36 @@
 """Crystal surfaces: parameters."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from atomistics.builders.crystals.parameters import Crystal
-from atomistics.builders.terms import Angstrom, Miller, Repeats, Thickness, Vacuum
+from atomistics.builders.terms import Angstrom, Miller, Repeats, Thickness, Vacuum, exactly_one
+
+Shift = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Slab(Crystal):
     """A crystal cut along a plane, two-dimensionally periodic."""
 
     miller: Miller
-    thickness_angstrom: Thickness = Field(description="least thickness of the material, Å")
-    termination: int = Field(
-        default=0, ge=0, le=50, description="which of the plane's terminations, in order"
+    thickness_angstrom: Thickness | None = Field(
+        default=None, description="least thickness of the material, Å"
+    )
+    sheets: int | None = Field(
+        default=None, ge=1, le=12, description="of a layered crystal, instead of a thickness"
+    )
+    termination: int | None = Field(
+        default=None, ge=0, le=50, description="which of the plane's; absent: first without dipole"
+    )
+    normal_scale: float = Field(
+        default=1.0, ge=0.7, le=1.4, description="of lengths along the normal alone"
+    )
+    fault: list[Shift] | None = Field(
+        default=None,
+        min_length=2,
+        max_length=2,
+        description="stacking fault: the upper half moved by these fractions of a and b",
     )
     repeat: list[Repeats] = Field(
         default=[1, 1], min_length=2, max_length=2, description="of the surface cell"
@@ -25,6 +41,11 @@ class Slab(Crystal):
     keep_molecules: bool = Field(
         default=True, description="molecules and ions like carbonate are never cut"
     )
+
+    @model_validator(mode="after")
+    def _one_thickness(self) -> "Slab":
+        exactly_one(self, "thickness_angstrom", "sheets")
+        return self
 
 
 class SolidSurface(Slab):

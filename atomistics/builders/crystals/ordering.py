@@ -1,0 +1,278 @@
+"""Crystal files with shared or partly occupied sites: refused by name, or filled with whole atoms.
+
+Occupancies become whole numbers in the smallest near-cubic supercell where they can, charges in
+balance; which atom goes where follows from electrostatics (EwaldSummation of pymatgen; Ong et al.,
+Comput. Mater. Sci. 68, 314 (2013)): seeded random starts, each brought down by the best exchanges.
+"""
+
+import itertools
+import warnings
+from collections import Counter
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from pymatgen.analysis.ewald import EwaldSummation
+from pymatgen.core import Composition, Structure
+from pymatgen.io.cif import CifParser
+
+from atomistics.builders.crystals.parameters import Ordering
+from atomistics.builders.sources import inside, user_file
+from atomistics.errors import UserError
+
+EXACT = 0.012  # of a site, what rounding may change an occupancy by where a supercell allows it
+MOST_SITES = 260  # of the supercell
+STARTS = 16
+SPLIT, CORE = 2.0, 5.0  # Å, eV/e^2
+ISOTOPES = ("D", "T")
+
+
+def from_file(reference: str, ordering: Ordering | None, folder: Path) -> Atoms:
+    """A user's crystal; UserError names shared sites and isotopes where nothing says what to do."""
+    path = inside(reference, folder)
+    if path.suffix != ".cif" or not path.is_file():
+        return user_file(reference, folder)
+    structure = _parsed(path)
+    if structure is None or structure.is_ordered:
+        return user_file(reference, folder)
+    if ordering is None:
+        raise UserError(
+            f"{path}: site {shared(structure)}; write an ordered cell, or fill the sites with"
+            " whole atoms by ordering: {rank: 0}"
+        )
+    return ordered(structure, ordering, str(path))
+
+
+def disordered(reference: str, folder: Path) -> bool:
+    """Whether a user's file has shared or partly occupied sites."""
+    path = inside(reference, folder)
+    structure = _parsed(path) if path.suffix == ".cif" and path.is_file() else None
+    return structure is not None and not structure.is_ordered
+
+
+def _parsed(path: Path) -> Structure | None:
+    """pymatgen's reading of a CIF; None where it has none (ASE's own error is then told)."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            structure = CifParser(path, occupancy_tolerance=1.02).parse_structures(primitive=False)[
+                0
+            ]
+    except Exception:  # pymatgen raises of many kinds; ASE then reads the file and says why not
+        return None
+    for species in structure.composition:
+        if species.symbol in ISOTOPES:
+            raise UserError(
+                f"{path}: holds {species.symbol}, an isotope; masses here are those of the natural "
+                "element: write H, and set the mass in your own MD"
+            )
+    return structure
+
+
+def shared(structure: Structure) -> str:
+    """The first site that is not one whole atom, in words."""
+    site = next(site for site in structure if not site.is_ordered)
+    names = "/".join(str(species.symbol) for species in site.species)
+    shares = "/".join(f"{share:g}" for share in site.species.values())
+    kind = "is shared" if len(site.species) > 1 else "is partly occupied"
+    return f"{site.label if len(site.species) == 1 else names} {kind}, occupancy {shares}"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Equivalent sites (S,) by index, and how many of them each element takes."""
+
+    sites: np.ndarray
+    counts: dict[str, int]
+
+
+def ordered(structure: Structure, ordering: Ordering, name: str) -> Atoms:
+    """The crystal with whole atoms, the `rank`-th lowest electrostatic energy of the seed's starts.
+
+    Parameters
+    ----------
+    structure : with occupancies; ordering : rank and seed; name : of its file, for messages
+
+    Returns
+    -------
+    Atoms of the supercell (Å), info `ordering` says rank, seed and the composition that came out.
+
+    Raises
+    ------
+    UserError where no supercell of at most 260 sites balances the charges, or ranks end before.
+    """
+    charges = oxidation_states(structure.composition)
+    wide, groups = _whole_numbers(structure, charges, name)
+    rng = np.random.default_rng(ordering.seed)
+    species = np.array([next(iter(s.species)).symbol for s in wide], dtype="U2")
+    energies = _pair_energies(wide, groups) if charges else None
+    found: dict[tuple[str, ...], float] = {}
+    for _ in range(STARTS):
+        trial = _filled(species, groups, rng)
+        energy = 0.0
+        if charges and energies is not None:
+            energy = _lowered(trial, groups, charges, energies)
+        found.setdefault(tuple(trial), round(energy, 6))
+    ranked = sorted(found, key=lambda one: (found[one], one))
+    if ordering.rank >= len(ranked):
+        raise UserError(f"{name}: ordering.rank {ordering.rank}: there are {len(ranked)}")
+    chosen = np.array(ranked[ordering.rank])
+    kept = chosen != ""
+    atoms = Atoms(chosen[kept].tolist(), wide.cart_coords[kept], cell=wide.lattice.matrix, pbc=True)
+    told = f"rank {ordering.rank} of {len(ranked)} seed {ordering.seed}"
+    atoms.info["ordering"] = f"{told} {atoms.get_chemical_formula(empirical=True)}"
+    return atoms
+
+
+def oxidation_states(composition: Composition) -> dict[str, float]:
+    """Likely charges by element (e); empty where none balance (metals, unusual valences)."""
+    whole, _ = composition.get_integer_formula_and_factor(max_denominator=60)
+    return dict(_guessed(whole))
+
+
+@lru_cache(maxsize=256)
+def _guessed(formula: str) -> tuple[tuple[str, float], ...]:
+    guesses = Composition(formula).oxi_state_guesses(max_sites=-60)
+    return tuple(guesses[0].items()) if guesses and any(guesses[0].values()) else ()
+
+
+def _whole_numbers(
+    structure: Structure, charges: dict[str, float], name: str
+) -> tuple[Structure, list[Group]]:
+    """The smallest supercell, nearest to a cube, whose occupancies are nearly whole numbers."""
+    best: tuple[float, tuple[int, int, int], list[dict[str, int]]] | None = None
+    keys = [f"{site.label} {site.species}" for site in structure]
+    sizes = Counter(key for key, site in zip(keys, structure, strict=True) if not site.is_ordered)
+    shares = {
+        key: {s.symbol: float(share) for s, share in site.species.items()}
+        for key, site in zip(keys, structure, strict=True)
+    }
+    fixed = sum(
+        charges.get(next(iter(site.species)).symbol, 0) for site in structure if site.is_ordered
+    )
+    for times in _multiples(structure):
+        n = int(np.prod(times))
+        groups = [(shares[key], size * n) for key, size in sizes.items()]
+        counts = _rounded(groups, charges, fixed * n)
+        if counts is None:
+            continue
+        error = max(
+            abs(count.get(s, 0) / size - share)
+            for (share_of, size), count in zip(groups, counts, strict=True)
+            for s, share in share_of.items()
+        )
+        if best is None or error < best[0] - 1e-9:
+            best = error, times, counts
+        if error < EXACT:
+            break
+    if best is None:
+        raise UserError(
+            f"{name}: no supercell of {MOST_SITES} sites balances the charges {charges}; give an "
+            "ordered file"
+        )
+    wide = structure.copy()
+    for n, site in enumerate(wide):
+        site.properties["orbit"] = keys[n]
+    wide = wide * best[1]
+    orbit = np.array([site.properties["orbit"] for site in wide])
+    made = [
+        Group(np.flatnonzero(orbit == key), counts)
+        for key, counts in zip(sizes, best[2], strict=True)
+    ]
+    return wide, made
+
+
+def _multiples(structure: Structure) -> list[tuple[int, int, int]]:
+    """Repetitions of the cell by number of sites, rods and plates last."""
+    lengths = np.array(structure.lattice.abc)
+
+    def shape(times: tuple[int, int, int]) -> float:
+        return float((lengths * times).max() / (lengths * times).min())
+
+    longest = 2.01 * min(map(shape, itertools.product(range(1, 4), repeat=3)))
+    choices = [
+        times
+        for times in itertools.product(range(1, 7), repeat=3)
+        if np.prod(times) * len(structure) <= max(MOST_SITES, len(structure))
+    ]
+    return sorted(choices, key=lambda t: (shape(t) > longest, int(np.prod(t)), shape(t), t))
+
+
+def _rounded(
+    groups: list[tuple[dict[str, float], int]], charges: dict[str, float], fixed: float
+) -> list[dict[str, int]] | None:
+    """Whole numbers nearest to the occupancies that balance the charge; None where none do."""
+    entries = [
+        (n, s, share * size) for n, (of, size) in enumerate(groups) for s, share in of.items()
+    ]
+    options = [sorted({int(np.floor(x + 1e-6)), int(np.ceil(x - 1e-6))}) for _, _, x in entries]
+    if np.prod([len(o) for o in options]) > 20000:
+        options = [[round(x)] for _, _, x in entries]
+    best, least = None, np.inf
+    for choice in itertools.product(*options):
+        counts: list[dict[str, int]] = [{} for _ in groups]
+        charge, off = fixed, 0.0
+        for (n, s, x), count in zip(entries, choice, strict=True):
+            counts[n][s] = count
+            charge += charges.get(s, 0.0) * count
+            off += (count - x) ** 2
+        full = all(
+            sum(c.values()) <= size
+            and (abs(sum(of.values()) - 1) > 1e-3 or sum(c.values()) == size)
+            for (of, size), c in zip(groups, counts, strict=True)
+        )
+        if full and abs(charge) < 1e-3 and off < least:
+            best, least = counts, off
+    return best
+
+
+def _filled(species: np.ndarray, groups: list[Group], rng: np.random.Generator) -> np.ndarray:
+    """Elements (N,) of all sites, empty ones "", the groups filled at random."""
+    trial = species.copy()
+    for group in groups:
+        content = [s for s, count in group.counts.items() for _ in range(count)]
+        content += [""] * (len(group.sites) - len(content))
+        trial[group.sites] = rng.permutation(content)
+    return trial
+
+
+def _pair_energies(structure: Structure, groups: list[Group]) -> np.ndarray:
+    """Electrostatic energies (N, N) of unit charges on all sites, eV/e^2; E = q @ M @ q.
+
+    Split sites (of one group, nearer than SPLIT) repel each other besides, as cores do.
+    """
+    units = Structure(
+        structure.lattice, ["H+"] * len(structure), structure.frac_coords, validate_proximity=False
+    )
+    energies = EwaldSummation(units).total_energy_matrix
+    distance = structure.distance_matrix
+    for group in groups:
+        near = distance[np.ix_(group.sites, group.sites)]
+        energies[np.ix_(group.sites, group.sites)] += CORE * ((near > 0) & (near < SPLIT))
+    return energies
+
+
+def _lowered(
+    trial: np.ndarray, groups: list[Group], charges: dict[str, float], energies: np.ndarray
+) -> float:
+    """Exchange atoms within groups, the best pair each time, until none lowers the energy (eV)."""
+    q = np.array([charges.get(s, 0.0) if s else 0.0 for s in trial])
+    diagonal = np.diag(energies)
+    while True:
+        field, best = energies @ q, (-1e-6, -1, -1)
+        for group in groups:
+            at = group.sites
+            step = q[at][None] - q[at][:, None]  # gained by the row's site
+            own = diagonal[at]
+            change = 2 * step * (field[at][:, None] - field[at][None])
+            change += step**2 * (own[:, None] + own[None] - 2 * energies[np.ix_(at, at)])
+            i, j = np.unravel_index(int(change.argmin()), change.shape)
+            if change[i, j] < best[0]:
+                best = float(change[i, j]), int(at[i]), int(at[j])
+        _, i, j = best
+        if i < 0:
+            return float(q @ energies @ q)
+        trial[[i, j]] = trial[[j, i]]
+        q[[i, j]] = q[[j, i]]
