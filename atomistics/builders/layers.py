@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
-from ase.data import covalent_radii
+from ase.data import covalent_radii, vdw_radii
 
 from atomistics.bonded import molecules
 from atomistics.errors import UserError
 
 IN_PLANE = (True, True, False)
 NEAREST = 0.8  # of the sum of the covalent radii, across a gap (Na-Na 2.7, Pt-O 1.6 Å)
+VAN_DER_WAALS = 1.0  # of the sum of Bondi's radii: C-C 3.40, C-S 3.50 Å across a gap of sheets
 REACH = 4.5  # Å below a face, beyond which no atom can be near the other one
 
 
@@ -25,11 +26,16 @@ class Match:
 
 
 def stacked(
-    layers: list[Atoms], gap: float, vacuum: float, names: Sequence[str] = ("lower", "upper")
+    layers: list[Atoms],
+    gap: float,
+    vacuum: float,
+    names: Sequence[str] = ("lower", "upper"),
+    bonded: bool = True,
 ) -> Atoms:
     """Layers (z from 0 to their cell's height, Å) from the bottom up, `gap` Å between them.
 
-    More where atoms across it would come nearer than NEAREST. Without vacuum the last one meets
+    More where atoms across it would come nearer than NEAREST; of sheets (`bonded` false) nearer
+    than the sum of their van der Waals radii. Without vacuum the last one meets
     the first in the same way; periodic along z in any case. The first layer's a and b hold for
     all; `info` of all is kept, charges are added. The array `layer` says which layer an atom was
     built into, `info["layers"]` has their names in order.
@@ -41,7 +47,7 @@ def stacked(
         moved.positions[:, 2] += z
         open_ = vacuum and n == len(layers) - 1
         z += layer.cell[2, 2]
-        z += vacuum if open_ else max(gap, clearance(layer, layers[(n + 1) % len(layers)]))
+        z += vacuum if open_ else max(gap, clearance(layer, layers[(n + 1) % len(layers)], bonded))
         number = layer.arrays.get("molecule", np.full(len(layer), -1))
         before = max((n.max(initial=-1) for n in numbers), default=-1) + 1
         numbers.append(np.where(number < 0, -1, number + before))
@@ -56,8 +62,8 @@ def stacked(
     return whole
 
 
-def clearance(lower: Atoms, upper: Atoms) -> float:
-    """The gap (Å) at which no two atoms across it are nearer than NEAREST; negative: none needed.
+def clearance(lower: Atoms, upper: Atoms, bonded: bool = True) -> float:
+    """The gap (Å) at which no two atoms across it are too near; negative: none needed.
 
     Two atoms `across` apart in the plane need sqrt(least^2 - across^2) along z, less how deep they
     lie below the two faces.
@@ -66,8 +72,9 @@ def clearance(lower: Atoms, upper: Atoms) -> float:
     i, j = np.flatnonzero(deep < REACH), np.flatnonzero(high < REACH)
     turns = (upper.positions[j, :2] - lower.positions[i, None, :2]) @ np.linalg.inv(plane(lower))
     across = np.linalg.norm((turns - turns.round()) @ plane(lower), axis=2)
-    radii = [covalent_radii[one.numbers[n]] for one, n in ((lower, i), (upper, j))]
-    least = NEAREST * (radii[0][:, None] + radii[1])
+    table = covalent_radii if bonded else np.where(np.isnan(vdw_radii), 2.0, vdw_radii)
+    radii = [table[one.numbers[n]] for one, n in ((lower, i), (upper, j))]
+    least = (NEAREST if bonded else VAN_DER_WAALS) * (radii[0][:, None] + radii[1])
     needed = np.sqrt(np.maximum(0, least**2 - across**2)) - deep[i, None] - high[j]
     return float(needed.max(initial=-np.inf))
 

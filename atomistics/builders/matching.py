@@ -1,5 +1,6 @@
 """Two slabs in one cell: the smallest common supercell, and what it strains."""
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -40,6 +41,39 @@ def matched(lower: Atoms, upper: Atoms, most: float, largest: float) -> tuple[At
     percent = round(100 * found[best].strain, 4)
     layers[0].info = {"strain_percent": percent, "area_angstrom2": round(multiple * area, 4)}
     return layers
+
+
+def turned(crystal: Atoms, largest: float) -> tuple[Atoms, Atoms]:
+    """Two grains of one slab, one turned about the normal, in their smallest common cell.
+
+    Two different sublattices of one shape coincide once one grain is turned (twist boundaries:
+    square lattices 36.87 degrees, sigma 5); turns that the lattice has as
+    symmetry make no boundary and are left out. UserError beyond `largest` Å^2.
+    """
+    own = plane(crystal)
+    area = abs(np.linalg.det(own))
+    for multiple in range(2, int(largest / area + 1e-6) + 1):
+        sublattices = list(_supercells(multiple, own))
+        shapes = [_upright(one @ own) for one in sublattices]
+        for i, j in itertools.combinations(range(len(shapes)), 2):
+            if not np.allclose(shapes[i], shapes[j], atol=1e-3):
+                continue
+            rotation = np.linalg.inv(sublattices[i] @ own) @ (sublattices[j] @ own)
+            turn = own @ rotation @ np.linalg.inv(own)
+            if np.allclose(turn, turn.round(), atol=1e-3):
+                continue
+            grains = [
+                stretched(crystal, np.rint(sublattices[n]).astype(int), shapes[i]) for n in (i, j)
+            ]
+            angle = float(np.degrees(np.arctan2(rotation[0, 1], rotation[0, 0])))
+            for one in grains:
+                one.arrays["molecule"] = molecules(one)
+            grains[0].info = {"turned_degrees": round(abs(angle), 3), "strain_percent": 0.0}
+            return grains[0], grains[1]
+    raise UserError(
+        f"solid-solid: no turned grain within {largest:g} Å^2; raise max_area_angstrom2 or take"
+        " grain: mirrored"
+    )
 
 
 def widened(lower: Atoms, others: list[np.ndarray], most: float) -> Atoms:

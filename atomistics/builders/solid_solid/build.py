@@ -11,7 +11,7 @@ from atomistics.builders.cluster.build import particle
 from atomistics.builders.cluster.parameters import Cluster
 from atomistics.builders.crystals.source import lattice_of, standard
 from atomistics.builders.layers import stacked
-from atomistics.builders.matching import matched
+from atomistics.builders.matching import matched, turned
 from atomistics.builders.mixtures.films import film_on
 from atomistics.builders.solid_solid.parameters import SolidSolid
 from atomistics.builders.solid_surface.build import cut, surface_cell, three_indices, widened
@@ -27,6 +27,8 @@ def build(parameters: SolidSolid, rng: np.random.Generator, folder: Path) -> Ato
     """The substrate below, the other solid above it at the gap; strain and sizes in info."""
     if parameters.film is not None:
         layers = _matched(parameters, parameters.film, rng, folder)
+    elif parameters.grain is not None:
+        layers = _grains(parameters, rng, folder)
     elif parameters.amorphous is not None:
         substrate = cut(parameters.substrate, rng, folder)
         layers = [substrate, film_on(substrate, parameters.amorphous, rng, folder)]
@@ -37,7 +39,22 @@ def build(parameters: SolidSolid, rng: np.random.Generator, folder: Path) -> Ato
             f"solid-solid: {sum(map(len, layers))} atoms, more than max_atoms "
             f"{parameters.max_atoms}; make it thinner or smaller, or raise max_atoms"
         )
-    return stacked(layers, parameters.gap_angstrom, parameters.vacuum_angstrom)
+    upper = layers[1]
+    upper.positions += np.array(parameters.registry) @ upper.cell.array[:2]
+    bonded = parameters.contact == "bonded"
+    return stacked(layers, parameters.gap_angstrom, parameters.vacuum_angstrom, bonded=bonded)
+
+
+def _grains(parameters: SolidSolid, rng: np.random.Generator, folder: Path) -> list[Atoms]:
+    """Two grains of the substrate: the upper one turned about the normal, or upside down."""
+    slab = parameters.substrate
+    below = surface_cell(slab, folder)
+    if parameters.grain == "turned":
+        below, above = turned(below, parameters.max_area_angstrom2)
+    else:
+        above = below.copy()
+        above.positions[:, 2] = above.cell[2, 2] - above.positions[:, 2]
+    return [widened(below, slab, rng), widened(above, slab, rng)]
 
 
 def _matched(

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from atomistics.builders.cluster.parameters import Cluster
 from atomistics.builders.mixtures.parameters import Film
-from atomistics.builders.solid_surface.parameters import Slab
+from atomistics.builders.solid_surface.parameters import Shift, Slab
 from atomistics.builders.terms import Gap, Vacuum, exactly_one
 from atomistics.contract import Name, Strict
 
@@ -19,6 +19,15 @@ class SolidSolid(Strict):
     film: Slab | None = Field(
         default=None, description="a second crystal; width and repeat are the substrate's"
     )
+    grain: Literal["turned", "mirrored"] | None = Field(
+        default=None, description="a second grain of the substrate instead of a film"
+    )
+    registry: list[Shift] = Field(
+        default=[0.0, 0.0], min_length=2, max_length=2, description="film moved, of a and b"
+    )
+    contact: Literal["bonded", "van-der-waals"] = Field(
+        default="bonded", description="van-der-waals: gap at least the sum of those radii"
+    )
     amorphous: Film | None = None
     particle: Cluster | Name | None = Field(default=None, description="a cluster, or its id")
     gap_angstrom: Gap = 2.5
@@ -29,5 +38,5 @@ class SolidSolid(Strict):
 
     @model_validator(mode="after")
     def _one_film(self) -> "SolidSolid":
-        exactly_one(self, "film", "amorphous", "particle")
+        exactly_one(self, "film", "grain", "amorphous", "particle")
         return self
