@@ -10,7 +10,7 @@ from atomistics.builders.solid import build as solid
 from preparation import pool
 
 REFERENCE = {
-    "method": "emt",
+    "method": "gfn1-xtb",
     "options": {},
     "max_force": 1e3,
     "timeout": 60.0,

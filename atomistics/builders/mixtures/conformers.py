@@ -12,8 +12,8 @@ from rdkit import Chem, RDLogger
 from rdkit.Chem import AllChem
 
 from atomistics.errors import UserError
-from atomistics.reference.catalog import Method
 from atomistics.formulas import no_isotopes
+from atomistics.reference.catalog import Method
 from atomistics.reference.counting import LabelFailedError
 from atomistics.reference.methods import reference_calculator
 
