@@ -1,6 +1,7 @@
 # make demo    a whole campaign on two cores, no key, no network but the package registries
 # make test    the tests
 # make test-slurm  the cluster's tests on a real SLURM of four nodes on this host (root; Debian, Ubuntu)
+# make test-browser  the report in headless Chromium (root, where Chromium is to be installed)
 # make sanitize  what reads files and runs the kernel, again under AddressSanitizer and UBSan (g++)
 # make check   formatters, linters, types of files, docs/tree.md (what CI runs before the tests)
 # make docs    docs/tree.md anew, before a landing
@@ -14,7 +15,7 @@ ifneq ($(words $(CURDIR)),1)
 $(error $(CURDIR): pip and shells split this path at its spaces; move the toolkit (campaigns may lie anywhere))
 endif
 
-.PHONY: demo test test-slurm slurm check docs sanitize setup clean
+.PHONY: demo test test-slurm slurm test-browser check docs sanitize setup clean
 
 demo: setup
 	@test -f $(DEMO)/task.yaml || $(BIN)/planner init dry_ice_nitrogen $(DEMO)
@@ -34,6 +35,12 @@ slurm:
 	&& ls /usr/lib/*/libpmix.so >/dev/null 2>&1 \
 	|| { $(APT) update && $(APT) install -y --no-install-recommends $(SLURM); } >build/slurm.log 2>&1 \
 	|| { echo "make test-slurm: as root, apt-get install $(SLURM) (it failed, see build/slurm.log)" >&2; exit 1; }
+
+test-browser: setup
+	@mkdir -p build; command -v chromium >/dev/null \
+	|| { $(APT) update && $(APT) install -y --no-install-recommends chromium; } >build/chromium.log 2>&1 \
+	|| { echo "make test-browser: as root, apt-get install chromium (it failed, see build/chromium.log)" >&2; exit 1; }
+	MTPILOT_BROWSER=1 $(BIN)/python -m pytest tests/browser
 
 # what `snakemake --lint` may find: everything the jobs run is in one virtual environment
 LEFT := Specify a conda environment or container for each rule.:
