@@ -8,17 +8,16 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.data import atomic_numbers, chemical_symbols
-from numpy.typing import NDArray
 
 from mtp.configuration import Configuration, types_of
-from mtp.engine import Engine, Evaluation, Neighbours, neighbours
+from mtp.engine import Engine, Evaluation
 from mtp.errors import MTPError
 from mtp.formats.almtp import read_potential
+from mtp.neighbours import VerletList
 from mtp.potential import Potential
 from mtp.selection.selector import Selector
 
 SKIN = 0.5
-IDENTITY = np.eye(3)
 
 
 class MTP(Calculator):
@@ -122,56 +121,3 @@ class MTP(Calculator):
             positions=atoms.positions.copy(),
             pbc=atoms.pbc.copy(),
         )
-
-
-class VerletList:
-    """Neighbours of one configuration within cutoff + skin, following the atoms until they leave.
-
-    L. Verlet, Phys. Rev. 159, 98 (1967). A changing cell counts as motion: pairs v become
-    v G + w_j - w_i with G from the old to the new cell; valid while
-    (cutoff + 2 max |w|) |G^-1| <= cutoff + skin, w taken since the list was built.
-    """
-
-    def __init__(self, cutoff: float, skin: float) -> None:
-        self.cutoff, self.skin = cutoff, max(0.0, skin)
-        self.near: Neighbours | None = None
-        self.rebuilt = 0
-        self._built: Configuration | None = None
-        self._last: Configuration | None = None
-
-    def follow(self, now: Configuration) -> Neighbours:
-        """The list for these positions, which it keeps: moved along where safe, else built anew."""
-        if self._holds(now):
-            strain, displacement = _motion(self._last, now)
-            self.near.kernel.move(strain, displacement)
-        else:
-            self.near = neighbours([now], self.cutoff + self.skin)
-            self._built = now
-            self.rebuilt += 1
-        self._last = now
-        return self.near
-
-    def _holds(self, now: Configuration) -> bool:
-        """False also where anything is not finite: building says what is wrong."""
-        built = self._built
-        if built is None or len(built) != len(now) or (built.pbc != now.pbc).any():
-            return False
-        if (built.types != now.types).any():
-            return False
-        strained = (built.cell != now.cell).any()
-        if strained and not (built.volume and now.volume and np.isfinite(now.cell).all()):
-            return False
-        strain, displacement = _motion(built, now)
-        farthest = float(np.sqrt(np.square(displacement).sum(axis=1).max(initial=0.0)))
-        back = 1.0 / np.linalg.svd(strain, compute_uv=False)[-1] if strained else 1.0
-        return (self.cutoff + 2 * farthest) * back <= self.cutoff + self.skin
-
-
-def _motion(
-    before: Configuration, now: Configuration
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """G (3, 3) with cell G = new cell, and w (N, 3) = r_new - r_old G."""
-    if (before.cell == now.cell).all():
-        return IDENTITY, now.positions - before.positions
-    strain = np.linalg.solve(before.cell, now.cell)
-    return strain, now.positions - before.positions @ strain

@@ -83,6 +83,11 @@ def check_errors(arguments: Arguments) -> int:
     return 0
 
 
+def mark_of(engine: Engine) -> dict[str, str]:
+    """The feature by which MLIP-3 says which potential calculated a configuration."""
+    return {"EFS_by": f"MultiMTP{len(engine.potential.alpha_moment_mapping) + 1}"}
+
+
 def calculate_efs(arguments: Arguments) -> int:
     """Write energies, forces and stresses; into another file, or over the input when told so."""
     output = arguments.files.get("output") or arguments["output_filename"]
@@ -92,7 +97,7 @@ def calculate_efs(arguments: Arguments) -> int:
             "(the input's own name there overwrites the input)"
         )
     engine = Engine(read_potential(arguments["potential"]))
-    mark = {"EFS_by": f"MultiMTP{len(engine.potential.alpha_moment_mapping) + 1}"}
+    mark = mark_of(engine)
     count = write_cfg(
         output,
         (

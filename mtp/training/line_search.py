@@ -39,20 +39,29 @@ def wolfe_point(
     direction: NDArray[np.float64],
     first_step: float = 1.0,
     wolfe: Wolfe = LOOSE,
+    longest: float = np.inf,
 ) -> Point | None:
     """A point along `direction` with the strong Wolfe conditions, or at least a lower value.
+
+    A step of `longest` is taken too if the value still falls there.
 
     None where no step lowers the value: converged to rounding. A value that is not finite counts
     as infinitely high, so a step into it is cut back.
     """
-    return _Search(function, start, direction, wolfe).run(first_step)
+    return _Search(function, start, direction, wolfe, longest).run(min(first_step, longest))
 
 
 class _Search:
     def __init__(
-        self, function: ValueAndGradient, start: Point, direction: NDArray[np.float64], wolfe: Wolfe
+        self,
+        function: ValueAndGradient,
+        start: Point,
+        direction: NDArray[np.float64],
+        wolfe: Wolfe,
+        longest: float,
     ) -> None:
         self.function, self.start, self.direction, self.wolfe = function, start, direction, wolfe
+        self.longest = longest
         self.evaluations = 0
         self.lowest = start
 
@@ -67,7 +76,9 @@ class _Search:
                 return point
             if point.slope >= 0:
                 return self.zoom(point, previous)
-            step *= min(10.0, max(2.0, _expansion(self.start, point)))
+            if step >= self.longest:
+                return point
+            step = min(self.longest, step * min(10.0, max(2.0, _expansion(self.start, point))))
             previous = point
         return self.improved()
 

@@ -124,7 +124,7 @@ def _quasi_newton_step(problem: Problem, state: State, wolfe: Wolfe) -> State | 
         x=point.x,
         value=point.value,
         gradient=point.gradient,
-        inverse_hessian=_updated(matrix, point.x - state.x, point.gradient - gradient),
+        inverse_hessian=bfgs_update(matrix, point.x - state.x, point.gradient - gradient),
         step=point.step,
         evaluations=state.evaluations + counted.calls,
     )
@@ -139,7 +139,7 @@ class _Counted:
         return self.function(x)
 
 
-def _updated(
+def bfgs_update(
     matrix: NDArray[np.float64] | None, s: NDArray[np.float64], y: NDArray[np.float64]
 ) -> NDArray[np.float64] | None:
     """BFGS update of the inverse Hessian by step s and gradient change y (eq. 6.17 and 6.20)."""
