@@ -10,15 +10,17 @@ from pathlib import Path
 from snakemake.utils import min_version
 
 from campaign import TOOLKIT
+from campaign.finalize import publish
+from campaign.folder import Campaign
 from campaign.interrupt import end_jobs_on_signals
 from campaign.slurm import guard, launch, setup
 from campaign.workflow import jobs
 
 min_version("9.27")
 
-JOBS = jobs(Path(workflow.main_snakefile).resolve().parent)
+CAMPAIGN = Path(workflow.main_snakefile).resolve().parent
+JOBS = jobs(CAMPAIGN)
 guard(JOBS)
-ACTION = JOBS.plan.get("action", "none")
 
 
 workdir: JOBS.folder
@@ -33,26 +35,26 @@ PREFIX = (
 shell.prefix(PREFIX.replace("{", "{{").replace("}", "}}"))
 
 
+# Items (runs/, labels/; one file each) are no outputs: Snakemake would take away those of a killed
+# job. A chunk's file says which items a job has dealt with; what is on disk is not computed again.
 wildcard_constraints:
-    pack="[0-9]+",
+    chunk="[0-9]+",
 
 
-# what takes a second is not worth a place in a queue
+# what takes a second is not worth a place in a queue; so are the rules that say localrule
 localrules:
     all,
-    end,
-    model_eval,
-    prune,
-    reference_calc,
-    sample,
-    seal,
-    select_data,
 
 
 onstart:
     if JOBS.refusal:
         sys.exit(f"mtpilot: {JOBS.refusal}")
     end_jobs_on_signals()
+
+
+onsuccess:
+    if JOBS.action == "end":
+        publish(Campaign.at(CAMPAIGN))
 
 
 rule all:
@@ -69,16 +71,17 @@ include: "rules/prune.smk"
 include: "rules/end.smk"
 
 
-rule seal:
-    """Fold the result into the next state; with state.yaml the iteration is closed for good."""
+rule finalize:
+    """Reduce the result into the next state; with state.yaml the iteration is closed for good."""
     input:
         previous=JOBS.previous,
-        result=f"{ACTION}/result.yaml",
+        result=f"{JOBS.action}/result.yaml",
     output:
         ledger="ledger.jsonl",
         state="state.yaml",
     log:
-        "logs/seal.log",
+        "logs/finalize.log",
+    localrule: True
     shell:
         "python -m campaign.finalize --result {input.result:q} --ledger {output.ledger:q}"
         " --state {output.state:q} 2> {log:q}"

@@ -1,7 +1,8 @@
-"""`python -m campaign.finalize`, run by the rule `seal` in an iteration's folder."""
+"""`python -m campaign.finalize`, run by the rule `finalize` in an iteration's folder."""
 
 import argparse
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from campaign.ledger import gather, totals
 from campaign.reduce import after
 
 
-def seal(result: Path, ledger: Path, state: Path) -> None:
+def finalize(result: Path, ledger: Path, state: Path) -> None:
     """Write the ledger, then the state: an iteration is closed by its last file."""
     folder = Path.cwd()
     campaign = Campaign.at(folder.parent.parent)
@@ -30,15 +31,31 @@ def seal(result: Path, ledger: Path, state: Path) -> None:
     write_record(state, after(before, plan, outcome, hashes))
 
 
+def publish(campaign: Campaign) -> None:
+    """Copy what the end has handed over to `result/`, where people look; all of it or nothing.
+
+    No rule writes outside its iteration, so Snakemake calls this when all is done, and
+    `planner run` again where that was prevented.
+    """
+    papers, result = campaign.iteration(campaign.last) / "end/result", campaign.folder / "result"
+    if not papers.is_dir():
+        return
+    partial = campaign.folder / ".result.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(papers, partial)
+    shutil.rmtree(result, ignore_errors=True)
+    partial.rename(result)
+
+
 def main() -> None:
     """Entry point of the rule."""
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("result", "ledger", "state"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     try:
-        seal(**vars(parser.parse_args()))
+        finalize(**vars(parser.parse_args()))
     except UserError as error:
-        sys.exit(f"seal: {error}")
+        sys.exit(f"finalize: {error}")
 
 
 if __name__ == "__main__":

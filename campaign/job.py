@@ -1,8 +1,7 @@
 """What a job finds in its iteration's folder: configuration, campaign, state, calculators."""
 
 import shlex
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,7 +23,6 @@ from campaign.files import read, read_json
 from campaign.folder import Campaign
 from campaign.state import State
 from mtp.calculator import MTP
-from mtp.errors import MTPError
 from mtp.potential import Potential
 from mtp.runner.mlp_program import MlpProgram
 
@@ -116,9 +114,9 @@ class Job:
         )
 
 
-def previous_state(job: Job, path: str) -> State:
-    """The state the plan was decided from; `path` is empty in the first iteration."""
-    return read(State, Path(path)) if path else job.campaign.state(0)
+def previous_state(job: Job, path: Path | None) -> State:
+    """The state the plan was decided from; there is no file of it in the first iteration."""
+    return read(State, path) if path else job.campaign.state(0)
 
 
 def trajectory(state: State, structure: str) -> Path:
@@ -155,9 +153,9 @@ def billed(counting: CountingCalculator) -> Iterator[None]:
         raise
 
 
-def items_of(packs: list[Path]) -> list[str]:
-    """Names of all items of all packs, sorted."""
-    return sorted(name for pack in packs for name in read_json(pack, "items")["items"])
+def items_of(chunks: list[Path]) -> list[str]:
+    """Names of all items of all chunks, sorted."""
+    return sorted(name for chunk in chunks for name in read_json(chunk, "items")["items"])
 
 
 def costs_of(runs: Path) -> list[dict[str, Any]]:
@@ -169,13 +167,3 @@ def costs_of(runs: Path) -> list[dict[str, Any]]:
 def failure(failed: Path) -> str:
     """The class of an item's failure; `lost` where the item left no word of it."""
     return str(read_json(failed, "class")["class"]) if failed.exists() else "lost"
-
-
-def entry(main: Callable[[], None]) -> None:
-    """Run a script: a user's error is one line on stderr and exit status 1."""
-    try:
-        main()
-    except (UserError, MTPError) as error:
-        sys.exit(f"{Path(sys.argv[0]).stem}: {error}")
-    except OSError as error:
-        sys.exit(f"{Path(sys.argv[0]).stem}: {error.filename or 'file'}: {error.strerror}")

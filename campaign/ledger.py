@@ -1,6 +1,6 @@
 """The bill by the clock: one line an item, and the running total of the campaign.
 
-Each job leaves `<item>.cost.json` beside its result; `seal` gathers them into the iteration's
+Each job leaves `<item>.cost.json` beside its result; `finalize` gathers them into the iteration's
 `ledger.jsonl`, whose last line carries the totals of all iterations so far. An item appears once:
 its cost file is written with its result and never again.
 """

@@ -176,20 +176,20 @@ def _cause(folder: Path, lines: list[str]) -> str:
 
 
 def _write_off(it: Iteration, say: Callable[[str], None]) -> bool:
-    """Close the packs whose job was lost, if any pack came through; True when there were some.
+    """Close the chunks whose job was lost, if any chunk came through; True if there were some.
 
     The items a lost job had finished stand on disk and count; the rest is reported as `lost`.
     """
     table, action = jobs(it.campaign.folder), it.plan.action
-    shares = table.packs[action].items()
-    packs = {Path(f"{action}/packs/{name}.json"): json.loads(text) for name, text in shares}
-    missing = {path: items for path, items in packs.items() if not (table.folder / path).is_file()}
-    if not missing or len(missing) == len(packs):
+    paths = map(Path, table.chunk_files(action))
+    chunks = dict(zip(paths, map(json.loads, table.chunks[action].values()), strict=True))
+    missing = {path: items for path, items in chunks.items() if not (table.folder / path).is_file()}
+    if not missing or len(missing) == len(chunks):
         return False
     for path, items in missing.items():
         record = {"items": sorted(items), "lost": True}
         write_text(table.folder / path, json.dumps(record) + "\n")
-    say(f"  {len(missing)} of {len(packs)} jobs were lost; what they had finished is kept")
+    say(f"  {len(missing)} of {len(chunks)} jobs were lost; what they had finished is kept")
     return True
 
 

@@ -24,7 +24,7 @@ def status(campaign: Campaign) -> dict[str, Any]:
             "iteration": plan.iteration,
             "action": plan.action,
             "reason": plan.reason,
-            "packs_done": len(list(folder.glob(f"{plan.action}/packs/*.json"))),
+            "chunks_done": len(list(folder.glob(f"{plan.action}/chunks/*.json"))),
             "progress": _written(folder / "progress.json"),
             "queue": _written(folder / "queue.json"),
         },

@@ -1,4 +1,4 @@
-"""What the Snakefile reads: the pending plan of a campaign as tables of leaves for the rules."""
+"""What the Snakefile reads: the pending plan of a campaign as leaves for the rules."""
 
 import hashlib
 import json
@@ -19,30 +19,34 @@ from campaign.gates import require
 from campaign.plan import Plan
 from campaign.state import State
 
-LONGEST = 100_000  # characters of one argument of a command line; Linux refuses 131,072
+LONGEST = 100_000  # characters of the items of a job
+COMMAND = 125_000  # characters of items and section; Linux refuses a line of 131,072
 
 
 @dataclass(frozen=True)
 class Jobs:
-    """One iteration for Snakemake: its folder, the plan's leaves, and the packs of each rule.
+    """One iteration for Snakemake: its folder, and by action the plan's section and the chunks.
 
-    A pack is the share of one job: a JSON object of items by name, handed over as params, so that
-    an edit of the plan reruns only what it changes and the job's log shows what it did.
+    A section is one JSON object, a chunk that of the items of one job by name. They go over as
+    params, so that Snakemake sees an edit of the plan and the job's log shows what it did.
+    `datasets` are the files of labelled frames that the plan's method gives.
     """
 
     folder: Path
     name: str = ""
+    action: str = "none"
+    iteration: int = 0
     previous: list[str] = field(default_factory=list)
-    plan: dict[str, object] = field(default_factory=dict)
-    leaves: dict[str, str] = field(default_factory=lambda: dict.fromkeys(ACTIONS, "{}"))
-    packs: dict[str, dict[str, str]] = field(default_factory=lambda: {a: {} for a in ACTIONS})
+    sections: dict[str, str] = field(default_factory=lambda: dict.fromkeys(ACTIONS, "{}"))
+    chunks: dict[str, dict[str, str]] = field(default_factory=lambda: {a: {} for a in ACTIONS})
+    datasets: dict[str, list[str]] = field(default_factory=lambda: {a: [] for a in ACTIONS})
     model: list[str] = field(default_factory=list)
     targets: list[str] = field(default_factory=list)
     refusal: str = ""
 
-    def files(self, action: str) -> list[str]:
-        """Outputs of the packs of one action."""
-        return [f"{action}/packs/{name}.json" for name in self.packs[action]]
+    def chunk_files(self, action: str) -> list[str]:
+        """Outputs of the jobs of one action that work on items."""
+        return [f"{action}/chunks/{name}.json" for name in self.chunks[action]]
 
 
 def jobs(folder: Path) -> Jobs:
@@ -62,17 +66,26 @@ def _pending_jobs(campaign: Campaign) -> Jobs:
     state = campaign.state()
     require(plan, campaign.situation())
     config = read(Config, campaign.iteration(plan.iteration) / "config.yaml")
+    section, per_job = plan.parameters.argument(), plan.parameters.items_per_job(config)
+    room = min(LONGEST, COMMAND - len(section))
+    if room < LONGEST // 10:
+        place = f"iterations/{plan.iteration:03d}/plan.yaml"
+        raise UserError(
+            f"{place}: {plan.action}: {len(section)} characters of parameters, a command line takes"
+            f" {COMMAND - LONGEST // 10}; name fewer structures, data sets or frames in one plan"
+        )
+    table = items(plan, state, config)
+    dataset = [f"{plan.action}/dataset.h5"] if plan.parameters.gives_dataset() else []
     none = Jobs(campaign.iteration(plan.iteration))
     return replace(
         none,
         name=_name(campaign, plan),
+        action=plan.action,
+        iteration=plan.iteration,
         previous=[f"../{campaign.sealed:03d}/state.yaml"] if campaign.sealed else [],
-        plan=plan.model_dump(mode="json", exclude_none=True),
-        leaves={**none.leaves, plan.action: plan.parameters.argument()},
-        packs={
-            **none.packs,
-            plan.action: packed(items(plan, state, config), plan.parameters.items_per_job(config)),
-        },
+        sections={**none.sections, plan.action: section},
+        chunks={**none.chunks, plan.action: chunked(table, per_job, room)},
+        datasets={**none.datasets, plan.action: dataset},
         model=_model(plan),
         targets=["state.yaml"],
         refusal=refusal(campaign, plan) or "",
@@ -106,13 +119,13 @@ def _seed(seed: int, name: str) -> int:
     return int.from_bytes(digest[:4], "big") >> 1
 
 
-def packed(table: dict[str, dict[str, object]], size: int) -> dict[str, str]:
-    """The items as one JSON object a job, `size` of them or as many as a command line takes."""
+def chunked(table: Items, size: int, longest: int = LONGEST) -> dict[str, str]:
+    """The items as one JSON object a job, `size` of them or as many as `longest` characters."""
     names = list(table)
-    length = sum(len(json.dumps({name: leaf})) for name, leaf in table.items())
-    count = max(math.ceil(len(names) / size), math.ceil(length / LONGEST))
-    shares = [names[i::count] for i in range(count)]
+    length = sum(len(json.dumps({name: item})) for name, item in table.items())
+    count = max(math.ceil(len(names) / size), math.ceil(length / longest))
+    chunks = [names[i::count] for i in range(count)]
     return {
-        f"{i + 1:04d}": json.dumps({name: table[name] for name in share}, sort_keys=True)
-        for i, share in enumerate(shares)
+        f"{i + 1:04d}": json.dumps({name: table[name] for name in chunk}, sort_keys=True)
+        for i, chunk in enumerate(chunks)
     }

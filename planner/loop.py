@@ -7,6 +7,7 @@ from pathlib import Path
 from campaign.approval import require_approved
 from campaign.errors import GateError
 from campaign.files import write_text
+from campaign.finalize import publish
 from campaign.folder import Campaign
 from campaign.lock import locked
 from campaign.run import Iteration, carry_out
@@ -22,6 +23,8 @@ def run(folder: Path, profile: str | None, say: Callable[[str], None]) -> Campai
         while True:
             campaign = Campaign.at(folder)
             if campaign.pending is None and campaign.state().verdict:
+                if not (folder / "result").is_dir():
+                    publish(campaign)
                 return campaign
             plan = next_plan(campaign)
             seen = audit(campaign)

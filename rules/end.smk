@@ -1,8 +1,9 @@
 """The verdict against the targets, the potential and its papers.
 
 reads   plan.yaml:end  every sealed iteration
-writes  end/result.yaml      the verdict as code found it
-        ../../result/        potential, model card, report.html
+writes  end/result.yaml  the verdict as code found it
+        end/result/      potential, model card, report.html; once the iteration is closed a copy of
+                         it is the campaign's result/, where the links of the report hold
 """
 
 
@@ -10,12 +11,15 @@ rule end:
     """Hold the evaluations against the targets, hand over the model, write the report."""
     input:
         state=JOBS.previous,
+        model=JOBS.model,
     output:
-        "end/result.yaml",
+        result="end/result.yaml",
+        papers=directory("end/result"),
     log:
         "logs/end/result.log",
+    localrule: True
     params:
-        plan=lookup(dpath="end", within=JOBS.leaves),
+        plan=lookup(dpath="end", within=JOBS.sections),
     shell:
-        "python $SCRIPTS/end.py --plan {params.plan:q} --state '{input.state}'"
-        " --output {output:q} 2> {log:q}"
+        "python $SCRIPTS/end.py --plan {params.plan:q} --state {input.state:q}"
+        " --papers {output.papers:q} --output {output.result:q} 2> {log:q}"

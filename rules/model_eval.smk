@@ -1,55 +1,49 @@
 """MD with a model on held-out structures against the reference trajectories.
 
 reads   plan.yaml:model_eval  config.yaml  ../../protocols  the model  ../NNN/reference_calc/runs
-writes  model_eval/runs/{structure}.h5           trajectory of the model
+writes  model_eval/chunks/{chunk}.json           which items a job has dealt with
+        model_eval/runs/{structure}.h5           trajectory of the model (an item's files)
         model_eval/runs/{structure}.fresh.h5     its snapshots with reference labels
         model_eval/{structure}/observables.json  density, RDF, MSD, parity: model and reference
-        model_eval/{structure}/*.svg             plots of them
+        model_eval/plots/{structure}-*.svg       plots of them
         model_eval/result.yaml                   numbers per structure
 """
 
 
 rule evaluate:
-    """The structures of one pack."""
+    """The structures of one chunk."""
     input:
         config=ancient("config.yaml"),
         model=JOBS.model,
         state=JOBS.previous,
     output:
-        "model_eval/packs/{pack}.json",
+        "model_eval/chunks/{chunk}.json",
     log:
-        "logs/model_eval/{pack}.log",
+        "logs/model_eval/{chunk}.log",
     resources:
         mpi="",
     params:
-        share=lookup(dpath="{pack}", within=JOBS.packs["model_eval"]),
-        temperature=lookup(
-            dpath="model_eval/temperature", within=JOBS.plan, default=None
-        ),
-        steps=lookup(dpath="model_eval/steps", within=JOBS.plan, default=None),
-        interval=lookup(dpath="model_eval/interval", within=JOBS.plan, default=None),
-        fresh=lookup(dpath="model_eval/fresh_frames", within=JOBS.plan, default=None),
+        plan=lookup(dpath="model_eval", within=JOBS.sections),
+        chunk=lookup(dpath="{chunk}", within=JOBS.chunks["model_eval"]),
         launch=launch,
     shell:
-        "{params.launch} python $SCRIPTS/model_eval.py run --items {params.share:q}"
-        " --temperature {params.temperature} --steps {params.steps} --interval {params.interval}"
-        " --fresh-frames {params.fresh} --state '{input.state}' --model {input.model:q}"
+        "{params.launch} python $SCRIPTS/model_eval.py run --plan {params.plan:q}"
+        " --items {params.chunk:q} --state {input.state:q} --model {input.model:q}"
         " --output {output:q} 2> {log:q}"
 
 
 rule model_eval:
-    """Numbers per structure; whether they pass is for the state's fold to say."""
+    """Numbers per structure; whether they pass is for the state's reduction to say."""
     input:
-        JOBS.files("model_eval"),
+        JOBS.chunk_files("model_eval"),
     output:
-        "model_eval/result.yaml",
+        plots=directory("model_eval/plots"),
+        result="model_eval/result.yaml",
     log:
         "logs/model_eval/result.log",
+    localrule: True
     params:
-        model=lookup(dpath="model_eval/model", within=JOBS.plan, default=None),
-        temperature=lookup(
-            dpath="model_eval/temperature", within=JOBS.plan, default=None
-        ),
+        plan=lookup(dpath="model_eval", within=JOBS.sections),
     shell:
-        "python $SCRIPTS/model_eval.py collect --model {params.model}"
-        " --temperature {params.temperature} --output {output:q} {input:q} 2> {log:q}"
+        "python $SCRIPTS/model_eval.py collect --plan {params.plan:q} --chunks {input:q}"
+        " --plots {output.plots:q} --output {output.result:q} 2> {log:q}"

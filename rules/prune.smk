@@ -11,7 +11,8 @@ rule prune:
         "prune/result.yaml",
     log:
         "logs/prune/result.log",
+    localrule: True
     params:
-        plan=lookup(dpath="prune", within=JOBS.leaves),
+        plan=lookup(dpath="prune", within=JOBS.sections),
     shell:
         "python $SCRIPTS/prune.py --plan {params.plan:q} --output {output:q} 2> {log:q}"

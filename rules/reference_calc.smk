@@ -1,48 +1,42 @@
-"""Reference MD on held-out structures: the yardstick of every later evaluation.
+"""Reference MD on held-out structures: the baseline of every later evaluation.
 
 reads   plan.yaml:reference_calc  config.yaml  ../../structures  ../../protocols
-writes  reference_calc/runs/{structure}.h5  labelled trajectory of every structure
+writes  reference_calc/chunks/{chunk}.json  which items a job has dealt with
+        reference_calc/runs/{structure}.h5  labelled trajectory of every structure (an item's file)
         reference_calc/result.yaml          ranges of density, energy and minimum distance
 """
 
 
 rule reference_md:
-    """Reference MD of the structures of one pack; what is on disk is not run again."""
+    """Reference MD of the structures of one chunk; what is on disk is not run again."""
     input:
         config=ancient("config.yaml"),
     output:
-        "reference_calc/packs/{pack}.json",
+        "reference_calc/chunks/{chunk}.json",
     log:
-        "logs/reference_calc/{pack}.log",
+        "logs/reference_calc/{chunk}.log",
     resources:
         mpi="",
     params:
-        share=lookup(dpath="{pack}", within=JOBS.packs["reference_calc"]),
-        ensemble=lookup(dpath="reference_calc/ensemble", within=JOBS.plan, default=None),
-        temperature=lookup(
-            dpath="reference_calc/temperature", within=JOBS.plan, default=None
-        ),
-        steps=lookup(dpath="reference_calc/steps", within=JOBS.plan, default=None),
-        interval=lookup(dpath="reference_calc/interval", within=JOBS.plan, default=None),
+        plan=lookup(dpath="reference_calc", within=JOBS.sections),
+        chunk=lookup(dpath="{chunk}", within=JOBS.chunks["reference_calc"]),
         launch=launch,
     shell:
-        "{params.launch} python $SCRIPTS/reference_calc.py run --items {params.share:q}"
-        " --ensemble {params.ensemble} --temperature {params.temperature}"
-        " --steps {params.steps} --interval {params.interval} --output {output:q} 2> {log:q}"
+        "{params.launch} python $SCRIPTS/reference_calc.py run --plan {params.plan:q}"
+        " --items {params.chunk:q} --output {output:q} 2> {log:q}"
 
 
 rule reference_calc:
     """Ranges of all structures, kept as gates for sampling and labelling."""
     input:
-        JOBS.files("reference_calc"),
+        JOBS.chunk_files("reference_calc"),
     output:
         "reference_calc/result.yaml",
     log:
         "logs/reference_calc/result.log",
+    localrule: True
     params:
-        temperature=lookup(
-            dpath="reference_calc/temperature", within=JOBS.plan, default=None
-        ),
+        plan=lookup(dpath="reference_calc", within=JOBS.sections),
     shell:
-        "python $SCRIPTS/reference_calc.py collect --temperature {params.temperature}"
-        " --output {output:q} {input:q} 2> {log:q}"
+        "python $SCRIPTS/reference_calc.py collect --plan {params.plan:q}"
+        " --chunks {input:q} --output {output:q} 2> {log:q}"

@@ -1,11 +1,14 @@
 """Which sampled snapshots get a label, and the labels.
 
 reads   plan.yaml:select_data  config.yaml  ../NNN/sample/runs  ../NNN/train/model.almtp
-writes  select_data/chosen.h5         what is to be labelled, in the order it was chosen
-        select_data/labels/{n}.h5     one file a label; {n}.failed.json is its quarantine;
-                                      n is the place in the choice and a digest of the frame
-        select_data/dataset.h5        the labels that came
-        select_data/result.yaml       candidates, rejections, reference calls and labels
+writes  select_data/chosen.h5            what is to be labelled, in the order it was chosen
+        select_data/gate.json            candidates and rejections per subsystem
+        select_data/chunks/{chunk}.json  which items a job has dealt with
+        select_data/labels/{n}.h5        one file a label (an item's file); {n}.failed.json is its
+                                         quarantine; n is the place in the choice and a digest of
+                                         the frame
+        select_data/dataset.h5           the labels that came, maybe none
+        select_data/result.yaml          candidates, rejections, reference calls and labels
 """
 
 
@@ -23,46 +26,48 @@ rule choose:
     resources:
         mpi="",
     params:
-        plan=lookup(dpath="select_data", within=JOBS.leaves),
+        plan=lookup(dpath="select_data", within=JOBS.sections),
     shell:
-        "python $SCRIPTS/select_data.py choose --plan {params.plan:q} --state '{input.state}'"
-        " --model '{input.model}' --chosen {output.chosen:q} --gate {output.gate:q} 2> {log:q}"
+        "python $SCRIPTS/select_data.py choose --plan {params.plan:q} --state {input.state:q}"
+        " --chosen {output.chosen:q} --gate {output.gate:q} 2> {log:q}"
 
 
 rule label:
-    """Reference calls for one pack; a label on disk is never bought again."""
+    """Reference calls for one chunk; a label on disk is never paid for again."""
     input:
         config=ancient("config.yaml"),
         chosen="select_data/chosen.h5",
     output:
-        "select_data/packs/{pack}.json",
+        "select_data/chunks/{chunk}.json",
     log:
-        "logs/select_data/label-{pack}.log",
+        "logs/select_data/label-{chunk}.log",
     resources:
         mpi="",
     params:
-        share=lookup(dpath="{pack}", within=JOBS.packs["select_data"]),
+        chunk=lookup(dpath="{chunk}", within=JOBS.chunks["select_data"]),
         launch=launch,
     shell:
-        "{params.launch} python $SCRIPTS/select_data.py label --items {params.share:q}"
+        "{params.launch} python $SCRIPTS/select_data.py label --items {params.chunk:q}"
         " --chosen {input.chosen:q} --output {output:q} 2> {log:q}"
 
 
 rule select_data:
     """The data set and the bill; a failed label is quarantined with its class."""
     input:
-        packs=JOBS.files("select_data"),
+        chunks=JOBS.chunk_files("select_data"),
         chosen="select_data/chosen.h5",
         gate="select_data/gate.json",
         model=JOBS.model,
     output:
-        "select_data/result.yaml",
+        dataset="select_data/dataset.h5",
+        result="select_data/result.yaml",
     log:
         "logs/select_data/result.log",
+    localrule: True
     params:
-        plan=lookup(dpath="select_data", within=JOBS.leaves),
-        iteration=lookup(dpath="iteration", within=JOBS.plan, default=None),
+        plan=lookup(dpath="select_data", within=JOBS.sections),
+        iteration=JOBS.iteration,
     shell:
         "python $SCRIPTS/select_data.py collect --plan {params.plan:q}"
         " --iteration {params.iteration} --chosen {input.chosen:q} --gate {input.gate:q}"
-        " --model '{input.model}' --output {output:q} 2> {log:q}"
+        " --dataset-file {output.dataset:q} --output {output.result:q} 2> {log:q}"

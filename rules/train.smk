@@ -1,10 +1,12 @@
 """Fit of the potential to the labels, through the `mlp` command line under MPI.
 
 reads   plan.yaml:train  config.yaml  ../NNN/{sample,select_data}/dataset.h5  the parent model
-writes  train/train.cfg train/start.almtp   what `mlp train` is given
+writes  train/train.cfg train/frames.json   what `mlp train` is given, and which frame is which
         train/estimate.json train/time.json how long it may take, how long it took
-        train/model.almtp train/train.log   what it gave, with the MaxVol active set
+        train/model.almtp                   what it gave, with the MaxVol active set; where the fit
+                                            was refused a line that says so
         train/fit.json                      ok, or the class of the refusal
+        train/start.almtp train/train.log   where it began, what it said
         train/result.yaml                   errors per subsystem, outliers
 """
 
@@ -23,9 +25,9 @@ rule train_inputs:
     resources:
         mpi="",
     params:
-        plan=lookup(dpath="train", within=JOBS.leaves),
+        plan=lookup(dpath="train", within=JOBS.sections),
     shell:
-        "python $SCRIPTS/train.py inputs --plan {params.plan:q} --state '{input.state}'"
+        "python $SCRIPTS/train.py inputs --plan {params.plan:q} --state {input.state:q}"
         " --data {output.data:q} --frames {output.frames:q}"
         " --estimate {output.estimate:q} 2> {log:q}"
 
@@ -38,7 +40,9 @@ rule fit:
         estimate="train/estimate.json",
         parent=JOBS.model,
     output:
-        "train/fit.json",
+        model="train/model.almtp",
+        report="train/fit.json",
+        time="train/time.json",
     log:
         "logs/train/fit.log",
     threads: 2
@@ -46,22 +50,19 @@ rule fit:
         mpi="mpiexec",
         tasks=2,
     params:
-        start=lookup(dpath="train/start", within=JOBS.plan, default=None),
-        effort=lookup(dpath="train/effort", within=JOBS.plan, default=None),
-        seed=lookup(dpath="train/seed", within=JOBS.plan, default=None),
+        plan=lookup(dpath="train", within=JOBS.sections),
         launch=launch,
     shell:
-        "python $SCRIPTS/train.py fit --launcher {params.launch:q}"
-        " --data {input.data:q} --parent '{input.parent}' --start {params.start}"
-        " --effort {params.effort} --seed {params.seed} --estimate {input.estimate:q}"
-        " --output {output:q} 2> {log:q}"
+        "python $SCRIPTS/train.py fit --plan {params.plan:q} --launcher {params.launch:q}"
+        " --data {input.data:q} --estimate {input.estimate:q} --parent {input.parent:q}"
+        " --model {output.model:q} --report {output.report:q} 2> {log:q}"
 
 
 rule train:
     """Errors per subsystem on train and held-out frames; robust outliers."""
     input:
-        fit="train/fit.json",
-        data="train/train.cfg",
+        report="train/fit.json",
+        model="train/model.almtp",
         frames="train/frames.json",
         state=JOBS.previous,
     output:
@@ -71,9 +72,9 @@ rule train:
     resources:
         mpi="",
     params:
-        plan=lookup(dpath="train", within=JOBS.leaves),
-        iteration=lookup(dpath="iteration", within=JOBS.plan, default=None),
+        plan=lookup(dpath="train", within=JOBS.sections),
+        iteration=JOBS.iteration,
     shell:
         "python $SCRIPTS/train.py collect --plan {params.plan:q} --iteration {params.iteration}"
-        " --state '{input.state}' --fit {input.fit:q} --data {input.data:q}"
+        " --state {input.state:q} --report {input.report:q} --model {input.model:q}"
         " --frames {input.frames:q} --output {output:q} 2> {log:q}"

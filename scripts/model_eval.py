@@ -1,6 +1,5 @@
 """MD with a model against the reference; files: see rules/model_eval.smk."""
 
-import argparse
 import json
 from dataclasses import fields, replace
 from pathlib import Path
@@ -18,13 +17,14 @@ from atomistics.md.watchdog import Watchdog
 from atomistics.reference.counting import CountingCalculator, LabelFailedError
 from atomistics.reference.methods import label
 from campaign import protocol_runs as procedure
-from campaign.actions.model_eval import ModelEvalResult
+from campaign.actions.model_eval import ModelEval, ModelEvalResult
 from campaign.files import parse, read_json, write_record, write_text
-from campaign.job import Job, billed, costs_of, entry, failure, items_of, previous_state, trajectory
+from campaign.job import Job, billed, costs_of, failure, items_of, previous_state, trajectory
 from campaign.prediction import residuals
 from campaign.protocols import Approved
 from campaign.report import figures
 from campaign.results import EvaluatedStructure
+from campaign.script import Items, command_line
 from campaign.spread import Cost, spread
 from campaign.state import State
 from mtp.formats.almtp import read_potential
@@ -34,41 +34,41 @@ WORK = Path("model_eval")
 RUNS = WORK / "runs"
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Every item of the pack: the model's MD, fresh reference calls on it, the comparison."""
-    job, items = Job(), json.loads(arguments.items)
-    state = previous_state(job, arguments.state)
+def run(plan: ModelEval, items: Items, state: Path | None, model: Path, output: Path) -> None:
+    """Every item of the chunk: the model's MD, fresh reference calls on it, the comparison."""
+    job = Job()
+    before = previous_state(job, state)
     # read before any is run: a bad file is for the user to mend, no failure of the model
     start = {name: job.atoms(item["structure"]) for name, item in items.items()}
     protocols = procedure.loaded(job, items)
     plain = [name for name, item in items.items() if "protocol" not in item]
-    references = {name: dataset.read(trajectory(state, name)) for name in plain}
-    potential = read_potential(arguments.model)
+    references = {name: dataset.read(trajectory(before, name)) for name in plain}
+    potential = read_potential(model)
 
     def one(name: str, target: Path) -> Cost:
         if approved := protocols.get(items[name].get("protocol")):
             start[name].calc = job.model(potential)
-            leaf = {**items[name], "interval": arguments.interval}
-            return staged(job, start[name], approved, state, (leaf, target))
+            leaf = {**items[name], "interval": plan.interval}
+            return staged(job, start[name], approved, before, (leaf, target))
         atoms, reference, calculator = start[name], references[name], job.model(potential)
         atoms.calc = calculator
         # what samples stop at for a label is no end of a simulation; how far it went is reported
-        limits = job.limits(atoms, arguments.temperature, state)
+        limits = job.limits(atoms, plan.temperature, before)
         watchdog = Watchdog(replace(limits, grade=job.config.model_eval.grade))
         same = matched(reference)
         twin = md.run(atoms, calculator, same, watchdog)
         long = replace(
             same,
-            temperature=arguments.temperature,
-            steps=arguments.steps,
-            interval=arguments.interval,
+            temperature=plan.temperature,
+            steps=plan.steps,
+            interval=plan.interval,
             seed=items[name]["seed"],
         )
-        atoms.info |= {"source": name, "temperature": arguments.temperature}
+        atoms.info |= {"source": name, "temperature": plan.temperature}
         outcome = md.run(atoms, calculator, long, watchdog)
         counting = CountingCalculator(job.reference())
         with billed(counting):
-            fresh = fresh_labels(outcome.frames, arguments.fresh_frames, counting)
+            fresh = fresh_labels(outcome.frames, plan.fresh_frames, counting)
         kept = {atoms.info["step"] for atoms in reference}
         same_steps = [a for a in twin.frames if a.info["step"] in kept]
         seen = compare(same_steps, reference, same.timestep, layers_of(atoms))
@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> None:
         dataset.write(target, outcome.frames)
         return Cost(reference_calls=counting.calls, md_steps=twin.steps + outcome.steps)
 
-    spread(items, one, RUNS, ".h5", arguments.output)
+    spread(items, one, RUNS, ".h5", output)
 
 
 def staged(
@@ -186,23 +186,24 @@ def _mae(prefix: str, found: list) -> dict[str, float]:
     }
 
 
-def draw(name: str) -> None:
+def draw(name: str, folder: Path) -> None:
     """The plots of one structure, as the report will show them."""
     seen = figures.read_observables(WORK / name / "observables.json")
     plots = {"curves": figures.time_figure(name, seen), "rdf": figures.rdf_figure(name, seen)[0]}
     for kind, svg in plots.items():
         if svg:
-            write_text(WORK / name / f"{kind}.svg", svg)
+            write_text(folder / f"{name}-{kind}.svg", svg)
 
 
-def collect(arguments: argparse.Namespace) -> None:
+def collect(plan: ModelEval, chunks: list[Path], plots: Path, output: Path) -> None:
     """Numbers and plots per structure; one whose job gave nothing is `failed` with its class."""
-    job, rows, names = Job(), [], items_of(arguments.packs)
+    job, rows, names = Job(), [], items_of(chunks)
+    plots.mkdir(exist_ok=True)
     for name in (n for n in names if "+" not in n):
         if (RUNS / f"{name}.h5").is_file():
             path = RUNS / f"{name}.report.json"
             rows.append(parse(EvaluatedStructure, read_json(path), str(path)))
-            draw(name)
+            draw(name, plots)
             continue
         rows.append(
             EvaluatedStructure(
@@ -211,40 +212,24 @@ def collect(arguments: argparse.Namespace) -> None:
                 status="failed",
                 stop=failure(RUNS / f"{name}.failed.json"),
                 picoseconds=0.0,
-                temperature=arguments.temperature,
+                temperature=plan.temperature,
             )
         )
     costs = costs_of(RUNS)
     result = ModelEvalResult(
-        model=arguments.model,
+        model=plan.model,
         structures=rows,
         protocol_runs=procedure.table(RUNS, names, "model"),
         reference_calls=sum(c["reference_calls"] for c in costs),
         md_steps=sum(c["md_steps"] for c in costs),
     )
-    write_record(arguments.output, result)
+    write_record(output, result)
 
 
 def main() -> None:
-    """Parse the rule's command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    commands = parser.add_subparsers(required=True)
-    one = commands.add_parser("run")
-    one.set_defaults(call=run)
-    for name in ("items", "state", "model"):
-        one.add_argument(f"--{name}", required=True)
-    for name in ("steps", "interval", "fresh-frames"):
-        one.add_argument(f"--{name}", type=int, required=True)
-    two = commands.add_parser("collect")
-    two.set_defaults(call=collect)
-    two.add_argument("--model", required=True)
-    two.add_argument("packs", type=Path, nargs="+")
-    for command in (one, two):
-        command.add_argument("--temperature", type=int, required=True)
-        command.add_argument("--output", type=Path, required=True)
-    arguments = parser.parse_args()
-    arguments.call(arguments)
+    """The commands of the rules."""
+    command_line(run, collect)
 
 
 if __name__ == "__main__":
-    entry(main)
+    main()

@@ -1,11 +1,10 @@
 """What later trainings leave out; files: see rules/prune.smk."""
 
-import argparse
 from pathlib import Path
 
 from campaign.actions.prune import Prune, PruneResult
 from campaign.files import write_record
-from campaign.job import entry
+from campaign.script import command_line
 
 
 def prune(plan: Prune, output: Path) -> None:
@@ -17,12 +16,9 @@ def prune(plan: Prune, output: Path) -> None:
 
 
 def main() -> None:
-    """Parse the rule's command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--plan", type=Prune.model_validate_json, required=True)
-    parser.add_argument("--output", type=Path, required=True)
-    prune(**vars(parser.parse_args()))
+    """The commands of the rules."""
+    command_line(prune)
 
 
 if __name__ == "__main__":
-    entry(main)
+    main()

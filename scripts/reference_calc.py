@@ -1,6 +1,5 @@
 """Reference MD on held-out structures; files: see rules/reference_calc.smk."""
 
-import argparse
 import json
 from dataclasses import asdict
 from math import isfinite
@@ -14,37 +13,37 @@ from atomistics.analysis.observables import density, min_distance
 from atomistics.md import plain as md
 from atomistics.md import stages
 from campaign import protocol_runs as procedure
-from campaign.actions.reference_calc import ReferenceCalcResult
+from campaign.actions.reference_calc import ReferenceCalc, ReferenceCalcResult
 from campaign.files import write_record, write_text
-from campaign.job import Job, costs_of, entry, failure, items_of
+from campaign.job import Job, costs_of, failure, items_of
 from campaign.protocols import Approved
 from campaign.results import Range, ReferenceRange
+from campaign.script import Items, command_line
 from campaign.spread import Cost, spread
 
 RUNS = Path("reference_calc/runs")
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """One reference trajectory for every item of the pack."""
+def run(plan: ReferenceCalc, items: Items, output: Path) -> None:
+    """One reference trajectory for every item of the chunk."""
     job = Job()
-    items = json.loads(arguments.items)
     # read before any is run: a bad file is for the user to mend, no failure of its MD
     start = {name: job.atoms(item["structure"]) for name, item in items.items()}
     protocols = procedure.loaded(job, items)
 
     def one(name: str, target: Path) -> Cost:
         if approved := protocols.get(items[name].get("protocol")):
-            return staged(job, start[name], approved, arguments.interval, (items[name], target))
+            return staged(job, start[name], approved, plan.interval, (items[name], target))
         return trajectory(name, target)
 
     def trajectory(name: str, target: Path) -> Cost:
         atoms = start[name]
         protocol = md.Protocol(
-            ensemble=job.ensemble(items[name]["structure"], arguments.ensemble),
-            temperature=arguments.temperature,
-            steps=arguments.steps,
+            ensemble=job.ensemble(items[name]["structure"], plan.ensemble),
+            temperature=plan.temperature,
+            steps=plan.steps,
             timestep=job.config.md.timestep,
-            interval=arguments.interval,
+            interval=plan.interval,
             pressure=job.config.md.pressure,
             seed=items[name]["seed"],
         )
@@ -57,7 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
         dataset.write(target, outcome.frames)
         return Cost(**paid)
 
-    spread(items, one, RUNS, ".h5", arguments.output)
+    spread(items, one, RUNS, ".h5", output)
 
 
 def staged(
@@ -105,39 +104,24 @@ def ranges(name: str, temperature: int, job: Job) -> ReferenceRange:
     )
 
 
-def collect(arguments: argparse.Namespace) -> None:
+def collect(plan: ReferenceCalc, chunks: list[Path], output: Path) -> None:
     """Ranges of every structure, and what they cost."""
     job = Job()
-    names = items_of(arguments.packs)
+    names = items_of(chunks)
     costs = costs_of(RUNS)
     result = ReferenceCalcResult(
-        structures=[ranges(n, arguments.temperature, job) for n in names if "+" not in n],
+        structures=[ranges(n, plan.temperature, job) for n in names if "+" not in n],
         protocol_runs=procedure.table(RUNS, names, "reference"),
         reference_calls=sum(c["reference_calls"] for c in costs),
         md_steps=sum(c["md_steps"] for c in costs),
     )
-    write_record(arguments.output, result)
+    write_record(output, result)
 
 
 def main() -> None:
-    """Parse the rule's command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    commands = parser.add_subparsers(required=True)
-    one = commands.add_parser("run")
-    one.set_defaults(call=run)
-    one.add_argument("--items", required=True)
-    one.add_argument("--ensemble", required=True)
-    for name in ("temperature", "steps", "interval"):
-        one.add_argument(f"--{name}", type=int, required=True)
-    one.add_argument("--output", type=Path, required=True)
-    two = commands.add_parser("collect")
-    two.set_defaults(call=collect)
-    two.add_argument("--temperature", type=int, required=True)
-    two.add_argument("--output", type=Path, required=True)
-    two.add_argument("packs", type=Path, nargs="+")
-    arguments = parser.parse_args()
-    arguments.call(arguments)
+    """The commands of the rules."""
+    command_line(run, collect)
 
 
 if __name__ == "__main__":
-    entry(main)
+    main()

@@ -1,6 +1,5 @@
 """New configurations by MD, compression or rattle; files: see rules/sample.smk."""
 
-import argparse
 import json
 from contextlib import nullcontext
 from pathlib import Path
@@ -16,11 +15,12 @@ from atomistics.md.watchdog import Watchdog
 from atomistics.reference.counting import CountingCalculator, LabelFailedError
 from atomistics.reference.methods import label
 from campaign import protocol_runs as procedure
-from campaign.actions.sample import SampleResult
+from campaign.actions.sample import Sample, SampleResult
 from campaign.files import read_json, write_record, write_text
-from campaign.job import Job, billed, costs_of, entry, items_of, previous_state
+from campaign.job import Job, billed, costs_of, items_of, previous_state
 from campaign.protocols import Approved
 from campaign.results import Count, SampleGroupResult
+from campaign.script import Items, command_line
 from campaign.spread import Cost, spread
 from campaign.state import State
 from mtp.formats.almtp import read_potential
@@ -29,16 +29,15 @@ RUNS = Path("sample/runs")
 REPORTED = ("stop", "temperature", "snapshots", "atoms", "max_grade")
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Every item of the pack: frames in `<run>.h5`, how it went in `<run>.report.json`."""
-    job, items = Job(), json.loads(arguments.items)
-    state = previous_state(job, arguments.state)
-    model = arguments.method == "model"
+def run(plan: Sample, items: Items, state: Path | None, model: Path | None, output: Path) -> None:
+    """Every item of the chunk: frames in `<run>.h5`, how it went in `<run>.report.json`."""
+    job = Job()
+    before = previous_state(job, state)
     # read before any is run: a bad file is for the user to mend, no failure of its MD
     start = {name: job.atoms(item["structure"]) for name, item in items.items()}
     protocols = procedure.loaded(job, items)
     reference = None if model else job.reference()
-    potential = read_potential(arguments.model) if model else None
+    potential = read_potential(model) if model else None
 
     def one(name: str, target: Path) -> Cost:
         # a calculator of its own: a neighbour list kept from another run would change last digits
@@ -48,9 +47,9 @@ def run(arguments: argparse.Namespace) -> None:
         atoms.calc = counting
         with nullcontext() if model else billed(counting):
             if item["kind"] == "protocol":
-                outcome = _staged(job, item, atoms, protocols[item["protocol"]], arguments, state)
+                outcome = _staged(job, item, atoms, protocols[item["protocol"]], plan, before)
             else:
-                outcome = _made(job, item, atoms, arguments, state)
+                outcome = _made(job, item, atoms, plan, before)
         report = {
             **{key: item[key] for key in ("subsystem", "kind", "temperature")},
             "stop": outcome.stop,
@@ -68,26 +67,26 @@ def run(arguments: argparse.Namespace) -> None:
         write_text(RUNS / f"{name}.report.json", json.dumps(report) + "\n")
         return Cost(reference_calls=0 if model else counting.calls, md_steps=outcome.steps)
 
-    spread(items, one, RUNS, ".h5", arguments.output)
+    spread(items, one, RUNS, ".h5", output)
 
 
 def _made(
     job: Job,
     item: dict[str, Any],
     atoms: Atoms,
-    arguments: argparse.Namespace,
+    plan: Sample,
     state: State,
 ) -> md.Outcome:
     if item["kind"] == "compression":
-        return _compressed(atoms, arguments.compression)
+        return _compressed(atoms, plan.compression)
     if item["kind"] == "rattle":
-        return _rattled(atoms, arguments, item["seed"])
+        return _rattled(atoms, plan, item["seed"])
     protocol = md.Protocol(
         ensemble=job.ensemble(item["structure"], item["kind"]),
         temperature=item["temperature"],
-        steps=arguments.steps,
+        steps=plan.steps,
         timestep=job.config.md.timestep,
-        interval=arguments.interval,
+        interval=plan.interval,
         pressure=job.config.md.pressure,
         seed=item["seed"],
     )
@@ -100,11 +99,11 @@ def _staged(
     item: dict[str, Any],
     atoms: Atoms,
     approved: Approved,
-    arguments: argparse.Namespace,
+    plan: Sample,
     state: State,
 ) -> stages.StagedOutcome:
     watch = procedure.watchdog(job, atoms, approved.protocol, state)
-    return stages.run(atoms, atoms.calc, approved.protocol, arguments.interval, item["seed"], watch)
+    return stages.run(atoms, atoms.calc, approved.protocol, plan.interval, item["seed"], watch)
 
 
 def _compressed(atoms: Atoms, factors: list[float]) -> md.Outcome:
@@ -120,14 +119,14 @@ def _compressed(atoms: Atoms, factors: list[float]) -> md.Outcome:
     return md.Outcome(frames, 0, None, str(failure or ""), atoms.calc.calls)
 
 
-def _rattled(atoms: Atoms, arguments: argparse.Namespace, seed: int) -> md.Outcome:
+def _rattled(atoms: Atoms, plan: Sample, seed: int) -> md.Outcome:
     failures: list[tuple[int, str, str]] = []
     frames = series.rattle_and_relax(
         atoms,
         atoms.calc,
-        arguments.rattle,
-        arguments.amplitude,
-        arguments.relax_steps,
+        plan.rattle,
+        plan.amplitude,
+        plan.relax_steps,
         seed,
         failures,
     )
@@ -155,11 +154,15 @@ def group(subsystem: str, reports: list[dict[str, Any]], failed: int) -> SampleG
     )
 
 
-def collect(arguments: argparse.Namespace) -> None:
-    """Counts per subsystem; the reference's snapshots become the iteration's data set."""
-    job = Job()
-    table = job.campaign.plan(arguments.iteration).sample.runs()
-    names = [name for name in table if name in set(items_of(arguments.packs))]
+def collect(
+    plan: Sample, iteration: int, chunks: list[Path], dataset_file: Path | None, output: Path
+) -> None:
+    """Counts per subsystem; the reference's snapshots become the iteration's data set.
+
+    Its file holds no frame where every run failed; the result names it only where it holds one.
+    """
+    table, done = plan.runs(), set(items_of(chunks))
+    names = [name for name in table if name in done]
     reports: dict[str, list[dict[str, Any]]] = {}
     failed: dict[str, int] = {}
     frames: list[Atoms] = []
@@ -170,45 +173,26 @@ def collect(arguments: argparse.Namespace) -> None:
             failed[subsystem] = failed.get(subsystem, 0) + 1
             continue
         reports[subsystem].append(read_json(path, *REPORTED))
-        if arguments.method == "reference":
+        if dataset_file:
             frames += dataset.read(RUNS / f"{name}.h5")
-    if frames:
-        dataset.write(Path("sample/dataset.h5"), frames)
+    if dataset_file:
+        dataset.write(dataset_file, frames)
     costs = costs_of(RUNS)
     result = SampleResult(
-        method=arguments.method,
-        model=None if arguments.method == "reference" else arguments.model,
+        method=plan.method,
+        model=plan.model,
         groups=[group(name, rows, failed.get(name, 0)) for name, rows in reports.items()],
-        dataset=f"d{arguments.iteration:03d}" if frames else None,
+        dataset=f"d{iteration:03d}" if frames else None,
         reference_calls=sum(c["reference_calls"] for c in costs),
         md_steps=sum(c["md_steps"] for c in costs),
     )
-    write_record(arguments.output, result)
+    write_record(output, result)
 
 
 def main() -> None:
-    """Parse the rule's command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    commands = parser.add_subparsers(required=True)
-    one = commands.add_parser("run")
-    one.set_defaults(call=run)
-    for name in ("items", "method", "state", "model"):
-        one.add_argument(f"--{name}", required=True)
-    one.add_argument("--compression", type=float, nargs="*", required=True)
-    for name in ("steps", "interval", "rattle", "relax-steps"):
-        one.add_argument(f"--{name}", type=int, required=True)
-    one.add_argument("--amplitude", type=float, required=True)
-    two = commands.add_parser("collect")
-    two.set_defaults(call=collect)
-    two.add_argument("--method", required=True)
-    two.add_argument("--model", required=True)
-    two.add_argument("--iteration", type=int, required=True)
-    two.add_argument("packs", type=Path, nargs="+")
-    for command in (one, two):
-        command.add_argument("--output", type=Path, required=True)
-    arguments = parser.parse_args()
-    arguments.call(arguments)
+    """The commands of the rules."""
+    command_line(run, collect)
 
 
 if __name__ == "__main__":
-    entry(main)
+    main()

@@ -1,6 +1,5 @@
 """Which snapshots get a label, and the labels; files: see rules/select_data.smk."""
 
-import argparse
 import hashlib
 import json
 from collections import Counter
@@ -12,13 +11,14 @@ from ase import Atoms
 from atomistics import dataset
 from atomistics.analysis.screening import screen
 from atomistics.reference.counting import CountingCalculator
-from atomistics.reference.methods import label
+from atomistics.reference.methods import label as labelled
 from campaign.actions.select_data import SelectData, SelectDataResult, SelectGroup
 from campaign.candidates import bands as bands_of
 from campaign.files import read_json, write_record, write_text
-from campaign.job import Job, billed, dataset_file, entry, failure, model_file, previous_state
+from campaign.job import Job, billed, dataset_file, failure, model_file, previous_state
 from campaign.prediction import residuals
 from campaign.results import Count, SelectGroupResult
+from campaign.script import Items, command_line
 from campaign.spread import Cost, spread
 from campaign.state import State
 from mtp.configuration import from_atoms
@@ -115,18 +115,18 @@ def owned(state: State, subsystem: str) -> list[Atoms]:
     return [a for a in frames if a.info["subsystem"] == subsystem]
 
 
-def choose(arguments: argparse.Namespace) -> None:
+def choose(plan: SelectData, state: Path | None, chosen: Path, gate: Path) -> None:
     """Gate, then choose, per subsystem; the gate's rejections go to a file of their own."""
-    job, plan = Job(), SelectData.model_validate_json(arguments.plan)
-    state = previous_state(job, arguments.state)
+    job = Job()
+    before = previous_state(job, state)
     picked: list[list[Atoms]] = []
-    gate = {}
+    counts = {}
     for group in plan.groups:
         frames = candidates(plan, group)
-        bands = bands_of(state.reference, group.subsystem, job.config)
-        kept, rejected = screen(frames, bands, owned(state, group.subsystem))
+        bands = bands_of(before.reference, group.subsystem, job.config)
+        kept, rejected = screen(frames, bands, owned(before, group.subsystem))
         picked.append(pick([frames[i] for i in kept], group, len(frames), plan, job))
-        gate[group.subsystem] = {
+        counts[group.subsystem] = {
             "candidates": len(frames),
             "rejected": dict(sorted(Counter(r.reason for r in rejected).items())),
         }
@@ -134,8 +134,8 @@ def choose(arguments: argparse.Namespace) -> None:
         shares = apportion([len(frames) for frames in picked], plan.max_labels)
         cut = spaced if plan.method == "all" else lambda frames, count: frames[:count]
         picked = [cut(frames, share) for frames, share in zip(picked, shares, strict=True)]
-    dataset.write(arguments.chosen, [atoms for frames in picked for atoms in frames])
-    write_text(arguments.gate, json.dumps(gate, indent=1) + "\n")
+    dataset.write(chosen, [atoms for frames in picked for atoms in frames])
+    write_text(gate, json.dumps(counts, indent=1) + "\n")
 
 
 def names_of(frames: list[Atoms]) -> list[str]:
@@ -148,36 +148,40 @@ def names_of(frames: list[Atoms]) -> list[str]:
     return names
 
 
-def buy(arguments: argparse.Namespace) -> None:
-    """Reference calls for this pack's share of the chosen frames, one file each."""
-    job = Job()
-    frames = dataset.read(arguments.chosen)
-    names, share = names_of(frames), json.loads(arguments.items)
+def label(items: Items, chosen: Path, output: Path) -> None:
+    """Reference calls for this job's part of the chosen frames, one file each."""
+    job, frames = Job(), dataset.read(chosen)
+    names = names_of(frames)
     numbers = {
         names[n]: {"frame": n, "size": len(frames[n])}
-        for item in share.values()
-        for n in range(item["chunk"], len(frames), item["chunks"])
+        for item in items.values()
+        for n in range(item["part"], len(frames), item["parts"])
     }
     reference = CountingCalculator(job.reference())
 
     def one(name: str, target: Path) -> Cost:
         before = reference.calls
         with billed(reference):
-            dataset.write(target, [label(frames[numbers[name]["frame"]], reference)])
+            dataset.write(target, [labelled(frames[numbers[name]["frame"]], reference)])
         return Cost(reference_calls=reference.calls - before)
 
-    spread(numbers, one, LABELS, ".h5", arguments.output)
+    spread(numbers, one, LABELS, ".h5", output)
 
 
-def collect(arguments: argparse.Namespace) -> None:
-    """The labels that came become the data set; by error, only the worst described are kept."""
-    job, plan = Job(), SelectData.model_validate_json(arguments.plan)
-    gate = read_json(arguments.gate, *(group.subsystem for group in plan.groups))
-    chosen = dataset.read(arguments.chosen)
+def collect(
+    plan: SelectData, iteration: int, chosen: Path, gate: Path, dataset_file: Path, output: Path
+) -> None:
+    """The labels that came become the data set; by error, only the worst described are kept.
+
+    Its file holds no frame where no label came; the result names it only where it holds one.
+    """
+    job = Job()
+    counts = read_json(gate, *(group.subsystem for group in plan.groups))
+    frames = dataset.read(chosen)
     bought: dict[str, list[Atoms]] = {group.subsystem: [] for group in plan.groups}
     failed: dict[str, Counter] = {group.subsystem: Counter() for group in plan.groups}
     calls: Counter = Counter()
-    for frame, name in zip(chosen, names_of(chosen), strict=True):
+    for frame, name in zip(frames, names_of(frames), strict=True):
         subsystem, path = frame.info["subsystem"], LABELS / f"{name}.h5"
         calls[subsystem] += paid(name)
         if path.is_file():
@@ -186,33 +190,33 @@ def collect(arguments: argparse.Namespace) -> None:
             failed[subsystem][failure(LABELS / f"{name}.failed.json")] += 1
     kept, rows = [], []
     quotas = [
-        min(g.quota(gate[g.subsystem]["candidates"]), len(bought[g.subsystem])) for g in plan.groups
+        min(g.quota(counts[g.subsystem]["candidates"]), len(bought[g.subsystem]))
+        for g in plan.groups
     ]
     for group, share in zip(plan.groups, apportion(quotas, plan.max_labels), strict=True):
         name = group.subsystem
-        frames, errors = judged(bought[name], share, plan, job)
-        kept += frames
+        own, errors = judged(bought[name], share, plan, job)
+        kept += own
         rows.append(
             SelectGroupResult(
                 subsystem=name,
-                candidates=gate[name]["candidates"],
-                rejected=[Count(kind=k, count=n) for k, n in gate[name]["rejected"].items()],
+                candidates=counts[name]["candidates"],
+                rejected=[Count(kind=k, count=n) for k, n in counts[name]["rejected"].items()],
                 reference_calls=calls[name],
-                labels=len(frames),
+                labels=len(own),
                 failed=[Count(kind=k, count=n) for k, n in sorted(failed[name].items())],
                 **errors,
             )
         )
-    if kept:
-        dataset.write(WORK / "dataset.h5", kept)
+    dataset.write(dataset_file, kept)
     result = SelectDataResult(
         method=plan.method,
         model=plan.model,
         samples=plan.samples,
         groups=rows,
-        dataset=f"d{arguments.iteration:03d}" if kept else None,
+        dataset=f"d{iteration:03d}" if kept else None,
     )
-    write_record(arguments.output, result)
+    write_record(output, result)
 
 
 def paid(name: str) -> int:
@@ -242,30 +246,9 @@ def judged(
 
 
 def main() -> None:
-    """Parse the rule's command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    commands = parser.add_subparsers(required=True)
-    one = commands.add_parser("choose")
-    one.set_defaults(call=choose)
-    for name in ("plan", "state", "model"):
-        one.add_argument(f"--{name}", required=True)
-    one.add_argument("--chosen", type=Path, required=True)
-    one.add_argument("--gate", type=Path, required=True)
-    two = commands.add_parser("label")
-    two.set_defaults(call=buy)
-    two.add_argument("--items", required=True)
-    two.add_argument("--chosen", type=Path, required=True)
-    two.add_argument("--output", type=Path, required=True)
-    three = commands.add_parser("collect")
-    three.set_defaults(call=collect)
-    for name in ("plan", "model"):
-        three.add_argument(f"--{name}", required=True)
-    three.add_argument("--iteration", type=int, required=True)
-    for name in ("chosen", "gate", "output"):
-        three.add_argument(f"--{name}", type=Path, required=True)
-    arguments = parser.parse_args()
-    arguments.call(arguments)
+    """The commands of the rules."""
+    command_line(choose, label, collect)
 
 
 if __name__ == "__main__":
-    entry(main)
+    main()

@@ -1,6 +1,5 @@
 """The fit and its errors; files: see rules/train.smk."""
 
-import argparse
 import json
 import sys
 import time
@@ -14,9 +13,10 @@ from atomistics.analysis.observables import outliers
 from campaign.actions.train import Train, TrainResult
 from campaign.errors import UserError
 from campaign.files import read_json, write_record, write_text
-from campaign.job import Job, dataset_file, entry, model_file, previous_state, trajectory
+from campaign.job import Job, dataset_file, model_file, previous_state, trajectory
 from campaign.prediction import NotFiniteError, Residuals, errors, residuals
 from campaign.results import Errors, FrameSet
+from campaign.script import command_line
 from campaign.spread import core_seconds
 from campaign.state import State
 from mtp.configuration import Configuration, from_atoms
@@ -45,21 +45,21 @@ def active(plan: Train, state: State) -> list[tuple[str, int, Atoms]]:
     return rows
 
 
-def inputs(arguments: argparse.Namespace) -> None:
+def inputs(plan: Train, state: Path | None, data: Path, frames: Path, estimate: Path) -> None:
     """Training set for `mlp`, and which frame each configuration is."""
-    job, plan = Job(), Train.model_validate_json(arguments.plan)
-    rows = active(plan, previous_state(job, arguments.state))
+    job = Job()
+    rows = active(plan, previous_state(job, state))
     if not rows:
         raise UserError(f"plan.yaml: train.datasets: {plan.datasets} hold no active frame")
     configurations = [from_atoms(atoms, job.species) for _, _, atoms in rows]
-    write_cfg(arguments.data, configurations)
-    frames = [[name, index, atoms.info["subsystem"]] for name, index, atoms in rows]
-    write_text(arguments.frames, json.dumps(frames) + "\n")
+    write_cfg(data, configurations)
+    places = [[name, index, atoms.info["subsystem"]] for name, index, atoms in rows]
+    write_text(frames, json.dumps(places) + "\n")
     seconds = iteration_seconds(beginning(job, plan), configurations, weights(job))
     limit = iteration_limit(job, plan.effort)
     expected = {"iterations": limit, "core_seconds": round(limit * seconds, 3)}
     say(f"{limit} iterations on {len(rows)} frames: about {limit * seconds:.1f} core-s")
-    write_text(arguments.estimate, json.dumps(expected) + "\n")
+    write_text(estimate, json.dumps(expected) + "\n")
 
 
 def beginning(job: Job, plan: Train) -> Potential:
@@ -122,15 +122,26 @@ def say(line: str) -> None:
     sys.stderr.write(f"train: {line}\n")
 
 
-def fit(arguments: argparse.Namespace) -> None:
-    """Run `mlp train`; whatever goes wrong in it refuses the model and is named in fit.json."""
+def fit(
+    plan: Train,
+    launcher: str,
+    data: Path,
+    estimate: Path,
+    parent: Path | None,
+    model: Path,
+    report: Path,
+) -> None:
+    """Run `mlp train`; whatever goes wrong in it refuses the model and is named in the report.
+
+    In the place of a refused model stands a line that says so, which no reader takes for one.
+    """
     job = Job()
     mlp = job.config.mlp
-    start = Path(arguments.parent) if arguments.start == "continue" else WORK / "start.almtp"
-    if arguments.start == "scratch":
+    start = parent or WORK / "start.almtp"
+    if not parent:
         write_potential(start, blank(job))
     options = {
-        "iteration_limit": iteration_limit(job, arguments.effort),
+        "iteration_limit": iteration_limit(job, plan.effort),
         "energy_weight": mlp.energy_weight,
         "force_weight": mlp.force_weight,
         "stress_weight": mlp.stress_weight,
@@ -138,27 +149,28 @@ def fit(arguments: argparse.Namespace) -> None:
         "al_mode": "nbh",
     }
     if mlp.flavour == "embedded":
-        options |= {"seed": arguments.seed, "checkpoint": str((WORK / "checkpoint").resolve())}
+        options |= {"seed": plan.seed, "checkpoint": str((WORK / "checkpoint").resolve())}
     began = time.monotonic()
-    report = {"status": "ok", "failure": None, "iterations": 0, "loss": None}
+    said = {"status": "ok", "failure": None, "iterations": 0, "loss": None}
     try:
-        files = (start, arguments.data, WORK / "model.almtp")
-        log = job.mlp_program(arguments.launcher).train(files, options, WORK / "train.log")
+        files = (start, data, model)
+        log = job.mlp_program(launcher).train(files, options, WORK / "train.log")
         if log.losses:
             last, loss = log.losses[-1]
-            report |= {"iterations": last + 1, "loss": loss}
+            said |= {"iterations": last + 1, "loss": loss}
     except MTPError as error:
         kind = getattr(error, "kind", "failed")
         if kind not in REFUSALS:
             raise
-        report |= {"status": "refused", "failure": kind}
+        said |= {"status": "refused", "failure": kind}
         write_text(WORK / "refusal.txt", f"{error}\n")
+        write_text(model, f"no potential: the fit was refused ({kind}), see refusal.txt\n")
     spent, seconds = round(core_seconds(), 3), round(time.monotonic() - began, 3)
-    expected = read_json(arguments.estimate, "core_seconds")["core_seconds"]
+    expected = read_json(estimate, "core_seconds")["core_seconds"]
     say(f"estimated {expected:.1f} core-s, took {spent:.1f} core-s, {seconds:.1f} s by the clock")
     write_text(WORK / "fit.cost.json", json.dumps({"core_seconds": spent}) + "\n")
     write_text(WORK / "time.json", json.dumps({"seconds": seconds}) + "\n")
-    write_text(arguments.output, json.dumps(report) + "\n")
+    write_text(report, json.dumps(said) + "\n")
 
 
 def outlier_sets(rows: list[list], found: list[Residuals]) -> list[FrameSet]:
@@ -203,74 +215,58 @@ def held_out(job: Job, state: State, potential: Potential) -> dict[str, list[Res
     return table
 
 
-def collect(arguments: argparse.Namespace) -> None:
+def collect(
+    plan: Train,
+    iteration: int,
+    state: Path | None,
+    report: Path,
+    model: Path,
+    frames: Path,
+    output: Path,
+) -> None:
     """Errors on train and held-out frames; a model that gives NaN there is refused."""
-    job, plan = Job(), Train.model_validate_json(arguments.plan)
-    state = previous_state(job, arguments.state)
-    report = read_json(arguments.fit, "status", "failure", "iterations", "loss")
-    rows = read_json(arguments.frames)
-    frames = [atoms for _, _, atoms in active(plan, state)]
+    job = Job()
+    before = previous_state(job, state)
+    fitted = read_json(report, "status", "failure", "iterations", "loss")
+    rows = read_json(frames)
+    trained = [atoms for _, _, atoms in active(plan, before)]
     table: list[Errors] = []
     odd: list[FrameSet] = []
-    if report["status"] == "ok":
-        potential = read_potential(WORK / "model.almtp")
+    if fitted["status"] == "ok":
+        potential = read_potential(model)
         try:
-            found = residuals(potential, job.species, frames)
+            found = residuals(potential, job.species, trained)
             splits = {
                 "train": by_subsystem(rows, found),
-                "held_out": held_out(job, state, potential),
+                "held_out": held_out(job, before, potential),
             }
             table = [
                 errors(name, split, own) for split in splits for name, own in splits[split].items()
             ]
             odd = outlier_sets(rows, found)
         except NotFiniteError:
-            report |= {"status": "refused", "failure": "nan"}
+            fitted |= {"status": "refused", "failure": "nan"}
     result = TrainResult(
-        model=f"m{arguments.iteration:03d}",
+        model=f"m{iteration:03d}",
         parent=plan.model,
         effort=plan.effort,
-        status=report["status"],
-        failure=report["failure"],
+        status=fitted["status"],
+        failure=fitted["failure"],
         datasets=plan.datasets,
-        frames=len(frames),
-        atoms=sum(map(len, frames)),
-        iterations=report["iterations"],
-        loss=report["loss"],
+        frames=len(trained),
+        atoms=sum(map(len, trained)),
+        iterations=fitted["iterations"],
+        loss=fitted["loss"],
         errors=table,
         outliers=odd,
     )
-    write_record(arguments.output, result)
+    write_record(output, result)
 
 
 def main() -> None:
-    """Parse the rule's command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    commands = parser.add_subparsers(required=True)
-    one = commands.add_parser("inputs")
-    one.set_defaults(call=inputs)
-    two = commands.add_parser("fit")
-    two.set_defaults(call=fit)
-    for name in ("launcher", "parent", "start", "effort"):
-        two.add_argument(f"--{name}", required=True)
-    two.add_argument("--seed", type=int, required=True)
-    for command in (one, two):
-        command.add_argument("--estimate", type=Path, required=True)
-    three = commands.add_parser("collect")
-    three.set_defaults(call=collect)
-    three.add_argument("--iteration", type=int, required=True)
-    three.add_argument("--fit", type=Path, required=True)
-    for command in (one, three):
-        command.add_argument("--plan", required=True)
-        command.add_argument("--state", required=True)
-        command.add_argument("--frames", type=Path, required=True)
-    for command in (one, two, three):
-        command.add_argument("--data", type=Path, required=True)
-    for command in (two, three):
-        command.add_argument("--output", type=Path, required=True)
-    arguments = parser.parse_args()
-    arguments.call(arguments)
+    """The commands of the rules."""
+    command_line(inputs, fit, collect)
 
 
 if __name__ == "__main__":
-    entry(main)
+    main()

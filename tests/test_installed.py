@@ -33,7 +33,7 @@ def test_the_demo_begins_in_any_folder(commands: Path, tmp_path: Path) -> None:
     told = run(commands / "planner", "audit", cwd=folder)
     assert "reference_md" in told
     jobs = run(commands / "snakemake", "-n", cwd=folder)
-    assert run(commands / "snakemake", "-n", "--profile", "slurm", cwd=folder).count("seal") > 0
+    assert run(commands / "snakemake", "-n", "--profile", "slurm", cwd=folder).count("finalize") > 0
     assert "reference_md" in jobs
     # what `planner init` wrote before the wheel
     snakefile = folder / "Snakefile"

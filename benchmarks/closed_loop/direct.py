@@ -1,9 +1,10 @@
-"""An iteration without Snakemake: the scripts of its rules with the same words, one after another.
+"""An iteration without Snakemake: the functions of its scripts as its rules call them, in order.
 
 A start of Snakemake and of Python for each job takes ten times as long as the work of these small
 campaigns. Results do not depend on who starts a job; `tests/llm/test_policies.py` holds it to that.
 """
 
+import json
 import multiprocessing
 import os
 import runpy
@@ -11,106 +12,89 @@ import sys
 from collections.abc import Iterator
 from contextlib import chdir, redirect_stderr
 from pathlib import Path
+from typing import Any
 
 from campaign import TOOLKIT
-from campaign import finalize as seal
-from campaign.actions.model_eval import ModelEval
-from campaign.actions.reference_calc import ReferenceCalc
-from campaign.actions.sample import Sample
-from campaign.actions.select_data import SelectData
-from campaign.actions.train import Train
 from campaign.errors import UserError
+from campaign.finalize import finalize, publish
 from campaign.folder import Campaign
-from campaign.plan import Plan
+from campaign.plan import SECTIONS
+from campaign.script import parameters
 from campaign.workflow import Jobs, jobs
 
-Words = list[object]
 FORK = multiprocessing.get_context("fork")
+COMMANDS = {
+    "select_data": ("choose", "label", "collect"),
+    "train": ("inputs", "fit", "collect"),
+    "prune": ("prune",),
+    "end": ("end",),
+}
+RUN_AND_COLLECT = ("run", "collect")
+FILES = {
+    "chosen": "chosen.h5",
+    "gate": "gate.json",
+    "dataset_file": "dataset.h5",
+    "data": "train.cfg",
+    "frames": "frames.json",
+    "estimate": "estimate.json",
+    "report": "fit.json",
+    "plots": "plots",
+    "papers": "result",
+    "output": "result.yaml",
+}
+ON_ITEMS = ("run", "label")
 
 
 def carry_out(campaign: Campaign) -> None:
-    """Run and seal the pending iteration."""
-    plan, table = campaign.pending, jobs(campaign.folder)
-    if plan is None:
+    """Run and finalize the pending iteration."""
+    table = jobs(campaign.folder)
+    if table.action == "none":
         return
     binaries = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     os.environ |= {"OMP_NUM_THREADS": "1", "PATH": binaries}
-    (table.folder / plan.action).mkdir(exist_ok=True)
+    (table.folder / table.action).mkdir(exist_ok=True)
     with chdir(table.folder):
-        for words in _commands(plan, table):
-            job = multiprocessing.get_context("fork").Process(
-                target=_run, args=(plan.action, words)
-            )
-            job.start()  # a process of its own bills its own core-seconds
+        for command, given in steps(table):
+            # a process of its own bills its own core-seconds
+            job = FORK.Process(target=_run, args=(table.action, command, given))
+            job.start()
             job.join()
             if job.exitcode:
-                raise UserError(f"{table.folder}: {plan.action} {words[0]}: status {job.exitcode}")
-        result = Path(plan.action, "result.yaml")
-        seal.seal(result, Path("ledger.jsonl"), Path("state.yaml"))
+                raise UserError(f"{table.folder}: {table.action} {command}: status {job.exitcode}")
+        finalize(Path(table.action, "result.yaml"), Path("ledger.jsonl"), Path("state.yaml"))
+    if table.action == "end":
+        publish(Campaign.at(campaign.folder))
 
 
-def _run(script: str, words: Words) -> None:
-    sys.argv = [f"{script}.py", *map(str, words)]
-    with Path(f"{script}.log").open("a", encoding="utf-8") as log, redirect_stderr(log):
-        runpy.run_path(str(TOOLKIT / "scripts" / f"{script}.py"), run_name="__main__")
+def steps(table: Jobs) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Commands of the action's script in order, each with all that a rule could hand to it."""
+    given = arguments(table)
+    for command in COMMANDS.get(table.action, RUN_AND_COLLECT):
+        if command not in ON_ITEMS:
+            yield command, given
+            continue
+        for items, output in zip(table.chunks[table.action].values(), given["chunks"], strict=True):
+            yield command, {**given, "items": json.loads(items), "output": output}
 
 
-def _commands(plan: Plan, table: Jobs) -> Iterator[Words]:
-    """What the rules of `rules/ACTION.smk` call their script with, in order."""
-    state = ["--state", *(table.previous or [""])]
-    model = ["--model", *(table.model or [""])]
-    output = ["--output", f"{plan.action}/result.yaml"]
-    leaf: Words = ["--plan", table.leaves[plan.action]]
-    packs = zip(table.packs[plan.action].values(), table.files(plan.action), strict=True)
-    number: Words = ["--iteration", plan.iteration]
-    files = table.files(plan.action)
-    section = plan.parameters
-    if isinstance(section, SelectData):
-        chosen, gate = ["--chosen", "select_data/chosen.h5"], ["--gate", "select_data/gate.json"]
-        yield ["choose", *leaf, *state, *model, *chosen, *gate]
-        for share, file in packs:
-            yield ["label", "--items", share, *chosen, "--output", file]
-        yield ["collect", *leaf, *number, *chosen, *gate, *model, *output]
-    elif isinstance(section, Train):
-        yield from _fit(section, leaf, [*number, *state], table, output)
-    elif isinstance(section, (Sample, ReferenceCalc, ModelEval)):
-        run, told = _md(section, state, model)
-        for share, file in packs:
-            yield ["run", "--items", share, *run, "--output", file]
-        yield ["collect", *told, *(number if isinstance(section, Sample) else []), *output, *files]
-    else:
-        yield [*leaf, *(state if plan.action == "end" else []), *output]
+def arguments(table: Jobs) -> dict[str, Any]:
+    """What the rules hand to scripts, by the names and with the paths they have there."""
+    action, model = table.action, Path(table.model[0]) if table.model else None
+    given: dict[str, Any] = {name: Path(action, file) for name, file in FILES.items()}
+    if action == "sample" and not table.datasets[action]:
+        given["dataset_file"] = None
+    return given | {
+        "plan": SECTIONS[action].model_validate_json(table.sections[action]),
+        "iteration": table.iteration,
+        "state": Path(table.previous[0]) if table.previous else None,
+        "model": Path("train/model.almtp") if action == "train" else model,
+        "parent": model,
+        "launcher": "",
+        "chunks": [Path(file) for file in table.chunk_files(action)],
+    }
 
 
-def _md(
-    section: Sample | ReferenceCalc | ModelEval, state: list[str], model: list[str]
-) -> tuple[Words, Words]:
-    """Words of the runs and of their collection."""
-    length: Words = ["--steps", section.steps, "--interval", section.interval]
-    if isinstance(section, Sample):
-        series: Words = ["--compression", *section.compression, "--rattle", section.rattle]
-        more: Words = ["--amplitude", section.amplitude, "--relax-steps", section.relax_steps]
-        method: Words = ["--method", section.method]
-        return [*method, *length, *series, *more, *state, *model], [
-            *method, "--model", section.model,
-        ]  # fmt: skip
-    kelvin: Words = ["--temperature", section.temperature]
-    if isinstance(section, ReferenceCalc):
-        return ["--ensemble", section.ensemble, *kelvin, *length], kelvin
-    fresh: Words = ["--fresh-frames", section.fresh_frames]
-    return [*kelvin, *length, *fresh, *state, *model], ["--model", section.model, *kelvin]
-
-
-def _fit(
-    section: Train, leaf: Words, told: Words, table: Jobs, output: list[str]
-) -> Iterator[Words]:
-    data, frames = ["--data", "train/train.cfg"], ["--frames", "train/frames.json"]
-    estimate, fit = ["--estimate", "train/estimate.json"], "train/fit.json"
-    number, state = told[:2], told[2:]
-    yield ["inputs", *leaf, *state, *data, *frames, *estimate]
-    yield [
-        "fit", "--launcher", "", *data, "--parent", *(table.model or [""]),
-        "--start", section.start, "--effort", section.effort, "--seed", section.seed,
-        *estimate, "--output", fit,
-    ]  # fmt: skip
-    yield ["collect", *leaf, *number, *state, "--fit", fit, *data, *frames, *output]
+def _run(action: str, command: str, given: dict[str, Any]) -> None:
+    script = runpy.run_path(str(TOOLKIT / "scripts" / f"{action}.py"))
+    with Path(f"{action}.log").open("a", encoding="utf-8") as log, redirect_stderr(log):
+        script[command](**{name: given[name] for name in parameters(script[command])})

@@ -1,6 +1,6 @@
 """What orchestration costs: `python -m benchmarks.orchestration real 100 | simulated | iterations`.
 
-real N       N items that take no time, on the SLURM of SLURM_CONF: Snakemake with packs against
+real N       N items that take no time, on the SLURM of SLURM_CONF: Snakemake with chunks against
              `sbatch --array` with a task an item (that runs `true`, so it pays no interpreter)
 simulated    10,000 items of 60 s on 500 slots that only let time pass: 20 minutes, little CPU;
              on a busy machine under `chrt -r 1`, else the start of Snakemake waits for its turn
@@ -46,10 +46,10 @@ def snakemake(folder: Path, items: int, jobs: int, seconds: float, ranks: int) -
     defaults = yaml.safe_load((TOOLKIT / "profiles/default/profile.yaml").read_text())
     profile |= {**defaults, "latency-wait": 10}
     profile["default-resources"] |= {"mem_mb": 800}
-    profile["set-resources"] = {"pack": {"runtime": 120}}
+    profile["set-resources"] = {"chunk": {"runtime": 120}}
     if ranks > 1:
         own = {"mpi": "srun --mpi=pmi2", "tasks": ranks, "mem_mb_per_cpu": 300}
-        profile["set-resources"]["pack"] |= own
+        profile["set-resources"]["chunk"] |= own
     profile.pop("set-threads")
     (folder / "slurm").mkdir()
     (folder / "slurm/profile.yaml").write_text(yaml.safe_dump(profile))

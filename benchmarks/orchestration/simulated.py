@@ -36,9 +36,9 @@ def sbatch(words: list[str]) -> str:
     seconds = float(os.environ["SECONDS_OF_A_JOB"])
     note.write(f"{time.time() + seconds}|{folder}|{given['--job-name']}|{comment}")
     note.close()
-    pack = comment.rpartition("_")[2]
-    output = f"{folder}/packs/{pack}.json"
-    line = f"sleep {seconds}; mkdir -p {folder}/packs; echo done > {output}"
+    chunk = comment.rpartition("_")[2]
+    output = f"{folder}/chunks/{chunk}.json"
+    line = f"sleep {seconds}; mkdir -p {folder}/chunks; echo done > {output}"
     child = subprocess.Popen(
         ["sh", "-c", line], start_new_session=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

@@ -153,6 +153,10 @@ class Sample(Section):
         """MD with a model is cheap beside the start of a job."""
         return config.runs_per_job if self.method == "model" else config.reference_runs_per_job
 
+    def gives_dataset(self) -> bool:
+        """Snapshots of a model have no labels."""
+        return self.method == "reference"
+
     def reduce(self, state: State, iteration: int, result: SampleResult) -> Change:
         """A sampling of a model is on offer; one of the reference is a data set already."""
         record = SampleRecord(

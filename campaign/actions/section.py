@@ -91,6 +91,10 @@ class Section(Strict):
         """How many items share a job."""
         return config.reference_runs_per_job
 
+    def gives_dataset(self) -> bool:
+        """Whether `<action>/dataset.h5` is made, the data set of this iteration."""
+        return False
+
     @abstractmethod
     def reduce(self, state: State, iteration: int, result: Any) -> Change:
         """How a result changes the state; pure."""

@@ -138,14 +138,18 @@ class SelectData(Section):
                 yield "warn", f"fraction: {group.fraction:g} of {group.subsystem} is a lot"
 
     def items(self, state: State, config: Config) -> Items:
-        """Chunks of the choice: which frames there will be is not known before it is made."""
-        chunks = max(1, min(self.cost(state).reference_calls, config.label_jobs))
-        return {f"chunk-{i:04d}": {"chunk": i, "chunks": chunks} for i in range(chunks)}
+        """Parts of the choice: which frames there will be is not known before it is made."""
+        parts = max(1, min(self.cost(state).reference_calls, config.label_jobs))
+        return {f"part-{i:04d}": {"part": i, "parts": parts} for i in range(parts)}
 
     def items_per_job(self, config: Config) -> int:
         """Labels are divided into as many items as they shall have jobs."""
         del config
         return 1
+
+    def gives_dataset(self) -> bool:
+        """The labels that came, maybe none."""
+        return True
 
     def reduce(self, state: State, iteration: int, result: SelectDataResult) -> Change:
         """Labels enter a data set; what was bought of a subsystem stands beside its sampling."""

@@ -67,7 +67,9 @@ class Shown(NamedTuple):
     fresh_file: StoredFile | None
 
 
-def publish(campaign: Campaign, state: State, verdict: Verdict | Standing, folder: Path) -> None:
+def write_folder(
+    campaign: Campaign, state: State, verdict: Verdict | Standing, folder: Path, home: Path
+) -> None:
     """Make `folder` anew: report, model card, and with a verdict the potential it is about.
 
     It is made whole under another name and renamed, so that it holds one state's papers or none.
@@ -79,7 +81,7 @@ def publish(campaign: Campaign, state: State, verdict: Verdict | Standing, folde
         if verdict.model and isinstance(verdict, Verdict):
             model = campaign.iteration(int(verdict.model[1:])) / "train/model.almtp"
             shutil.copy(model, partial / "potential.almtp")
-        write(campaign, state, verdict, partial)
+        write(campaign, state, verdict, partial, home)
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
     finally:
@@ -98,26 +100,32 @@ def write_now(campaign: Campaign, folder: Path | None) -> Path:
     return folder / "report.html"
 
 
-def write(campaign: Campaign, state: State, verdict: Verdict | Standing, folder: Path) -> None:
+def write(
+    campaign: Campaign,
+    state: State,
+    verdict: Verdict | Standing,
+    folder: Path,
+    home: Path | None = None,
+) -> None:
     """Write the report and the model card of `verdict` into `folder`.
 
     `state` is the last sealed state before the verdict (or the one sealed with it); the potential's
-    files are those that lie in `folder`. The same campaign gives the same bytes. `folder` may be
-    renamed afterwards, within the campaign's folder: every path is relative to it.
+    files are those that lie in `folder`. The same campaign gives the same bytes. Paths are relative
+    to `home`, where the papers will lie (default: `folder`).
     """
-    facts = gather(tell(campaign, state, verdict), folder)
+    facts = gather(tell(campaign, state, verdict), folder, home or folder)
     html = _environment(autoescape=True).get_template("report.html.j2")
     write_text(folder / "report.html", html.render(facts))
     card = _environment(autoescape=False).get_template("model_card.md.j2")
     write_text(folder / "model_card.md", card.render(facts))
 
 
-def gather(story: Story, folder: Path) -> dict[str, Any]:
+def gather(story: Story, folder: Path, home: Path) -> dict[str, Any]:
     """Everything both templates say, by name."""
     campaign, state = story.campaign, story.state
     potentials = [_stored(path, folder) for path in files_of_potential(folder)]
     shown = [
-        _shown(story, number, seen, folder)
+        _shown(story, number, seen, home)
         for number, seen in sorted(story.evaluated().values(), key=lambda pair: pair[1].structure)
     ]
     targets = state.targets
@@ -145,7 +153,7 @@ def gather(story: Story, folder: Path) -> dict[str, Any]:
         "unreadable": story.unreadable,
         "versions": _versions(),
         "state_sha256": campaign.state_sha256(state.iteration),
-        "task_sha256": _stored(campaign.folder / "task.yaml", folder).sha256,
+        "task_sha256": _stored(campaign.folder / "task.yaml", home).sha256,
     }
 
 

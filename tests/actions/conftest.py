@@ -21,6 +21,7 @@ from atomistics.analysis.observables import density, min_distance
 from atomistics.contract import Strict
 from atomistics.md import plain as md
 from atomistics.reference.methods import label
+from benchmarks.closed_loop.direct import steps
 from campaign import job
 from campaign.actions import ACTIONS
 from campaign.actions.reference_calc import ReferenceCalc, ReferenceCalcResult
@@ -35,7 +36,8 @@ from campaign.plan import SECTIONS, Plan
 from campaign.prediction import errors, residuals
 from campaign.reduce import after
 from campaign.results import Range, ReferenceRange, SampleGroupResult
-from campaign.workflow import items
+from campaign.script import words
+from campaign.workflow import Jobs, items
 from mtp.configuration import from_atoms
 from mtp.formats.almtp import read_potential, write_potential
 from mtp.formats.cfg import write_cfg
@@ -121,29 +123,66 @@ class Bench:
         (self.here / "ledger.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         write_record(self.here / "state.yaml", folded)
 
-    def packs(self, size: int = 99) -> dict[str, str]:
-        """JSON of the items of each job by output file, `size` items a job."""
+    def table(self, size: int = 99) -> Jobs:
+        """What the rules see of the pending plan, `size` items a job; no gate is asked."""
         campaign = self.campaign
         plan = campaign.pending
+        section, action = plan.parameters, plan.action
         table = items(plan, campaign.state(), campaign.config)
         names = list(table)
-        shares = [names[i : i + size] for i in range(0, len(names), size)]
-        return {
-            f"{plan.action}/packs/{i:04d}.json": json.dumps({n: table[n] for n in share})
-            for i, share in enumerate(shares)
-        }
+        parts = [names[i : i + size] for i in range(0, len(names), size)]
+        chunks = {f"{i:04d}": json.dumps({n: table[n] for n in p}) for i, p in enumerate(parts)}
+        model = getattr(section, "model", None)
+        return Jobs(
+            self.here,
+            action=action,
+            iteration=plan.iteration,
+            previous=[self.state] if self.state else [],
+            sections={action: section.argument()},
+            chunks={action: chunks},
+            datasets={action: [f"{action}/dataset.h5"] if section.gives_dataset() else []},
+            model=[f"../{model[1:]}/train/model.almtp"] if model else [],
+        )
 
-    def call(self, name: str, *words: object) -> None:
-        """`python scripts/<name>.py <words>` in the iteration's folder, in this process."""
+    def words(self, command: str, size: int = 99, **changed: object) -> list[str]:
+        """The command line of a rule of the pending action; of its only job where it has jobs."""
+        table = self.table(size)
+        given = next(given for name, given in steps(table) if name == command) | changed
+        module = script(table.action)
+        line = words(getattr(module, command), given)
+        return line if command == table.action else [command, *line]
+
+    def call(self, command: str, size: int = 99, **changed: object) -> None:
+        """`python scripts/<action>.py <words>` in the iteration's folder, in this process."""
+        self._call(self.words(command, size, **changed))
+
+    def on_items(self, command: str, size: int = 99) -> None:
+        """The same for every job, one after another."""
+        for name, given in list(steps(self.table(size))):
+            if name == command:
+                self.call(command, size, items=given["items"], output=given["output"])
+
+    def lose_every_job(self) -> None:
+        """Write the chunks off, as `planner run` does with jobs that left no word."""
+        table = self.table()
+        for output, text in zip(
+            table.chunk_files(table.action), table.chunks[table.action].values(), strict=True
+        ):
+            path = self.here / output
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps({"items": sorted(json.loads(text))}))
+
+    def _call(self, line: list[str]) -> None:
+        action = self.campaign.pending.action
         with self.monkeypatch.context() as patch:
             patch.chdir(self.here)
-            patch.setattr(sys, "argv", [f"{name}.py", *map(str, words)])
-            script(name).main()
+            patch.setattr(sys, "argv", [f"{action}.py", *line])
+            script(action).main()
 
-    def fails(self, name: str, *words: object) -> str:
+    def fails(self, command: str, **changed: object) -> str:
         """The one line with which the same command ends, and its exit status is 1."""
         with pytest.raises(SystemExit) as ended:
-            job.entry(lambda: self.call(name, *words))
+            self.call(command, **changed)
         line = ended.value.code
         assert isinstance(line, str), line
         assert "\n" not in line

@@ -9,6 +9,7 @@ import pytest
 
 from campaign.actions.end import End
 from campaign.actions.model_eval import ModelEval, ModelEvalResult
+from campaign.finalize import publish
 from campaign.results import EvaluatedStructure, Verdict
 from tests.actions.conftest import HELD_OUT, ROOT, Bench
 
@@ -36,15 +37,11 @@ def evaluated(bench: Bench, **alloy: object) -> None:
     bench.seal(ModelEvalResult(model="m003", structures=rows, reference_calls=4, md_steps=240))
 
 
-def words(bench: Bench, section: End) -> list[str]:
-    section = section.model_dump_json(exclude={"recommendation"})
-    return ["--plan", section, "--state", bench.state, "--output", "end/result.yaml"]
-
-
 def end(bench: Bench, outcome: str, model: str | None = "m003") -> Verdict:
     section = End(outcome=outcome, model=model, recommendation="use it with care")
     bench.begin(section)
-    bench.call("end", *words(bench, section))
+    bench.call("end")
+    publish(bench.campaign)
     return bench.result()
 
 
@@ -127,7 +124,7 @@ def test_a_missing_model_is_one_line_and_the_old_result_stays(begun: Bench) -> N
     model_of(begun).unlink()
     command = [sys.executable, str(ROOT / "scripts/end.py")]
     done = subprocess.run(
-        [*command, *words(begun, begun.campaign.pending.end)],
+        [*command, *begun.words("end")],
         cwd=begun.here, capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     assert done.returncode == 1

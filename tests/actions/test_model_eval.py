@@ -34,22 +34,11 @@ def plan(**changes: object) -> ModelEval:
 
 
 def run(bench: Bench) -> None:
-    section = bench.campaign.pending.model_eval
-    for output, share in bench.packs().items():
-        bench.call(
-            "model_eval", "run", "--items", share, "--temperature", section.temperature,
-            "--steps", section.steps, "--interval", section.interval,
-            "--fresh-frames", section.fresh_frames, "--state", bench.state,
-            "--model", "../003/train/model.almtp", "--output", output,
-        )  # fmt: skip
+    bench.on_items("run")
 
 
 def collect(bench: Bench) -> dict[str, EvaluatedStructure]:
-    section = bench.campaign.pending.model_eval
-    bench.call(
-        "model_eval", "collect", "--model", section.model, "--temperature", section.temperature,
-        "--output", "model_eval/result.yaml", *bench.packs(),
-    )  # fmt: skip
+    bench.call("collect")
     return {s.structure: s for s in bench.result().structures}
 
 
@@ -168,7 +157,7 @@ def test_curves_hold_model_and_reference(begun: Bench) -> None:
     assert np.allclose(parity["reference"], labels.round(5), atol=1e-4)
     for name, words in (("curves", "displacement and forces"), ("rdf", "radial distribution")):
         for which in HELD_OUT:
-            drawn = ElementTree.parse(begun.here / f"model_eval/{which}/{name}.svg").getroot()
+            drawn = ElementTree.parse(begun.here / f"model_eval/plots/{which}-{name}.svg").getroot()
             assert drawn.tag.endswith("}svg")
             assert drawn.get("aria-label").startswith(f"{which}: ")
             assert words in drawn.get("aria-label")
@@ -242,21 +231,14 @@ def test_what_is_on_disk_is_not_run_again(begun: Bench, reference: Reference) ->
 def test_a_missing_file_is_one_line_and_nothing_is_written_off(begun: Bench, gone: str) -> None:
     begun.begin(plan())
     Path(begun.folder / "iterations" / gone).unlink()
-    ((output, share),) = begun.packs().items()
-    line = begun.fails(
-        "model_eval", "run", "--items", share, "--temperature", 300, "--steps", 40, "--interval",
-        10, "--fresh-frames", 2, "--state", begun.state, "--model", "../003/train/model.almtp",
-        "--output", output,
-    )  # fmt: skip
+    line = begun.fails("run")
     assert Path(gone).name in line
     assert not (begun.here / "model_eval").exists()
 
 
 def test_an_item_without_a_trace_is_lost(begun: Bench) -> None:
     begun.begin(plan())
-    for output, share in begun.packs().items():
-        (begun.here / output).parent.mkdir(parents=True)
-        (begun.here / output).write_text(json.dumps({"items": sorted(json.loads(share))}))
+    begun.lose_every_job()
     assert {(s.status, s.stop) for s in collect(begun).values()} == {("failed", "lost")}
     assert structure(begun.folder, "cu_held").info["subsystem"] == "copper"
 

@@ -132,10 +132,7 @@ def test_a_job_refuses_what_nobody_approved(begun: Bench, spoil: str) -> None:
     elif spoil == "file":
         path.unlink()
     begun.begin(sample("model"))
-    ((output, share),) = begun.packs().items()
-    line = begun.fails(
-        "sample", "run", "--items", share, *test_sample.words(begun), "--output", output
-    )
+    line = begun.fails("run")
     assert "pull.yaml" in line
     assert "planner protocol" in line
     assert not list(begun.here.glob("sample/runs/*"))

@@ -12,11 +12,11 @@ from tests.actions.conftest import Bench
 
 
 def prune(bench: Bench, **parts: object) -> State:
-    """The state after one prune, by its script and the fold."""
+    """The state after one prune, by its script and its reduction."""
     section = Prune(**parts)
     plan = bench.begin(section)
     require(plan, bench.campaign.situation())
-    bench.call("prune", "--plan", section.model_dump_json(), "--output", "prune/result.yaml")
+    bench.call("prune")
     result = bench.result()
     assert (result.models, result.datasets, result.frames) == (
         section.models, section.datasets, section.frames,

@@ -1,6 +1,5 @@
 """reference_calc: trajectories kept, ranges true to them, a failure its own, nothing run twice."""
 
-import json
 import re
 
 import h5py
@@ -28,21 +27,11 @@ def plan(**changes: object) -> ReferenceCalc:
 
 
 def run(bench: Bench) -> None:
-    section = bench.campaign.pending.reference_calc
-    for output, share in bench.packs().items():
-        bench.call(
-            "reference_calc", "run", "--items", share, "--ensemble", section.ensemble,
-            "--temperature", section.temperature, "--steps", section.steps,
-            "--interval", section.interval, "--output", output,
-        )  # fmt: skip
+    bench.on_items("run")
 
 
 def collect(bench: Bench) -> None:
-    kelvin = bench.campaign.pending.reference_calc.temperature
-    bench.call(
-        "reference_calc", "collect", "--temperature", kelvin,
-        "--output", "reference_calc/result.yaml", *bench.packs(),
-    )  # fmt: skip
+    bench.call("collect")
 
 
 def test_ranges_are_those_of_the_kept_trajectory(new: Bench) -> None:
@@ -164,10 +153,7 @@ def test_a_molecule_has_no_density_and_no_barostat(new: Bench) -> None:
 
 def test_an_item_without_a_trace_is_lost(new: Bench) -> None:
     new.begin(plan())
-    for output, share in new.packs().items():
-        path = new.here / output
-        path.parent.mkdir(parents=True)
-        path.write_text(json.dumps({"items": sorted(json.loads(share))}))
+    new.lose_every_job()
     collect(new)
     assert {r.failure for r in new.result().structures} == {"lost"}
     assert new.result().reference_calls == 0
@@ -180,7 +166,7 @@ def test_an_item_without_a_trace_is_lost(new: Bench) -> None:
 def test_a_bad_structure_is_one_line_and_goes_on_once_mended(
     new: Bench, damage: str, said: str
 ) -> None:
-    new.begin(plan())
+    new.begin(plan(ensemble="nvt", steps=4, interval=2))
     path, index = (new.folder / "structures" / n for n in ("cu_held.extxyz", "index.yaml"))
     sound = path.read_text(), index.read_text()
     if damage == "half":
@@ -190,13 +176,10 @@ def test_a_bad_structure_is_one_line_and_goes_on_once_mended(
         path.unlink()
     else:
         index.write_text(sound[1].replace("id: cu_held", "id: other"))
-    ((output, share),) = new.packs().items()
-    words = ["run", "--items", share, "--ensemble", "nvt", "--temperature", 300]
-    words += ["--steps", 4, "--interval", 2, "--output", output]
-    assert said in new.fails("reference_calc", *words)
+    assert said in new.fails("run")
     assert not (new.here / "reference_calc").exists(), "nothing was run or written off"
     path.write_text(sound[0])
     index.write_text(sound[1])
-    new.call("reference_calc", *words)
+    new.call("run")
     collect(new)
     assert {r.status for r in new.result().structures} == {"ok"}

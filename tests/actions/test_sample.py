@@ -33,28 +33,12 @@ def groups(kelvins: list[int], ensembles: tuple[str, ...] = ("nvt", "npt")) -> l
     ]
 
 
-def words(bench: Bench) -> list[object]:
-    section = bench.campaign.pending.sample
-    model = f"../{section.model[1:]}/train/model.almtp" if section.model else ""
-    return [
-        "--method", section.method, "--steps", section.steps, "--interval", section.interval,
-        "--compression", *section.compression, "--rattle", section.rattle,
-        "--amplitude", section.amplitude, "--relax-steps", section.relax_steps,
-        "--state", bench.state, "--model", model,
-    ]  # fmt: skip
-
-
 def run(bench: Bench, size: int = 99) -> None:
-    for output, share in bench.packs(size).items():
-        bench.call("sample", "run", "--items", share, *words(bench), "--output", output)
+    bench.on_items("run", size)
 
 
 def collect(bench: Bench, size: int = 99) -> None:
-    plan = bench.campaign.pending
-    bench.call(
-        "sample", "collect", "--method", plan.sample.method, "--model", plan.sample.model,
-        "--iteration", plan.iteration, "--output", "sample/result.yaml", *bench.packs(size),
-    )  # fmt: skip
+    bench.call("collect", size)
 
 
 def trajectories(bench: Bench) -> dict[str, list[Atoms]]:
@@ -269,7 +253,6 @@ def test_a_broken_model_is_one_line_and_no_run_is_written_off(begun: Bench) -> N
     begun.begin(plan("model"))
     model = begun.here / "../003/train/model.almtp"
     model.write_bytes(model.read_bytes()[:400])
-    ((output, share),) = begun.packs().items()
-    line = begun.fails("sample", "run", "--items", share, *words(begun), "--output", output)
+    line = begun.fails("run")
     assert "model.almtp" in line
     assert not list(begun.here.glob("sample/runs/*"))

@@ -79,37 +79,18 @@ def plan(method: str, *quotas: tuple[str, dict[str, Any]], max_labels: int = 99)
     )
 
 
-def leaves(bench: Bench) -> tuple[str, str]:
-    section = bench.campaign.pending.select_data
-    model = f"../{section.model[1:]}/train/model.almtp" if section.model else ""
-    return section.model_dump_json(), model
-
-
 def choose(bench: Bench) -> list[Atoms]:
     (bench.here / "select_data").mkdir(exist_ok=True)
-    section, model = leaves(bench)
-    bench.call(
-        "select_data", "choose", "--plan", section, "--state", bench.state, "--model", model,
-        "--chosen", "select_data/chosen.h5", "--gate", "select_data/gate.json",
-    )  # fmt: skip
+    bench.call("choose")
     return dataset.read(bench.here / "select_data/chosen.h5")
 
 
 def buy(bench: Bench, size: int = 99) -> None:
-    for output, share in bench.packs(size).items():
-        bench.call(
-            "select_data", "label", "--items", share, "--chosen", "select_data/chosen.h5",
-            "--output", output,
-        )  # fmt: skip
+    bench.on_items("label", size)
 
 
 def collect(bench: Bench) -> SelectDataResult:
-    section, model = leaves(bench)
-    bench.call(
-        "select_data", "collect", "--plan", section, "--model", model, "--iteration", 5,
-        "--chosen", "select_data/chosen.h5", "--gate", "select_data/gate.json",
-        "--output", "select_data/result.yaml",
-    )  # fmt: skip
+    bench.call("collect")
     return bench.result()
 
 
@@ -236,7 +217,7 @@ def test_by_grade_nothing_is_bought_where_nothing_extrapolates(
     assert [(g.labels, g.reference_calls, g.candidates) for g in result.groups] == [
         (0, 0, COPPER + 5), (0, 0, ALLOY),
     ]  # fmt: skip
-    assert not (sampled.here / "select_data/dataset.h5").exists()
+    assert kept(sampled) == []
     sampled.seal()
     assert [d.id for d in sampled.campaign.state().datasets] == ["d002"]
 
@@ -307,10 +288,6 @@ def test_a_missing_data_set_is_one_line(sampled: Bench) -> None:
     Path(sampled.campaign.iteration(2) / "sample/dataset.h5").unlink()
     sampled.begin(plan("all"))
     (sampled.here / "select_data").mkdir()
-    section, model = leaves(sampled)
-    line = sampled.fails(
-        "select_data", "choose", "--plan", section, "--state", sampled.state, "--model", model,
-        "--chosen", "select_data/chosen.h5", "--gate", "select_data/gate.json",
-    )  # fmt: skip
+    line = sampled.fails("choose")
     assert "d002" in line
     assert "prune" in line

@@ -49,37 +49,18 @@ def begin(bench: Bench, section: Train) -> None:
 
 
 def inputs(bench: Bench) -> None:
-    bench.call(
-        "train", "inputs", "--plan", bench.campaign.pending.train.model_dump_json(),
-        "--state", bench.state, "--data", "train/train.cfg", "--frames", "train/frames.json",
-        "--estimate", "train/estimate.json",
-    )  # fmt: skip
-
-
-def fit_words(bench: Bench) -> list[object]:
-    section = bench.campaign.pending.train
-    parent = f"../{section.model[1:]}/train/model.almtp" if section.model else ""
-    return [
-        "fit", "--launcher", "", "--data", "train/train.cfg", "--parent", parent,
-        "--start", section.start, "--effort", section.effort, "--seed", section.seed,
-        "--estimate", "train/estimate.json", "--output", "train/fit.json",
-    ]  # fmt: skip
+    bench.call("inputs")
 
 
 def collect(bench: Bench) -> TrainResult:
-    plan = bench.campaign.pending
-    bench.call(
-        "train", "collect", "--plan", plan.train.model_dump_json(), "--iteration", plan.iteration,
-        "--state", bench.state, "--fit", "train/fit.json", "--data", "train/train.cfg",
-        "--frames", "train/frames.json", "--output", "train/result.yaml",
-    )  # fmt: skip
+    bench.call("collect")
     return bench.result()
 
 
 def train(bench: Bench, section: Train) -> TrainResult:
     begin(bench, section)
     inputs(bench)
-    bench.call("train", *fit_words(bench))
+    bench.call("fit")
     return collect(bench)
 
 
@@ -233,7 +214,7 @@ def test_a_label_that_is_no_number_refuses_the_fit(begun: Bench) -> None:
     inputs(begun)
     path = begun.here / "train/train.cfg"
     path.write_text(re.sub(r"(Energy\s+)\S+", r"\1nan", path.read_text(), count=1))
-    begun.call("train", *fit_words(begun))
+    begun.call("fit")
     result = collect(begun)
     assert (result.status, result.failure) == ("refused", "diverged")
     assert "finite" in (begun.here / "train/refusal.txt").read_text()
@@ -247,7 +228,7 @@ def test_data_without_one_of_the_species_refuses_the_fit(begun: Bench) -> None:
     copper = [part for part in parts if not re.search(r"^\s+\d+\s+1\s", part, flags=re.MULTILINE)]
     assert 0 < len(copper) < len(parts)
     path.write_text("\n".join(copper))
-    begun.call("train", *fit_words(begun))
+    begun.call("fit")
     fit = json.loads((begun.here / "train/fit.json").read_text())
     assert (fit["status"], fit["failure"]) == ("refused", "species")
     assert "lacks one" in (begun.here / "train/refusal.txt").read_text()
@@ -258,7 +239,7 @@ def test_an_mlp_that_is_missing_stops_with_one_line(begun: Bench) -> None:
     begin(begun, plan())
     inputs(begun)
     done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts/train.py"), *map(str, fit_words(begun))],
+        [sys.executable, str(ROOT / "scripts/train.py"), *begun.words("fit")],
         cwd=begun.here, capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     assert done.returncode == 1
@@ -276,7 +257,7 @@ def test_the_time_is_estimated_before_and_measured_after(
     before = json.loads((begun.here / "train/estimate.json").read_text())
     assert before["iterations"] == 40
     assert "40 iterations on 24 frames" in capsys.readouterr().err
-    begun.call("train", *fit_words(begun))
+    begun.call("fit")
     said = capsys.readouterr().err
     spent = json.loads((begun.here / "train/fit.cost.json").read_text())["core_seconds"]
     assert f"estimated {before['core_seconds']:.1f} core-s, took {spent:.1f} core-s" in said
@@ -307,11 +288,11 @@ def test_killed_and_continued_gives_the_same_result(begun: Bench) -> None:
     begin(begun, plan())
     inputs(begun)
     work = begun.here / "train"
-    begun.call("train", *fit_words(begun))
+    begun.call("fit")
     undisturbed = (work / "model.almtp").read_bytes(), (work / "fit.json").read_bytes()
     for name in ("model.almtp", "fit.json"):
         (work / name).unlink()
-    words = [sys.executable, str(ROOT / "scripts/train.py"), *map(str, fit_words(begun))]
+    words = [sys.executable, str(ROOT / "scripts/train.py"), *begun.words("fit")]
     process = subprocess.Popen(words, cwd=begun.here, start_new_session=True)
     while process.poll() is None and not (work / "checkpoint").exists():
         time.sleep(0.005)
@@ -319,7 +300,7 @@ def test_killed_and_continued_gives_the_same_result(begun: Bench) -> None:
     process.wait()
     assert not (work / "fit.json").exists(), "killed in time"
     assert (work / "checkpoint").exists()
-    begun.call("train", *fit_words(begun))
+    begun.call("fit")
     assert "Continuing after" in (work / "train.log").read_text()
     assert (work / "model.almtp").read_bytes() == undisturbed[0]
     assert (work / "fit.json").read_bytes() == undisturbed[1]
@@ -329,14 +310,14 @@ def test_killed_after_the_last_iteration_gives_the_same_result(begun: Bench) -> 
     begin(begun, plan())
     inputs(begun)
     work = begun.here / "train"
-    begun.call("train", *fit_words(begun))
+    begun.call("fit")
     undisturbed = (work / "model.almtp").read_bytes(), (work / "fit.json").read_bytes()
     weights = LossWeights(1.0, 0.01, 0.001)
     options = TrainingOptions(weights, iteration_limit=15, seed=31, checkpoint=work / "checkpoint")
     start, frames = read_potential(work / "start.almtp"), read_cfg(work / "train.cfg")
     fit(Ranks(), start, frames, [], options, lambda line: None)
     assert (work / "checkpoint").exists()
-    begun.call("train", *fit_words(begun))
+    begun.call("fit")
     assert "Continuing after iteration" in (work / "train.log").read_text()
     assert (work / "model.almtp").read_bytes() == undisturbed[0]
     assert (work / "fit.json").read_bytes() == undisturbed[1]
@@ -348,8 +329,4 @@ def test_a_data_set_pruned_to_nothing_is_one_line(begun: Bench) -> None:
     begun.begin(Prune(**cut, frames=frames))
     begun.seal(PruneResult(**cut, frames=frames, restored=False))
     begin(begun, plan())
-    words = [
-        "inputs", "--plan", plan().model_dump_json(), "--state", begun.state, "--data",
-        "train/train.cfg", "--frames", "train/frames.json", "--estimate", "train/estimate.json",
-    ]  # fmt: skip
-    assert "hold no active frame" in begun.fails("train", *words)
+    assert "hold no active frame" in begun.fails("inputs")

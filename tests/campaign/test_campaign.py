@@ -94,7 +94,7 @@ def test_single_commands_do_what_run_does(campaign: Path, finished: Path) -> Non
         assert planner("next", cwd=campaign).returncode == 0
         audit = planner("audit", "--json", cwd=campaign)
         assert audit.returncode == 0, audit.stderr
-        assert json.loads(audit.stdout)["jobs"]["seal"] == 1
+        assert json.loads(audit.stdout)["jobs"]["finalize"] == 1
         done = snakemake(campaign)
         assert done.returncode == 0, done.stderr[-2000:]
     assert states(campaign) == states(finished)[:2]
@@ -213,8 +213,8 @@ def test_lost_job_is_written_off_and_the_campaign_goes_on(campaign: Path) -> Non
     (campaign / "config.yaml").write_text(yaml.safe_dump(config))
     assert planner("next", cwd=campaign).returncode == 0
     # a folder where the item's file should be: this job fails whatever it does, the other works
-    (campaign / "iterations/001/reference_calc/packs/0001.json").mkdir(parents=True)
-    blocker = campaign / "iterations/001/reference_calc/packs/0001.json/x"
+    (campaign / "iterations/001/reference_calc/chunks/0001.json").mkdir(parents=True)
+    blocker = campaign / "iterations/001/reference_calc/chunks/0001.json/x"
     blocker.write_text("")
     done = snakemake(campaign)
     assert done.returncode != 0

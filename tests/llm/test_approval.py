@@ -124,7 +124,7 @@ def test_plain_snakemake_refuses_and_a_dry_run_does_not(tmp_path: Path) -> None:
     for words in ((), ("--no-hooks",)):
         done = _snakemake(here, *words)
         assert done.returncode != 0
-        assert not list(here.iteration(1).glob("reference_calc/packs/*"))
+        assert not list(here.iteration(1).glob("reference_calc/chunks/*"))
     assert "is not approved (approval.mode is manual)" in _snakemake(here).stderr
 
 

@@ -149,8 +149,8 @@ def test_text_of_a_model_reaches_no_command_line(tmp_path: Path) -> None:
     path = here.iteration(1) / "plan.yaml"
     path.write_text(yaml.safe_dump(plan.model_dump(mode="json", exclude_none=True)))
     table = jobs(here.folder)
-    assert "owned" not in json.dumps([table.leaves, table.packs, table.model, table.previous])
-    assert End.model_validate_json(table.leaves["end"]).outcome == "failed"
+    assert "owned" not in json.dumps([table.sections, table.chunks, table.model, table.previous])
+    assert End.model_validate_json(table.sections["end"]).outcome == "failed"
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "a;rm", "$(id)", "A", "x" * 65, "-n", "a b"])

@@ -18,7 +18,7 @@ from campaign.run import _cause
 from campaign.slurm import guard, launch, queue, setup
 from campaign.slurm.profile import Profile
 from campaign.status import render, status
-from campaign.workflow import LONGEST, Jobs, jobs, packed
+from campaign.workflow import LONGEST, Jobs, chunked, jobs
 from planner.decide import next_plan
 
 
@@ -106,12 +106,12 @@ def test_shipped_profile_is_what_the_rules_ask_for() -> None:
     assert own["slurm-no-requeue"] is True
 
 
-def test_packs_fit_a_command_line() -> None:
+def test_chunks_fit_a_command_line() -> None:
     table = {f"item-{i}": {"text": "x" * 100} for i in range(3000)}
-    packs = packed(table, 3000)
-    assert sum(len(json.loads(pack)) for pack in packs.values()) == 3000
-    assert max(map(len, packs.values())) < 1.1 * LONGEST
-    assert len(packed({"a": {}, "b": {}}, 1)) == 2
+    chunks = chunked(table, 3000)
+    assert sum(len(json.loads(chunk)) for chunk in chunks.values()) == 3000
+    assert max(map(len, chunks.values())) < 1.1 * LONGEST
+    assert len(chunked({"a": {}, "b": {}}, 1)) == 2
 
 
 @pytest.mark.parametrize(("size", "count"), [(1, 3), (2, 2), (9, 1)])
@@ -120,9 +120,9 @@ def test_structures_with_the_reference_share_jobs(tmp_path: Path, size: int, cou
     path = tmp_path / "c/config.yaml"
     path.write_text(path.read_text() + f"reference_runs_per_job: {size}\n")
     plan = next_plan(type(campaign).at(campaign.folder))
-    packs = jobs(campaign.folder).packs["reference_calc"]
-    assert len(packs) == count
-    names = [name for pack in packs.values() for name in json.loads(pack)]
+    chunks = jobs(campaign.folder).chunks["reference_calc"]
+    assert len(chunks) == count
+    names = [name for chunk in chunks.values() for name in json.loads(chunk)]
     assert sorted(names) == sorted(plan.reference_calc.structures)
 
 

@@ -85,7 +85,7 @@ def test_a_job_lost_by_slurm_is_over_whatever_the_accounting_says(
     monkeypatch.setattr(executor, "ended", lambda ids: dict.fromkeys(ids, "RUNNING"))
     watch = executor.Guarded.__new__(executor.Guarded)
     watch._forgotten, watch._without_hope = Counter(), Counter()
-    output = tmp_path / "packs/0001.json"
+    output = tmp_path / "chunks/0001.json"
     job = SimpleNamespace(name="label", wildcards=["0001"], output=[output])
     info = SimpleNamespace(job=job, external_jobid="7")
     for seen in [{}] * executor.LOOKS:

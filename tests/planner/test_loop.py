@@ -10,7 +10,7 @@ SAID = """\
 Error in rule reference_md:
     message: None
     jobid: 3
-    output: reference_calc/packs/0001.json
+    output: reference_calc/chunks/0001.json
     log: logs/reference_calc/0001.log (check log file(s) for error details)
 WorkflowError:
 At least one job did not complete successfully.
