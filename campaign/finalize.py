@@ -37,14 +37,14 @@ def publish(campaign: Campaign) -> None:
     No rule writes outside its iteration, so Snakemake calls this when all is done, and
     `planner run` again where that was prevented.
     """
-    papers, result = campaign.iteration(campaign.last) / "end/result", campaign.folder / "result"
+    papers = campaign.iteration(campaign.last) / "end/result"
     if not papers.is_dir():
         return
-    partial = campaign.folder / ".result.partial"
+    partial = campaign.result.with_name(".result.partial")
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(papers, partial)
-    shutil.rmtree(result, ignore_errors=True)
-    partial.rename(result)
+    shutil.rmtree(campaign.result, ignore_errors=True)
+    partial.rename(campaign.result)
 
 
 def main() -> None:

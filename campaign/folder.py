@@ -60,6 +60,11 @@ class Campaign:
                 )
         return found
 
+    @property
+    def result(self) -> Path:
+        """Where people find the potential and its papers once there is a verdict."""
+        return self.folder / "result"
+
     def iteration(self, number: int) -> Path:
         """Folder of one iteration."""
         return self.folder / "iterations" / f"{number:03d}"

@@ -118,7 +118,7 @@ def closing(campaign: Campaign) -> str:
     state = campaign.state()
     if state.verdict is None:
         raise UserError(f"{campaign.folder}: the campaign has no verdict yet")
-    spent, result = state.spent, campaign.folder / "result"
+    spent, result = state.spent, campaign.result
     lines = [
         f"verdict    {state.verdict.outcome}",
         *(f"           {plain(r, 600)}" for r in state.verdict.reasons),

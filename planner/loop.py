@@ -23,7 +23,7 @@ def run(folder: Path, profile: str | None, say: Callable[[str], None]) -> Campai
         while True:
             campaign = Campaign.at(folder)
             if campaign.pending is None and campaign.state().verdict:
-                if not (folder / "result").is_dir():
+                if not campaign.result.is_dir():
                     publish(campaign)
                 return campaign
             plan = next_plan(campaign)

@@ -14,7 +14,7 @@ def end(plan: End, state: Path | None, papers: Path, output: Path) -> None:
     job = Job()
     before = previous_state(job, state)
     verdict = conclude(before, plan)
-    report.write_folder(job.campaign, before, verdict, papers, job.campaign.folder / "result")
+    report.write_folder(job.campaign, before, verdict, papers, job.campaign.result)
     write_record(output, verdict)
 
 

@@ -45,9 +45,9 @@ def writers(file: str) -> list[str]:
 @pytest.mark.parametrize(
     ("file", "writer"),
     [
-        ("iterations/003/state.yaml", "rule `seal`"),
+        ("iterations/003/state.yaml", "rule `finalize`"),
         ("iterations/1003/sample/runs/dense-nvt-300k.cost.json", "one job item"),
-        ("iterations/017/model_eval/thin/rdf.svg", "the item; rule `model_eval`"),
+        ("iterations/017/model_eval/plots/thin-rdf.svg", "the item; rule `model_eval`"),
         ("structures/plan.yaml", "`planner prepare`"),
         ("structures/a.extxyz", "the user"),
     ],
@@ -68,7 +68,7 @@ def test_rules_write_below_their_iteration_and_no_file_twice() -> None:
     assert not [name for name in declared if name.startswith(("..", "/"))]
     assert len(declared) == len(set(declared))
     outside = [p.name for p in ROOT.glob("scripts/*.py") if '"result"' in p.read_text()]
-    assert outside == ["end.py"]  # makes result/ beside what its rule declares
+    assert outside == []
 
 
 def test_every_rule_has_a_log_and_says_what_it_does() -> None:

@@ -95,7 +95,9 @@ def write_now(campaign: Campaign, folder: Path | None) -> Path:
     """
     state = campaign.state()
     told = standing(state)
-    folder = (folder or campaign.folder / ("result" if state.verdict else "report")).absolute()
+    folder = (
+        folder or (campaign.result if state.verdict else campaign.folder / "report")
+    ).absolute()
     write(campaign, state, told, folder)
     return folder / "report.html"
 
