@@ -2,7 +2,9 @@
 
 Per frame: cell (Å), pbc, energy (eV), stress (eV/Å^3, ASE Voigt order), which labels are present,
 `end` (atoms up to and with this frame). Per atom: atomic number, position (Å), force (eV/Å).
-`info`: each frame's provenance as JSON. An absent label is zeros and a mask, never a NaN.
+`info`: each frame's provenance as JSON; where its initial magnetic moments (μB) or charges (e) are
+not all zero a list of the provenance and of these columns, for a label depends on them. An absent
+label is zeros and a mask, never a NaN.
 Frames are appended and never rewritten; an append is all or nothing whatever kills it (see
 journal.py). The same appends give the same bytes. Kept of an Atoms object is what is listed here
 and nothing else: no velocities, constraints or further arrays.
@@ -20,6 +22,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from atomistics.errors import UserError
 from atomistics.journal import Overlay, recover
+from atomistics.structures import KEPT
 
 FORMAT = "mtpilot data set 1"
 LABELS = ("energy", "forces", "stress")
@@ -126,8 +129,10 @@ def _labels(atoms: Atoms) -> dict[str, Any]:
 
 
 def _provenance(path: Path, number: int, atoms: Atoms) -> bytes:
+    arrays = {k: atoms.arrays[k] for k in KEPT if k in atoms.arrays and atoms.arrays[k].any()}
+    info = [atoms.info, arrays] if arrays else atoms.info
     try:
-        return json.dumps(atoms.info, sort_keys=True, default=lambda value: value.tolist()).encode()
+        return json.dumps(info, sort_keys=True, default=lambda value: value.tolist()).encode()
     except (TypeError, AttributeError, ValueError) as error:
         raise UserError(
             f"{path}: frame {number} to append, info: not plain data ({error})"
@@ -212,13 +217,17 @@ def _decode(file: h5py.File, rows: np.ndarray) -> Iterator[Atoms]:
     for row in rows - begin:
         part = slice(*(ends[row : row + 2] - ends[0]))
         note = slice(*(info_ends[row : row + 2] - info_ends[0]))
+        known = json.loads(info[note])
+        known = known if isinstance(known, list) else [known, {}]
         atoms = Atoms(
             block["numbers"][part],
             block["positions"][part],
             cell=block["cell"][row],
             pbc=block["pbc"][row].astype(bool),
-            info=json.loads(info[note]),
+            info=known[0],
         )
+        for name, values in known[1].items():
+            atoms.set_array(name, np.array(values, float))
         labels = {
             "energy": float(block["energy"][row]),
             "forces": block["forces"][part].copy(),

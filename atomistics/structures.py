@@ -19,11 +19,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from atomistics.errors import UserError
 from atomistics.neighbours import pairs
+from mtp.errors import MTPError
+from mtp.reading.frames import Told
+from mtp.reading.poscar import read_poscar
 
 INDEX = "index.yaml"
 FORMATS = {".extxyz": "extxyz", ".xyz": "extxyz", ".cif": "cif", ".vasp": "vasp", ".poscar": "vasp"}
 TOO_CLOSE = 0.6  # of the sum of the covalent radii; the shortest bonds known are near 0.75
 LAYER_NAMES = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}( [a-z0-9][a-z0-9_-]{0,63})*")
+KEPT = ("initial_magmoms", "initial_charges")  # columns of a file that calculations see
+OWN_COLUMNS = ("numbers", "positions", "spacegroup_kinds", "layer", "molecule")
+SAME_SITE = 1e-3  # fractional coordinates
+FULL = 0.999
 FLAT = 1e-3  # Å or Å^3
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
 Family = Literal[
@@ -150,16 +157,15 @@ def digest(path: Path) -> str:
 def load(structure: Structure) -> Atoms:
     """The structure, no calculator; its info holds the ids `structure` and `subsystem`.
 
-    Of a layered structure the array `layer` and the names `info["layers"]` are kept as well.
+    Initial magnetic moments (μB) and charges (e) of the file stay, of a layered structure also the
+    array `layer` and the names `info["layers"]`; `unused` names what does not.
     """
-    images = frames(structure.path)
-    if len(images) != 1 or not len(images[0]):
-        raise UserError(
-            f"{structure.path}: holds {len(images)} frames, must hold one with atoms in it"
-        )
-    found = images[0]
+    found = _one(structure)
     info = {"structure": structure.id, "subsystem": structure.subsystem}
     atoms = Atoms(found.numbers, found.positions, cell=found.cell, pbc=found.pbc, info=info)
+    for name in KEPT:
+        if name in found.arrays and found.arrays[name].any():
+            atoms.set_array(name, found.arrays[name])
     named = LAYER_NAMES.fullmatch(str(found.info.get("layers", "")))
     if named and found.arrays.get("layer", np.zeros(0)).dtype.kind == "i":
         atoms.arrays["layer"] = found.arrays["layer"]
@@ -167,17 +173,75 @@ def load(structure: Structure) -> Atoms:
     return atoms
 
 
+def _one(structure: Structure) -> Atoms:
+    images = frames(structure.path)
+    if len(images) != 1 or not len(images[0]):
+        raise UserError(
+            f"{structure.path}: holds {len(images)} frames, must hold one with atoms in it"
+        )
+    return images[0]
+
+
+def unused(structure: Structure) -> list[str]:
+    """What stands in the structure's file and no calculation sees, by name."""
+    found = _one(structure)
+    info = {"charge", "spin", "multiplicity", "spin_multiplicity", "magmom"} & found.info.keys()
+    names = [*info, *(found.arrays.keys() - {*OWN_COLUMNS, *KEPT})]
+    if found.constraints:
+        names.append("constraints")
+    if found.calc is not None:
+        names += found.calc.results
+    if structure.path.suffix == ".cif" and "_atom_site_moment" in structure.path.read_text():
+        names.append("magnetic moments of the CIF (write them as initial_magmoms to an extxyz)")
+    return sorted(names)
+
+
 def frames(path: Path) -> list[Atoms]:
     """All structures in a file of one of the FORMATS; UserError where it is none."""
     from ase.io import read  # half a second, which only jobs that read a structure need
 
+    form = FORMATS[path.suffix.lower()]
     try:
-        if FORMATS[path.suffix.lower()] == "extxyz":
+        if form == "vasp":
+            return [read_poscar(path, Told())]
+        if form == "extxyz":
             _check_count(path.read_bytes().splitlines())
-        return read(path, index=":", format=FORMATS[path.suffix.lower()])
+        if form == "cif":
+            _check_occupancies(path)
+        return read(path, index=":", format=form)
+    except (MTPError, UserError) as error:
+        raise UserError(str(error)) from None
     except Exception as error:  # ASE's readers raise whatever the malformed line led to
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200].rstrip(": ")
         raise UserError(f"{path}: not a structure: {reason}") from error
+
+
+def _check_occupancies(path: Path) -> None:
+    """UserError for a site of a CIF that is shared or not full: no frame can say what sits there.
+
+    ASE's reader puts the first or the likeliest element on every such site. An occupancy that is
+    not given (absent, ?, .) is 1, as the CIF core dictionary has it.
+    """
+    from ase.io.cif import parse_cif
+
+    for block in parse_cif(str(path)):
+        known = [block.get(f"_atom_site_fract_{axis}") for axis in "xyz"]
+        if any(column is None for column in known):
+            continue
+        places = np.array(known, float).T
+        shares = block.get("_atom_site_occupancy") or [1.0] * len(places)
+        shares = [float(s) if isinstance(s, int | float) else 1.0 for s in shares]
+        names = block.get("_atom_site_label") or block.get("_atom_site_type_symbol")
+        for place in places:
+            apart = places - place
+            same = np.flatnonzero(np.abs(apart - apart.round()).max(1) < SAME_SITE)
+            if len(same) > 1 or shares[same[0]] < FULL:
+                what = "shared" if len(same) > 1 else "partly occupied"
+                raise UserError(
+                    f"{path}: site {'/'.join(str(names[k]) for k in same)} is {what}, occupancy "
+                    f"{'/'.join(f'{shares[k]:g}' for k in same)}; write an ordered cell or use "
+                    "substitutions"
+                )
 
 
 def _check_count(lines: list[bytes]) -> None:

@@ -9,6 +9,7 @@ from campaign.errors import UserError
 from campaign.files import write_text
 from campaign.folder import Campaign, configuration
 from campaign.material import ReferenceChoice
+from campaign.terminal import say
 
 SNAKEFILE = """\
 # Written by `planner init`. The rules live in the toolkit; this folder holds the campaign.
@@ -97,7 +98,7 @@ def check(campaign: Campaign) -> None:
     """Every file a person wrote, and every structure, before the first decision."""
     from atomistics.formulas import mass
     from atomistics.structures import check as check_structure
-    from atomistics.structures import load, read_index
+    from atomistics.structures import load, read_index, unused
 
     task, config = campaign.task, campaign.config
     empty = {s.name for s in task.subsystems} - {s.subsystem for s in campaign.structures}
@@ -111,6 +112,7 @@ def check(campaign: Campaign) -> None:
     except UserError as error:
         raise UserError(f"{campaign.folder}/task.yaml: species: {error}") from None
     periodic = False
+    left: Counter[str] = Counter()
     for structure in read_index(campaign.folder / "structures"):
         try:
             atoms = load(structure)
@@ -120,6 +122,12 @@ def check(campaign: Campaign) -> None:
             told = str(error)
             where = "" if str(structure.path) in told else f"{structure.path}: "
             raise UserError(f"{where}{told}") from None
+        left.update(unused(structure))
+    if left:
+        say(
+            f"{campaign.folder}/structures: not used: "
+            + ", ".join(f"{name} ({count})" for name, count in sorted(left.items()))
+        )
     _check_reference(campaign, periodic)
 
 

@@ -9,7 +9,7 @@ from ase.data import atomic_numbers
 from atomistics.builders.mixtures.conformers import Template, from_atoms, from_smiles, single
 from atomistics.builders.mixtures.parameters import Substance
 from atomistics.errors import UserError
-from atomistics.structures import frames
+from atomistics.structures import KEPT, frames
 
 BUILT = "structures"
 
@@ -44,6 +44,9 @@ def _read(path: Path) -> Atoms:
     charge = found.info.get("charge", 0)
     info = {"charge": int(charge)} if isinstance(charge, int) else {}
     atoms = Atoms(found.numbers, found.positions, cell=found.cell, pbc=found.pbc, info=info)
+    for name in KEPT:
+        if name in found.arrays:
+            atoms.set_array(name, found.arrays[name])
     if "molecule" in found.arrays and found.arrays["molecule"].dtype.kind == "i":
         atoms.arrays["molecule"] = found.arrays["molecule"]
     return atoms

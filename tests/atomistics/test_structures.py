@@ -3,8 +3,9 @@ import pytest
 import yaml
 from ase import Atoms, io
 from ase.build import bulk, molecule
+from ase.constraints import FixAtoms
 
-from atomistics import structures
+from atomistics import dataset, structures
 from campaign.errors import UserError
 
 
@@ -175,3 +176,79 @@ def test_more_atoms_announced_than_lines_is_no_long_search(tmp_path, count):
     with pytest.raises(UserError, match="atoms announced in 3 lines") as refused:
         structures.load(structure)
     assert len(str(refused.value)) < 300 + len(str(tmp_path))
+
+
+CIF = """data_x
+_cell_length_a 5.64
+_cell_length_b 5.64
+_cell_length_c 5.64
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+_symmetry_space_group_name_H-M 'F m -3 m'
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+{column}
+"""
+
+
+@pytest.mark.parametrize(
+    ("occupancies", "rows", "says"),
+    [
+        (True, "Na1 Na 0 0 0 0.6\nK1 K 0 0 0 0.4", "site Na1/K1 is shared, occupancy 0.6/0.4"),
+        (True, "Na1 Na 0 0 0 0.6(1)\nK1 K 1.0 0 0 0.4(1)", "site Na1/K1 is shared"),
+        (True, "Na1 Na 0 0 0 0.5", "site Na1 is partly occupied, occupancy 0.5"),
+        (False, "Na1 Na 0 0 0\nK1 K 0 0 0", "site Na1/K1 is shared, occupancy 1/1"),
+        (True, "Na1 Na 0 0 0 1.0", None),
+        (True, "Na1 Na 0 0 0 ?", None),
+        (True, "Na1 Na 0 0 0 1.000(3)", None),
+        (False, "Na1 Na 0 0 0", None),
+    ],
+)
+def test_sites_of_a_cif_that_no_frame_can_hold(tmp_path, occupancies, rows, says):
+    path = tmp_path / "x.cif"
+    last = "1.0" if occupancies else ""
+    column = "_atom_site_occupancy" if occupancies else ""
+    text = CIF.format(column=column) + f"{rows}\nCl1 Cl 0.5 0.5 0.5 {last}\n"
+    path.write_text("\n".join(line for line in text.split("\n") if line))
+    if says is None:
+        assert str(structures.frames(path)[0].symbols) == "Na4Cl4"
+        return
+    with pytest.raises(UserError, match="write an ordered cell") as error:
+        structures.frames(path)
+    assert says in str(error.value)
+
+
+def test_moments_and_charges_stay_from_file_to_data_set(folder, tmp_path):
+    atoms = bulk("NaCl", "rocksalt", 5.64, cubic=True)
+    atoms.set_initial_magnetic_moments(np.arange(8.0) - 4)
+    atoms.set_initial_charges([1, -1] * 4)
+    atoms.set_tags([1] * 8)
+    atoms.set_constraint(FixAtoms([0]))
+    io.write(folder / "nacl-0.extxyz", atoms)
+    edit(folder, sha256=None)
+    entry = structures.read_index(folder)[0]
+    found = structures.load(entry)
+    dataset.write(tmp_path / "d.h5", [found, Atoms("Ar")])
+    for kept in (found, dataset.read(tmp_path / "d.h5")[0]):
+        assert kept.get_initial_magnetic_moments().tolist() == [-4, -3, -2, -1, 0, 1, 2, 3]
+        assert kept.get_initial_charges().tolist() == [1, -1] * 4
+        assert not kept.constraints, "forces of a label are those of every atom"
+        assert kept.info == {"structure": "nacl-0", "subsystem": "salt"}
+    assert structures.unused(entry) == ["constraints", "tags"]
+
+
+def test_a_poscar_without_elements_is_refused(tmp_path):
+    path = tmp_path / "x.vasp"
+    io.write(path, bulk("NaCl", "rocksalt", 5.64, cubic=True), sort=True)
+    lines = path.read_text().split("\n")
+    assert str(structures.frames(path)[0].symbols) == "Cl4Na4"
+    path.write_text("\n".join(["my cell", *lines[1:5], *lines[6:]]))
+    with pytest.raises(UserError, match="names no elements"):
+        structures.frames(path)
+    path.write_text("\n".join(["Cl4 Na4", *lines[1:5], *lines[6:]]))
+    assert str(structures.frames(path)[0].symbols) == "Cl4Na4"
