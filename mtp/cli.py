@@ -9,7 +9,7 @@ from importlib import import_module
 from mtp.arguments import Verb, parse, unknown
 from mtp.errors import MTPError
 
-MODULES = ("train", "evaluation", "grades", "conversion", "relaxation")
+MODULES = ("train", "evaluation", "grades", "conversion", "relaxation", "lammps")
 
 
 def verbs(modules: Sequence[str] = MODULES) -> dict[str, Verb]:

@@ -67,13 +67,18 @@ def launched_rank() -> int:
     return _launched(RANKS, 0)
 
 
+def launched_size() -> int:
+    """How many processes a launcher started, before MPI is asked; 1 alone."""
+    return _launched(SIZES, 1)
+
+
 def communicator() -> Any:
     """MPI.COMM_WORLD of a parallel launch; None where this process is alone.
 
     MTPError where the launcher started more ranks than MPI knows of: an MPI library of another
     make would let every rank do all the work.
     """
-    launched = _launched(SIZES, 1)
+    launched = launched_size()
     if launched == 1 and "mpi4py.MPI" not in sys.modules:
         return None
     if importlib.util.find_spec("mpi4py") is None:
