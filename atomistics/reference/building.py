@@ -4,6 +4,7 @@ What the calculator of others raises is an answer (`Failed`, `Unusable`); what i
 that is a fault of ours and stays an exception.
 """
 
+import contextlib
 import importlib
 import inspect
 import shutil
@@ -20,11 +21,18 @@ from ase.calculators.calculator import (
     CalculatorSetupError,
     FileIOCalculator,
     InputError,
+    PropertyNotImplementedError,
 )
 from ase.calculators.genericfileio import GenericFileIOCalculator
 
 from atomistics.reference.catalog import Recipe
-from atomistics.reference.convergence import failure
+from atomistics.reference.convergence import (
+    LabelFailedError,
+    failure,
+    last_words,
+    unconverged,
+    vasp_free_energy,
+)
 
 FILE_BASED = (FileIOCalculator, GenericFileIOCalculator)
 
@@ -126,13 +134,29 @@ def _in_folder(
         if atoms is None:
             return _properties(calculator)
         atoms.calc = calculator
-        reply = _results(recipe, atoms)
-        if isinstance(reply, Failed):
-            return Failed(reply.kind, f"{reply.detail}; its files are in {folder}")
+        reply = _checked(_results(recipe, atoms), calculator, folder)
         return reply
     finally:
         if not isinstance(reply, Failed):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _checked(reply: Results | Failed, calculator: Any, folder: Path) -> Results | Failed:
+    """Results that the program's own output says to be converged, or why not, and where it is."""
+    if callable(close := getattr(calculator, "close", None)):
+        close()  # CP2K writes the rest of its output when its shell ends
+    try:
+        fault = unconverged(folder, ended=isinstance(reply, Results))
+        free = vasp_free_energy(folder) if isinstance(reply, Results) and not fault else None
+    except LabelFailedError as error:
+        reply = Failed(error.kind, error.detail)
+    else:
+        reply = Failed("unconverged", fault) if fault else reply
+    if isinstance(reply, Results):
+        return reply if free is None else reply._replace(energy=free)
+    words = last_words(folder) if reply.kind == "crashed" else ""
+    said = f"{reply.detail}; {words}" if words else reply.detail
+    return Failed(reply.kind, f"{said}; its files are in {folder}")
 
 
 def _factory(recipe: Recipe) -> Callable[..., Any]:
@@ -232,12 +256,14 @@ def _properties(calculator: Any) -> tuple[str, ...]:
 
 
 def _results(recipe: Recipe, atoms: Atoms) -> Results | Failed:
+    """Energy, forces and stress of one functional: with smearing that of the free energy."""
     stress = None
+    start = atoms.positions.copy()
     try:
-        energy, forces = atoms.get_potential_energy(), atoms.get_forces()
+        energy, forces = _energy(atoms), atoms.get_forces(apply_constraint=False)
         if atoms.pbc.all():
             try:
-                stress = atoms.get_stress()
+                stress = atoms.get_stress(apply_constraint=False)
             except NotImplementedError as error:
                 raise _UnusableError(no_stress(recipe, _said(error))) from None
     except _UnusableError:
@@ -248,9 +274,27 @@ def _results(recipe: Recipe, atoms: Atoms) -> Results | Failed:
             raise _UnusableError(f"{recipe.where}: {_said(error)}") from None
         failed = failure(error)
         return Failed(failed.kind, failed.detail)
+    if not np.array_equal(start, atoms.positions):
+        raise _UnusableError(
+            f"{recipe.where}: {recipe.calculator} moved the atoms; a label is of the structure it"
+            " is given: ask for a single point (VASP: no nsw; Quantum ESPRESSO: calculation scf)"
+        )
     if getattr(atoms.calc, "converged", None) is False:  # VASP: ASE notes it and goes on
         return Failed("unconverged", "not converged")
-    return Results(float(energy), forces, stress)
+    return Results(energy, forces, stress)
+
+
+def _energy(atoms: Atoms) -> float:
+    """The energy (eV) whose derivatives the forces are: the free one where the code has two.
+
+    With electronic smearing codes also give an extrapolation to none (VASP's sigma -> 0, GPAW's),
+    of which neither forces nor stress are derivatives.
+    """
+    energy = float(atoms.get_potential_energy())
+    if "free_energy" in _properties(atoms.calc):
+        with contextlib.suppress(PropertyNotImplementedError):
+            return float(atoms.get_potential_energy(force_consistent=True))
+    return energy
 
 
 def no_stress(recipe: Recipe, said: str = "") -> str:

@@ -13,16 +13,12 @@ from atomistics.errors import UserError
 
 
 class Settings(Protocol):
-    """What is read of a configuration's section `reference`."""
+    """What is read of a configuration's section `reference`; `calculator` and `reuse` if any."""
 
     @property
     def method(self) -> str: ...  # noqa: D102
     @property
-    def calculator(self) -> str | None: ...  # noqa: D102
-    @property
     def options(self) -> Mapping[str, Any]: ...  # noqa: D102
-    @property
-    def reuse(self) -> bool | None: ...  # noqa: D102
     @property
     def max_force(self) -> float: ...  # noqa: D102
     @property
@@ -84,6 +80,7 @@ NAMED: dict[str, Recipe] = {
 BY_PATH: dict[str, Recipe] = {
     recipe.calculator: recipe
     for recipe in (
+        *NAMED.values(),
         _TBLITE,
         Recipe("calorine.calculators:CPUNEP", package="mtpilot[nep]"),
         Recipe("ase.calculators.emt:EMT", isolated=False),
@@ -103,12 +100,13 @@ def recipe_of(settings: Settings, folder: Path | None = None) -> Recipe:
     UserError
         for a method that is not known, or for `ase` without a calculator.
     """
+    path, reuse = getattr(settings, "calculator", None), getattr(settings, "reuse", None)
     if settings.method == "ase":
-        if not settings.calculator:
+        if not path:
             raise UserError(
                 "config.yaml: reference.calculator: missing; method ase needs package.module:Name"
             )
-        found = BY_PATH.get(settings.calculator, Recipe(settings.calculator))
+        found = BY_PATH.get(path, Recipe(path))
     elif settings.method in NAMED:
         found = NAMED[settings.method]
     else:
@@ -122,7 +120,7 @@ def recipe_of(settings: Settings, folder: Path | None = None) -> Recipe:
                 f"config.yaml: reference.options of {settings.method}: '{name}' is missing"
             )
     options = {**found.options, **_paths(dict(settings.options), folder or Path())}
-    reuse = found.reuse if settings.reuse is None else settings.reuse
+    reuse = found.reuse if reuse is None else reuse
     where = "reference.options" + (f" of {settings.method}" if settings.method != "ase" else "")
     return replace(found, options=options, reuse=reuse, where=where)
 
@@ -144,8 +142,8 @@ def own_files(settings: Settings, folder: Path) -> list[Path]:
     They are the user's own module and the options that begin with `./`.
     """
     found: set[Path] = set()
-    if settings.calculator:
-        top = settings.calculator.partition(":")[0].partition(".")[0]
+    if path := getattr(settings, "calculator", None):
+        top = path.partition(":")[0].partition(".")[0]
         found |= {Path(name) for name in (top, f"{top}.py") if (folder / name).exists()}
     for text in _texts(dict(settings.options)):
         path = Path(text)

@@ -1,14 +1,156 @@
-"""Whether a reference calculation is converged."""
+"""Whether a reference calculation is converged: what each code says, and where it says it.
+
+A self-consistent field that stopped at its limit of iterations gives numbers, and they are wrong.
+Codes differ in whether they end with an error (tblite, GPAW), go on with a line in their output
+(CP2K before 2023.1, Quantum ESPRESSO, DFTB+), or say the same as if they were converged (VASP 5).
+"""
 
 import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from ase.calculators.calculator import SCFError
 
 from atomistics.errors import UserError
 
+if TYPE_CHECKING:
+    from mtp.reading.frames import Reading
+
 UNCONVERGED = re.compile(
     r"(not|n't|never)\W+(\w+\W+)?converg|convergence\W+(\w+\W+)?not|unconverged", re.I
 )
+LONGEST_LINE = 500
+OUTPUTS = (".pwo", ".out", ".castep", ".abo", ".log", ".err")
+
+
+class Sign(NamedTuple):
+    """What a code prints of its self-consistent field (patterns of one line each).
+
+    Where `began` is found and neither `reached` nor `failed` is, nothing says that it converged.
+    """
+
+    code: str
+    failed: re.Pattern[str]
+    began: re.Pattern[str] | None = None
+    reached: re.Pattern[str] | None = None
+
+
+# Wordings as in the sources of the codes (VASP is read by `mtp.reading.vasp`).
+SIGNS = (
+    Sign(
+        "CP2K",
+        re.compile(r"SCF run NOT converged|outer SCF loop FAILED to converge"),
+        re.compile(r"SCF WAVEFUNCTION OPTIMIZATION"),
+        re.compile(r"SCF run converged in|outer SCF loop converged in"),
+    ),
+    Sign(
+        "Quantum ESPRESSO",
+        re.compile(r"convergence NOT achieved"),
+        re.compile(r"Self-consistent Calculation"),
+        re.compile(r"convergence has been achieved"),
+    ),
+    Sign(
+        "ORCA",
+        re.compile(r"SCF NOT CONVERGED AFTER|[Ww]avefunction (IS )?not fully converged|"
+                   r"wavefunction IS NOT YET CONVERGED"),
+        re.compile(r"^\s*ORCA SCF\s*$|^\s*SCF ITERATIONS\s*$"),
+        re.compile(r"SCF CONVERGED AFTER"),
+    ),
+    Sign("DFTB+", re.compile(r"SCC is NOT converged")),
+    Sign("ABACUS", re.compile(r"convergence has (NOT|not) been achieved")),
+    Sign("FHI-aims", re.compile(r"[Ss]elf-consistency cycle not converged")),
+    Sign("CASTEP", re.compile(r"max\. SCF cycles performed but system has not reached")),
+    Sign("SIESTA", re.compile(r"SCF_NOT_CONV|SCF did not converge")),
+    Sign("ABINIT", re.compile(r"was not enough SCF cycles to converge")),
+)  # fmt: skip
+
+
+def unconverged(folder: Path, ended: bool = True) -> str | None:
+    """What the outputs of a program in `folder` say against its convergence; None: nothing.
+
+    Of a program that has not `ended` well only what it says itself counts.
+
+    Raises
+    ------
+    LabelFailedError
+        where an OUTCAR cannot be read, so that nothing is known.
+    """
+    for path in sorted(folder.rglob("*")):
+        if path.name == "OUTCAR":
+            fault = _unconverged_vasp(path) if ended else None
+        elif path.is_file() and path.suffix in (*OUTPUTS, ""):
+            fault = _unconverged_text(path, ended)
+        else:
+            continue
+        if fault:
+            return fault
+    return None
+
+
+def _unconverged_vasp(path: Path) -> str | None:
+    from mtp.reading.vasp import UNCONVERGED as STOPPED
+
+    stopped = _outcar(path).left_out[STOPPED]
+    return f"VASP: {STOPPED}, NELM was reached" if stopped else None
+
+
+def vasp_free_energy(folder: Path) -> float | None:
+    """F = E - TS (eV) of the only step in an OUTCAR below; None without one.
+
+    vasprun.xml holds F + PV under PSTRESS, of which forces and stress are not the derivatives.
+    """
+    for path in folder.rglob("OUTCAR"):
+        frames = _outcar(path).frames
+        return frames[-1].get_potential_energy() if frames else None
+    return None
+
+
+def _outcar(path: Path) -> "Reading":
+    from mtp.errors import MTPError
+    from mtp.reading.frames import Told
+    from mtp.reading.vasp import read_outcar
+
+    try:
+        return read_outcar(path, Told())
+    except MTPError as error:
+        raise LabelFailedError("crashed", str(error)) from None
+
+
+def _unconverged_text(path: Path, ended: bool) -> str | None:
+    began, reached = set(), set()
+    for line in _lines(path):
+        for sign in SIGNS:
+            if sign.failed.search(line):
+                return f"{sign.code}: {' '.join(line.split())[:120]}"
+            if sign.began and sign.began.search(line):
+                began.add(sign.code)
+            if sign.reached and sign.reached.search(line):
+                reached.add(sign.code)
+    for code in sorted(began - reached) if ended else ():
+        return f"{code}: {path.name} does not say that the self-consistent field converged"
+    return None
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Lines of a text file; binary files (wavefunctions) have none."""
+    with path.open("rb") as file:
+        if b"\0" in file.read(4096):
+            return
+        file.seek(0)
+        for line in file:
+            yield line[:LONGEST_LINE].decode(errors="replace")
+
+
+def last_words(folder: Path) -> str:
+    """Last line that a program printed into the youngest text in `folder`; empty: none."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.suffix in OUTPUTS]
+    for path in sorted(paths, key=lambda one: (OUTPUTS.index(one.suffix), one.name)):
+        lines = [" ".join(line.strip(" \t\r\n*-=%").split()) for line in _lines(path)]
+        words = [line for line in lines if len(line) > 3]
+        if words:
+            return f"{path.name} ends: {' / '.join(words[-2:])[:200]}"
+    return ""
 
 
 class LabelFailedError(UserError):

@@ -18,7 +18,7 @@ class CountingCalculator(GetPropertiesMixin):
 
     ASE asks whether anything changed by comparing with tolerance and copying at every access,
     0.7 ms per MD step of 64 atoms, more than a fitted potential costs; here arrays are compared
-    bit by bit. Charges and magnetic moments are taken to be constant, as they are in MD.
+    bit by bit, initial charges and magnetic moments too.
     """
 
     def __init__(self, calculator: Calculator) -> None:
@@ -53,7 +53,7 @@ class CountingCalculator(GetPropertiesMixin):
     def _calculate(self, atoms: Atoms, geometry: tuple[bytes, ...]) -> None:
         if not _finite(atoms.positions):
             raise LabelFailedError("nan", "positions are not finite")
-        known = bool(self._seen) and self._seen[2] == geometry[2]
+        known = bool(self._seen) and self._seen[2:] == geometry[2:]  # all but positions and cell
         self._seen = ()
         properties = ["energy", "forces"]
         if "stress" in self.implemented_properties and atoms.pbc.all():
@@ -79,7 +79,8 @@ class CountingCalculator(GetPropertiesMixin):
 
 def _geometry(atoms: Atoms) -> tuple[bytes, ...]:
     arrays = atoms.positions, atoms.cell.array, atoms.numbers, atoms.pbc
-    return tuple(array.tobytes() for array in arrays)
+    initial = (atoms.arrays.get(name) for name in ("initial_charges", "initial_magmoms"))
+    return tuple(b"" if array is None else array.tobytes() for array in (*arrays, *initial))
 
 
 def _finite(values: np.ndarray | float) -> bool:

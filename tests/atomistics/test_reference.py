@@ -15,11 +15,12 @@ from ase.calculators.emt import EMT
 from atomistics.md.plain import Protocol, run
 from atomistics.reference.building import Session
 from atomistics.reference.catalog import Method, Recipe
-from atomistics.reference.convergence import failure
+from atomistics.reference.convergence import failure, unconverged
 from atomistics.reference.counting import CountingCalculator, LabelFailedError
 from atomistics.reference.isolated import Child
-from atomistics.reference.methods import label, reference_calculator
+from atomistics.reference.methods import ReferenceCalculator, label, reference_calculator
 from campaign.errors import UserError
+from tests.mtp.vasp_files import Step, outcar
 
 
 def settings(method="gfn1-xtb", options=None, max_force=50.0, timeout=60.0):
@@ -252,3 +253,102 @@ def test_a_program_that_only_notes_that_it_did_not_converge(converged):
     noting = Recipe("tests.atomistics.test_reference:Noting", {"converged": converged})
     reply = Session(noting).answer(bulk("Cu"))
     assert getattr(reply, "kind", "done") == ("done" if converged else "unconverged")
+
+
+class Smeared(EMT):
+    """Two energies as of a smeared metal: the forces are derivatives of the free one."""
+
+    def calculate(self, atoms=None, *given, **named):
+        super().calculate(atoms, *given, **named)
+        self.results["free_energy"] = self.results["energy"]
+        self.results["energy"] = self.results["energy"] + 0.3 * np.ptp(self.atoms.positions)
+
+
+def test_the_energy_of_a_label_is_the_one_its_forces_belong_to():
+    calculator = ReferenceCalculator(Recipe("tests.atomistics.test_reference:Smeared"), 50.0, 60.0)
+    atoms = bulk("Cu", cubic=True)
+    atoms.rattle(0.1, seed=1)
+    frame, step, energies = label(atoms, calculator), 1e-4, []
+    for sign in (1, -1):
+        moved = atoms.copy()
+        moved.positions[1, 2] += sign * step
+        energies.append(energy(moved, calculator))
+    calculator.close()
+    slope = -(energies[0] - energies[1]) / (2 * step)
+    assert frame.get_forces()[1, 2] == pytest.approx(slope, abs=1e-5)
+
+
+class Relaxing(EMT):
+    def calculate(self, atoms=None, *given, **named):
+        super().calculate(atoms, *given, **named)
+        atoms.positions += 0.01
+
+
+def test_a_calculator_that_moves_the_atoms_labels_nothing():
+    calculator = ReferenceCalculator(Recipe("tests.atomistics.test_reference:Relaxing"), 50.0, 60.0)
+    with pytest.raises(UserError, match="moved the atoms; a label is of the structure it is given"):
+        label(bulk("Cu", cubic=True), calculator)
+    calculator.close()
+
+
+CP2K = "SCF WAVEFUNCTION OPTIMIZATION\n"
+ESPRESSO = "     Self-consistent Calculation\n"
+ORCA = "                 ORCA SCF\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("cp2k.out", CP2K + " *** SCF run converged in    12 steps ***", None),
+        (
+            "cp2k.out",
+            CP2K + "Leaving inner SCF loop after reaching 5 steps.\n"
+            "  outer SCF loop converged in   3 iterations",
+            None,
+        ),
+        ("cp2k.out", CP2K + "Leaving inner SCF loop after reaching 50", "CP2K: cp2k.out does"),
+        ("cp2k.out", CP2K + " *** WARNING in qs_scf.F:598 :: SCF run NOT converged ***", "CP2K: "),
+        ("cp2k.out", "outer SCF loop FAILED to converge after 20 iterations", "FAILED to converge"),
+        ("espresso.pwo", ESPRESSO + "convergence has been achieved in  7 iterations", None),
+        (
+            "espresso.pwo",
+            ESPRESSO + "     convergence NOT achieved after 100 iterations: stopping",
+            "Quantum ESPRESSO: convergence NOT achieved after 100",
+        ),
+        ("espresso.pwo", ESPRESSO, "espresso.pwo does not say that the self-consistent field conv"),
+        (
+            "orca.out",
+            ORCA + "         *           SUCCESS            *\n"
+            "      *        SCF CONVERGED AFTER  11 CYCLES          *",
+            None,
+        ),
+        ("orca.out", ORCA + "*        SCF NOT CONVERGED AFTER 125 CYCLES          *", "ORCA: "),
+        ("orca.out", ORCA + "The wavefunction IS NOT YET CONVERGED!", "ORCA"),
+        ("orca.out", ORCA, "orca.out does not say"),
+        ("dftb.out", "SCC is NOT converged, maximal SCC iterations exceeded", "DFTB+"),
+        ("running_scf.log", " !! convergence has not been achieved @_@", "ABACUS"),
+        ("wavefunctions.out", "\0convergence NOT achieved", None),
+    ],
+)
+def test_each_code_says_in_its_own_words_that_it_did_not_converge(tmp_path, name, text, words):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / name).write_text(text + "\n")
+    found = unconverged(tmp_path)
+    assert found is None if words is None else words in found
+    if words and "does not say" in words:
+        assert unconverged(tmp_path, ended=False) is None, "a killed run says nothing"
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        (Step(iterations=4), None),
+        (Step(iterations=60), "VASP: without electronic convergence, NELM was reached"),
+        (Step(iterations=9, loop="EDIFF was not reached (unconverged)"), "VASP: without electron"),
+    ],
+)
+def test_vasp_stopped_at_nelm_whatever_it_says(tmp_path, step, words):
+    """VASP 5 says that EDIFF is reached where NELM ended the loop."""
+    (tmp_path / "OUTCAR").write_text(outcar([step], nelm=60))
+    found = unconverged(tmp_path)
+    assert found is None if words is None else words in found
