@@ -1,4 +1,5 @@
 # make demo    a whole campaign on two cores, no key, no network but the package registries
+# make sei     the paper's own system with NEP89 as reference, to its verdict (hours; goes on where it stopped)
 # make test    the tests
 # make test-slurm  the cluster's tests on a real SLURM of four nodes on this host (root; Debian, Ubuntu)
 # make test-browser  the report in headless Chromium (root, where Chromium is to be installed)
@@ -15,11 +16,26 @@ ifneq ($(words $(CURDIR)),1)
 $(error $(CURDIR): pip and shells split this path at its spaces; move the toolkit (campaigns may lie anywhere))
 endif
 
-.PHONY: demo test test-slurm slurm test-browser check docs sanitize setup clean
+.PHONY: demo sei nep89 test test-slurm slurm test-browser check docs sanitize setup clean
 
 demo: setup
 	@test -f $(DEMO)/task.yaml || $(BIN)/planner init dry_ice_nitrogen $(DEMO)
 	$(BIN)/planner run --campaign $(DEMO)
+
+# NEP89's file (GPL-3, Liang et al. 2025, arXiv:2504.21286) comes from a package that ships it
+NEP89 := config/examples/sei/nep89.txt
+SEI ?= sei
+sei: setup nep89
+	@test -f $(SEI)/task.yaml || $(BIN)/planner prepare --answers config/examples/sei/answers.yaml $(SEI)
+	$(BIN)/planner run --campaign $(SEI)
+
+nep89: $(NEP89)
+$(NEP89): | setup
+	$(BIN)/pip install --quiet '.[nep]'
+	@mkdir -p build/nep89
+	env -u PIP_CONSTRAINT $(BIN)/pip download --quiet --no-deps --dest build/nep89 neptrainkit==3.1.5
+	tar -xzOf build/nep89/neptrainkit-3.1.5.tar.gz neptrainkit-3.1.5/src/NepTrainKit/Config/nep89.txt > $@.tmp
+	@echo "75168ece02e840e4a32644f982b78d43cba697f5b64b4c8134ab66c7a8c28be1  $@.tmp" | sha256sum --check --quiet && mv $@.tmp $@
 
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile

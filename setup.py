@@ -8,6 +8,7 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 FOLDERS = ("rules", "scripts", "config", "profiles")
+OTHERS = shutil.ignore_patterns("__pycache__", "nep89.txt*")  # a fetched file is not ours to ship
 
 
 class BuildWithToolkit(build_py):
@@ -23,7 +24,7 @@ class BuildWithToolkit(build_py):
         target.mkdir()
         shutil.copy("Snakefile", target)
         for folder in FOLDERS:
-            shutil.copytree(folder, target / folder, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(folder, target / folder, ignore=OTHERS)
 
 
 ParallelCompile("MTP_BUILD_JOBS", default=0).install()

@@ -179,10 +179,8 @@ def test_tasks_of_other_kinds_come_to_a_plan(tmp_path, types, name: str) -> None
 
 @pytest.mark.parametrize(("name", "molecules"), [("sei", True), ("ptni_mgo", False)])
 def test_where_there_are_molecules_they_are_pressed_together(tmp_path, name, molecules) -> None:
-    answers = Answers.model_validate(
-        yaml.safe_load((SEI if name == "sei" else ANSWERS / f"{name}.yaml").read_text())
-    )
-    task = task_of(answers, set())
+    text = yaml.safe_load((SEI if name == "sei" else ANSWERS / f"{name}.yaml").read_text())
+    task = task_of(Answers.model_validate(text | {"reference": "chgnet"}), set())
     steps.configure(tmp_path, task, propose(task))
     config = configuration(tmp_path)
     assert config.reference.method == task.material.reference
