@@ -19,7 +19,7 @@ from campaign.workflow import jobs
 min_version("9.27")
 
 CAMPAIGN = Path(workflow.main_snakefile).resolve().parent
-JOBS = jobs(CAMPAIGN)
+JOBS = jobs(CAMPAIGN, begins=workflow.is_main_process)
 guard(JOBS)
 
 

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from atomistics.errors import UserError
 from atomistics.neighbours import pairs
+from atomistics.yaml_files import read_yaml
 from mtp.errors import MTPError
 from mtp.reading.frames import Told
 from mtp.reading.poscar import read_poscar
@@ -92,12 +93,9 @@ def read_index(folder: Path) -> list[Structure]:
 
 
 def _entries(index: Path) -> list[object]:
-    try:
-        entries = yaml.safe_load(index.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{index}: no such file; a structures folder needs its index") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{index}: cannot be read: {_one_line(error)}") from error
+    if not index.is_file():
+        raise UserError(f"{index}: no such file; a structures folder needs its index")
+    entries = read_yaml(index)
     if not isinstance(entries, list) or not entries:
         raise UserError(f"{index}: must be a list of structures (id, file, subsystem, ...)")
     return entries

@@ -10,10 +10,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from atomistics.yaml_files import read_text
 from campaign.cost import cost
 from campaign.errors import UserError
 from campaign.estimate import core_hours, measured
-from campaign.files import read_text, sha256, write_text
+from campaign.files import sha256, write_text
 from campaign.folder import Campaign
 from campaign.gates import check, require
 from campaign.plan import Plan
@@ -86,6 +87,22 @@ def _dear(campaign: Campaign, plan: Plan) -> str | None:
         return f"about {hours:.2f} core-hours, approval.core_hours is {limits.core_hours:g}"
     warned = [v.gate for v in check(plan, situation) if v.verdict == "warn"]
     return f"gate {warned[0]} warns" if warned else None
+
+
+def overtime(campaign: Campaign) -> str | None:
+    """Why nothing may begin any more, in one line; None while there is time on the wall left."""
+    limit, passed = campaign.config.limits.wall_hours, wall_hours(campaign)
+    if not limit or passed < limit:
+        return None
+    return (
+        f"config.yaml: limits.wall_hours: {passed:.4g} of {limit:g} have passed; raise it to go on"
+    )
+
+
+def wall_hours(campaign: Campaign) -> float:
+    """Hours since the first decision was written."""
+    first = campaign.iteration(1) / "decision.json"
+    return (time.time() - first.stat().st_mtime) / 3600 if first.is_file() else 0.0
 
 
 def approve(campaign: Campaign) -> dict[str, Any]:

@@ -6,8 +6,9 @@ import shutil
 import sys
 from pathlib import Path
 
+from atomistics.yaml_files import read_text
 from campaign.errors import UserError
-from campaign.files import read, read_text, sha256, write_record, write_text
+from campaign.files import read, sha256, write_record, write_text
 from campaign.folder import Campaign
 from campaign.ledger import gather, totals
 from campaign.reduce import after

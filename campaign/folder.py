@@ -5,10 +5,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from atomistics.yaml_files import read_text, read_yaml
 from campaign import TOOLKIT
 from campaign.config import Config, Task
 from campaign.errors import UserError
-from campaign.files import parse, read, read_text, read_yaml, sha256
+from campaign.files import parse, read, sha256
 from campaign.ledger import totals
 from campaign.plan import Plan
 from campaign.protocols import known

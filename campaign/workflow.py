@@ -10,7 +10,7 @@ from pathlib import Path
 
 from campaign.actions import ACTIONS
 from campaign.actions.section import Items
-from campaign.approval import refusal
+from campaign.approval import overtime, refusal
 from campaign.config import Config
 from campaign.errors import UserError
 from campaign.files import read, sha256
@@ -49,17 +49,20 @@ class Jobs:
         return [f"{action}/chunks/{name}.json" for name in self.chunks[action]]
 
 
-def jobs(folder: Path) -> Jobs:
-    """The pending iteration of the campaign in `folder`; nothing to do where there is none."""
+def jobs(folder: Path, begins: bool = False) -> Jobs:
+    """The pending iteration of the campaign in `folder`; nothing to do where there is none.
+
+    `begins`: by whom it is started, not in one of its jobs: what has begun in time may end.
+    """
     if not (folder / "task.yaml").is_file():
         return Jobs(folder)
     try:
-        return _pending_jobs(Campaign.at(folder))
+        return _pending_jobs(Campaign.at(folder), begins)
     except UserError as error:
         sys.exit(f"mtpilot: {error}")
 
 
-def _pending_jobs(campaign: Campaign) -> Jobs:
+def _pending_jobs(campaign: Campaign, begins: bool) -> Jobs:
     plan = campaign.pending
     if plan is None:
         return Jobs(campaign.iteration(campaign.last) if campaign.last else campaign.folder)
@@ -88,7 +91,7 @@ def _pending_jobs(campaign: Campaign) -> Jobs:
         datasets={**none.datasets, plan.action: dataset},
         model=_model(plan),
         targets=["state.yaml"],
-        refusal=refusal(campaign, plan) or "",
+        refusal=refusal(campaign, plan) or (begins and overtime(campaign)) or "",
     )
 
 

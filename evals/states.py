@@ -6,11 +6,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from atomistics.yaml_files import read_yaml
 from campaign import TOOLKIT
 from campaign.config import Config, Task
 from campaign.errors import UserError
 from campaign.evidence import IDENTITY
-from campaign.files import canonical_json, parse, read_yaml, sha256
+from campaign.files import canonical_json, parse, sha256
 from campaign.plan import SECTIONS
 from campaign.reduce import after
 from campaign.situation import Situation, StructureInfo

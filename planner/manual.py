@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from atomistics.yaml_files import read_yaml
 from campaign.errors import UserError
-from campaign.files import dump_yaml, parse, read_yaml, write_text
+from campaign.files import dump_yaml, parse, write_text
 from campaign.folder import Campaign
 from campaign.plan import Plan
 from campaign.situation import Situation

@@ -8,10 +8,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from atomistics.yaml_files import read_text
 from campaign import __version__
 from campaign.cost import cost
 from campaign.errors import UserError
-from campaign.files import canonical_json, dump_yaml, read_text, sha256, write_text
+from campaign.files import canonical_json, dump_yaml, sha256, write_text
 from campaign.folder import Campaign
 from campaign.plan import Plan
 from campaign.situation import Situation

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from atomistics.yaml_files import read_text
 from campaign.config import Config
 from campaign.errors import UserError
-from campaign.files import canonical_json, dump_yaml, parse, read, read_text, sha256
+from campaign.files import canonical_json, dump_yaml, parse, read, sha256
 from campaign.folder import Campaign
 from campaign.plan import Plan
 from campaign.protocols import known

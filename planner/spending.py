@@ -5,11 +5,11 @@ nothing stands in `halts.jsonl` of the iteration it was for.
 """
 
 import json
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from campaign.approval import wall_hours
 from campaign.errors import UserError
 from campaign.folder import Campaign
 from campaign.gates import WARN_AT, GateVerdict
@@ -58,12 +58,6 @@ def halted_decisions(folder: Path) -> list[dict[str, Any]]:
         except ValueError:
             continue
     return found
-
-
-def wall_hours(campaign: Campaign) -> float:
-    """Hours since the first decision was written."""
-    first = campaign.iteration(1) / "decision.json"
-    return (time.time() - first.stat().st_mtime) / 3600 if first.is_file() else 0.0
 
 
 def verdicts(campaign: Campaign, upto: int) -> list[GateVerdict]:

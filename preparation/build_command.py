@@ -10,8 +10,9 @@ from pydantic import RootModel
 
 from atomistics.builders.families import FAMILIES, Parameters
 from atomistics.contract import Strict
+from atomistics.yaml_files import parse_yaml, read_yaml
 from campaign.errors import UserError
-from campaign.files import parse, parse_yaml, read_yaml, write_text
+from campaign.files import parse, write_text
 
 OWN = ("seed", "output", "folder", "parameters", "reference")  # flags that are no parameters
 

@@ -16,9 +16,10 @@ from atomistics import structures
 from atomistics.analysis import checks
 from atomistics.builders.building import build
 from atomistics.builders.families import PARAMETERS, Parameters, table_family
+from atomistics.yaml_files import read_yaml
 from campaign.config import Config, Task
 from campaign.errors import UserError
-from campaign.files import canonical_json, read_yaml, sha256, write_text
+from campaign.files import canonical_json, sha256, write_text
 from campaign.material import Phase
 from preparation import phase_parameters
 from preparation.pool import Order, built, outcome

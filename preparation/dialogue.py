@@ -15,8 +15,9 @@ from typing import Any, Protocol
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from atomistics.yaml_files import read_yaml
 from campaign.errors import UserError
-from campaign.files import parse, read_yaml, write_text
+from campaign.files import parse, write_text
 from campaign.material import Answers, ReferenceChoice
 from preparation import notation
 from preparation.missing import Point, needed, open_points

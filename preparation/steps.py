@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from atomistics.yaml_files import read_yaml
 from campaign import __version__
 from campaign.config import Config, Task
 from campaign.create import copy_own_files, take_over
 from campaign.errors import UserError
-from campaign.files import dump_yaml, read, read_yaml, write_text
+from campaign.files import dump_yaml, read, write_text
 from campaign.folder import configuration
 from campaign.lock import locked
 from campaign.material import Answers

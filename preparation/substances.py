@@ -8,9 +8,10 @@ from pydantic import Field
 
 from atomistics.contract import Strict
 from atomistics.formulas import atoms_of_formula, composition, mass
+from atomistics.yaml_files import read_yaml
 from campaign import TOOLKIT
 from campaign.errors import UserError
-from campaign.files import parse, read_yaml
+from campaign.files import parse
 from campaign.material import CrystalSource, Ingredient, Phase
 
 LIST = TOOLKIT / "config" / "substances.yaml"

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import yaml
 
+from atomistics.yaml_files import read_yaml
 from benchmarks.orchestration import simulated
 from campaign import TOOLKIT
 
@@ -42,8 +43,8 @@ def cost(words: list[str], folder: Path, **more: str) -> tuple[float, float]:
 
 def snakemake(folder: Path, items: int, jobs: int, seconds: float, ranks: int) -> list[str]:
     """The command, with the shipped profile but for what the benchmark's rule asks for."""
-    profile = yaml.safe_load((TOOLKIT / "profiles/slurm/profile.yaml").read_text())
-    defaults = yaml.safe_load((TOOLKIT / "profiles/default/profile.yaml").read_text())
+    profile = read_yaml(TOOLKIT / "profiles/slurm/profile.yaml")
+    defaults = read_yaml(TOOLKIT / "profiles/default/profile.yaml")
     profile |= {**defaults, "latency-wait": 10}
     profile["default-resources"] |= {"mem_mb": 800}
     profile["set-resources"] = {"chunk": {"runtime": 120}}

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from atomistics.yaml_files import read_yaml
 from campaign.errors import UserError
-from campaign.files import read_yaml
 
 TEXTS = {
     "slurm_partition": "partition",

@@ -6,8 +6,9 @@ from typing import Any
 from pydantic import Field
 
 from atomistics.contract import Strict
+from atomistics.yaml_files import read_yaml
 from campaign import TOOLKIT
-from campaign.files import parse, read_yaml, sha256
+from campaign.files import parse, sha256
 
 LIST = TOOLKIT / "config" / "prices.yaml"
 COUNTED = (

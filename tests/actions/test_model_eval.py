@@ -262,3 +262,14 @@ def test_layers_are_compared_one_by_one():
     assert fluid["density_deviation"] == pytest.approx(1 / 0.9 - 1)
     assert fluid["rdf_overlap"] < 0.99
     assert set(found.curves["layers"]) == {"solid", "fluid"}
+
+
+def test_a_copy_of_the_job_has_names_of_its_own(begun: Bench, reference: Reference) -> None:
+    begun.begin(plan(structures=["cu_held"]))
+    others = begun.here / "model_eval/runs/cu_held.fresh.h5.tmp"
+    others.parent.mkdir(parents=True)
+    others.write_text("half of what another copy writes")
+    run(begun)
+    assert others.read_text() == "half of what another copy writes"
+    assert len(dataset.read(others.with_name("cu_held.fresh.h5"))) == 2
+    assert not [p for p in others.parent.iterdir() if "partial" in p.name]

@@ -1,8 +1,10 @@
 """Leave to run is bound to plan, state and config; plain snakemake asks for it too."""
 
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from campaign.approval import ApprovalError, approve, refusal, require_approved
 from campaign.errors import GateError, UserError
 from campaign.files import write_record
 from campaign.folder import Campaign
+from campaign.workflow import jobs
 from mtpilot.cli import main
 from planner.decide import next_plan
 from tests.llm.scene import carried_on, folder, sealed
@@ -126,6 +129,19 @@ def test_plain_snakemake_refuses_and_a_dry_run_does_not(tmp_path: Path) -> None:
         assert done.returncode != 0
         assert not list(here.iteration(1).glob("reference_calc/chunks/*"))
     assert "is not approved (approval.mode is manual)" in _snakemake(here).stderr
+
+
+def test_plain_snakemake_begins_nothing_after_the_wall_hours(tmp_path: Path) -> None:
+    here = waiting(tmp_path / "c", {"limits": {"wall_hours": 1.0}})
+    first, old = here.iteration(1) / "decision.json", time.time() - 7200
+    os.utime(first, (old, old))
+    assert _snakemake(here, "-n").returncode == 0
+    for words in ((), ("--no-hooks",)):
+        assert _snakemake(here, *words).returncode != 0
+        assert not list(here.iteration(1).glob("reference_calc/chunks/*"))
+    assert "limits.wall_hours: 2 of 1 have passed" in _snakemake(here).stderr
+    assert jobs(here.folder, begins=True).refusal
+    assert not jobs(here.folder).refusal, "what has begun in time may end"
 
 
 def _snakemake(here: Campaign, *words: str) -> subprocess.CompletedProcess[str]:

@@ -4,8 +4,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from atomistics.yaml_files import read_yaml
 from campaign.config import Task
-from campaign.files import parse, read_yaml
+from campaign.files import parse
 from campaign.plan import SECTIONS, Plan
 from campaign.reduce import after
 from campaign.situation import Situation, StructureInfo

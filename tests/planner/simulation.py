@@ -3,6 +3,7 @@
 import random
 from dataclasses import dataclass, field
 
+from atomistics.yaml_files import read_yaml
 from campaign.actions.end import conclude
 from campaign.actions.model_eval import ModelEvalResult
 from campaign.actions.prune import PruneResult
@@ -11,7 +12,7 @@ from campaign.actions.sample import SampleResult
 from campaign.actions.select_data import SelectDataResult
 from campaign.actions.train import TrainResult
 from campaign.config import Config, Task
-from campaign.files import parse, read_yaml
+from campaign.files import parse
 from campaign.folder import TOOLKIT
 from campaign.gates import check
 from campaign.plan import Plan

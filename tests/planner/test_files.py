@@ -7,10 +7,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from atomistics.yaml_files import read_yaml
 from campaign.actions.end import End
 from campaign.config import Config
 from campaign.errors import UserError
-from campaign.files import dump_yaml, parse, read_yaml, write_text
+from campaign.files import dump_yaml, parse, write_text
 from campaign.folder import _overlaid
 from campaign.plan import Plan
 
