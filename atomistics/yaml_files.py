@@ -1,12 +1,19 @@
 """YAML 1.2, read strictly: the one loader of configurations, plans and indices."""
 
 import re
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from atomistics.errors import UserError
+
+LARGEST = 2**28  # bytes of a text
+DEEPEST = 64  # levels of a YAML file
+MOST_NODES = 100_000  # values of a YAML file with its aliases written out
+INDENTED = re.compile(rf"^[ ?-]{{{DEEPEST // 2}}}", re.MULTILINE)  # two levels share a column
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
@@ -42,6 +49,11 @@ def read_yaml(path: Path) -> Any:
 def read_text(path: Path) -> str:
     """Return the text in `path`; UserError says why there is none."""
     try:
+        kind = path.stat()
+        if not (stat.S_ISREG(kind.st_mode) or stat.S_ISDIR(kind.st_mode)):
+            raise UserError(f"{path}: is no regular file, and could be waited for for ever")
+        if kind.st_size > LARGEST:
+            raise UserError(f"{path}: {kind.st_size / 2**20:.0f} MB are no text of a campaign")
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
@@ -52,7 +64,10 @@ def read_text(path: Path) -> str:
 def parse_yaml(text: str, source: str) -> Any:
     """Return the document in `text`; UserError names `source` and the line of a syntax error."""
     try:
-        return yaml.load(text, Loader=_Loader)
+        _refuse_bombs(text, source)
+        data = yaml.load(text, Loader=_Loader)
+        if "\\" in text and (place := next(_with_nul(data, ""), None)) is not None:
+            raise UserError(f"{source}: {place or 'document'}: holds a NUL character")
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{source}:{mark.line + 1}" if mark else source
@@ -60,3 +75,47 @@ def parse_yaml(text: str, source: str) -> Any:
         raise UserError(f"{where}: not valid YAML ({why})") from None
     except (RecursionError, ValueError) as error:
         raise UserError(f"{source}: not valid YAML ({str(error).splitlines()[0]})") from None
+    return data
+
+
+def _refuse_bombs(text: str, source: str) -> None:
+    """UserError where nesting would overflow the loader's stack, or aliases grow without bound.
+
+    The parser's events are read one by one, and only where a text could hold such a thing.
+    """
+    deep = text.count("[") + text.count("{") > DEEPEST or INDENTED.search(text)
+    if not deep and not ("&" in text and "*" in text):
+        return
+    sizes: dict[str, int] = {}
+    open_nodes: list[tuple[str | None, int]] = []
+    total = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent)):
+            open_nodes.append((event.anchor, total))
+        elif isinstance(event, (yaml.SequenceEndEvent, yaml.MappingEndEvent)):
+            anchor, before = open_nodes.pop()
+            if anchor:
+                sizes[anchor] = total - before
+        elif isinstance(event, yaml.AliasEvent):
+            total += sizes.get(event.anchor, 1)
+        total += 1
+        where = f"{source}:{event.start_mark.line + 1}"
+        if len(open_nodes) > DEEPEST:
+            raise UserError(f"{where}: not valid YAML (nested more than {DEEPEST} deep)")
+        if isinstance(event, yaml.AliasEvent) and event.anchor in {a for a, _ in open_nodes}:
+            raise UserError(f"{where}: not valid YAML (*{event.anchor} stands within itself)")
+        if sizes and total > MOST_NODES:
+            raise UserError(f"{where}: not valid YAML (aliases for over {MOST_NODES} values)")
+
+
+def _with_nul(data: Any, place: str) -> Iterator[str]:
+    """Places of strings with a NUL, which no file name and no command may hold."""
+    if isinstance(data, str) and "\0" in data:
+        yield place
+    elif isinstance(data, dict):
+        for key, value in data.items():
+            yield from _with_nul(key, place)
+            yield from _with_nul(value, f"{place}.{key}" if place else str(key))
+    elif isinstance(data, list):
+        for number, value in enumerate(data):
+            yield from _with_nul(value, f"{place}.{number}")

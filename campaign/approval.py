@@ -134,7 +134,7 @@ def _hash(path: Path) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        data = json.loads(read_text(path))
+    except (UserError, ValueError):
         return {}
     return data if isinstance(data, dict) else {}

@@ -21,12 +21,12 @@ Record = TypeVar("Record", bound=BaseModel)
 def read_json(path: Path, *keys: str) -> Any:
     """Return the value in `path`, an object with these keys if any are named, or UserError."""
     try:
-        found = json.loads(read_text(path))
-    except ValueError as error:
+        data = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON, not written whole ({error})") from None
-    if keys and not (isinstance(found, dict) and set(keys) <= found.keys()):
+    if keys and not (isinstance(data, dict) and set(keys) <= data.keys()):
         raise UserError(f"{path}: not a JSON object with {', '.join(keys)}")
-    return found
+    return data
 
 
 def parse(model: type[Record], data: Any, source: str) -> Record:
@@ -38,20 +38,20 @@ def parse(model: type[Record], data: Any, source: str) -> Record:
             f"{'.'.join(map(str, e['loc'])) or 'document'}: {e['msg']}" for e in error.errors()
         )
         raise UserError(f"{source}: {faults}") from None
-    if flags := list(_flags(data, record, "")):
+    if flags := list(flags_for_numbers(data, record)):
         raise UserError(f"{source}: {flags[0]}: true or false is no value of this key")
     return record
 
 
-def _flags(data: Any, record: Any, at: str) -> Iterator[str]:
-    """Keys whose true or false was taken for a number."""
+def flags_for_numbers(data: Any, record: Any, at: str = "") -> Iterator[str]:
+    """Keys of `data` whose true or false was taken for a number when it became `record`."""
     if isinstance(data, dict):
         for key, value in data.items():
-            known = record.get(key) if isinstance(record, dict) else getattr(record, key, value)
-            yield from _flags(value, known, f"{at}.{key}" if at else key)
-    elif isinstance(data, list) and isinstance(record, list):
-        for number, (value, known) in enumerate(zip(data, record, strict=False)):
-            yield from _flags(value, known, f"{at}.{number}")
+            taken = record.get(key) if isinstance(record, dict) else getattr(record, key, value)
+            yield from flags_for_numbers(value, taken, f"{at}.{key}" if at else str(key))
+    elif isinstance(data, (list, tuple)) and isinstance(record, (list, tuple)):
+        for number, (value, taken) in enumerate(zip(data, record, strict=False)):
+            yield from flags_for_numbers(value, taken, f"{at}.{number}")
     elif isinstance(data, bool) and not isinstance(record, bool):
         yield at
 

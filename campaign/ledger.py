@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from campaign.errors import UserError
-from campaign.files import read_json
+from campaign.files import read_json, read_text
 
 COUNTED = ("reference_calls", "md_steps", "core_seconds")
 
@@ -38,9 +38,9 @@ def totals(path: Path) -> dict[str, Any]:
     if path.parent.name == "000":
         return {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8").splitlines()[-1])["total"]
+        found = json.loads(read_text(path).splitlines()[-1])["total"]
         sound = math.isfinite(found["core_seconds"]) and isinstance(found["by_action"], dict)
-    except (OSError, ValueError, LookupError, TypeError):
+    except (UserError, ValueError, LookupError, TypeError):
         sound = False
     if not sound:
         raise UserError(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from campaign.errors import UserError
+from campaign.files import read_text
 from campaign.folder import Campaign
 from campaign.terminal import plain
 
@@ -38,8 +39,8 @@ def status(campaign: Campaign) -> dict[str, Any]:
 def _written(path: Path) -> dict[str, Any] | None:
     """What the run has left here of its progress; None before it did."""
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
+        return json.loads(read_text(path))
+    except (UserError, ValueError):
         return None
 
 

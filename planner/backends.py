@@ -4,6 +4,7 @@ Whoever it is, the plan passes the same gates, and the decision says where it ca
 that gives no valid answer is followed by the rules or by a halt, as configured, never silently.
 """
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ def decide(campaign: Campaign, situation: Situation) -> Decision:
 
 
 def _consulted(campaign: Campaign, situation: Situation, backend: str) -> Decision:
+    began = time.monotonic()  # the deadline is the decision's, imports and the digest included
     from planner.llm.consult import consult
 
     facts: dict[str, Any]
@@ -42,7 +44,7 @@ def _consulted(campaign: Campaign, situation: Situation, backend: str) -> Decisi
         from planner.spending import spent
 
         settings, used = campaign.config.llm, spent(campaign, campaign.sealed)
-        server = Server(settings, settings.tokens - used.tokens, settings.money - used.money)
+        server = Server(settings, settings.tokens - used.tokens, settings.money - used.money, began)
         try:
             consultation = consult(situation, server)
         finally:

@@ -16,6 +16,8 @@ REMEDIES = {
     "not_found": "no such model or address: check llm.model and llm.base_url",
     "bad_request": "the server refuses the request: see `planner doctor`; llm.effort: null or"
     " llm.structured: false may help",
+    "proxy": "a proxy or portal answers in the server's place: check HTTPS_PROXY, NO_PROXY and"
+    " llm.base_url",
     "redirected": "the address answers with a redirect: check llm.base_url",
 }
 

@@ -87,16 +87,11 @@ def used(campaign: Campaign, consultation: "Consultation | None", host: str) -> 
 
 
 def request_costs(exchanges: list["Exchange"], model: str, host: str) -> dict[str, Any]:
-    """What requests have cost; a reply that tells no tokens is booked at its bound."""
-    from planner.llm.prices import money, tokens
+    """What requests have cost; a reply that tells none is booked at its bounds."""
+    from planner.llm.prices import counted, money
 
-    read = written = 0
-    for exchange in exchanges:
-        counts = tokens(exchange.reply.message or {})
-        if exchange.reply.message is not None and not sum(counts):
-            limit = exchange.request.body["max_tokens"]
-            counts = (exchange.request.tokens - limit, limit)
-        read, written = read + counts[0], written + counts[1]
+    counts = [counted(e.request, e.reply.message) for e in exchanges if e.reply.message is not None]
+    read, written = (sum(side) for side in zip((0, 0), *counts, strict=True))
     return {
         "calls": sum(max(1, len(e.reply.tries)) for e in exchanges),
         "tokens_read": read,
@@ -153,11 +148,11 @@ def fingerprint(folder: Path) -> str:
 def load(folder: Path) -> dict[str, Any]:
     """The record of an iteration; UserError when it is missing or damaged."""
     path = folder / "decision.json"
+    if not path.exists():
+        raise UserError(f"{path}: no decision record here")
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError:
-        raise UserError(f"{path}: no decision record here") from None
-    except ValueError as error:
+        data = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not a decision record ({error})") from None
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise UserError(f"{path}: format: not a decision record of this version")
@@ -187,5 +182,5 @@ def write(folder: Path, data: dict[str, Any], timing: list[dict[str, Any]]) -> N
 def keep_halted(folder: Path, data: dict[str, Any]) -> None:
     """Keep a decision that came to nothing, and what it cost."""
     path = folder / "halts.jsonl"
-    before = path.read_text(encoding="utf-8") if path.is_file() else ""
+    before = read_text(path) if path.is_file() else ""
     write_text(path, before + json.dumps(data) + "\n")

@@ -11,6 +11,7 @@ from typing import Any
 
 from campaign.approval import wall_hours
 from campaign.errors import UserError
+from campaign.files import read_text
 from campaign.folder import Campaign
 from campaign.gates import WARN_AT, GateVerdict
 from planner.record import load
@@ -52,7 +53,7 @@ def halted_decisions(folder: Path) -> list[dict[str, Any]]:
     """Decisions of an iteration that ended in a halt; a torn last line is passed over."""
     path = folder / "halts.jsonl"
     found = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+    for line in read_text(path).splitlines() if path.is_file() else ():
         try:
             found.append(json.loads(line))
         except ValueError:

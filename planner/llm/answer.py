@@ -6,6 +6,7 @@ the iteration, hashes and the values of evidence are never asked of a model: cod
 """
 
 import json
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, ValidationError
@@ -13,6 +14,7 @@ from pydantic import Field, StringConstraints, ValidationError
 from atomistics.contract import Strict
 from campaign.actions import ACTIONS, Action
 from campaign.evidence import evidence_at, has_value
+from campaign.files import flags_for_numbers
 from campaign.plan import SECTIONS, Plan
 from campaign.situation import Situation
 from campaign.terminal import plain
@@ -28,6 +30,10 @@ BOUNDS = {
     "maxLength": "characters <=",
     "pattern": "pattern",
 }
+LONGEST = 200_000  # characters of an answer; 20,000 tokens are fewer
+MOST_BRACES = 200  # that open no object, in an answer with prose
+THOUGHTS = re.compile(r".*</think(?:ing)?>", re.DOTALL)
+FENCED = re.compile(r"```[a-zA-Z]*\n(.*?)```", re.DOTALL)
 KEPT = ("type", "enum", "const", "$ref")
 FILLED_IN = ("seed",)
 Key = Annotated[str, StringConstraints(max_length=128)]
@@ -124,21 +130,63 @@ def _bare(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def parsed(text: str) -> dict[str, Any]:
-    """The JSON object of an answer; a code fence around it is forgiven."""
-    body = text.strip()
-    if body.startswith("```"):
-        body = body.split("\n", 1)[-1].rsplit("```", 1)[0]
+    """The one JSON object of an answer; thoughts, fences and prose around it are forgiven.
+
+    Where several stand side by side nobody knows which is meant, and the model is asked again.
+    """
+    if len(text) > LONGEST:
+        raise AnswerError([f"longer than {LONGEST} characters"])
+    body = THOUGHTS.sub("", text, count=1).strip() or text.strip()
     try:
-        data = json.loads(body, parse_constant=_refuse)
+        data = DECODER.decode(body)
     except (ValueError, RecursionError) as error:
-        raise AnswerError([f"not JSON: {plain(str(error), 200)}"]) from None
+        fenced = FENCED.findall(body)
+        objects = _objects(fenced[0] if len(fenced) == 1 else body)
+        if len(objects) > 1:
+            raise AnswerError([f"{len(objects)} JSON objects; answer with exactly one"]) from None
+        if not objects:
+            raise AnswerError([f"not JSON: {plain(str(error), 200)}"]) from None
+        data = objects[0]
     if not isinstance(data, dict):
         raise AnswerError(["not a JSON object"])
     return data
 
 
+def _objects(text: str) -> list[dict[str, Any]]:
+    """The different JSON objects that stand in a text, those within others left out."""
+    objects: list[dict[str, Any]] = []
+    position, failures = text.find("{"), 0
+    while position >= 0 and failures < MOST_BRACES:
+        try:
+            data, end = DECODER.raw_decode(text, position)
+        except DuplicateKeyError as error:
+            raise AnswerError([str(error)]) from None
+        except (ValueError, RecursionError):
+            failures, end = failures + 1, position + 1
+        else:
+            objects += [data] if data not in objects else []
+        position = text.find("{", end)
+    return objects
+
+
+class DuplicateKeyError(ValueError):
+    """An object with a key given twice: which value is meant?"""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    data = dict(pairs)
+    if len(data) < len(pairs):
+        names = [key for key, _ in pairs]
+        twice = next(key for key in names if names.count(key) > 1)
+        raise DuplicateKeyError(f"key {plain(twice, 60)} is given twice")
+    return data
+
+
 def _refuse(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refuse)
 
 
 def choice(text: str) -> Choice:
@@ -193,9 +241,12 @@ def plan_of(sit: Situation, chosen: Choice, section: dict[str, Any]) -> Plan:
         chosen.action: filled,
     }
     try:
-        return Plan.model_validate(data)
+        plan = Plan.model_validate(data)
     except ValidationError as error:
         raise AnswerError(faults(error)) from None
+    if flags := list(flags_for_numbers(data, plan)):
+        raise AnswerError([f"{plain(key, 100)}: true or false is no number" for key in flags[:12]])
+    return plan
 
 
 def faults(error: ValidationError) -> list[str]:

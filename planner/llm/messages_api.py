@@ -2,13 +2,15 @@
 
 The SDK obeys any Retry-After, its timeouts are per read, so that a trickle never ends, and it takes
 proxies for loopback addresses. Hence its retries are off, each request runs in a thread that is
-left behind at the deadline, and the HTTP client is built here. Keys come from the environment.
+left behind at the deadline, with the reading of the answer, and the HTTP client is built here. Keys
+come from the environment; what a server says of them is blotted out before anybody reads it.
 """
 
 import ipaddress
 import json
 import math
 import os
+import re
 import threading
 import time
 from typing import Any
@@ -21,22 +23,41 @@ from campaign.config import Llm
 from campaign.errors import UserError
 from campaign.terminal import plain
 from planner.llm.consult import Reply
-from planner.llm.prices import money, tokens
+from planner.llm.prices import counted, money
 from planner.llm.requests import Request
 
 OFFICIAL = "https://api.anthropic.com"
 LARGEST_REPLY = 4_000_000
 CONNECT = 20.0
-KEYS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")
-LOST = {  # nothing a planner could do about it: the campaign's owner must
+KEY, TOKEN = "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"
+BLOT = "***"
+SHORTEST_SECRET = 6  # a key of fewer characters would blot out words
+ESCAPED = re.compile(r"\\u00(2[013-9a-f]|[346][0-9a-f]|5[0-9abd-f]|7[0-9a-e])", re.I)
+HTML = re.compile(rb"^\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)?<(?:!doctype\s+)?html", re.I | re.S)
+OF_STATUS = {  # nothing a planner could do about it: the campaign's owner must
     400: "bad_request",
     401: "authentication",
     402: "billing",
     403: "permission",
     404: "not_found",
+    407: "proxy",
     422: "bad_request",
+    511: "proxy",
 }
-HALTING = (*dict.fromkeys(LOST.values()), "redirected")
+OF_TYPE = {  # of an error as the Messages API words it, whatever the status it comes with
+    "invalid_request_error": "bad_request",
+    "authentication_error": "authentication",
+    "billing_error": "billing",
+    "permission_error": "permission",
+    "not_found_error": "not_found",
+    "request_too_large": "context_overflow",
+    "rate_limit_error": "rate_limited",
+    "timeout_error": "server_error",
+    "api_error": "server_error",
+    "overloaded_error": "overloaded",
+}
+LOST = (anthropic.AnthropicError, httpx2.HTTPError, httpx2.StreamError, OSError)
+HALTING = (*dict.fromkeys(OF_STATUS.values()), "redirected")
 RETRIED = (
     "rate_limited",
     "overloaded",
@@ -46,6 +67,8 @@ RETRIED = (
     "malformed_reply",
 )
 OVERFLOW = ("too long", "context window", "context length", "maximum context", "too many tokens")
+UNPAID = ("credit balance", "billing", "payment", "insufficient_quota", "insufficient credit")
+PAGE = "a web page came back, not the API: is a proxy or a portal in between?"
 
 
 def address(settings: Llm) -> str:
@@ -68,32 +91,65 @@ def loopback(url: str) -> bool:
         return False
 
 
+def official(url: str) -> bool:
+    """Whether a URL is Anthropic's own."""
+    name = urlsplit(url).hostname or ""
+    return name == "anthropic.com" or name.endswith(".anthropic.com")
+
+
+def credential(url: str) -> dict[str, str]:
+    """The one credential that goes to this address, as an argument of the SDK's client.
+
+    With both variables set, Anthropic's own address gets the key and any other the token, which is
+    what gateways ask for; two at once are refused by the SDK.
+    """
+    names = (KEY, TOKEN) if official(url) else (TOKEN, KEY)
+    for name in names:
+        if value := _of_environment(name):
+            return {"api_key" if name == KEY else "auth_token": value}
+    if official(url):
+        raise UserError(f"{KEY}: not set; export the key, or set planner: rules in config.yaml")
+    return {"api_key": "none"}
+
+
+def _of_environment(name: str) -> str:
+    """A credential without the blanks and line ends that copying leaves around it."""
+    value = os.environ.get(name, "").strip()
+    if not (value.isascii() and value.isprintable()) or " " in value:
+        raise UserError(f"{name}: holds a blank or another character no key has; export it again")
+    return value
+
+
+def secrets() -> list[str]:
+    """Every credential of the environment, as it stands and stripped, the longest first."""
+    values = [os.environ.get(name, "") for name in (KEY, TOKEN)]
+    spelt = {text for value in values for text in (value, value.strip())}
+    return sorted((text for text in spelt if len(text) >= SHORTEST_SECRET), key=len, reverse=True)
+
+
 def client(settings: Llm) -> anthropic.Anthropic:
     """The SDK's client; UserError when a key is needed and none is in the environment."""
     url = address(settings)
-    key, token = (os.environ.get(name) or None for name in KEYS)
-    if not (key or token):
-        if (urlsplit(url).hostname or "").endswith("anthropic.com"):
-            raise UserError(
-                f"{KEYS[0]}: not set; export the key, or set planner: rules in config.yaml"
-            )
-        key = "none"
+    given = credential(url)
     http = httpx2.Client(
         trust_env=not loopback(url), follow_redirects=False, timeout=settings.deadline
     )
-    return anthropic.Anthropic(
-        api_key=key, auth_token=token, base_url=url, max_retries=0, http_client=http
-    )
+    return anthropic.Anthropic(**given, base_url=url, max_retries=0, http_client=http)  # type: ignore[arg-type]
 
 
 class Server:
-    """Speaks for one decision: within its deadline, its attempts and what is left to spend."""
+    """Speaks for one decision: within its deadline, its attempts and what is left to spend.
 
-    def __init__(self, settings: Llm, tokens_left: int, money_left: float) -> None:
+    `began` (time.monotonic) is when the decision was begun, where that was before this.
+    """
+
+    def __init__(
+        self, settings: Llm, tokens_left: int, money_left: float, began: float | None = None
+    ) -> None:
+        self.ends = (time.monotonic() if began is None else began) + settings.deadline
         self.settings, self.host = settings, host(settings)
         self.client = client(settings)
         self.tokens_left, self.money_left = tokens_left, money_left
-        self.ends = time.monotonic() + settings.deadline
         self.timing: list[dict[str, Any]] = []
 
     def __call__(self, request: Request) -> Reply:
@@ -117,104 +173,187 @@ class Server:
         if request.tokens > self.tokens_left:
             return f"llm.tokens: {self.tokens_left} left, {request.tokens} may be needed"
         written = request.body["max_tokens"]
-        bound = money(self.settings.model, self.host, request.tokens - written, written)
+        bound = money(self.settings.model, self.host, request.tokens_read, written)
         if bound > self.money_left:
             return f"llm.money: {self.money_left:.4f} USD left, {bound:.4f} may be needed"
         return None
 
     def _once(self, request: Request, tries: list[dict[str, Any]]) -> tuple[Reply, float]:
-        box: dict[str, Any] = {}
+        outcome: dict[str, Any] = {}
         began, left = time.monotonic(), self.ends - time.monotonic()
         if left <= 0:
             return Reply(failure="deadline", tries=tries), 0.0
         worker = threading.Thread(
-            target=_post, args=(self.client, request.body, left, box), daemon=True
+            target=_post, args=(self.client, request.body, left, outcome), daemon=True
         )
         worker.start()
         worker.join(left)
-        name, detail, message = _judged(box)
-        if message is not None:
-            self._book(request, message)
-        tries.append({"status": box.get("status"), "failure": name})
+        if bug := outcome.get("bug"):
+            raise bug
+        name, detail, message = outcome.get("judged", ("deadline", "", None))
+        tries.append({"status": outcome.get("status"), "failure": name})
         self.timing.append(
             {
                 "role": request.role,
                 "seconds": round(time.monotonic() - began, 3),
-                "request_id": plain(str(box.get("headers", {}).get("request-id", "")), 80),
+                "request_id": plain(str(outcome.get("headers", {}).get("request-id", "")), 80),
             }
         )
-        if message is not None:
-            return Reply(message=message, tries=tries), 0.0
-        return Reply(failure=name, detail=self._scrubbed(detail), tries=tries), _asked_wait(box)
-
-    def _book(self, request: Request, message: dict[str, Any]) -> None:
-        read, written = tokens(message)
-        self.tokens_left -= read + written or request.tokens
+        if message is None:
+            return Reply(failure=name, detail=detail, tries=tries), _asked_wait(outcome)
+        read, written = counted(request, message)
+        self.tokens_left -= read + written
         self.money_left -= money(self.settings.model, self.host, read, written)
-
-    def _scrubbed(self, text: str) -> str:
-        for name in KEYS:
-            if (key := os.environ.get(name, "")) and key in text:
-                text = text.replace(key, "***")
-        return plain(text, 200)
+        return Reply(message=message, tries=tries), 0.0
 
     def close(self) -> None:
         """Let go of the sockets; a request left behind ends with them."""
         self.client.close()
 
 
-def _post(sdk: anthropic.Anthropic, body: dict[str, Any], left: float, box: dict[str, Any]) -> None:
+def _post(
+    sdk: anthropic.Anthropic, body: dict[str, Any], left: float, outcome: dict[str, Any]
+) -> None:
+    """Ask, and read the answer, all of it in this thread; an error of ours goes to the asker."""
     limits = httpx2.Timeout(left, connect=min(left, CONNECT))
     try:
-        with sdk.messages.with_streaming_response.create(**body, timeout=limits) as reply:
-            data = bytearray()
-            for chunk in reply.iter_bytes():
-                data += chunk
-                if len(data) > LARGEST_REPLY:
-                    break
-            box |= {"headers": reply.headers, "data": bytes(data), "status": reply.status_code}
-    except Exception as error:
-        box["error"] = error
+        try:
+            with sdk.messages.with_streaming_response.create(**body, timeout=limits) as reply:
+                data = bytearray()
+                for chunk in reply.iter_bytes():
+                    data += chunk
+                    if len(data) > LARGEST_REPLY:
+                        break
+                status, headers = reply.status_code, reply.headers
+            outcome |= {"headers": headers, "status": status, "judged": judged(bytes(data))}
+        except anthropic.APIStatusError as error:
+            outcome |= {"status": error.status_code, "headers": error.response.headers}
+            outcome["judged"] = (*_of_error(error), None)
+        except LOST as error:
+            outcome["judged"] = (*_of_connection(error), None)
+    except Exception as error:  # raised again by who asked, in the thread that may
+        outcome["bug"] = error
 
 
-def _judged(box: dict[str, Any]) -> tuple[str | None, str, dict[str, Any] | None]:
-    """Name of the failure, its detail, the message if there is one."""
-    if error := box.get("error"):
-        return *_named(error, box), None
-    if "data" not in box:
-        return "deadline", "", None
-    try:
-        message = json.loads(box["data"], parse_constant=_refuse)
-    except (ValueError, RecursionError):
-        message = None
+def judged(data: bytes) -> tuple[str | None, str, dict[str, Any] | None]:
+    """Name of the failure, its detail, the message if any, of an answer with status 200."""
+    message = _json(data)
+    if isinstance(message, dict) and (failure := _reported(message)):
+        return *failure, None
     if not isinstance(message, dict) or not isinstance(message.get("content"), list):
-        return "malformed_reply", "the reply is no message", None
-    return None, "", message
+        detail = PAGE if HTML.match(data) else "the reply is no message"
+        return "malformed_reply", detail, None
+    return None, "", blotted(message)
+
+
+def _json(data: bytes) -> Any:
+    """JSON, alone or as the last event of a stream nobody asked for; None where it is neither."""
+    if data[:6] in (b"event:", b"data: "):
+        events = [line[5:] for line in data.splitlines() if line.startswith(b"data:")]
+        data = events[-1] if events else b""
+    try:
+        return json.loads(data, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _reported(body: dict[str, Any]) -> tuple[str, str] | None:
+    """Name and text of the error that a body reports; None where it reports none we know."""
+    error = body.get("error")
+    if error is None or "content" in body:
+        return None
+    if not isinstance(error, dict):
+        error = {"message": error}
+    kind, text = str(error.get("type", "")), _safe(str(error.get("message", "")))
+    name = _of_words(f"{kind} {text}".lower()) or OF_TYPE.get(kind)
+    code = error.get("code", body.get("status"))
+    if name is None and isinstance(code, int) and 400 <= code < 600:
+        name = _of_status(code, text)
+    return (name, text) if name else None
+
+
+def _of_words(text: str) -> str | None:
+    """What servers say in words, under whatever type and status."""
+    if any(word in text for word in OVERFLOW):
+        return "context_overflow"
+    if any(word in text for word in UNPAID):
+        return "billing"
+    return "overloaded" if "overload" in text or "at capacity" in text else None
+
+
+def blotted(value: Any) -> Any:
+    """A server's answer with every credential of the environment blotted out, also one that is
+    whole only where the answer's pieces of text are put together."""
+    hidden = secrets()
+    if not hidden:
+        return value
+    blocks = value.get("content") if isinstance(value, dict) else None
+    texts = [b for b in blocks or () if isinstance(b, dict) and isinstance(b.get("text"), str)]
+    whole = "".join(block["text"] for block in texts)
+    if any(secret in ESCAPED.sub(_unescaped, whole) for secret in hidden):
+        others = [block for block in blocks or () if block not in texts]
+        value = {**value, "content": [*others, {"type": "text", "text": whole}]}
+    return _without(value, hidden)
+
+
+def _without(value: Any, hidden: list[str]) -> Any:
+    if isinstance(value, str):
+        plainly = ESCAPED.sub(_unescaped, value)  # the same to who reads JSON
+        if any(secret in plainly for secret in hidden):
+            value = plainly
+        for secret in hidden:
+            value = value.replace(secret, BLOT)
+        return value
+    if isinstance(value, dict):
+        return {_without(k, hidden): _without(v, hidden) for k, v in value.items()}
+    return [_without(item, hidden) for item in value] if isinstance(value, list) else value
+
+
+def _unescaped(escape: re.Match[str]) -> str:
+    return chr(int(escape[1], 16))
+
+
+def _safe(text: str) -> str:
+    """A server's words, short and without credentials."""
+    return plain(_without(text[:10_000], secrets()), 200)
 
 
 def _refuse(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def _named(error: Exception, box: dict[str, Any]) -> tuple[str, str]:
-    if isinstance(error, anthropic.APIStatusError):
-        box |= {"status": error.status_code, "headers": error.response.headers}
-        text = plain(str(error.message), 300)
-        return _of_status(error.status_code, text), text
-    if isinstance(error.__cause__, httpx2.ConnectTimeout):
+def _of_error(error: anthropic.APIStatusError) -> tuple[str, str]:
+    """Name and detail of an answer with an error's status."""
+    status, text = error.status_code, _safe(str(error.message))
+    if isinstance(error.body, dict) and (reported := _reported(error.body)):
+        name, said = reported
+        # a gateway's own status says more than the general `api_error` it wraps
+        return (_of_status(status, text), text) if name == "server_error" else (name, said or text)
+    page = HTML.match(error.response.content) is not None
+    if page and status in (401, 403, 407, 451):
+        return "proxy", f"{status}: {PAGE}"
+    return _of_status(status, text), f"{status}: {PAGE}" if page else text
+
+
+def _of_connection(error: Exception) -> tuple[str, str]:
+    """Name and detail of a request that got no whole answer."""
+    cause = error.__cause__ or error
+    if isinstance(cause, httpx2.ProxyError):
+        return "proxy", _safe(str(cause) or "the proxy refuses the connection")
+    if isinstance(cause, httpx2.ConnectTimeout):
         return "unreachable", "no connection in time"
     if isinstance(error, (anthropic.APITimeoutError, httpx2.TimeoutException)):
         return "deadline", ""
     if isinstance(error, anthropic.APIConnectionError):
-        return "unreachable", type(error.__cause__ or error).__name__
+        return "unreachable", type(cause).__name__
     return "broken_reply", type(error).__name__
 
 
 def _of_status(status: int, text: str) -> str:
     if status == 413 or (status == 400 and any(w in text.lower() for w in OVERFLOW)):
         return "context_overflow"
-    if status in LOST:
-        return LOST[status]
+    if status in OF_STATUS:
+        return OF_STATUS[status]
     if status < 400:
         return "redirected"
     if status == 429:
@@ -224,9 +363,9 @@ def _of_status(status: int, text: str) -> str:
     return "server_error" if status in (408, 409, 425) or status >= 500 else "bad_request"
 
 
-def _asked_wait(box: dict[str, Any]) -> float:
+def _asked_wait(outcome: dict[str, Any]) -> float:
     try:
-        seconds = float(box.get("headers", {}).get("retry-after", 0))
+        seconds = float(outcome.get("headers", {}).get("retry-after", 0))
     except ValueError:
         return 0.0
     return seconds if math.isfinite(seconds) and seconds > 0 else 0.0

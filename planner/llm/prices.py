@@ -1,7 +1,7 @@
 """What answers cost: tokens by the server's count, money by the dated list of prices."""
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -9,6 +9,9 @@ from atomistics.contract import Strict
 from atomistics.yaml_files import read_yaml
 from campaign import TOOLKIT
 from campaign.files import parse, sha256
+
+if TYPE_CHECKING:
+    from planner.llm.requests import Request
 
 LIST = TOOLKIT / "config" / "prices.yaml"
 COUNTED = (
@@ -18,6 +21,7 @@ COUNTED = (
     "cache_read_input_tokens",
 )
 MOST = 10**9
+SLACK = 10_000  # tokens a server may add of its own: a system prompt, another way to count
 
 
 class Price(Strict):
@@ -55,6 +59,20 @@ def tokens(message: dict[str, Any]) -> tuple[int, int]:
         for k, v in counts.items()
     }
     return sum(v for k, v in sound.items() if k != "output_tokens"), sound["output_tokens"]
+
+
+def counted(request: "Request", message: dict[str, Any]) -> tuple[int, int]:
+    """Tokens read and written of one answer: the server's count, or the request's bounds where it
+    tells none or what cannot be; one false `usage` must not end the model for good."""
+    bounds = request.tokens_read, int(request.body["max_tokens"])
+    counts = tokens(message)
+    if not sum(counts):
+        return bounds
+    read, written = (
+        count if count <= 2 * bound + SLACK else bound
+        for count, bound in zip(counts, bounds, strict=True)
+    )
+    return read, written
 
 
 def money(model: str, host: str, read: int, written: int) -> float:

@@ -248,6 +248,21 @@ def edited(change: Callable[[dict[str, Any]], Any]) -> Fault:
     return give
 
 
+def rewritten(change: Callable[[str], str]) -> Fault:
+    """The proper answer with its text changed."""
+
+    def give(handler: Handler, proper: dict[str, Any]) -> None:
+        text = change(proper["content"][-1]["text"])
+        handler.give({**proper, "content": [{"type": "text", "text": text}]})
+
+    return give
+
+
+def reports(kind: str, text: str = "no", status: int = 200) -> Fault:
+    """An error by its body, whatever the status says."""
+    return lambda handler, _: handler.error(status, kind, text)
+
+
 def drip(handler: Handler, proper: dict[str, Any]) -> None:
     """The answer, a byte at a time."""
     handler.trickle(json.dumps(proper).encode())

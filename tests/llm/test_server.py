@@ -2,22 +2,31 @@
 
 import json
 import time
+from contextlib import suppress
 
 import pytest
 
+from campaign.errors import UserError
 from campaign.files import dump_yaml
+from planner.decide import next_plan
+from planner.decision import HaltError
 from planner.llm.consult import consult
-from planner.llm.messages_api import Server
+from planner.llm.messages_api import Server, credential
+from planner.llm.requests import request
 from planner.policy import rules
-from tests.llm.scene import situations
+from planner.record import request_costs
+from tests.llm.scene import folder, situations
 from tests.llm.server import (
     Double,
     changed,
     drip,
+    edited,
     fails,
     hang_up,
     message,
     raw,
+    reports,
+    rewritten,
     says,
     serve,
     stall,
@@ -65,6 +74,7 @@ FAULTS = {
     "permission": [fails(403)],
     "not_found": [fails(404)],
     "bad_request": [fails(400, "effort is not supported")],
+    "proxy": [fails(407)],
     "redirected": [raw(b"", location="http://127.0.0.1:9/")],
     "broken_reply": [hang_up] * 3,
     "malformed_reply": [raw(b"<html>welcome</html>"), raw(b"[" * 100_000), raw(b'{"content": 1}')],
@@ -178,6 +188,152 @@ def test_key_stays_out_of_details(monkeypatch) -> None:
     assert "is bad" in talk.detail
     assert "sk-secret" not in talk.detail
     assert any("sk-secret-1234" in value for value in double.headers[0].values())
+
+
+KEY = "sk-ant-secret-1234"
+
+
+def split(handler, proper):
+    """The key in two pieces of text that are one once they are read."""
+    text = proper["content"][-1]["text"].replace("as the guidance says", f"use {KEY}")
+    at = text.find(KEY) + 8
+    pieces = [{"type": "text", "text": text[:at]}, {"type": "text", "text": text[at:]}]
+    handler.give({**proper, "content": pieces})
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        edited(lambda told: {**told, "reason": f"your key is {KEY}"}),
+        rewritten(lambda text: text.replace("as the guidance", r"sk-ant-\u0073ecret-1234")),
+        changed(model=KEY),
+        changed(id=f"msg_{KEY}", content=[{"type": KEY, KEY: KEY}]),
+        split,
+        fails(500, f"bad key {KEY}"),
+        reports("authentication_error", f"key {KEY}"),
+        lambda h, _: h.give(f"<html>{KEY}</html>".encode(), 403),
+    ],
+)
+def test_a_key_echoed_in_a_reply_is_never_written(fault, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", f" {KEY}\n")
+    with serve() as double:
+        llm = {"base_url": double.url, "deadline": 30.0, "retry_after": 0.1, "effort": None}
+        here = folder(tmp_path / "c", {"planner": "anthropic", "llm": llm})
+        double.situation = here.situation()
+        double.keeps([fault] * 9)
+        with suppress(HaltError):
+            next_plan(here)
+    assert any(value.split()[-1] == KEY for value in double.headers[0].values())
+    written = [path for path in here.folder.rglob("*") if path.is_file()]
+    assert len(written) >= 5
+    for path in written:
+        text = path.read_text()
+        assert KEY not in text
+        assert KEY not in text.encode().decode("unicode_escape", "replace")
+
+
+@pytest.mark.parametrize(
+    ("url", "header", "value"),
+    [
+        ("https://api.anthropic.com", "api_key", "key"),
+        ("http://127.0.0.1:1", "auth_token", "token"),
+    ],
+)
+def test_of_two_credentials_one_goes(monkeypatch, url: str, header: str, value: str) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "key")
+    monkeypatch.setenv("ANTHROPIC_AUTH_TOKEN", "token")
+    assert credential(url) == {header: value}
+
+
+def test_both_credentials_set_is_no_error(monkeypatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-key-1234")
+    monkeypatch.setenv("ANTHROPIC_AUTH_TOKEN", "token-1234")
+    with serve(SCENE) as double:
+        assert ask(double).plan
+    assert "Bearer token-1234" in double.headers[0].values()
+    assert not any("sk-key-1234" in value for value in double.headers[0].values())
+
+
+@pytest.mark.parametrize("key", ["sk 1", "sk-\n1", "sk-\xe4", "sk-\u200b1"])
+def test_a_key_that_can_be_none_is_named(monkeypatch, key: str) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", key)
+    with serve(SCENE) as double, pytest.raises(UserError, match="ANTHROPIC_API_KEY: holds a blank"):
+        ask(double)
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\n"])
+def test_a_blank_key_is_none(monkeypatch, blank: str) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", blank)
+    with pytest.raises(UserError, match="ANTHROPIC_API_KEY: not set"):
+        credential("https://api.anthropic.com")
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"input_tokens": 10**9, "output_tokens": 10**9},
+        {"input_tokens": 5000, "output_tokens": 999_999},
+    ],
+)
+def test_one_false_usage_does_not_end_the_model(usage) -> None:
+    with serve(SCENE) as double:
+        double.will(changed(usage=usage))
+        talk = ask(double, tokens=100_000, money=1.0)
+    assert talk.plan
+    first, second = talk.exchanges
+    used = request_costs([first, second], "m", "127.0.0.1")
+    assert used["tokens"] <= 2 * first.request.tokens
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda text: f"Here is my plan:\n\n{text}\n\nI hope that helps {{really}}.",
+        lambda text: f"```json\n{text}\n```",
+        lambda text: f"Thinking {{aloud}}.\n```\n{text}\n```\nDone.",
+        lambda text: f'<think>{{"action": "end"}} no, rather</think>\n{text}',
+        lambda text: f'{{"action": "end"}} perhaps?</think>{text}',
+        lambda text: f"<thinking>hm</thinking>Answer: {text}",
+        lambda text: f"\ufeff{text}",
+        lambda text: f"{text}\n{text}",
+    ],
+)
+def test_json_behind_words_costs_no_repair(around) -> None:
+    with serve(SCENE) as double:
+        double.keeps([rewritten(around)] * 2)
+        talk = ask(double)
+    assert talk.plan, talk.detail
+    assert len(double.requests) == 2
+
+
+def test_true_is_no_number_and_no_key_stands_twice() -> None:
+    plan = rules.decide(SCENE)
+    section = plan.parameters.model_dump(mode="json", exclude={"seed"})
+    number = next(k for k, v in section.items() if type(v) in (int, float))
+    flag = json.dumps({"parameters": {**section, number: True}, "objection": None})
+    twice = json.dumps({"parameters": section, "objection": None})[:-1] + ', "objection": null}'
+    with serve(SCENE) as double:
+        double.will(None, says(flag), says(twice))
+        talk = ask(double)
+    faults = [fault for exchange in talk.exchanges for fault in exchange.faults]
+    assert faults[0] == f"{plan.action}.{number}: true or false is no number"
+    assert faults[1] == "not JSON: key objection is given twice" or "twice" in faults[1]
+
+
+def test_the_deadline_counts_from_the_beginning_of_the_decision() -> None:
+    settings = SCENE.config.llm.model_copy(update={"base_url": "http://127.0.0.1:9"})
+    server = Server(settings, 10**6, 1.0, began=time.monotonic() - settings.deadline)
+    assert server(request(SCENE, "decision_maker", [], 8000)).failure == "deadline"
+    server.close()
+
+
+def test_a_bug_of_ours_is_no_fault_of_the_server(monkeypatch) -> None:
+    def broken(_: bytes) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("planner.llm.messages_api.judged", broken)
+    with serve(SCENE) as double, pytest.raises(ZeroDivisionError):
+        ask(double)
 
 
 def test_lone_surrogates_and_odd_usage_do_no_harm() -> None:

@@ -1,5 +1,6 @@
 """YAML as people write it, and files that are whole or absent."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from atomistics.yaml_files import read_yaml
 from campaign.actions.end import End
 from campaign.config import Config
 from campaign.errors import UserError
-from campaign.files import dump_yaml, parse, write_text
+from campaign.files import dump_yaml, parse, read_json, write_text
 from campaign.folder import _overlaid
 from campaign.plan import Plan
 
@@ -43,6 +44,17 @@ def test_broken_yaml_is_one_line(tmp_path: Path, content: bytes, said: str) -> N
     assert "\n" not in str(error.value)
 
 
+class _Bomb:
+    """Forty anchors, each made of the one before twice."""
+
+    def format(self, doubled: str) -> str:
+        lines = [f"a{i}: &a{i} " + doubled.format(f"a{i - 1}") for i in range(1, 40)]
+        return "\n".join(["a0: &a0 [0]", *lines])
+
+
+BOMB = _Bomb()
+
+
 @pytest.mark.parametrize(
     ("text", "where"),
     [
@@ -50,14 +62,46 @@ def test_broken_yaml_is_one_line(tmp_path: Path, content: bytes, said: str) -> N
         ("a: " + "[" * 20_000, "not valid YAML"),
         ("a: " + "9" * 5000, "not valid YAML"),
         ("? [1]\n: 2\n", "not valid YAML"),
+        ("a: " + "[" * 10**6 + "]" * 10**6, "a.yaml:1: .*nested more than 64 deep"),
+        ("{a: " * 10**5 + "1" + "}" * 10**5, "nested more than 64 deep"),
+        ("- " * 10**5 + "1", "nested more than 64 deep"),
+        ("".join(" " * i + "a:\n" for i in range(3000)), "nested more than 64 deep"),
+        ("".join(" " * i + "a:\n" + " " * i + "- b:\n" for i in range(999)), "64 deep|not valid"),
+        (BOMB.format("[*{0}, *{0}]"), "aliases for over"),
+        (BOMB.format("{{<<: [*{0}, *{0}]}}").replace("[0]", "{x: 1}"), "aliases for over"),
+        ("a: &a [*a]", "stands within itself"),
+        ("a: &a {b: {<<: *a}}", "stands within itself"),
+        ('a: [{b: "x\\0y"}]', "a.0.b: holds a NUL"),
+        ('"a\\0": 1', "holds a NUL"),
     ],
-    ids=["twice", "deep", "digits", "list as key"],
+    ids=lambda text: text[:20],
 )
 def test_yaml_nobody_can_mean_is_one_line(tmp_path: Path, text: str, where: str) -> None:
     (tmp_path / "a.yaml").write_text(text)
     with pytest.raises(UserError, match=where) as refused:
         read_yaml(tmp_path / "a.yaml")
     assert "\n" not in str(refused.value)
+
+
+def test_aliases_people_write_are_read(tmp_path: Path) -> None:
+    text = "a: &a {x: 1}\nb: {<<: *a, y: 2}\nc: [*a, *a]\n"
+    (tmp_path / "a.yaml").write_text(text)
+    one = {"x": 1}
+    assert read_yaml(tmp_path / "a.yaml") == {"a": one, "b": {"x": 1, "y": 2}, "c": [one, one]}
+
+
+def test_what_is_no_file_is_named_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.yaml")
+    for path in (tmp_path / "a.yaml", Path("/dev/zero")):
+        with pytest.raises(UserError, match="is no regular file"):
+            read_yaml(path)
+    (tmp_path / "b.json").write_text("[" * 10**6)
+    with pytest.raises(UserError, match="not valid JSON"):
+        read_json(tmp_path / "b.json")
+    with (tmp_path / "c.yaml").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(UserError, match="are no text of a campaign"):
+        read_yaml(tmp_path / "c.yaml")
 
 
 @given(st.text(max_size=80), st.text(max_size=80))
