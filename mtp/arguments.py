@@ -1,7 +1,7 @@
 """Verbs of the `mlp` command and their arguments: MLIP-3's `--key=value`, MLIP-2's hyphens too."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from itertools import chain, combinations, product
@@ -12,7 +12,7 @@ from mtp.errors import MTPError
 
 # Names of what a verb writes; output_filename is missing, for it may name the input on purpose.
 WRITTEN = ("output", "save_to", "als_filename", "save_selected_to", "save_unrelaxed", "log")
-WRITTEN += ("save_extrapolative_to", "report_to", "checkpoint")
+WRITTEN += ("save_extrapolative_to", "report_to", "checkpoint", "matrix", "vector")
 READ = ("potential", "train_set", "structures", "candidates", "database", "input", "settings")
 READ += ("validation", "relaxation_settings")
 TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
@@ -61,7 +61,9 @@ class Option:
 class Verb:
     """One subcommand: its files in order, its options, and the function that does the work.
 
-    `positional` may hold several forms, tried by length: the first is MLIP-3's.
+    `positional` may hold several forms, tried by length: the first is MLIP-3's. The last name of
+    a form may end in "..." and then takes all that are left, comma-separated. `refused` are options
+    of MLIP that are not offered, with the reason.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Verb:
     positional: tuple[tuple[str, ...], ...]
     options: tuple[Option, ...] = ()
     aliases: tuple[str, ...] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     def usage(self) -> str:
         """Help text of this verb."""
@@ -110,6 +113,8 @@ def parse(verb: Verb, words: Sequence[str]) -> Arguments:
             raise MTPError(f"mlp {verb.name}: {word!r:.60}: options are written --key=value")
         key, equals, value = word[2:].partition("=")
         option = options_by_name.get(_plain(key))
+        if option is None and (reason := verb.refused.get(_plain(key))):
+            raise MTPError(f"mlp {verb.name}: --{key} is not offered: {reason}")
         if option is None:
             raise unknown(
                 f"mlp {verb.name}: option", f"--{key}", [f"--{o.name}" for o in verb.options]
@@ -117,13 +122,23 @@ def parse(verb: Verb, words: Sequence[str]) -> Arguments:
         if option.name in options:
             raise MTPError(f"mlp {verb.name}: --{option.name} is given twice")
         options[option.name] = option.convert(value if equals else None)
-    form = next((form for form in verb.positional if len(form) == len(files)), None)
-    if form is None:
-        _wrong_files(verb, files)
+    form, files = _form_of(verb, files)
     values = {option.name: option.default for option in verb.options} | options
     given = Arguments(verb.name, dict(zip(form, files, strict=True)), values, frozenset(options))
     _check_written(given)
     return given
+
+
+def _form_of(verb: Verb, files: list[str]) -> tuple[tuple[str, ...], list[str]]:
+    """The form that fits so many words, and the words it names."""
+    for form in verb.positional:
+        if form and form[-1].endswith("...") and len(files) >= len(form):
+            kept = len(form) - 1
+            names = (*form[:-1], form[-1].removesuffix("..."))
+            return names, [*files[:kept], ",".join(files[kept:])]
+        if len(form) == len(files):
+            return form, files
+    return _wrong_files(verb, files)
 
 
 def _check_written(given: Arguments) -> None:

@@ -3,16 +3,50 @@
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
+from itertools import chain
 
 from mtp.arguments import Verb, parse, unknown
 from mtp.errors import MTPError
 
-MODULES = ("train", "evaluation", "grades", "conversion", "relaxation", "lammps")
+# names of the verbs each module of mtp.commands lists, so that no other need be loaded to find one
+MODULES = {
+    "train": ("train",),
+    "evaluation": ("check_errors", "calc_errors", "calculate_efs", "calc_efs", "mindist"),
+    "grades": ("calculate_grade", "calc_grade", "select_add", "cut_extrapolative_nbh"),
+    "conversion": ("convert", "convert_cfg"),
+    "relaxation": ("relax",),
+    "lammps": ("lammps",),
+    "fitting_problem": ("calculate_loss", "extract_problem", "add_species", "set_species"),
+}
+# commands of MLIP-3 that are not here, and what does their work
+ABSENT = {
+    "run": "use pair_style mlip in LAMMPS, or mtp.calculator.MTP in ASE",
+    "test": "run pytest tests/mtp in a checkout",
+    "sample": "use calculate_grade --threshold_save=G --threshold_break=G",
+    "select": "use select_add",
+    "to_bin": "configurations are text here; use convert",
+    "from_bin": "configurations are text here; let MLIP write text",
+    "add_from_outcar": "use convert --input_format=outcar --append",
+    "add_from_outcar_dyn": "use convert --input_format=outcar --append",
+    "add_from_outcar_last": "use convert --input_format=outcar --last --append",
+    "fix_lattice": "use convert --fix_lattice",
+    "make_cell_square": "use ase.build.find_optimal_cell_shape",
+    "replicate_cell": "use repeat of ase.Atoms, by way of convert --output_format=extxyz",
+    "mindist_filter": "use mindist --output_filename=FILE and its Feature mindists",
+    "fix_mindist": "use relax --init_mindist=D",
+    "subsample": "use select_add --number=N",
+    "fix_cfg": "use convert",
+    "filter_nonconv": "use convert, which leaves out what is not converged",
+    "remap_species": "use convert --output_format=extxyz --species=..., and back in another order",
+    "extract_nbhs": "use cut_extrapolative_nbh",
+    "invert_stress": "virials have one sign here; mend the program that wrote them",
+    "recognize": "use a structure matcher as of ASE or pymatgen",
+}
 
 
-def verbs(modules: Sequence[str] = MODULES) -> dict[str, Verb]:
+def verbs(modules: Iterable[str] = MODULES) -> dict[str, Verb]:
     """All verbs by their MLIP-3 names; each module of mtp.commands lists its own as VERBS."""
     loaded = (import_module(f"mtp.commands.{name}") for name in modules)
     return {verb.name: verb for module in loaded for verb in module.VERBS}
@@ -72,13 +106,15 @@ def _dispatch(words: list[str]) -> int:
 
 
 def _find(word: str) -> Verb:
-    """The verb of this name in either dialect; only modules up to its own are loaded."""
+    """The verb of this name in either dialect; only its own module is loaded."""
     plain = word.replace("-", "_")
-    for module in MODULES:
-        for verb in verbs((module,)).values():
-            if plain in {verb.name, *verb.aliases}:
-                return verb
-    raise unknown("command", word, [*verbs(), "list", "help"])
+    for module, names in MODULES.items():
+        if plain in names:
+            own = verbs((module,)).values()
+            return next(verb for verb in own if plain in {verb.name, *verb.aliases})
+    if plain in ABSENT:
+        raise MTPError(f"mlp {plain} of MLIP-3 is not here: {ABSENT[plain]}")
+    raise unknown("command", word, [*chain(*MODULES.values()), "list", "help"])
 
 
 def _help(words: list[str]) -> int:

@@ -57,7 +57,7 @@ def _logged(
     for number, item in enumerate(graded):
         if log:
             print(f"Sampling: cfg# {number}\tgrade: {item.grade:g}", file=log)
-        features = item.configuration.features
+        features = item.configuration.features | {"ID": str(number)}
         if arguments["add_grade_feature"]:
             features = features | {"MV_grade": f"{item.grade:.6f}"}
         if item.grade >= arguments["threshold_save"]:
@@ -73,7 +73,16 @@ def _logged(
 
 
 def select_add(arguments: Arguments) -> int:
-    """Choose the candidates that enlarge the active set, and write them; as MLIP-3, see there."""
+    """Choose the candidates that enlarge the active set, and write them; as MLIP-3, see there.
+
+    With --number=N exactly N: those that entered with the largest grades, or, where fewer do, more
+    from active sets of what is left, one after the other.
+    """
+    for name in ("force_weight", "stress_weight"):
+        if arguments[name]:
+            raise MTPError(
+                f"mlp select_add: --{name} must be 0: grades here are of energies and site energies"
+            )
     selector = _start(arguments)
     train = arguments["train_set"]
     _add(selector, train)
@@ -88,6 +97,8 @@ def select_add(arguments: Arguments) -> int:
     with log_stream(arguments["log"]) as log:
         _log_swaps(selector, log)
     chosen = selector.taken(keys)
+    if arguments["number"]:
+        chosen = _of_number(selector, arguments, keys)
     write_cfg(arguments["output"], chosen)
     if arguments["save_to"]:
         write_potential(arguments["save_to"], selector.with_active_set())
@@ -95,6 +106,33 @@ def select_add(arguments: Arguments) -> int:
         write_cfg(arguments["save_selected_to"], selector.taken(range(selector.next_key)))
     print(f"Training set was increased by {len(chosen)} configurations")
     return 0
+
+
+def _of_number(selector: Selector, arguments: Arguments, keys: range) -> list[Configuration]:
+    """The N best candidates; `keys` are the candidates' in `selector`, in the order of the file."""
+    number, taken = arguments["number"], {}
+    left = dict(enumerate(keys))
+    while True:
+        grades = selector.entry_grades()
+        inside = {place: key for place, key in left.items() if key in selector.sources}
+        best = sorted(inside, key=lambda place: (-grades[inside[place]], place))
+        for place in best[: number - len(taken)]:
+            (taken[place],) = selector.taken(range(inside[place], inside[place] + 1))
+        left = {place: key for place, key in left.items() if place not in taken}
+        if len(taken) == number or not left:
+            break
+        candidates = enumerate(iterate_cfg(arguments["candidates"]))
+        selector = Selector(selector.potential, selector.weights, arguments["init_value"])
+        selector.add((c for place, c in candidates if place in left), arguments["threshold"])
+        left = {place: key for key, place in enumerate(left)}
+        if not selector.sources:
+            break
+    if len(taken) < number:
+        raise MTPError(
+            f"--number={number}: {arguments['candidates']} offers {len(taken)} configurations "
+            "whose environments differ; ask for no more"
+        )
+    return [taken[place] for place in sorted(taken)]
 
 
 def _start(arguments: Arguments) -> Selector:
@@ -190,9 +228,17 @@ VERBS = (
                 minimum=1.0001,
                 aliases=("select_threshold",),
             ),
+            Option(
+                "number", "exactly so many configurations; 0: as many as enter.", int, 0, minimum=0
+            ),
             Option("al_mode", "start anew in this mode.", choices=MODES),
             Option("energy_weight", "weight of a configuration's energy.", float, 1.0, minimum=0),
             Option("site_en_weight", "weight of site energies.", float, 0.0, minimum=0),
+            Option("force_weight", "only 0: forces are no equations here.", float, 0.0, minimum=0),
+            Option(
+                "stress_weight", "only 0: stresses are no equations here.", float, 0.0, minimum=0
+            ),
+            Option("batch_size", "accepted: a batch is what fits 48 MB.", int, 9999, minimum=1),
             Option("weight_scaling", "power of N^(1/2) dividing the energy.", int, 2, minimum=0),
             Option("init_value", "size of the dummy rows.", float, INITIAL, minimum=1e-12),
             Option(

@@ -69,21 +69,26 @@ def _output(arguments: Arguments) -> Path:
     return path
 
 
-def _options(arguments: Arguments) -> TrainingOptions:
+def loss_weights(arguments: Arguments) -> LossWeights:
+    """The weights of the loss that WEIGHT_OPTIONS ask for."""
     scaling = WEIGHTINGS.get(arguments["weighting"])
     if scaling and arguments.given & {"weight_scaling", "weight_scaling_forces"}:
         raise MTPError("--weighting sets weight_scaling and weight_scaling_forces; give only one")
     energy, forces = scaling or (arguments["weight_scaling"], arguments["weight_scaling_forces"])
+    return LossWeights(
+        arguments["energy_weight"],
+        arguments["force_weight"],
+        arguments["stress_weight"],
+        energy,
+        forces,
+        arguments["scale_by_force"],
+        arguments["penalty_weight"],
+    )
+
+
+def _options(arguments: Arguments) -> TrainingOptions:
     return TrainingOptions(
-        weights=LossWeights(
-            arguments["energy_weight"],
-            arguments["force_weight"],
-            arguments["stress_weight"],
-            energy,
-            forces,
-            arguments["scale_by_force"],
-            arguments["penalty_weight"],
-        ),
+        weights=loss_weights(arguments),
         optimiser=arguments["optimizer"],
         iteration_limit=arguments["iteration_limit"],
         tolerance=arguments["tolerance"],
@@ -157,9 +162,7 @@ def _number(name: str, default: float, meaning: str, *aliases: str) -> Option:
     return Option(name, meaning, type(default), default, aliases=aliases, minimum=0)
 
 
-OPTIONS = (
-    Option("save_to", "file for the trained potential.", aliases=("trained_pot_name",)),
-    Option("overwrite", "write over the input potential.", bool, False),
+WEIGHT_OPTIONS = (
     _number("energy_weight", 1.0, "weight of energies."),
     _number("force_weight", 0.01, "weight of forces."),
     _number("stress_weight", 0.001, "weight of stresses."),
@@ -168,6 +171,11 @@ OPTIONS = (
     Option("weighting", "both scalings at once.", choices=tuple(WEIGHTINGS)),
     _number("scale_by_force", 0.0, "forces weigh this / (|F|^2 + this) if positive."),
     _number("penalty_weight", 1e-6, "weight of the normalisation of the radial functions."),
+)
+OPTIONS = (
+    Option("save_to", "file for the trained potential.", aliases=("trained_pot_name",)),
+    Option("overwrite", "write over the input potential.", bool, False),
+    *WEIGHT_OPTIONS,
     Option("optimizer", "how to minimise.", default="gauss-newton", choices=tuple(OPTIMISERS)),
     _number("iteration_limit", 1000, "most passes over the data.", "max_iter"),
     _number("tolerance", 1e-3, "end when 50 iterations gain less, relative.", "bfgs_conv_tol"),
@@ -188,6 +196,17 @@ OPTIONS = (
     Option("cutoff", "of a new potential, Å.", float, 5.0, minimum=0.5),
     Option("radial_basis", "Chebyshev polynomials of a new potential.", int, 8, minimum=2),
 )
+REFUSED = {
+    "select_factor": "only MLIP's linear regression uses it",
+    "auto_minmax_magmom": "potentials with magnetic moments are not here",
+}
 VERBS = (
-    Verb("train", "fit a potential", run, (("potential", "train_set"), ("train_set",)), OPTIONS),
+    Verb(
+        "train",
+        "fit a potential",
+        run,
+        (("potential", "train_set"), ("train_set",)),
+        OPTIONS,
+        refused=REFUSED,
+    ),
 )

@@ -190,6 +190,15 @@ class Selector:
         """Configurations of these keys that are in the active set, marked as MLIP-3 marks them."""
         return [self._marked(key) for key in self.sources if key in keys]
 
+    def entry_grades(self) -> dict[int, float]:
+        """The largest grade at which a row of each configuration entered, by its key."""
+        grades: dict[int, float] = {}
+        for swap in self.maxvol.swaps:
+            if swap.entered:
+                key = swap.entered[0]
+                grades[key] = max(swap.grade, grades.get(key, 0.0))
+        return grades
+
     def _marked(self, key: int) -> Configuration:
         equations = sorted(label[1] for label in self.maxvol.labels if label and label[0] == key)
         source = self.sources[key]
