@@ -4,13 +4,12 @@ Per frame: cell (Å), pbc, energy (eV), stress (eV/Å^3, ASE Voigt order), which
 `end` (atoms up to and with this frame). Per atom: atomic number, position (Å), force (eV/Å).
 `info`: each frame's provenance as JSON; where its initial magnetic moments (μB) or charges (e) are
 not all zero a list of the provenance and of these columns, for a label depends on them. An absent
-label is zeros and a mask, never a NaN.
-Frames are appended and never rewritten; an append is all or nothing whatever kills it (see
-journal.py). The same appends give the same bytes. Kept of an Atoms object is what is listed here
-and nothing else: no velocities, constraints or further arrays.
+label is zeros and a mask, never a NaN. A file is written once, whole or not at all; the same frames
+give the same bytes. Kept of an Atoms object is what is listed here: no velocities, no constraints.
 """
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from atomistics.errors import UserError
-from atomistics.journal import Overlay, recover
 from atomistics.structures import KEPT
 
 FORMAT = "mtpilot data set 1"
@@ -42,57 +40,32 @@ _ATOM: dict[str, tuple[tuple[int, ...], str]] = {
 }
 _INFO: dict[str, tuple[tuple[int, ...], str]] = {"info": ((), "|u1")}
 _FIELDS = _FRAME | _ATOM | _INFO
-_CHUNK_BYTES = 16384
 _GAP = 16  # frames: reading past fewer is cheaper than another look-up in the file
 
 
-def append(path: Path, frames: Sequence[Atoms]) -> int:
-    """Add frames at the end, all or none of them; returns how many frames the file then holds."""
-    arrays = _encode(path, frames)
-    if path.exists():
-        recover(path)
-        if path.stat().st_size:
-            _open(path).close()
-    try:
-        total = _write(path, arrays)
-    except OSError as error:
-        raise UserError(f"{path}: append failed, nothing added, try again ({error})") from error
-    return total
-
-
 def write(path: Path, frames: Sequence[Atoms]) -> None:
-    """A new file of these frames in place of any old one, whole or not at all."""
+    """A new file of these frames in place of any old one, whole or not at all.
+
+    Raises
+    ------
+    UserError
+        for a frame with a NaN or with provenance that is no plain data, and for a full disk.
+    """
+    arrays = _encode(path, frames)
     temporary = path.with_name(f"{path.name}.tmp")
-    temporary.unlink(missing_ok=True)
-    append(temporary, frames)
-    temporary.replace(path)
-
-
-def _write(path: Path, arrays: dict[str, np.ndarray]) -> int:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    overlay = Overlay(path)
-    with h5py.File(overlay, "r+" if overlay.size else "w") as file:
-        if "format" not in file.attrs:
-            _create(file)
-        for name in ("end", "info_end"):
-            arrays[name] = arrays[name] + (file[name][-1] if len(file[name]) else 0)
-        for name, values in arrays.items():
-            field = file[name]
-            begin = len(field)
-            field.resize(begin + len(values), axis=0)
-            field[begin:] = values
-        total = len(file["end"])
-    overlay.commit()
-    return total
-
-
-def _create(file: h5py.File) -> None:
-    file.attrs["format"] = FORMAT
-    for name, (shape, dtype) in _FIELDS.items():
-        chunk = (_CHUNK_BYTES // np.dtype((dtype, shape)).itemsize, *shape)
-        file.create_dataset(
-            name, (0, *shape), dtype, maxshape=(None, *shape), chunks=chunk, track_times=False
-        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w+b") as stream:
+            with h5py.File(stream, "w") as file:
+                file.attrs["format"] = FORMAT
+                for name, values in arrays.items():
+                    file.create_dataset(name, data=values, track_times=False)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"{path}: not written, make room and try again ({error})") from error
 
 
 def _encode(path: Path, frames: Sequence[Atoms]) -> dict[str, np.ndarray]:
@@ -101,7 +74,7 @@ def _encode(path: Path, frames: Sequence[Atoms]) -> dict[str, np.ndarray]:
         labels = _labels(atoms)
         values = [atoms.positions, atoms.cell.array, *labels.values()]
         if not all(np.isfinite(value).all() for value in values):
-            raise UserError(f"{path}: frame {number} to append holds a NaN or infinity; drop it")
+            raise UserError(f"{path}: frame {number} to write holds a NaN or infinity; drop it")
         rows["info"].append(np.frombuffer(_provenance(path, number, atoms), np.uint8))
         rows["info_end"].append(len(rows["info"][-1]))
         rows["end"].append(len(atoms))
@@ -135,16 +108,15 @@ def _provenance(path: Path, number: int, atoms: Atoms) -> bytes:
         return json.dumps(info, sort_keys=True, default=lambda value: value.tolist()).encode()
     except (TypeError, AttributeError, ValueError) as error:
         raise UserError(
-            f"{path}: frame {number} to append, info: not plain data ({error})"
+            f"{path}: frame {number} to write, info: not plain data ({error})"
         ) from error
 
 
 def _open(path: Path) -> h5py.File:
     if not path.exists():
         raise UserError(f"{path}: no such data set")
-    recover(path)
     try:
-        # whole appends by one writer need no lock, and some cluster file systems have none
+        # a file that is never changed needs no lock, and some cluster file systems have none
         file = h5py.File(path, "r", locking=False)
     except OSError as error:
         raise UserError(f"{path}: not readable as HDF5, restore a copy ({error})") from error
@@ -160,23 +132,13 @@ def _open(path: Path) -> h5py.File:
 
 def count(path: Path) -> int:
     """Number of frames."""
-    if path.exists() and not _started(path):
-        return 0
     with _open(path) as file:
         return len(file["end"])
-
-
-def _started(path: Path) -> bool:
-    """False for the empty file that an interrupted first append leaves."""
-    recover(path)
-    return path.stat().st_size > 0
 
 
 def read(path: Path, indices: Iterable[int] | None = None) -> list[Atoms]:
     """The frames of these indices in the order asked (None: all), each with its labels."""
     total = count(path)
-    if not _started(path):
-        raise UserError(f"{path}: empty, its first append was cut short; restore a copy")
     wanted = np.array(range(total) if indices is None else list(indices), int)
     outside = wanted[(wanted < 0) | (wanted >= total)]
     if len(outside):
@@ -193,13 +155,6 @@ def read(path: Path, indices: Iterable[int] | None = None) -> list[Atoms]:
         ):
             frames[place] = atoms
     return frames
-
-
-def iterate(path: Path, block: int = 1000) -> Iterator[Atoms]:
-    """Every frame in order, `block` of them in memory at a time."""
-    total = count(path)
-    for begin in range(0, total, block):
-        yield from read(path, range(begin, min(begin + block, total)))
 
 
 def _ends(file: h5py.File, name: str, begin: int, stop: int) -> np.ndarray:

@@ -155,12 +155,16 @@ def digest(path: Path) -> str:
 def load(structure: Structure) -> Atoms:
     """The structure, no calculator; its info holds the ids `structure` and `subsystem`.
 
-    Initial magnetic moments (μB) and charges (e) of the file stay, of a layered structure also the
-    array `layer` and the names `info["layers"]`; `unused` names what does not.
+    Initial magnetic moments (μB) and charges (e) of the file stay (moments that a calculation found
+    are the start of the next one), of a layered structure also the array `layer` and the names
+    `info["layers"]`; `unused` names what does not.
     """
     found = _one(structure)
     info = {"structure": structure.id, "subsystem": structure.subsystem}
     atoms = Atoms(found.numbers, found.positions, cell=found.cell, pbc=found.pbc, info=info)
+    moments = found.calc.results.get("magmoms") if found.calc else None
+    if moments is not None and "initial_magmoms" not in found.arrays:
+        found.set_array("initial_magmoms", np.asarray(moments, float))
     for name in KEPT:
         if name in found.arrays and found.arrays[name].any():
             atoms.set_array(name, found.arrays[name])
@@ -188,7 +192,8 @@ def unused(structure: Structure) -> list[str]:
     if found.constraints:
         names.append("constraints")
     if found.calc is not None:
-        names += found.calc.results
+        kept = {"magmoms"} if "initial_magmoms" not in found.arrays else set()
+        names += found.calc.results.keys() - kept
     if structure.path.suffix == ".cif" and "_atom_site_moment" in structure.path.read_text():
         names.append("magnetic moments of the CIF (write them as initial_magmoms to an extxyz)")
     return sorted(names)

@@ -9,10 +9,13 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 
+from atomistics.dataset import read, write
+from atomistics.md.plain import Protocol, run
 from atomistics.reference.catalog import Method, own_files
 from atomistics.reference.counting import LabelFailedError
 from atomistics.reference.isolated import Child
 from atomistics.reference.methods import label, reference_calculator
+from atomistics.structures import Structure, load
 from campaign.config import Config
 from campaign.errors import UserError
 from campaign.files import dump_yaml, parse
@@ -54,6 +57,17 @@ class Own(EMT):
 
 def made(log, terms):
     return Own(log, terms)
+
+
+class Magnetic(EMT):
+    """Energy by the initial moments and charges that it was handed."""
+
+    def calculate(self, atoms=None, *given, **named):
+        super().calculate(atoms, *given, **named)
+        moments = self.atoms.get_initial_magnetic_moments()
+        charges = self.atoms.get_initial_charges()
+        shift = (moments[0] - moments[1]) + 100 * (charges[0] - charges[1])
+        self.results["energy"] = self.results["free_energy"] = shift
 
 
 class NoStress(Calculator):
@@ -253,3 +267,34 @@ def test_lennard_jones_with_its_own_options():
     fresh = cell(3)
     fresh.calc = LennardJones(**options)
     assert np.allclose(label(cell(3), calculator).get_forces(), fresh.get_forces(), atol=1e-12)
+
+
+NICKEL = """4
+Lattice="3.6 0 0 0 3.6 0 0 0 3.6" Properties=species:S:1:pos:R:3:{} pbc="T T T"
+Ni 0.0 0.0 0.0 2.0 1.0
+Ni 0.0 1.8 1.8 -2.0 -1.0
+Ni 1.8 0.0 1.8 2.0 1.0
+Ni 1.8 1.8 0.0 -2.0 -1.0
+"""
+
+
+@pytest.mark.parametrize(
+    ("columns", "energy"),
+    [
+        ("initial_magmoms:R:1:initial_charges:R:1", 204.0),
+        ("magmoms:R:1:initial_charges:R:1", 204.0),
+        ("initial_magmoms:R:1:tag:R:1", 4.0),
+    ],
+)
+def test_moments_and_charges_of_a_file_reach_the_label(folder, columns, energy):
+    """File, MD, data set, label: the magnetic state is that of the structure at each step."""
+    (folder / "ni.extxyz").write_text(NICKEL.format(columns))
+    entry = Structure(id="ni", file="ni.extxyz", subsystem="ni", family="solid", held_out=False,
+                      description="antiferromagnet", folder=folder)  # fmt: skip
+    calculator = reference_calculator(Method("ase", "own_reference:Magnetic"), folder)
+    outcome = run(load(entry), calculator, Protocol("nvt", 300, 4, interval=2))
+    write(folder / "frames.h5", outcome.frames)
+    for frame in read(folder / "frames.h5"):
+        assert frame.get_potential_energy() == pytest.approx(energy)
+        assert label(frame, calculator).get_potential_energy() == pytest.approx(energy)
+    calculator.close()

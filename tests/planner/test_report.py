@@ -295,7 +295,7 @@ def test_stated_way_to_recompute_the_force_error_is_true(copy):
     atoms.calc = SinglePointCalculator(atoms, energy=0.0, forces=wrong)
     frames = copy[0].iteration(14) / "model_eval/runs/graphite-h-bn-held-out.fresh.h5"
     frames.unlink()
-    dataset.append(frames, [atoms])
+    dataset.write(frames, [atoms])
     write(*copy)
     moved = copy[3].rename(copy[3].with_name("handed-over"))
     lines = re.search(r"<pre>(from pathlib.*?)</pre>", (moved / "report.html").read_text(), re.S)
