@@ -1,7 +1,7 @@
 """One iteration of a campaign: the pending plan, materialized.
 
 A campaign's own Snakefile includes this one. The iteration's folder is the working directory, so
-every path below is literal, and no rule can reach a sealed iteration: nothing writes to `../`.
+every path below is literal, and no rule can reach a finalized iteration: nothing writes to `../`.
 """
 
 import sys

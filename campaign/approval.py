@@ -63,14 +63,16 @@ def refusal(campaign: Campaign, plan: Plan) -> str | None:
             f"{path}: {key}: approved was another {key.split('_')[0]}; read `planner audit` and"
             " approve again with `planner approve`"
         )
-    why = _dear(campaign, plan) if mode(campaign) == "auto-cheap" else "approval.mode is manual"
+    why = (
+        _not_cheap(campaign, plan) if mode(campaign) == "auto-cheap" else "approval.mode is manual"
+    )
     if why is None:
         return None
     place = f"iterations/{plan.iteration:03d}/plan.yaml"
     return f"{place}: {plan.action} is not approved ({why}): `planner audit`, `planner approve`"
 
 
-def _dear(campaign: Campaign, plan: Plan) -> str | None:
+def _not_cheap(campaign: Campaign, plan: Plan) -> str | None:
     """What makes a plan more than cheap."""
     limits, situation = campaign.config.approval, campaign.situation()
     if edited(campaign, plan):

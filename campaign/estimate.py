@@ -10,7 +10,7 @@ MODEL_STEP = 0.002  # core-seconds of an MD step with a model, until one was mea
 
 def core_hours(campaign: Campaign, plan: Plan, calls: int, steps: int) -> float:
     """Estimate from what a call or an MD step has cost so far, else from the configuration."""
-    seen = _seen(campaign, campaign.sealed)
+    seen = _seen(campaign, campaign.finalized)
     paid = [seen[a] for a in ("reference_calc", "select_data") if seen.get(a)]
     bought = sum(a["reference_calls"] for a in paid)
     per_call = (
@@ -49,7 +49,7 @@ def _seconds_per_step(campaign: Campaign, action: str, per_call: float) -> float
 
 def measured(campaign: Campaign, plan: Plan) -> bool:
     """Whether the estimate rests on what this action has cost before."""
-    return bool(_seen(campaign, campaign.sealed).get(plan.action)) or plan.action in (
+    return bool(_seen(campaign, campaign.finalized).get(plan.action)) or plan.action in (
         "reference_calc",
         "prune",
     )

@@ -72,7 +72,7 @@ class Campaign:
 
     @cached_property
     def last(self) -> int:
-        """Number of the last iteration that has a plan or is sealed, 0 before the first."""
+        """Number of the last iteration that has a plan or is finalized, 0 before the first."""
         root = self.folder / "iterations"
         found = [
             int(p.name)
@@ -89,8 +89,8 @@ class Campaign:
         return self.plan(self.last)
 
     @property
-    def sealed(self) -> int:
-        """Number of the last sealed iteration, 0 before the first."""
+    def finalized(self) -> int:
+        """Number of the last finalized iteration, 0 before the first."""
         return self.last - 1 if self.last and not _there(self.state_file(self.last)) else self.last
 
     def plan(self, number: int) -> Plan:
@@ -102,24 +102,24 @@ class Campaign:
         return plan
 
     def state_file(self, number: int) -> Path:
-        """The seal of one iteration."""
+        """The file that closes one iteration."""
         return self.iteration(number) / "state.yaml"
 
     def state(self, number: int | None = None) -> State:
-        """The state after one iteration (default: the last sealed one)."""
-        number = self.sealed if number is None else number
+        """The state after one iteration (default: the last finalized one)."""
+        number = self.finalized if number is None else number
         return read(State, self.state_file(number)) if number else start(self.task)
 
     def state_sha256(self, number: int | None = None) -> str:
         """Hash of the state file; 'start' before the first iteration."""
-        number = self.sealed if number is None else number
+        number = self.finalized if number is None else number
         if not number:
             return "start"
         return sha256(read_text(self.state_file(number)))
 
     def core_seconds(self, number: int | None = None) -> float:
-        """Core-seconds of all sealed iterations, from the last line of the last ledger."""
-        number = self.sealed if number is None else number
+        """Core-seconds of all finalized iterations, from the last line of the last ledger."""
+        number = self.finalized if number is None else number
         known = totals(self.iteration(number) / "ledger.jsonl") if number else {}
         return float(known.get("core_seconds", 0.0))
 

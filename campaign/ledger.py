@@ -45,6 +45,6 @@ def totals(path: Path) -> dict[str, Any]:
     if not sound:
         raise UserError(
             f"{path}: last line: no total of core-seconds and calls; put the file back, or delete"
-            " state.yaml beside it: the next run seals the iteration again"
+            " state.yaml beside it: the next run finalizes the iteration again"
         )
     return found

@@ -28,7 +28,7 @@ class Rehearsal:
     detail: str
 
 
-def rehearse(
+def trial_run(
     campaign: Campaign, protocol: StagedProtocol, structure: str, steps: int, model: str | None
 ) -> Rehearsal:
     """`steps` steps of every stage with a model of the campaign, or else with its reference."""

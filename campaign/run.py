@@ -81,7 +81,7 @@ class Iteration:
 
 
 def carry_out(it: Iteration, say: Callable[[str], None]) -> None:
-    """Run the pending iteration until it is sealed; lost jobs are written off, not waited for.
+    """Run the pending iteration until it is finalized; lost jobs are written off, not waited for.
 
     A Snakemake that was killed is started again; items on disk are never computed twice.
     """

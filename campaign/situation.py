@@ -88,7 +88,7 @@ class Situation:
         """Structures kept for evaluation."""
         return [s.id for s in self.structures if s.subsystem == subsystem and s.held_out]
 
-    def yardsticks(self, subsystem: str) -> list[str]:
+    def baselines(self, subsystem: str) -> list[str]:
         """Held-out structures whose reference trajectory stands."""
         return [s for s in self.held_out(subsystem) if s in self.state.with_reference]
 

@@ -85,7 +85,7 @@ def _pending_jobs(campaign: Campaign, begins: bool) -> Jobs:
         name=_name(campaign, plan),
         action=plan.action,
         iteration=plan.iteration,
-        previous=[f"../{campaign.sealed:03d}/state.yaml"] if campaign.sealed else [],
+        previous=[f"../{campaign.finalized:03d}/state.yaml"] if campaign.finalized else [],
         sections={**none.sections, plan.action: section},
         chunks={**none.chunks, plan.action: chunked(table, per_job, room)},
         datasets={**none.datasets, plan.action: dataset},

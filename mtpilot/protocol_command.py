@@ -10,7 +10,7 @@ from campaign.terminal import say
 
 def add(commands: Any) -> None:
     """Declare the command's arguments."""
-    text = "an MD protocol of one's own: validate, rehearse, approve"
+    text = "an MD protocol of one's own: validate, try, approve"
     verbs = commands.add_parser("protocol", help=text, description=text).add_subparsers(
         dest="verb", required=True
     )
@@ -49,12 +49,12 @@ def _check(arguments: argparse.Namespace) -> list[str]:
 def _try(arguments: argparse.Namespace) -> list[str]:
     from campaign.folder import Campaign
     from campaign.protocol_files import read_protocol, table
-    from campaign.protocol_trial import rehearse
+    from campaign.protocol_trial import trial_run
 
     if not 1 <= arguments.steps <= 1000:
         raise UserError(f"--steps: {arguments.steps}: give 1 to 1000 steps of every stage")
     protocol, campaign = read_protocol(arguments.file), Campaign.at(arguments.campaign)
-    seen = rehearse(campaign, protocol, arguments.structure, arguments.steps, arguments.model)
+    seen = trial_run(campaign, protocol, arguments.structure, arguments.steps, arguments.model)
     minutes = [seen.seconds_per_step * steps / 60 for steps in protocol.lengths]
     lines = []
     for whole, report, price in zip(table(protocol), seen.stages, minutes, strict=False):

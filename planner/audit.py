@@ -75,10 +75,10 @@ def audit(campaign: Campaign) -> Audit:
     plan = campaign.pending
     if plan is None:
         raise UserError(f"{campaign.folder}: no plan waits here; `planner next` writes one")
-    gates = [*check(plan, campaign.situation()), *spending.verdicts(campaign, campaign.sealed)]
+    gates = [*check(plan, campaign.situation()), *spending.verdicts(campaign, campaign.finalized)]
     price = cost(plan, campaign.situation())
     recorded = (campaign.iteration(plan.iteration) / "decision.json").is_file()
-    used = spending.spent(campaign, plan.iteration if recorded else campaign.sealed)
+    used = spending.spent(campaign, plan.iteration if recorded else campaign.finalized)
     settings = campaign.config.llm
     denied = any(v.verdict == "deny" for v in gates)
     return Audit(

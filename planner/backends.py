@@ -43,7 +43,7 @@ def _consulted(campaign: Campaign, situation: Situation, backend: str) -> Decisi
         from planner.llm.messages_api import HALTING, Server
         from planner.spending import spent
 
-        settings, used = campaign.config.llm, spent(campaign, campaign.sealed)
+        settings, used = campaign.config.llm, spent(campaign, campaign.finalized)
         server = Server(settings, settings.tokens - used.tokens, settings.money - used.money, began)
         try:
             consultation = consult(situation, server)

@@ -39,7 +39,7 @@ def _decided(campaign: Campaign, situation: Situation, brought: Path | None) -> 
         from planner.manual import brought as read
 
         return read(brought, situation)
-    own = spending.verdicts(campaign, campaign.sealed)
+    own = spending.verdicts(campaign, campaign.finalized)
     if over := [v.detail for v in own if v.verdict == "deny" and "wall" in v.detail]:
         raise GateError(f"{campaign.folder}/config.yaml: {over[0]}; raise the limit to go on")
     try:
@@ -57,8 +57,8 @@ def _write(
 ) -> Plan:
     plan = decision.plan
     folder = campaign.iteration(plan.iteration)
-    gates = [*check(plan, situation), *spending.verdicts(campaign, campaign.sealed)]
-    before = spending.spent(campaign, campaign.sealed)
+    gates = [*check(plan, situation), *spending.verdicts(campaign, campaign.finalized)]
+    before = spending.spent(campaign, campaign.finalized)
     data = record.record(campaign, situation, decision, gates)
     if overruled:
         data["overrules"] = record.load(folder)

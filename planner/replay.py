@@ -71,8 +71,8 @@ def _check(campaign: Campaign, number: int, found: Finding) -> None:
 
 
 def _sealed(campaign: Campaign, number: int, plan: str) -> list[str]:
-    """Whether plan and state are those that the sealed iteration went on from."""
-    if number > campaign.sealed:
+    """Whether plan and state are those that the finalized iteration went on from."""
+    if number > campaign.finalized:
         return []
     state = campaign.state(number)
     pairs = {

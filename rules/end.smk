@@ -1,6 +1,6 @@
 """The verdict against the targets, the potential and its papers.
 
-reads   plan.yaml:end  every sealed iteration
+reads   plan.yaml:end  every finalized iteration
 writes  end/result.yaml  the verdict as code found it
         end/result/      potential, model card, report.html; once the iteration is closed a copy of
                          it is the campaign's result/, where the links of the report hold

@@ -16,7 +16,7 @@ from atomistics.md import stages
 from atomistics.md.watchdog import Watchdog
 from atomistics.reference.counting import CountingCalculator, LabelFailedError
 from atomistics.reference.methods import label
-from campaign import protocol_runs as procedure
+from campaign import protocol_runs
 from campaign.actions.model_eval import ModelEval, ModelEvalResult
 from campaign.files import parse, read_json, write_record, write_text
 from campaign.job import Job, billed, costs_of, failure, items_of, previous_state, trajectory
@@ -40,7 +40,7 @@ def run(plan: ModelEval, items: Items, state: Path | None, model: Path, output: 
     before = previous_state(job, state)
     # read before any is run: a bad file is for the user to mend, no failure of the model
     start = {name: job.atoms(item["structure"]) for name, item in items.items()}
-    protocols = procedure.loaded(job, items)
+    protocols = protocol_runs.loaded(job, items)
     plain = [name for name, item in items.items() if "protocol" not in item]
     references = {name: dataset.read(trajectory(before, name)) for name in plain}
     potential = read_potential(model)
@@ -48,8 +48,8 @@ def run(plan: ModelEval, items: Items, state: Path | None, model: Path, output: 
     def one(name: str, target: Path) -> Cost:
         if approved := protocols.get(items[name].get("protocol")):
             start[name].calc = job.model(potential)
-            leaf = {**items[name], "interval": plan.interval}
-            return staged(job, start[name], approved, before, (leaf, target))
+            item = {**items[name], "interval": plan.interval}
+            return staged(job, start[name], approved, before, (item, target))
         atoms, reference, calculator = start[name], references[name], job.model(potential)
         atoms.calc = calculator
         # what samples stop at for a label is no end of a simulation; how far it went is reported
@@ -90,19 +90,19 @@ def run(plan: ModelEval, items: Items, state: Path | None, model: Path, output: 
 
 
 def staged(
-    job: Job, atoms: Atoms, approved: Approved, state: State, item: tuple[dict[str, Any], Path]
+    job: Job, atoms: Atoms, approved: Approved, state: State, work: tuple[dict[str, Any], Path]
 ) -> Cost:
     """The protocol with the model, beside what the reference measured, where it ran it."""
-    leaf, target = item
-    atoms.info |= {"source": leaf["structure"]}
-    watch = procedure.watchdog(job, atoms, approved.protocol, state)
+    item, target = work
+    atoms.info |= {"source": item["structure"]}
+    watch = protocol_runs.watchdog(job, atoms, approved.protocol, state)
     watch = Watchdog(replace(watch.limits, grade=job.config.model_eval.grade))
     outcome = stages.run(
-        atoms, atoms.calc, approved.protocol, leaf["interval"], leaf["seed"], watch
+        atoms, atoms.calc, approved.protocol, item["interval"], item["seed"], watch
     )
-    report = procedure.summary(leaf["structure"], approved, outcome)
-    report["compared"] = procedure.of_reference(state, leaf["structure"], approved)
-    name = f"{leaf['structure']}+{approved.name}"
+    report = protocol_runs.summary(item["structure"], approved, outcome)
+    report["compared"] = protocol_runs.of_reference(state, item["structure"], approved)
+    name = f"{item['structure']}+{approved.name}"
     write_text(RUNS / f"{name}.report.json", json.dumps(report) + "\n")
     dataset.write(target, outcome.frames)
     return Cost(md_steps=outcome.steps)
@@ -219,7 +219,7 @@ def collect(plan: ModelEval, chunks: list[Path], plots: Path, output: Path) -> N
     result = ModelEvalResult(
         model=plan.model,
         structures=rows,
-        protocol_runs=procedure.table(RUNS, names, "model"),
+        protocol_runs=protocol_runs.table(RUNS, names, "model"),
         reference_calls=sum(c["reference_calls"] for c in costs),
         md_steps=sum(c["md_steps"] for c in costs),
     )

@@ -12,7 +12,7 @@ from atomistics import dataset
 from atomistics.analysis.observables import density, min_distance
 from atomistics.md import plain as md
 from atomistics.md import stages
-from campaign import protocol_runs as procedure
+from campaign import protocol_runs
 from campaign.actions.reference_calc import ReferenceCalc, ReferenceCalcResult
 from campaign.files import write_record, write_text
 from campaign.job import Job, costs_of, failure, items_of
@@ -29,7 +29,7 @@ def run(plan: ReferenceCalc, items: Items, output: Path) -> None:
     job = Job()
     # read before any is run: a bad file is for the user to mend, no failure of its MD
     start = {name: job.atoms(item["structure"]) for name, item in items.items()}
-    protocols = procedure.loaded(job, items)
+    protocols = protocol_runs.loaded(job, items)
 
     def one(name: str, target: Path) -> Cost:
         if approved := protocols.get(items[name].get("protocol")):
@@ -60,14 +60,14 @@ def run(plan: ReferenceCalc, items: Items, output: Path) -> None:
 
 
 def staged(
-    job: Job, atoms: Atoms, approved: Approved, interval: int, item: tuple[dict[str, Any], Path]
+    job: Job, atoms: Atoms, approved: Approved, interval: int, work: tuple[dict[str, Any], Path]
 ) -> Cost:
-    """One run of a protocol; a stop of its own is reported, not a failure of the yardstick."""
-    leaf, target = item
-    atoms.info |= {"source": leaf["structure"]}
-    outcome = stages.run(atoms, job.reference(), approved.protocol, interval, leaf["seed"])
-    report = procedure.summary(leaf["structure"], approved, outcome)
-    name = f"{leaf['structure']}+{approved.name}"
+    """One run of a protocol; a stop of its own is reported, not a failure of the baseline."""
+    item, target = work
+    atoms.info |= {"source": item["structure"]}
+    outcome = stages.run(atoms, job.reference(), approved.protocol, interval, item["seed"])
+    report = protocol_runs.summary(item["structure"], approved, outcome)
+    name = f"{item['structure']}+{approved.name}"
     write_text(RUNS / f"{name}.report.json", json.dumps(report) + "\n")
     dataset.write(target, outcome.frames)
     return Cost(reference_calls=outcome.reference_calls, md_steps=outcome.steps)
@@ -111,7 +111,7 @@ def collect(plan: ReferenceCalc, chunks: list[Path], output: Path) -> None:
     costs = costs_of(RUNS)
     result = ReferenceCalcResult(
         structures=[ranges(n, plan.temperature, job) for n in names if "+" not in n],
-        protocol_runs=procedure.table(RUNS, names, "reference"),
+        protocol_runs=protocol_runs.table(RUNS, names, "reference"),
         reference_calls=sum(c["reference_calls"] for c in costs),
         md_steps=sum(c["md_steps"] for c in costs),
     )

@@ -14,7 +14,7 @@ from atomistics.md import stages
 from atomistics.md.watchdog import Watchdog
 from atomistics.reference.counting import CountingCalculator, LabelFailedError
 from atomistics.reference.methods import label
-from campaign import protocol_runs as procedure
+from campaign import protocol_runs
 from campaign.actions.sample import Sample, SampleResult
 from campaign.files import read_json, write_record, write_text
 from campaign.job import Job, billed, costs_of, items_of, previous_state
@@ -35,7 +35,7 @@ def run(plan: Sample, items: Items, state: Path | None, model: Path | None, outp
     before = previous_state(job, state)
     # read before any is run: a bad file is for the user to mend, no failure of its MD
     start = {name: job.atoms(item["structure"]) for name, item in items.items()}
-    protocols = procedure.loaded(job, items)
+    protocols = protocol_runs.loaded(job, items)
     reference = None if model else job.reference()
     potential = read_potential(model) if model else None
 
@@ -62,7 +62,7 @@ def run(plan: Sample, items: Items, state: Path | None, model: Path | None, outp
         }
         if isinstance(outcome, stages.StagedOutcome):
             approved = protocols[item["protocol"]]
-            report |= procedure.summary(item["structure"], approved, outcome)
+            report |= protocol_runs.summary(item["structure"], approved, outcome)
         dataset.write(target, outcome.frames)
         write_text(RUNS / f"{name}.report.json", json.dumps(report) + "\n")
         return Cost(reference_calls=0 if model else counting.calls, md_steps=outcome.steps)
@@ -102,7 +102,7 @@ def _staged(
     plan: Sample,
     state: State,
 ) -> stages.StagedOutcome:
-    watch = procedure.watchdog(job, atoms, approved.protocol, state)
+    watch = protocol_runs.watchdog(job, atoms, approved.protocol, state)
     return stages.run(atoms, atoms.calc, approved.protocol, plan.interval, item["seed"], watch)
 
 

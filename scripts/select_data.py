@@ -178,24 +178,24 @@ def collect(
     job = Job()
     counts = read_json(gate, *(group.subsystem for group in plan.groups))
     frames = dataset.read(chosen)
-    bought: dict[str, list[Atoms]] = {group.subsystem: [] for group in plan.groups}
+    labelled_of: dict[str, list[Atoms]] = {group.subsystem: [] for group in plan.groups}
     failed: dict[str, Counter] = {group.subsystem: Counter() for group in plan.groups}
     calls: Counter = Counter()
     for frame, name in zip(frames, names_of(frames), strict=True):
         subsystem, path = frame.info["subsystem"], LABELS / f"{name}.h5"
-        calls[subsystem] += paid(name)
+        calls[subsystem] += calls_for(name)
         if path.is_file():
-            bought[subsystem] += dataset.read(path)
+            labelled_of[subsystem] += dataset.read(path)
         else:
             failed[subsystem][failure(LABELS / f"{name}.failed.json")] += 1
     kept, rows = [], []
     quotas = [
-        min(g.quota(counts[g.subsystem]["candidates"]), len(bought[g.subsystem]))
+        min(g.quota(counts[g.subsystem]["candidates"]), len(labelled_of[g.subsystem]))
         for g in plan.groups
     ]
     for group, share in zip(plan.groups, apportion(quotas, plan.max_labels), strict=True):
         name = group.subsystem
-        own, errors = judged(bought[name], share, plan, job)
+        own, errors = judged(labelled_of[name], share, plan, job)
         kept += own
         rows.append(
             SelectGroupResult(
@@ -219,7 +219,7 @@ def collect(
     write_record(output, result)
 
 
-def paid(name: str) -> int:
+def calls_for(name: str) -> int:
     """Reference calls made for a frame, by its cost file."""
     path = LABELS / f"{name}.cost.json"
     return int(read_json(path, "reference_calls")["reference_calls"]) if path.exists() else 0

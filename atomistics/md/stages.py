@@ -68,7 +68,7 @@ def run(
 
     Velocities are drawn once, at the first target temperature, and handed from stage to stage.
     A stop ends the protocol; the stage it fell into reports no property. `most` steps of every
-    stage alone make a rehearsal.
+    stage alone make a trial.
     """
     require_suitable(atoms, protocol)
     moving = atoms.copy()

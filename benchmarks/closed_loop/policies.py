@@ -134,7 +134,7 @@ def _fit(sit: Situation, rng: random.Random) -> Strict | None:
 
 
 def _evaluation(sit: Situation, _: random.Random) -> Strict | None:
-    names = [name for s in sit.state.subsystems for name in sit.yardsticks(s.name)]
+    names = [name for s in sit.state.subsystems for name in sit.baselines(s.name)]
     return parameters.model_eval(sit, sit.model.id, names) if sit.model and names else None
 
 

@@ -1,11 +1,16 @@
-"""A campaign that has gone on for long, without physics: drawn results, real plans and seals."""
+"""A campaign that has gone on for long, without physics: real plans, the worst results."""
 
+import json
 from pathlib import Path
 
+import yaml
+
+from campaign.cost import cost
+from campaign.create import create
+from campaign.files import sha256, write_record, write_text
 from campaign.folder import Campaign
+from campaign.reduce import after
 from planner.decide import next_plan
-from tests.llm.scene import carried_on, folder
-from tests.planner.simulation import World
 
 ENDLESS = {
     "limits": {"labels": 10**6, "reference_calls": 10**7, "core_hours": 1e6, "decisions": 500},
@@ -16,13 +21,28 @@ ENDLESS = {
 def grown(path: Path, iterations: int) -> Path:
     """The folder of a campaign whose plan number `iterations` waits to be run."""
     if not (path / "task.yaml").exists():
-        folder(path, ENDLESS)
-    world = World(seed=iterations, unstable=0.95, learning=1.0)
-    campaign = Campaign.at(path)
-    carried_on(path, world, iterations - 1 - campaign.sealed)
-    for trained in Campaign.at(path).state().models:
-        model = campaign.iteration(int(trained.id[1:])) / "train/model.almtp"
-        model.parent.mkdir(exist_ok=True)
-        model.touch()
+        create("dry_ice_nitrogen", path)
+        config = yaml.safe_load((path / "config.yaml").read_text())
+        for section, values in ENDLESS.items():
+            config[section] = {**config.get(section, {}), **values}
+        (path / "config.yaml").write_text(yaml.safe_dump(config))
+    while Campaign.at(path).finalized < iterations - 1:
+        next_plan(Campaign.at(path))
+        _finalize(Campaign.at(path))
     next_plan(Campaign.at(path))
     return path
+
+
+def _finalize(campaign: Campaign) -> None:
+    """Close the pending iteration as if its jobs had gone ill."""
+    plan, situation = campaign.pending, campaign.situation()
+    folder = campaign.iteration(plan.iteration)
+    bound = cost(plan, situation)
+    result = plan.parameters.project(plan.iteration, situation, bound, well=False)
+    hashes = (sha256((folder / "plan.yaml").read_text()), campaign.state_sha256())
+    total = {"core_seconds": 10.0 * plan.iteration, "by_action": {}}
+    write_text(folder / "ledger.jsonl", json.dumps({"total": total}) + "\n")
+    if plan.action == "train":
+        (folder / "train").mkdir()
+        (folder / "train/model.almtp").touch()
+    write_record(folder / "state.yaml", after(situation.state, plan, result, hashes))

@@ -33,7 +33,7 @@ class Bill:
 
 
 def settle(story: Story) -> Bill:
-    """The running totals of the last sealed ledger, with labels and iterations by action."""
+    """The running totals of the last finalized ledger, with labels and iterations by action."""
     bill = Bill(total=Cost(iterations=story.state.iteration, labels=story.state.spent.labels))
     for number, plan in story.plans.items():
         if number <= story.state.iteration:

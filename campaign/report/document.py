@@ -111,9 +111,9 @@ def write(
 ) -> None:
     """Write the report and the model card of `verdict` into `folder`.
 
-    `state` is the last sealed state before the verdict (or the one sealed with it); the potential's
-    files are those that lie in `folder`. The same campaign gives the same bytes. Paths are relative
-    to `home`, where the papers will lie (default: `folder`).
+    `state` is the last one before the verdict, or the one with it; the potential's files are those
+    that lie in `folder`. The same campaign gives the same bytes. Paths are relative to `home`,
+    where the papers will lie (default: `folder`).
     """
     facts = gather(tell(campaign, state, verdict), folder, home or folder)
     html = _environment(autoescape=True).get_template("report.html.j2")

@@ -126,7 +126,7 @@ def _subsystem(sit: Situation, s: SubsystemState) -> dict[str, Any]:
     return told | {
         "training_structures": len(sit.training(s.name)),
         "held_out_structures": len(sit.held_out(s.name)),
-        "reference_trajectories": len(sit.yardsticks(s.name)),
+        "reference_trajectories": len(sit.baselines(s.name)),
     }
 
 
@@ -211,7 +211,7 @@ def _train(sit: Situation, level: Detail, quotes: Quotes) -> dict[str, Any]:
 
 def _model_eval(sit: Situation, level: Detail, quotes: Quotes) -> dict[str, Any]:
     ready = {
-        s.name: sit.yardsticks(s.name)[: 2 * level.structures] for s in tables.shown(sit, level)
+        s.name: sit.baselines(s.name)[: 2 * level.structures] for s in tables.shown(sit, level)
     }
     return {
         "with_reference_trajectory": ready,

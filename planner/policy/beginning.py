@@ -1,4 +1,4 @@
-"""Rules of the beginning: the yardstick first, then the first data set."""
+"""Rules of the beginning: the baseline first, then the first data set."""
 
 from collections.abc import Callable
 
@@ -38,9 +38,9 @@ def first_reference(sit: Situation) -> Draft | None:
     return Draft(section, f"{len(wanted)} held-out structures {why}.", keys)
 
 
-def no_yardstick(sit: Situation) -> Draft | None:
+def no_baseline(sit: Situation) -> Draft | None:
     """A target without a reference trajectory cannot be judged."""
-    bare = [s.name for s in sit.targets if not sit.yardsticks(s.name)]
+    bare = [s.name for s in sit.targets if not sit.baselines(s.name)]
     if not bare:
         return None
     keys = [f"reference.{r.structure}.status" for r in sit.state.reference]
@@ -81,7 +81,7 @@ def unlabelled(sit: Situation) -> Draft | None:
 BEGINNING: tuple[tuple[str, Callable[[Situation], Draft | None]], ...] = (
     ("R1-no-structures", no_structures),
     ("R1-reference", first_reference),
-    ("R2-no-yardstick", no_yardstick),
+    ("R2-no-baseline", no_baseline),
     ("R3-first-data", first_data),
     ("R3-unlabelled", unlabelled),
 )

@@ -35,7 +35,7 @@ def focus(sit: Situation, model: str | None) -> Focus:
         if open_:
             return Focus(stage, "sample", open_)
         if any(s.role == "target" or ever_unstable(sit, s) for s in of_it):
-            judged = [s for s in of_it if sit.yardsticks(s.name)]
+            judged = [s for s in of_it if sit.baselines(s.name)]
             if found := _judge(sit, judged, model, stage):
                 return found
     last_word = [s for s in sit.targets if s.evaluated_model != model or unseen(sit, s)]
@@ -47,7 +47,7 @@ def focus(sit: Situation, model: str | None) -> Focus:
 def unseen(sit: Situation, s: SubsystemState) -> bool:
     """Whether a held-out structure with a reference was never run with the evaluated model."""
     seen = {e.structure for e in sit.evaluated(s.name, s.evaluated_model or "")}
-    return not seen.issuperset(sit.yardsticks(s.name))
+    return not seen.issuperset(sit.baselines(s.name))
 
 
 def _judge(

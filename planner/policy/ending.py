@@ -76,7 +76,7 @@ def wind_up(sit: Situation, limit: str) -> Draft:
         start = "continue" if sit.model else "scratch"
         section = parameters.train(sit, start, "accurate")
         return Draft(section, f"{reason}: train on all that was paid for.", keys)
-    structures = [name for s in sit.targets for name in sit.yardsticks(s.name)]
+    structures = [name for s in sit.targets for name in sit.baselines(s.name)]
     owed = bool(sit.model) and not judged(sit) and bool(structures)
     if owed and decisions >= 2 and not broke and sit.last("model_eval") <= sit.last("train"):
         section = parameters.model_eval(sit, sit.model.id, structures)

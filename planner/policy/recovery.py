@@ -179,7 +179,7 @@ def failed_evaluation(sit: Situation) -> Draft | None:
         return None
     tries = sum(any(s.structure == names[0] for s in e.structures) for e in runs)
     keys = keys_of(lost, "evaluation", "evaluated_model")
-    ready = [name for s in lost for name in sit.yardsticks(s.name) if name in names]
+    ready = [name for s in lost for name in sit.baselines(s.name) if name in names]
     if tries == 1 and ready:
         reason = f"Evaluation jobs of {', '.join(names)} failed: once more."
         return Draft(parameters.model_eval(sit, model.id, ready), reason, keys)

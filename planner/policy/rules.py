@@ -188,7 +188,7 @@ def evaluate(sit: Situation) -> Draft | None:
     here = _here(sit)
     if here.need != "evaluate" or sit.model is None:
         return None
-    names = [name for s in here.subsystems for name in sit.yardsticks(s.name)]
+    names = [name for s in here.subsystems for name in sit.baselines(s.name)]
     reason = (
         f"{', '.join(s.name for s in here.subsystems)}: stable; hold {sit.model.id} against the "
         f"reference{'' if here.stage else ' for the verdict'}."

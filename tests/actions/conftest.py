@@ -82,8 +82,8 @@ class Bench:
     @property
     def state(self) -> str:
         """The argument --state of every script."""
-        sealed = self.campaign.sealed
-        return f"../{sealed:03d}/state.yaml" if sealed else ""
+        finalized = self.campaign.finalized
+        return f"../{finalized:03d}/state.yaml" if finalized else ""
 
     def configure(self, **sections: Any) -> None:
         """Lay keys over the campaign's config.yaml."""
@@ -96,7 +96,7 @@ class Bench:
     def begin(self, section: Strict) -> Plan:
         """Write the plan of the next iteration, as `planner next` does."""
         campaign = self.campaign
-        number = campaign.sealed + 1
+        number = campaign.finalized + 1
         plan = Plan(
             iteration=number,
             action=section_name(section),
@@ -110,7 +110,7 @@ class Bench:
         write_record(folder / "config.yaml", campaign.config)
         return plan
 
-    def seal(self, result: Strict | None = None) -> None:
+    def finalize(self, result: Strict | None = None) -> None:
         """Close the pending iteration, with the result on disk if none is given."""
         campaign = self.campaign
         plan = campaign.pending
@@ -244,7 +244,7 @@ def write_reference(bench: Bench) -> None:
                 min_distance=min(map(min_distance, frames)),
             )
         )
-    bench.seal(ReferenceCalcResult(structures=rows, reference_calls=42, md_steps=40))
+    bench.finalize(ReferenceCalcResult(structures=rows, reference_calls=42, md_steps=40))
 
 
 def write_first_data(bench: Bench) -> None:
@@ -265,7 +265,7 @@ def write_first_data(bench: Bench) -> None:
         )
         for s in TRAINING.values()
     ]  # fmt: skip
-    bench.seal(
+    bench.finalize(
         SampleResult(
             method="reference", groups=rows, dataset="d002", reference_calls=98, md_steps=96
         )
@@ -286,7 +286,7 @@ def write_model(bench: Bench) -> None:
     found = residuals(read_potential(work / "model.almtp"), SPECIES, frames)
     split = len(frames) // 2
     table = [errors("copper", "train", found[:split]), errors("alloy", "train", found[split:])]
-    bench.seal(
+    bench.finalize(
         TrainResult(
             model="m003", effort="quick", status="ok", datasets=["d002"], frames=len(frames),
             atoms=32 * len(frames), iterations=30, loss=0.1, errors=table, outliers=[],
@@ -296,7 +296,7 @@ def write_model(bench: Bench) -> None:
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A campaign of three sealed iterations: reference MD, data set d002, model m003."""
+    """A campaign of three finalized iterations: reference MD, data set d002, model m003."""
     folder = tmp_path_factory.mktemp("actions")
     create(str(make_source(folder / "source")), folder / "new")
     shutil.copytree(folder / "new", folder / "begun")

@@ -34,7 +34,7 @@ def evaluated(bench: Bench, **alloy: object) -> None:
         )
         for name in names
     ]
-    bench.seal(ModelEvalResult(model="m003", structures=rows, reference_calls=4, md_steps=240))
+    bench.finalize(ModelEvalResult(model="m003", structures=rows, reference_calls=4, md_steps=240))
 
 
 def end(bench: Bench, outcome: str, model: str | None = "m003") -> Verdict:
@@ -63,7 +63,7 @@ def test_converged_with_every_target_met(begun: Bench) -> None:
     assert "converged" in report
     assert "copper-silver" in report
     assert "http://" not in report.replace("http://www.w3.org", ""), "self-contained"
-    begun.seal()
+    begun.finalize()
     assert begun.campaign.state().verdict == verdict
 
 

@@ -128,7 +128,7 @@ def test_errors_are_those_of_the_files_left_behind(begun: Bench, reference: Refe
     result = begun.result()
     assert result.reference_calls == reference.calls == 4
     assert result.md_steps == 2 * (20 + 40)
-    begun.seal()
+    begun.finalize()
     assert begun.campaign.state().spent.reference_calls == 42 + 98 + 4
 
 
@@ -175,7 +175,7 @@ def test_an_early_stop_is_told_with_its_class_and_time(
     for seen in evaluate(begun).values():
         assert (seen.status, seen.stop) == ("early_stop", "grade")
         assert seen.picoseconds == (0.0 if which == "both" else pytest.approx(0.16))
-    begun.seal()
+    begun.finalize()
     (record,) = begun.campaign.state().evaluations
     assert set(record.failed) == {"copper", "alloy"}
 

@@ -91,11 +91,11 @@ def test_a_protocol_samples_with_a_model_and_stops_early(begun: Bench) -> None:
     assert begun.result().md_steps > STEPS
     assert begun.result().reference_calls == 0
     before = begun.campaign.state(3).subsystem("copper").sampled_temperature
-    begun.seal()
+    begun.finalize()
     assert begun.campaign.state().subsystem("copper").sampled_temperature == before
 
 
-def test_a_rehearsal_tells_steps_temperatures_and_the_price(
+def test_a_trial_tells_steps_temperatures_and_the_price(
     begun: Bench, capsys: pytest.CaptureFixture
 ) -> None:
     path = str(write_protocol(begun, approve=False))
@@ -111,7 +111,7 @@ def test_a_rehearsal_tells_steps_temperatures_and_the_price(
     for wrong in (["nope", *words], ["cu_small", *words, "--model", "m009"]):
         assert main(["protocol", "try", path, *wrong]) == 1
         assert capsys.readouterr().err.count("\n") == 1
-    assert not list(begun.folder.glob("protocols/*.json")), "a rehearsal approves nothing"
+    assert not list(begun.folder.glob("protocols/*.json")), "a trial approves nothing"
 
 
 def test_a_new_campaign_takes_protocols_along_unapproved(tmp_path: Path) -> None:
@@ -164,15 +164,15 @@ def test_model_and_reference_are_compared_by_what_the_protocol_measures(
     assert alone["cu_held"].properties[0].model_error > 0
     assert alone["cu_held"].properties[0].reference is None
     assert [s.structure for s in begun.result().structures] == sorted(HELD_OUT)
-    begun.seal()
+    begun.finalize()
     paid = reference.calls
     begun.begin(reference_plan("pull"))
     test_reference_calc.run(begun)
     test_reference_calc.collect(begun)
-    assert reference.calls - paid == 2 * (STEPS + 1), "the yardstick's own MD is not repeated"
+    assert reference.calls - paid == 2 * (STEPS + 1), "the baseline's own MD is not repeated"
     true = {r.structure: r for r in begun.result().protocol_runs}
     assert begun.result().structures == []
-    begun.seal()
+    begun.finalize()
     assert {r.structure for r in begun.campaign.state().reference} == set(HELD_OUT)
     begun.begin(evaluation("pull"))
     test_model_eval.run(begun)
@@ -184,7 +184,7 @@ def test_model_and_reference_are_compared_by_what_the_protocol_measures(
     assert found.model == pytest.approx(alone["cu_held"].properties[0].model)
     assert found.reference == theirs.reference == pytest.approx(172, rel=0.2), "GPa, EMT's C11"
     assert found.reference_error == theirs.reference_error > 0
-    begun.seal()
+    begun.finalize()
     note = begun.campaign.state().history[-1].note
     assert "tensile_modulus_x" in note
     path.write_text(path.read_text() + "# other bytes\n")

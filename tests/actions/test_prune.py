@@ -22,7 +22,7 @@ def prune(bench: Bench, **parts: object) -> State:
         section.models, section.datasets, section.frames,
     )  # fmt: skip
     assert result.restored == section.restore
-    bench.seal()
+    bench.finalize()
     return bench.campaign.state()
 
 

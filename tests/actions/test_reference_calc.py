@@ -110,7 +110,7 @@ def test_a_structure_that_fails_is_classed_and_the_others_go_on(
     assert bad.density is bad.energy is bad.min_distance is None
     assert (good.structure, good.status) == ("cu_held", "ok")
     assert new.result().reference_calls == reference.calls, "calls of the failure are paid too"
-    new.seal()
+    new.finalize()
     assert new.campaign.state().history[-1].outcome == "partial"
 
 

@@ -69,7 +69,7 @@ def test_snapshots_of_the_reference_become_a_data_set_of_true_labels(
         own = [a for a in frames if a.info["subsystem"] == group.subsystem]
         assert (group.runs, group.snapshots, group.atoms) == (4, len(own), 32 * len(own))
         assert (group.early_stops, group.failed_runs, group.max_grade) == (0, 0, None)
-    new.seal()
+    new.finalize()
     assert new.campaign.state().spent.labels == len(frames)
 
 
@@ -155,7 +155,7 @@ def test_the_class_of_a_stop_reaches_its_subsystem(begun: Bench) -> None:
     assert (alloy.subsystem, alloy.runs, alloy.early_stops) == ("alloy", 2, 2)
     assert [(c.kind, c.count) for c in alloy.stops] == [("distance", 2)]
     assert (begun.result().dataset, begun.result().reference_calls) == (None, 0)
-    begun.seal()
+    begun.finalize()
     state = begun.campaign.state()
     assert state.subsystem("alloy").early_stop_fraction == 1.0
     assert state.subsystem("copper").early_stop_fraction == 0.0
@@ -225,7 +225,7 @@ def test_all_labels_failing_is_a_failed_run_not_a_stopped_job(
     assert new.result().reference_calls == reference.calls
     kinds = {json.loads(p.read_text())["class"] for p in failures(new)}
     assert kinds == {"unconverged"}
-    new.seal()
+    new.finalize()
     assert new.campaign.state().history[-1].outcome == "failed"
 
 

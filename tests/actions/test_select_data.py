@@ -62,7 +62,7 @@ def sampled(begun: Bench) -> Bench:
             stops=[], failed_runs=0, snapshots=len(own), atoms=32 * len(own),
         )  # fmt: skip
         rows.append(row)
-    begun.seal(
+    begun.finalize(
         SampleResult(method="model", model="m003", groups=rows, reference_calls=0, md_steps=198)
     )
     return begun
@@ -218,7 +218,7 @@ def test_by_grade_nothing_is_bought_where_nothing_extrapolates(
         (0, 0, COPPER + 5), (0, 0, ALLOY),
     ]  # fmt: skip
     assert kept(sampled) == []
-    sampled.seal()
+    sampled.finalize()
     assert [d.id for d in sampled.campaign.state().datasets] == ["d002"]
 
 
@@ -235,7 +235,7 @@ def test_a_failing_label_is_quarantined_and_the_bill_is_the_cost_files(
     assert calls == reference.calls == sum(c["reference_calls"] for c in sampled.costs())
     labels = sampled.here / "select_data/labels"
     assert len(list(labels.glob("*.failed.json"))) == 2
-    sampled.seal()
+    sampled.finalize()
     last = sampled.campaign.state().history[-1]
     assert last.outcome == "partial"
 

@@ -123,7 +123,7 @@ def test_continue_starts_from_the_parent_and_accurate_goes_further(begun: Bench)
 def test_pruned_frames_are_left_out(begun: Bench) -> None:
     cut = {"datasets": [], "models": [], "frames": [FrameSet(dataset="d002", frames=[2, 13, 14])]}
     begun.begin(Prune(**cut))
-    begun.seal(PruneResult(**cut, restored=False))
+    begun.finalize(PruneResult(**cut, restored=False))
     begin(begun, plan())
     inputs(begun)
     rows = json.loads((begun.here / "train/frames.json").read_text())
@@ -190,7 +190,7 @@ def test_a_diverging_fit_is_refused_and_the_campaign_goes_on(begun: Bench) -> No
     result = train(begun, plan())
     assert (result.status, result.failure) == ("refused", "diverged")
     assert result.errors == result.outliers == []
-    begun.seal()
+    begun.finalize()
     state = begun.campaign.state()
     assert [m.id for m in state.usable_models] == ["m003"]
     assert state.history[-1].outcome == "failed"
@@ -327,6 +327,6 @@ def test_a_data_set_pruned_to_nothing_is_one_line(begun: Bench) -> None:
     cut = {"datasets": [], "models": []}
     frames = [FrameSet(dataset="d002", frames=list(range(FRAMES)))]
     begun.begin(Prune(**cut, frames=frames))
-    begun.seal(PruneResult(**cut, frames=frames, restored=False))
+    begun.finalize(PruneResult(**cut, frames=frames, restored=False))
     begin(begun, plan())
     assert "hold no active frame" in begun.fails("inputs")

@@ -12,7 +12,7 @@ import pytest
 
 from campaign.folder import Campaign
 from campaign.report.document import write, write_now
-from tests.planner import story_campaign
+from tests.campaign import story_campaign
 
 # what the page is asked; it answers in an attribute, which --dump-dom shows
 ASKED = """
@@ -64,10 +64,10 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     campaign, state, verdict, folder = story_campaign.build(tmp_path_factory.mktemp("c") / "whole")
     write(campaign, state, verdict, folder)
     pages = {"verdict": folder / "report.html"}
-    for name, sealed in (("under way", 8), ("begun", 0)):
+    for name, finalized in (("under way", 8), ("begun", 0)):
         other = campaign.folder.with_name(name.replace(" ", "-"))
         shutil.copytree(campaign.folder, other)
-        for number in range(sealed + 1, 16):
+        for number in range(finalized + 1, 16):
             shutil.rmtree(other / f"iterations/{number:03d}")
         pages[name] = write_now(Campaign.at(other), None)
     return pages

@@ -38,7 +38,7 @@ def folder(path: Path, config: dict | None = None, description: str = "") -> Cam
     return Campaign.at(path)
 
 
-def sealed(campaign: Campaign, world: World) -> None:
+def finalized(campaign: Campaign, world: World) -> None:
     """Carry out the pending plan with drawn results and seal it, as the rule does."""
     plan, number = campaign.pending, campaign.last
     situation = campaign.situation()
@@ -57,7 +57,7 @@ def carried_on(path: Path, world: World, most: int) -> Campaign:
         if here.state().verdict:
             break
         next_plan(here)
-        sealed(Campaign.at(path), world)
+        finalized(Campaign.at(path), world)
     return Campaign.at(path)
 
 

@@ -19,7 +19,7 @@ from campaign.folder import Campaign
 from campaign.workflow import jobs
 from mtpilot.cli import main
 from planner.decide import next_plan
-from tests.llm.scene import carried_on, folder, sealed
+from tests.llm.scene import carried_on, finalized, folder
 from tests.planner.simulation import World
 
 MANUAL = {"approval": {"mode": "manual"}}
@@ -68,7 +68,7 @@ def test_a_plan_for_another_state_is_denied_even_when_approved(tmp_path: Path) -
     carried_on(tmp_path / "c", world, 2)
     next_plan(Campaign.at(tmp_path / "c"))
     old = Campaign.at(tmp_path / "c").pending
-    sealed(Campaign.at(tmp_path / "c"), world)
+    finalized(Campaign.at(tmp_path / "c"), world)
     next_plan(Campaign.at(tmp_path / "c"))
     here = Campaign.at(tmp_path / "c")
     stale = old.model_copy(update={"iteration": 4})
@@ -111,14 +111,14 @@ def carried_on_to_end(path: Path, config: dict) -> Campaign:
     folder(path, config)
     world = World(seed=1, selection=0.0)
     while next_plan(Campaign.at(path)).action != "end":
-        sealed(Campaign.at(path), world)
+        finalized(Campaign.at(path), world)
     return Campaign.at(path)
 
 
 def _measured(here: Campaign) -> None:
     seen = {"select_data": {"reference_calls": 10, "md_steps": 0, "core_seconds": 30.0}}
     line = {"total": {"core_seconds": 40.0, "by_action": seen}}
-    (here.iteration(here.sealed) / "ledger.jsonl").write_text(json.dumps(line) + "\n")
+    (here.iteration(here.finalized) / "ledger.jsonl").write_text(json.dumps(line) + "\n")
 
 
 def test_plain_snakemake_refuses_and_a_dry_run_does_not(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from planner.llm.messages_api import HALTING
 from planner.record import load
 from planner.replay import replay
 from tests.llm.faults import FAULTS
-from tests.llm.scene import folder, sealed
+from tests.llm.scene import finalized, folder
 from tests.llm.server import Double, Fault, fails, says, serve
 from tests.llm.test_server import SCENE, ask
 from tests.planner.simulation import World
@@ -106,7 +106,7 @@ def _campaign(path: Path, double: Double, chances: _Chances, on_failure: str, ca
         if plan := Campaign.at(path).pending:
             gates = check(plan, here.situation())
             assert not [v for v in gates if v.verdict == "deny"]
-            sealed(Campaign.at(path), world)
+            finalized(Campaign.at(path), world)
     found = replay(Campaign.at(path))
     assert not [f for f in found if f.faults or f.notes], found
     return names

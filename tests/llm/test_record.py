@@ -14,7 +14,7 @@ from planner.explain import explain
 from planner.llm import requests
 from planner.record import hashes, load
 from planner.replay import replay
-from tests.llm.scene import carried_on, folder, sealed
+from tests.llm.scene import carried_on, finalized, folder
 from tests.llm.server import changed, says, serve
 from tests.planner.simulation import World
 
@@ -34,7 +34,7 @@ def recorded(tmp_path: Path) -> Campaign:
             if number == 5:
                 double.will(changed(stop_reason="refusal", content=[]))
             next_plan(here)
-            sealed(Campaign.at(path), world)
+            finalized(Campaign.at(path), world)
     return Campaign.at(path)
 
 

@@ -141,7 +141,7 @@ def bill(folder: Path, number: int) -> dict[str, float]:
 
 
 def like_local(here: Site, local: Path, number: int = 1) -> None:
-    """The iteration is sealed, with the state and the bill of an undisturbed run."""
+    """The iteration is finalized, with the state and the bill of an undisturbed run."""
     assert here.state(number) == (local / f"iterations/{number:03d}/state.yaml").read_text()
     assert bill(here.folder, number) == bill(local, number)
     ledger = here.folder / f"iterations/{number:03d}/ledger.jsonl"
@@ -149,9 +149,9 @@ def like_local(here: Site, local: Path, number: int = 1) -> None:
     assert len(items) == len(set(items))
 
 
-def restored(here: Site, local: Path, sealed: int) -> None:
+def restored(here: Site, local: Path, finalized: int) -> None:
     """Put the first iterations of the local campaign here, as if this one had run them."""
-    for number in range(1, sealed + 1):
+    for number in range(1, finalized + 1):
         name = f"iterations/{number:03d}"
         ignored = shutil.ignore_patterns(".snakemake")
         shutil.copytree(local / name, here.folder / name, ignore=ignored)

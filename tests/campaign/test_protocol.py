@@ -216,7 +216,7 @@ def test_protocols_alone_are_a_sampling_and_no_rung_of_the_curriculum() -> None:
         assert state.subsystem(row.subsystem).rounds > sit.state.subsystem(row.subsystem).rounds
 
 
-def test_only_the_protocol_runs_where_the_yardstick_stands() -> None:
+def test_only_the_protocol_runs_where_the_baseline_stands() -> None:
     sit = with_protocols(at(EVALUATE))
     names = [r.structure for r in sit.state.reference]
     section = ReferenceCalc(

@@ -32,7 +32,7 @@ from mtp.calculator import MTP
 from mtp.formats.almtp import write_potential
 from mtp.potential import untrained
 from mtpilot.cli import main
-from tests.planner import story_campaign
+from tests.campaign import story_campaign
 
 VOID = {"meta", "br", "img", "hr", "input", "link"}
 
@@ -345,22 +345,22 @@ def test_worst_pairs_are_the_ones_shown():
     assert all(f"g(r) {pair}" in svg for pair in pairs if "H" in pair)
 
 
-@pytest.mark.parametrize("sealed", [0, 1, 3, 9, 14])
-def test_report_at_any_time(copy, sealed, capsys):
+@pytest.mark.parametrize("finalized", [0, 1, 3, 9, 14])
+def test_report_at_any_time(copy, finalized, capsys):
     """Whatever has been done is on the page, and no word of a verdict."""
     folder = copy[0].folder
     shutil.rmtree(folder / "result")
-    for number in range(sealed + 1, 15):
+    for number in range(finalized + 1, 15):
         shutil.rmtree(folder / f"iterations/{number:03d}")
-    shutil.rmtree(folder / "iterations/015") if sealed < 14 else None  # the end waits
+    shutil.rmtree(folder / "iterations/015") if finalized < 14 else None  # the end waits
     before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     assert main(["report", "--campaign", str(folder)]) == 0
-    assert f"after {sealed} iterations" in capsys.readouterr().out
+    assert f"after {finalized} iterations" in capsys.readouterr().out
     html = (folder / "report/report.html").read_text()
     Page(html)
     assert "Unfinished" in html
     assert "Converged" not in html
-    assert html.count("the reference_calc that comes next") == (sealed > 0)
+    assert html.count("the reference_calc that comes next") == (finalized > 0)
     after = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     written = {"report.html", "model_card.md"}
     assert {p.name for p in after.keys() - before.keys()} == written

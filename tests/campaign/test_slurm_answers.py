@@ -18,7 +18,7 @@ from campaign.run import _cause
 from campaign.slurm.answers import held, never_starts, reason_of, refusal
 from campaign.status import render, status
 from planner.decide import next_plan
-from tests.planner.cluster_double import install, submissions
+from tests.campaign.slurm_double import install, submissions
 
 BIN = Path(sys.executable).parent
 FAILED = "sbatch: error: Batch job submission failed: "

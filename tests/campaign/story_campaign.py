@@ -243,7 +243,7 @@ def _observed(place: Path, number: int, result: dict) -> None:
 
 
 def build(folder: Path) -> tuple[Campaign, State, Verdict, Path]:
-    """Write the campaign, unsealed at its end; where the potential would be handed over too."""
+    """Write the campaign up to its end, which is not finalized; the potential lies in result/."""
     write_record(folder / "task.yaml", Task(**task()))
     write_text(folder / "config.yaml", "limits:\n  labels: 600\n")
     state = start(Task(**task()))
