@@ -193,7 +193,7 @@ def _report(arguments: argparse.Namespace) -> int:
 
     campaign = Campaign.at(arguments.campaign)
     page = write_now(campaign, arguments.to)
-    say(f"{page}: {campaign.task.name} after {campaign.sealed} iterations")
+    say(f"{page}: {campaign.task.name} after {campaign.finalized} iterations")
     return 0
 
 
