@@ -24,7 +24,8 @@ Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ()+_.,
 Text = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 Density = Annotated[float, Field(ge=0.001, le=25, description="g/cm3")]
 Fractional = Annotated[float, Field(ge=-1, le=2)]
-Kind = Literal["crystal", "amorphous", "liquid", "melt", "polymer", "particle", "other"]
+Kind = Literal["crystal", "amorphous", "liquid", "melt", "polymer", "particle", "molecule", "other"]
+Defect = Literal["vacancy", "interstitial", "antisite", "stacking-fault", "grain-boundary"]
 Method = Literal["gfn1-xtb", "gfn2-xtb", "chgnet", "vasp", "cp2k", "espresso", "orca", "ase"]
 _IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_]*"
 ImportPath = Annotated[
@@ -120,6 +121,11 @@ class CrystalSource(Strict):
         pattern=r"^files/[A-Za-z0-9][A-Za-z0-9_-]{0,63}\.(?:cif|vasp|poscar|extxyz|xyz)$",
         description="a structure file below files/ of the folder",
     )
+    shared_sites: bool = Field(
+        default=False,
+        description="file: shared or partly occupied sites are filled with whole atoms, charges"
+        " balanced, another of the lowest electrostatic energies for each structure",
+    )
     materials_project: str | None = Field(default=None, pattern=r"^mp-[0-9]{1,9}$")
 
     @model_validator(mode="after")
@@ -153,6 +159,13 @@ class Phase(Strict):
     )
     surface: list[Annotated[int, Field(ge=-9, le=9)]] | None = Field(
         default=None, description="h k l or h k i l of a crystal's face; []: none is wanted"
+    )
+    sheets: int | None = Field(
+        default=None, ge=1, le=6, description="of a layered crystal in vacuum: 1 is a monolayer"
+    )
+    defects: list[Defect] = Field(default=[], max_length=5, description="of a crystal, each tried")
+    adsorbates: list[Ingredient] = Field(
+        default=[], max_length=4, description="molecules on the face of a crystal, one at a time"
     )
     diameter: float | None = Field(default=None, gt=2, le=60, description="of a particle, Å")
     repeat: Label | str | None = Field(

@@ -11,9 +11,10 @@ from atomistics.contract import Name
 from campaign.config import Subsystem
 from campaign.material import Material, Phase
 
-Form = Literal["bulk", "surface", "solvent", "pair", "full"]
+Form = Literal["bulk", "surface", "solvent", "defects", "adsorbed", "pair", "full"]
 CRYSTALLINE = ("crystal", "particle", "other")
 FULL = "full"
+MEETING = ("pair", "adsorbed")
 LONGEST = 64
 
 
@@ -48,7 +49,7 @@ def topics(material: Material, temperature: int) -> list[Topic]:
         parts.append((FULL, "full", layers))
     found = []
     for name, form, phases in parts:
-        stage, role = _place(form, bool(pairs), len(layers) > 2)
+        stage, role = _place(form, any(f in MEETING for _, f, _ in parts), len(layers) > 2)
         hottest = _ceiling([material.phase(p) for p in phases], role, temperature)
         found.append(Topic(name, form, phases, stage, role, hottest))
     return sorted(found, key=lambda topic: topic.stage)
@@ -60,8 +61,12 @@ def _forms(phase: Phase) -> list[tuple[Name, Form]]:
     if _solvent(phase):
         word = "pure" if phase.kind == "polymer" else "solvent"
         mixed.insert(0, (f"{phase.name[:55]}_{word}", "solvent"))
-    if phase.kind == "crystal" and phase.surface:
+    if phase.kind == "crystal" and phase.surface and not phase.sheets:
         mixed.append((f"{phase.name[:55]}_surface", "surface"))
+    if phase.defects:
+        mixed.append((f"{phase.name[:55]}_defects", "defects"))
+    if phase.adsorbates:
+        mixed.append((f"{phase.name[:55]}_adsorbed", "adsorbed"))
     return mixed
 
 
@@ -73,13 +78,13 @@ def _solvent(phase: Phase) -> bool:
 
 
 def _place(
-    form: Form, pairs: bool, full: bool
+    form: Form, meetings: bool, full: bool
 ) -> tuple[int, Literal["component", "interface", "target"]]:
     if form == "full":
         return 3, "target"
-    if form == "pair":
+    if form in MEETING:
         return (2, "interface") if full else (2, "target")
-    if pairs:
+    if meetings:
         return 1, "component"
     return (1, "component") if form == "solvent" else (2, "target")
 
@@ -87,7 +92,8 @@ def _place(
 def _ceiling(phases: list[Phase], role: str, temperature: int) -> int:
     """Highest sampling temperature, K: 700 above use for solids and melts, 300 where there are
     molecules; the whole system is sampled to twice its use (paper, appendix G: 1000, 800, 600)."""
-    soft = any(p.kind in ("liquid", "polymer") or _molecular(p) for p in phases)
+    soft = any(p.kind in ("liquid", "polymer", "molecule") or _molecular(p) for p in phases)
+    soft = soft or any(p.adsorbates for p in phases)
     hottest = temperature + (300 if soft else 700)
     return max(temperature + 50, min(hottest, 2 * temperature)) if role == "target" else hottest
 

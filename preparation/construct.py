@@ -23,10 +23,11 @@ from campaign.files import canonical_json, sha256, write_text
 from campaign.material import Phase
 from preparation import phase_parameters
 from preparation.pool import Order, built, outcome
-from preparation.structure_plan import Category, StructurePlan, Variant, short
+from preparation.structure_plan import FILE, Category, StructurePlan, Variant, short
 
 REPORT = "report.yaml"
 FORMAT = 1
+TRIED = 2  # structures of a category before it is given up
 
 
 @dataclass(frozen=True)
@@ -49,27 +50,99 @@ class BuildSettings:
 Tell = Callable[[str], None]
 
 
-def construct(
-    plan: StructurePlan, settings: BuildSettings, tell: Tell
-) -> dict[str, dict[str, Any]]:
-    """Build what is missing, check everything, write index and report; entries by structure."""
+@dataclass(frozen=True)
+class Built:
+    """What a plan came to: what is left of plan and task, and a report entry a structure."""
+
+    plan: StructurePlan
+    task: Task
+    report: dict[str, dict[str, Any]]
+
+
+def construct(plan: StructurePlan, settings: BuildSettings, tell: Tell) -> Built:
+    """Build what is missing, check everything, write index and report.
+
+    The first structure of every category is tried before any other, and where it fails the next: a
+    category of which both fail drops out, and so does one left with fewer than two structures.
+    """
     plan.agree_with(settings.task)
     report = _known(settings)
     todo = [v for v in plan.variants if not _stands(plan, v, settings, report.get(v.id))]
     report = {v.id: report[v.id] for v in plan.variants if v not in todo}
     names = {v.id for v in todo}
-    for wave in _waves(todo):
-        orders = [_order(plan, v, settings) for v in wave]
-        for name, made in built(orders, settings.workers, settings.timeout):
-            report[name] = made
-            _write(settings, plan, report)
-            told = made.get("failure") or f"{made['formula']}, {made['atoms']} atoms"
-            done = sum(n in report for n in names)
-            tell(f"[{done}/{len(names)}] {name}: {made['status']}: {told}")
-    _mark_duplicates(plan, settings, report)
+
+    def make(variants: list[Variant]) -> None:
+        for wave in _waves(variants):
+            orders = [_order(plan, v, settings) for v in wave]
+            for name, entry in built(orders, settings.workers, settings.timeout):
+                report[name] = entry
+                _write(settings, plan, report)
+                outcome_ = entry.get("failure") or f"{entry['formula']}, {entry['atoms']} atoms"
+                done = sum(n in report for n in names)
+                tell(f"[{done}/{len(names)}] {name}: {entry['status']}: {outcome_}")
+
+    for turn in range(TRIED):
+        first = [
+            c.variants[turn]
+            for c in plan.categories
+            if turn < len(c.variants) and not any(_sound(report, v) for v in c.variants[:turn])
+        ]
+        make([v for v in first if v in todo and v.id not in report])
+    tried = {c.name for c in plan.categories if any(_sound(report, v) for v in c.variants)}
+    left, task = without(plan, settings.task, {c.name for c in plan.categories} - tried)
+    make([v for v in left.variants if v in todo and v.id not in report])
+    _mark_duplicates(left, settings, report)
     _write(settings, plan, report)
-    _write_index(plan, settings, report)
-    return report
+    poor = {c.name for c in left.categories if sum(_sound(report, v) for v in c.variants) < 2}
+    left, task = without(left, task, poor)
+    for category in plan.categories:
+        if category not in left.categories and category.name not in {
+            c.name for c in left.categories
+        }:
+            why = next(
+                (
+                    report[v.id]["failure"]
+                    for v in category.variants
+                    if report.get(v.id, {}).get("failure")
+                ),
+                "it rests on structures that are not there",
+            )
+            tell(f"warning: {category.name} drops out, its structures cannot be built: {why}")
+    _write_index(left, settings, report)
+    return Built(left, task, report)
+
+
+def _sound(report: dict[str, dict[str, Any]], variant: Variant) -> bool:
+    return report.get(variant.id, {}).get("status") == "ok"
+
+
+def without(plan: StructurePlan, task: Task, names: set[str]) -> tuple[StructurePlan, Task]:
+    """Plan and task without some categories, and without what is built on their structures.
+
+    Where no target is left, the last stage becomes the target. UserError when nothing is left.
+    """
+    left = [c for c in plan.categories if c.name not in names]
+    while True:
+        ids = {v.id for c in left for v in c.variants}
+        rests = [c for c in left if {n for v in c.variants for n in v.rests_on} <= ids]
+        if len(rests) == len(left):
+            break
+        left = rests
+    if not left:
+        raise UserError(f"structures/{FILE}: nothing of it can be built; see {REPORT}")
+    if len(left) == len(plan.categories):
+        return plan, task
+    if not any(c.role == "target" for c in left):
+        last = left[-1].stage
+        left = [c.model_copy(update={"role": "target"}) if c.stage == last else c for c in left]
+    roles = {c.name: c.role for c in left}
+    subsystems = [
+        s.model_copy(update={"role": roles[s.name]}) for s in task.subsystems if s.name in roles
+    ]
+    return (
+        plan.model_copy(update={"categories": left}),
+        task.model_copy(update={"subsystems": subsystems}),
+    )
 
 
 def check_all(plan: StructurePlan, settings: BuildSettings) -> dict[str, dict[str, Any]]:
@@ -237,15 +310,21 @@ def elements_of(folder: Path, phases: list[Phase]) -> set[str]:
 
 def summary(plan: StructurePlan, report: dict[str, dict[str, Any]]) -> str:
     """A line a category, a line a failure."""
-    lines = [f"{'category':<26}{'built':>6}{'failed':>8}  held out"]
+    lines = [f"{'category':<26}{'built':>6}{'failed':>8}{'atoms':>12}  held out"]
     for category in plan.categories:
-        ok = [v.id for v in category.variants if report.get(v.id, {}).get("status") == "ok"]
-        failed = len(category.variants) - len(ok)
+        sizes = sorted(report[v.id]["atoms"] for v in category.variants if _sound(report, v))
+        span = f"{sizes[0]} to {sizes[-1]}" if sizes else "none"
+        failed = len(category.variants) - len(sizes)
         held_out = _held_out(category, report) or "none"
-        lines.append(f"{category.name:<26}{len(ok):>6}{failed:>8}  {held_out}")
+        lines.append(f"{category.name:<26}{len(sizes):>6}{failed:>8}{span:>12}  {held_out}")
     lines += [
         f"failed: {v.id}: {report.get(v.id, {}).get('failure', 'not built')}"
         for v in plan.variants
         if report.get(v.id, {}).get("status") != "ok"
+    ]
+    lines += [
+        f"note: {v.id}: {note}"
+        for v in plan.variants
+        for note in report.get(v.id, {}).get("notes", [])
     ]
     return "\n".join(lines)

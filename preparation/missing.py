@@ -51,14 +51,14 @@ def _missing(known: Answers) -> Iterator[Point]:
             " amorphous, liquid, melt, polymer, particle, other)? Like graphite: crystal;"
             " electrolyte: liquid",
         )
-    for phase in known.phases:
-        yield from _of_phase(phase, phase.name in {n for pair in known.meetings for n in pair})
     if len(known.phases) > 1 and known.layers is None and known.interfaces is None:
         yield Point(
             "layers",
             "How do they meet? From the bottom up, like graphite / sei / electrolyte; pairs like"
             " a / b, b / c; or none",
         )
+    for phase in known.phases:
+        yield from _of_phase(phase, phase.name in {n for pair in known.meetings for n in pair})
     if known.temperature is None:
         yield Point("temperature", "At which temperature will it be used, K?")
     given = known.model_fields_set
@@ -87,7 +87,7 @@ def _of_phase(phase: Phase, meets: bool) -> Iterator[Point]:
         )
     if phase.kind == "crystal" and phase.surface is None:
         question = f"Which face of {phase.name}, as Miller indices like 1 0 -1 0?"
-        yield Point(f"{at}.surface", question, None if meets else "none")
+        yield Point(f"{at}.surface", question, None if meets or _faced(phase) else "none")
     if phase.kind == "particle" and phase.diameter is None:
         yield Point(f"{at}.diameter", f"How large is {phase.name}, diameter in Å?", "12")
     if phase.kind == "polymer" and substances.repeat_of(phase) is None:
@@ -98,6 +98,11 @@ def _of_phase(phase: Phase, meets: bool) -> Iterator[Point]:
         )
     if phase.kind == "other" and phase.file is None:
         yield Point(f"{at}.file", f"Which file holds {phase.name}? Like files/host.cif")
+    if phase.kind == "molecule" and not phase.substances:
+        yield Point(
+            f"{at}.substances",
+            f"Which molecule is {phase.name}? A known name, or NAME=SMILES; several with a number",
+        )
     if phase.kind in MIXED and not phase.substances:
         yield Point(
             f"{at}.substances",
@@ -144,6 +149,14 @@ def _arrangement(known: Answers) -> Iterator[Point]:
     for pair in known.interfaces or []:
         if len(set(pair)) != 2:
             yield _wrong("interfaces", f"{pair} is no pair of two phases")
+    met_phases = {name for pair in known.meetings for name in pair}
+    for phase in known.phases:
+        if phase.name in met_phases and phase.kind == "crystal" and phase.surface == []:
+            fault = "none, but it meets another phase; give the face as h k l"
+            yield _wrong(f"phases.{phase.name}.surface", fault)
+        if phase.name in met_phases and phase.kind == "molecule":
+            fault = f"{phase.name} is alone in vacuum and meets nothing; make it an adsorbate"
+            yield _wrong("interfaces" if known.interfaces else "layers", fault)
     layers = known.layers or []
     kinds = {phase.name: phase.kind for phase in known.phases}
     for pair in known.meetings:
@@ -157,6 +170,12 @@ def _arrangement(known: Answers) -> Iterator[Point]:
         yield _wrong("layers", "a phase lies on itself")
 
 
+def _faced(phase: Phase) -> bool:
+    """Whether a crystal has to have a face."""
+    planar = {"stacking-fault", "grain-boundary"} & set(phase.defects)
+    return bool(phase.sheets or phase.adsorbates or planar)
+
+
 def _contradictions_of(phase: Phase) -> list[Point]:
     at = f"phases.{phase.name}"
     found = list(_misplaced(phase, at))
@@ -165,7 +184,10 @@ def _contradictions_of(phase: Phase) -> list[Point]:
     if phase.kind in (*MIXED, "polymer"):
         found += _amounts(phase, at)
     if isinstance(phase.crystal, str) and substances.crystal_of(phase) is None:
-        fault = f"{phase.crystal!r} is not in the list of substances; give its lattice or a file"
+        near = substances.nearest(phase.crystal)
+        fault = (
+            f"{phase.crystal!r} is not in the list of substances{near}; give its lattice or a file"
+        )
         found.append(_wrong(f"{at}.crystal", fault))
     return [*found, *_substitutions(phase, at)]
 
@@ -174,7 +196,11 @@ def _unreadable(phase: Phase, at: str) -> Iterator[Point]:
     """What stands there but cannot be: no molecule, no element, no chain, no lattice, no face."""
     key = "substances"
     try:
-        for ingredient in phase.substances:
+        if phase.surface == [] and _faced(phase):
+            yield _wrong(
+                f"{at}.surface", "none, but sheets, adsorbates and planar defects need one"
+            )
+        for ingredient in [*phase.substances, *phase.adsorbates]:
             substances.mass(substances.content(ingredient)[0])
         key = "repeat"
         if phase.kind == "polymer" and (repeat := substances.repeat_of(phase)):
@@ -204,7 +230,10 @@ def _misplaced(phase: Phase, at: str) -> Iterator[Point]:
         "diameter": ("particle",),
         "repeat": ("polymer",),
         "units": ("polymer",),
-        "substances": (*MIXED, "polymer"),
+        "sheets": ("crystal",),
+        "defects": ("crystal",),
+        "adsorbates": ("crystal",),
+        "substances": (*MIXED, "polymer", "molecule"),
         "density": (*MIXED, "polymer"),
         "file": ("other",),
     }
@@ -225,6 +254,10 @@ def _amounts(phase: Phase, at: str) -> Iterator[Point]:
     if abs(charge) > 1e-6:
         yield _wrong(f"{at}.substances", f"the charges add up to {charge:+g} e, not to 0")
     density = substances.density_of(phase)
+    usual = substances.density_of(phase.model_copy(update={"density": None}))
+    if phase.density and usual and not 0.4 < phase.density / usual < 2.5:
+        fault = f"{phase.density:g} g/cm3, where {usual:.3g} is usual; correct one of the two"
+        yield _wrong(f"{at}.density", fault)
     if density and (solute := sum(_grams_per_litre(i) for i in dissolved)) > 800 * density:
         fault = f"{solute:.0f} g/L of solutes do not fit into {density:g} g/cm3"
         yield _wrong(f"{at}.substances", fault)
@@ -239,10 +272,14 @@ def _substitutions(phase: Phase, at: str) -> Iterator[Point]:
     if not isinstance(lattice, CrystalSource) or not lattice.sites:
         return
     present = {site.split()[0] for site in lattice.sites}
+    for element in sorted({x.element for x in phase.substitutions}):
+        total = sum(x.fraction or 0 for x in phase.substitutions if x.element == element)
+        if total > 1 + 1e-9:
+            fault = f"fractions of {element} add up to {total:g}; they are final ones, at most 1"
+            yield _wrong(f"{at}.substitutions", fault)
     for substitution in phase.substitutions:
         if substitution.element not in present:
             told = ", ".join(sorted(present))
             yield _wrong(
                 f"{at}.substitutions", f"{substitution.element} is not in the crystal ({told})"
             )
-        present |= {substitution.by} if substitution.by else set()

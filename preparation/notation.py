@@ -122,6 +122,42 @@ def number(text: str) -> float:
     return float(found[1])
 
 
+KELVIN = re.compile(
+    r"^([-+]?[0-9.]+(?:[eE][-+]?\d+)?)\s*(K|°\s*C|C|degC|degrees C|kelvin|celsius)?$", re.IGNORECASE
+)
+
+
+def kelvin(text: str) -> int:
+    """`300`, `300 K`, `25 C`, `25 °C`: whole kelvin."""
+    match = KELVIN.match(text)
+    if not match:
+        raise ValueError("write a number, in K or with C after it")
+    unit = (match[2] or "K").lower()
+    value = float(match[1])
+    if unit in ("k", "kelvin"):
+        return whole(match[1])
+    return round(value + 273.15)
+
+
+def substitutions(text: str) -> list[dict[str, Any]]:
+    """`Cu by Ag 0.5, O by nothing 0.02`, final fractions; a whole number with `atoms` counts."""
+    rules = []
+    for part in filter(None, map(str.strip, text.split(","))):
+        match = re.match(r"^([A-Z][a-z]?) (?:by|->) (\w+) ([0-9.]+)( ?%| atoms?)?$", part)
+        if not match:
+            raise ValueError("write Cu by Ag 0.5, or O by nothing 2 %, or Mg by Ca 1 atom")
+        rule: dict[str, Any] = {"element": match[1]}
+        if match[2] not in ("nothing", "vacancy"):
+            rule["by"] = match[2]
+        unit = (match[4] or "").strip()
+        if unit.startswith("atom"):
+            rule["count"] = int(float(match[3]))
+        else:
+            rule["fraction"] = float(match[3]) / (100 if unit == "%" else 1)
+        rules.append(rule)
+    return rules
+
+
 def whole(text: str) -> int:
     """A whole number without its unit."""
     value = number(text)
@@ -145,7 +181,11 @@ READERS: dict[str, Callable[[str], Any]] = {
     "density": number,
     "diameter": number,
     "pressure": number,
-    "temperature": whole,
+    "temperature": kelvin,
+    "substitutions": substitutions,
+    "adsorbates": mixture,
+    "defects": words,
+    "sheets": whole,
     "units": whole,
     "properties": words,
     "repeat": str,

@@ -7,7 +7,8 @@ from preparation.phase_parameters import Parameters
 
 Draft = tuple[str, str, Parameters]
 # name, what is told, thickness of the first and of the second, density of the second, gap in Å;
-# no two densities alike, as crystals of two thicknesses may be the same whole layers
+# no two densities alike, as crystals of two thicknesses may be the same whole layers; REGISTRY
+# moves a crystal over the other by parts of the common cell's a and b
 ROWS = (
     ("thin", "thin layers, upper 2 % denser, gap 0.2 A narrower", 0.8, 0.8, 1.02, -0.2),
     ("layers", "likely densities", 1.0, 1.0, 1.0, 0.0),
@@ -16,8 +17,16 @@ ROWS = (
     ("apart", "upper layer 3 % less dense, gap 0.6 A wider", 1.0, 1.0, 0.97, 0.6),
     ("held-out", "lower layer thicker, upper 1 % denser, gap 0.2 A wider", 1.3, 1.1, 1.01, 0.2),
 )
-FIRMNESS = ("crystal", "other", "particle", "amorphous", "polymer", "melt", "liquid")
+REGISTRY = {
+    "thick": [0.13, 0.37],
+    "dense": [0.29, 0.11],
+    "apart": [0.41, 0.23],
+    "held-out": [0.07, 0.19],
+}
+FIRMNESS = ("crystal", "other", "particle", "amorphous", "polymer", "melt", "liquid", "molecule")
 GAP = 2.2
+SHEETS = 3.0  # Å, least gap of sheets; their radii widen it
+GRAINS, MIRRORED = 1.9, ("thick", "apart")  # Å between grains; what is mirrored, not turned
 LAYER = 9.0
 LEAST = 8.0  # Å, width of two crystals' common cell, as of a crystal by itself
 PACKED = ("amorphous", "liquid", "melt")
@@ -59,20 +68,46 @@ def _on_slab(material: Material, lower: Phase, upper: Phase) -> list[Draft]:
 
 
 def _matched(material: Material, one: Phase, other: Phase) -> list[Draft]:
-    """Two crystals, strained to a common cell."""
-    found = []
+    """Two crystals in a common cell, strained to it; two grains of one crystal turned.
+
+    The plane is forced upon the film, so that its density follows from the lengths along its
+    normal; sheets keep theirs, at gaps by van der Waals radii.
+    """
+    drafts = []
     for suffix, told, below, above, density, apart in ROWS:
         film = phase_parameters.slab(other, round(LAYER * above, 1), LEAST)
         made: Parameters = {
             "family": "solid-solid",
             "substrate": phase_parameters.slab(one, round(LAYER * below, 1), LEAST),
-            "film": {**film, "scale": _lengths(density)},
+            "film": {**film, "normal_scale": 1.0 if other.sheets else round(1 / density, 4)},
             "gap_angstrom": round(GAP + apart, 2),
+            "registry": REGISTRY.get(suffix, [0.0, 0.0]),
             "max_strain_percent": 6.0,
             "max_atoms": max(1000, 10 * material.atoms),
         }
-        found.append((suffix, told.replace("upper layer", "film").replace("upper", "film"), made))
-    return found
+        words = told.replace("upper layer", "film").replace("upper", "film")
+        if one.sheets and other.sheets:
+            made |= {"contact": "van-der-waals", "vacuum_angstrom": 15.0}
+            made["substrate"] |= {"scale": _lengths(density)}
+            made["film"] |= {"scale": _lengths(density)}
+            made["gap_angstrom"] = round(SHEETS + apart, 2)
+            times, gap = _lengths(density), made["gap_angstrom"]
+            words = f"sheets, lattices times {times:g}, gap {gap:g} A or more"
+        elif _alike(one, other):
+            del made["film"]
+            made["substrate"] |= {"scale": _lengths(density)}
+            made["grain"] = "mirrored" if suffix in MIRRORED else "turned"
+            made["gap_angstrom"] = round(GRAINS + 0.3 * apart, 2)
+            words = f"grains, one {made['grain']}, gap {made['gap_angstrom']:g} A"
+        drafts.append((suffix, words, made))
+    return drafts
+
+
+def _alike(one: Phase, other: Phase) -> bool:
+    """Whether two phases are grains of one crystal with the same face."""
+    return one.surface == other.surface and phase_parameters.crystal(
+        one
+    ) == phase_parameters.crystal(other)
 
 
 def _lengths(density: float) -> float:
@@ -131,6 +166,7 @@ def full(material: Material, phases: list[Phase]) -> list[Draft]:
     if all(phase.kind in ("liquid", "melt") for phase in phases):
         return _liquids(material, phases)
     crystals = any(phase.kind == "crystal" for phase in phases)
+    first = next((phase for phase in phases if phase.kind == "crystal"), None)
     firm = None if crystals else min(phases, key=lambda phase: FIRMNESS.index(phase.kind))
     return [
         (
@@ -141,7 +177,13 @@ def full(material: Material, phases: list[Phase]) -> list[Draft]:
                 "layers": [
                     _built(phase, suffix)
                     if phase is firm or phase.kind == "other"
-                    else _layer(material, phase, below if not n else above, density if n else 1.0)
+                    else _layer(
+                        material,
+                        phase,
+                        below if not n else above,
+                        density if n else 1.0,
+                        strained=crystals and phase is not first,
+                    )
                     for n, phase in enumerate(phases)
                 ],
                 "gap_angstrom": round(GAP + apart, 2),
@@ -163,12 +205,18 @@ def _built(phase: Phase, suffix: str) -> Parameters:
     return {"name": phase.name, "structure": f"{phase.name}-{chosen}"}
 
 
-def _layer(material: Material, phase: Phase, thick: float, density: float) -> Parameters:
+def _layer(
+    material: Material, phase: Phase, thick: float, density: float, strained: bool
+) -> Parameters:
+    """One layer; a crystal `strained` to another's cell has its density by the normal alone."""
     width = phase_parameters.width(material)
     if phase.kind == "crystal":
         slab = phase_parameters.slab(phase, round(LAYER * thick, 1), width)
         content: Parameters = {"family": "solid-surface", **slab, "vacuum_angstrom": 0.0}
-        content["scale"] = _lengths(density)
+        if strained:
+            content["normal_scale"] = 1.0 if phase.sheets else round(1 / density, 4)
+        else:
+            content["scale"] = _lengths(density)
         return {"name": phase.name, "content": content}
     if phase.kind == "polymer":
         units, number = chain_size(material, phase, 1.0)

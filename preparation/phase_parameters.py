@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from ase import Atoms
+
+from atomistics.structures import heights
 from campaign.errors import UserError
 from campaign.material import CrystalSource, Ingredient, Material, Phase
 from preparation import substances
@@ -10,12 +13,14 @@ Parameters = dict[str, Any]
 CUBIC, HEXAGONAL, TETRAGONAL = range(195, 231), range(143, 195), range(75, 143)
 
 
-def crystal(phase: Phase) -> Parameters:
-    """Source and substitutions of a crystal."""
+def crystal(phase: Phase, rank: int = 0) -> Parameters:
+    """Source and substitutions of a crystal; `rank` of the orderings of shared sites."""
     lattice = substances.crystal_of(phase)
     if lattice is None:
         raise UserError(f"task.yaml: material.phases.{phase.name}.crystal: missing")
     found: Parameters = {"file": lattice.file} if lattice.file else {}
+    if lattice.shared_sites:
+        found["ordering"] = {"rank": rank}
     if lattice.materials_project:
         found = {"materials_project": lattice.materials_project}
     if lattice.spacegroup:
@@ -71,15 +76,34 @@ def _fraction(word: str) -> float:
 
 
 def slab(phase: Phase, thickness: float, width: float) -> Parameters:
-    """A crystal cut along its face."""
+    """A crystal cut along its face; of a phase of sheets as many as it has."""
     if not phase.surface:
         raise UserError(f"task.yaml: material.phases.{phase.name}.surface: missing")
+    size = {"sheets": phase.sheets} if phase.sheets else {"thickness_angstrom": thickness}
     return {
         **crystal(phase),
         "miller": list(phase.surface),
-        "thickness_angstrom": thickness,
+        **size,
         "min_width_angstrom": width,
     }
+
+
+def larger(phase: Phase, edge: float) -> float:
+    """An edge (Å) that gives a larger cell than `edge` does, whatever whole cells that takes."""
+    lattice = substances.crystal_of(phase)
+    if lattice is None or not lattice.spacegroup:
+        return round(1.35 * edge, 1)
+    reached = [-(-edge // height) * height for height in _heights(lattice)]
+    return round(min(reached) + 0.1, 2)
+
+
+def _heights(lattice: CrystalSource) -> list[float]:
+    """Of the cell of a lattice given by 1, 2 or 6 numbers, Å."""
+    values = lattice.lattice
+    if len(values) != 6:
+        angle = 120.0 if (lattice.spacegroup or 0) in HEXAGONAL else 90.0
+        values = [values[0], values[0], values[-1], 90.0, 90.0, angle]
+    return heights(Atoms(cell=values, pbc=True)).tolist()
 
 
 def mixture(
@@ -111,6 +135,16 @@ def _density(phase: Phase, scaled: list[Ingredient]) -> float | None:
         return ideal
     before = substances.density_of(plain)
     return phase.density * ideal / before if ideal and before else phase.density
+
+
+def molecule(ingredient: Ingredient) -> Parameters:
+    """What one molecule, or the atoms of a formula, are made from."""
+    if ingredient.formula:
+        return {"formula": ingredient.formula}
+    smiles = substances.smiles_of(ingredient)
+    if smiles is None:
+        raise UserError(f"{ingredient.name}: not in the list of substances; give smiles or formula")
+    return {"smiles": smiles}
 
 
 def _component(ingredient: Ingredient) -> Parameters:

@@ -122,7 +122,8 @@ def outcome(atoms: Atoms, faults: list[str]) -> dict[str, Any]:
     facts = checks.facts(atoms)
     if faults:
         return {"status": "failed", "failure": "; ".join(faults)[:300], **facts}
-    return {"status": "ok", **facts}
+    notes = checks.notes(atoms)
+    return {"status": "ok", **facts, **({"notes": notes} if notes else {})}
 
 
 def _store(atoms: Atoms, path: Path) -> None:

@@ -56,14 +56,17 @@ def _drafts(material: Material, topic: Topic) -> list[Draft]:
         return pairs.pair(material, phases[0], phases[1])
     if topic.form == "full":
         return pairs.full(material, phases)
-    if topic.form == "surface":
-        return surface(material, phases[0])
+    if topic.form in ("surface", "defects", "adsorbed"):
+        of_form = {"surface": surface, "defects": defects, "adsorbed": adsorbed}
+        return of_form[topic.form](material, phases[0])
     return _component(material, phases[0], topic.form == "solvent")
 
 
 def _component(material: Material, phase: Phase, without: bool) -> list[Draft]:
     if phase.kind == "crystal":
-        return solid(material, phase)
+        return sheets(material, phase) if phase.sheets else solid(material, phase)
+    if phase.kind == "molecule":
+        return molecules(phase)
     if phase.kind == "particle":
         return cluster(phase)
     if phase.kind == "polymer":
@@ -72,26 +75,200 @@ def _component(material: Material, phase: Phase, without: bool) -> list[Draft]:
 
 
 def solid(material: Material, phase: Phase) -> list[Draft]:
-    """Crystal: lattice -3 to +4 %, two cell sizes."""
+    """Crystal: lattice -3 to +4 %, sheared, pulled, two sizes; pristine beside vacancies."""
     edge = phase_parameters.width(material)
+    base, large = round(0.8 * edge, 1), phase_parameters.larger(phase, 0.8 * edge)
+    still, sheared, pulled = [0.0] * 6, [0.0] * 5 + [4.0], [0.0, 0.0, 3.0, 0.0, 0.0, 0.0]
     rows = [
-        ("bulk", "reference lattice", 1.0, 0.8),
-        ("dense", "lattice 3 % shorter", 0.97, 0.8),
-        ("wide", "lattice 4 % longer", 1.04, 0.8),
-        ("large", "larger cell, lattice 1.5 % longer", 1.015, 1.1),
-        ("large-dense", "larger cell, lattice 2 % shorter", 0.98, 1.1),
-        ("held-out", "larger cell, lattice 1 % longer", 1.01, 1.0),
+        ("bulk", "reference lattice", 1.0, base, still),
+        ("dense", "lattice 3 % shorter", 0.97, base, still),
+        ("wide", "lattice 4 % longer", 1.04, base, still),
+        ("sheared", "sheared by 4 % in xy, lattice 1.5 % longer", 1.015, base, sheared),
+        (
+            "large-dense",
+            "larger cell, lattice 2 % shorter, 3 % longer along z",
+            0.98,
+            large,
+            pulled,
+        ),
+        ("held-out", "larger cell, lattice 1 % longer", 1.01, large, still),
     ]
-    base = {"family": "solid", **phase_parameters.crystal(phase)}
+    drafts = [
+        (
+            suffix,
+            told,
+            {
+                "family": "solid",
+                **phase_parameters.crystal(phase, rank),
+                "scale": scale,
+                "min_length_angstrom": length,
+                "strain_percent": strain,
+            },
+        )
+        for rank, (suffix, told, scale, length, strain) in enumerate(rows)
+    ]
+    if any(rule.by is None for rule in phase.substitutions):
+        whole = {key: value for key, value in drafts[0][2].items() if key != "substitutions"}
+        drafts.insert(1, ("pristine", "reference lattice, no vacancy", whole))
+    return drafts
+
+
+def sheets(material: Material, phase: Phase) -> list[Draft]:
+    """A monolayer or a few sheets in vacuum: number, strain in the plane, width."""
+    edge, count = phase_parameters.width(material), phase.sheets or 1
+    rows = [
+        ("sheet", f"{count} sheet(s), reference lattice", count, 0.9, 1.0),
+        ("dense", f"{count} sheet(s), lattice 2 % shorter", count, 0.9, 0.98),
+        ("stretched", f"{count} sheet(s), lattice 2 % longer", count, 0.9, 1.02),
+        ("thick", f"{count + 1} sheets, lattice 0.5 % longer", count + 1, 0.9, 1.005),
+        ("wide", f"{count} sheet(s), wider, lattice 0.5 % shorter", count, 1.4, 0.995),
+        ("held-out", f"{count} sheet(s), lattice 1 % longer", count, 0.9, 1.01),
+    ]
     return [
-        (suffix, told, {**base, "scale": scale, "min_length_angstrom": round(edge * size, 1)})
-        for suffix, told, scale, size in rows
+        (
+            suffix,
+            told,
+            {
+                "family": "solid-surface",
+                **phase_parameters.slab(phase, 0.0, round(edge * size, 1)),
+                "sheets": number,
+                "scale": scale,
+                "vacuum_angstrom": 18.0,
+            },
+        )
+        for suffix, told, number, size, scale in rows
+    ]
+
+
+def defects(material: Material, phase: Phase) -> list[Draft]:
+    """Each kind of defect asked for, at two lattices or sizes; the last is held out."""
+    edge = phase_parameters.width(material)
+    crystal = phase_parameters.crystal(phase)
+    present = list(dict.fromkeys(site["element"] for site in crystal.get("sites", [])))
+    kinds = phase.defects
+    drafts: list[Draft] = []
+    for number in range(max(6, 2 * len(kinds))):
+        kind, turn = kinds[number % len(kinds)], number // len(kinds)
+        scale = round(1.0 + 0.005 * turn, 4)
+        made = _defect(material, phase, kind, turn, present)
+        if made.get("family") != "solid-solid":
+            made["scale"] = scale
+        if kind in ("vacancy", "interstitial", "antisite"):
+            made |= {"family": "solid", "min_length_angstrom": round(0.8 * edge, 1)}
+        drafts.append((f"{kind}-{turn + 1}", f"{kind}, lattice {scale:g} of the reference", made))
+    _, told, made = drafts.pop()
+    return [*drafts, ("held-out", told, made)]
+
+
+def _defect(
+    material: Material, phase: Phase, kind: str, turn: int, present: list[str]
+) -> Parameters:
+    """Parameters of one defect; `turn` goes through the elements and the shifts."""
+    made = phase_parameters.crystal(phase)
+    one = present[turn % len(present)] if present else ""
+    other = present[(turn + 1) % len(present)] if present else ""
+    width = phase_parameters.width(material)
+    if kind in ("vacancy", "interstitial", "antisite") and not one:
+        raise UserError(
+            f"task.yaml: material.phases.{phase.name}.defects: {kind} needs the crystal's lattice"
+            " and sites, not a file"
+        )
+    if kind == "vacancy":
+        return made | {"substitutions": [{"element": one, "count": 1}]}
+    if kind == "interstitial":
+        return made | {"interstitials": [{"element": one, "count": 1}]}
+    if kind == "antisite":
+        if one == other:
+            raise UserError(
+                f"task.yaml: material.phases.{phase.name}.defects: antisite needs two elements"
+            )
+        swap = [
+            {"element": one, "by": other, "count": 1},
+            {"element": other, "by": one, "count": 1},
+        ]
+        return made | {"substitutions": swap[: 1 + turn % 2]}
+    slab = phase_parameters.slab(phase, 12.0, round(0.8 * width, 1))
+    if kind == "grain-boundary":  # its turned cell is several surface cells wide already
+        slab |= {"min_width_angstrom": 5.5, "thickness_angstrom": 8.0}
+    if kind == "stacking-fault":
+        shift = [[1 / 3, 1 / 3], [0.5, 0.0], [0.5, 0.5], [0.25, 0.25], [0.0, 0.5], [0.2, 0.4]]
+        return {
+            "family": "solid-surface",
+            **slab,
+            "fault": shift[turn % 6],
+            "vacuum_angstrom": 15.0,
+        }
+    grain = "mirrored" if turn % 2 else "turned"
+    return {
+        "family": "solid-solid",
+        "substrate": slab | {"scale": round(1.0 + 0.005 * turn, 4)},
+        "grain": grain,
+        "gap_angstrom": round(1.8 + 0.2 * turn, 2),
+        "max_atoms": 1000,
+    }
+
+
+def adsorbed(material: Material, phase: Phase) -> list[Draft]:
+    """Molecules on the face: sites, heights, turns by the seed; one at a time, then two."""
+    width = phase_parameters.width(material)
+    rows = [
+        ("ontop", 2.0, 1),
+        ("bridge", 2.0, 1),
+        ("hollow", 2.0, 1),
+        ("ontop", 2.6, 1),
+        ("bridge", 2.4, 2),
+        ("ontop", 2.3, 1),
+    ]
+    drafts: list[Draft] = []
+    for number, (site, height, count) in enumerate(rows):
+        guest = phase.adsorbates[number % len(phase.adsorbates)]
+        drafts.append(
+            (
+                f"{site}-{number + 1}" if number < len(rows) - 1 else "held-out",
+                f"{count} {guest.name} {site}, {height:g} A above the face",
+                {
+                    "family": "solid-molecule",
+                    "surface": phase_parameters.slab(phase, 7.0, round(0.9 * width, 1)),
+                    "adsorbate": {
+                        **phase_parameters.molecule(guest),
+                        "site": site,
+                        "height_angstrom": height,
+                        "count": count,
+                    },
+                    "vacuum_angstrom": 15.0,
+                },
+            )
+        )
+    return drafts
+
+
+def molecules(phase: Phase) -> list[Draft]:
+    """Molecules alone in vacuum, not periodic: one, and a few together."""
+    rows = [("one", 1), ("pair", 2), ("three", 3), ("four", 4), ("six", 6), ("held-out", 3)]
+    parts = phase.substances
+    return [
+        (
+            suffix,
+            f"{count} formula unit(s) in vacuum",
+            {
+                "family": "molecule",
+                "components": [
+                    {
+                        **phase_parameters.molecule(part),
+                        "count": max(1, round(count * (part.ratio or 1.0))),
+                    }
+                    for part in parts
+                ],
+                "vacuum_angstrom": 8.0,
+            },
+        )
+        for suffix, count in rows
     ]
 
 
 def surface(material: Material, phase: Phase) -> list[Draft]:
     """Slab under vacuum: thickness, width, strain; a lattice each, as slabs grow by whole units."""
-    edge = phase_parameters.width(material)
+    edge = min(phase_parameters.width(material), max(7.5, material.atoms**0.5))
     rows = [
         ("thin", "slab of 6 A, lattice 1 % shorter", 6.0, 0.9, 0.99),
         ("slab", "slab of 9 A", 9.0, 0.9, 1.0),

@@ -250,10 +250,13 @@ def _build(folder: Path, task: Task, plan: StructurePlan, options: Options) -> i
     from preparation.sheet import sheets
 
     configure(folder, task, plan)
-    report = construct(plan, _settings(folder, task, options), say)
-    sheets(plan, folder / "structures")
-    say(summary(plan, report))
-    return sum(entry["status"] != "ok" for entry in report.values())
+    made = construct(plan, _settings(folder, task, options), say)
+    if made.plan != plan:  # task.yaml first: a plan that lacks a category of the task is refused
+        write_text(folder / "task.yaml", HEAD + dump_yaml(made.task))
+        write_text(folder / "structures" / PLAN, HEAD + dump(made.plan))
+    sheets(made.plan, folder / "structures")
+    say(summary(made.plan, made.report))
+    return sum(made.report[v.id]["status"] != "ok" for v in made.plan.variants)
 
 
 def plan_anew(folder: Path, options: Options) -> str:

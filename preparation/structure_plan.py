@@ -32,6 +32,11 @@ class Variant(Strict):
     held_out: bool = False
     parameters: Parameters
 
+    @property
+    def rests_on(self) -> list[str]:
+        """Ids of earlier structures that it is made from."""
+        return _referred(self.parameters.model_dump())
+
 
 class Category(Strict):
     """Structures of one subsystem."""
@@ -70,7 +75,7 @@ class StructurePlan(Strict):
         for variant in self.variants:
             if variant.id in known:
                 raise ValueError(f"{variant.id}: every id once")
-            for name in _referred(variant.parameters.model_dump()):
+            for name in variant.rests_on:
                 if name not in known:
                     raise ValueError(f"{variant.id}: structure {name} is not built before it")
             known.add(variant.id)

@@ -1,5 +1,6 @@
 """Substances by name: config/substances.yaml, and what their SMILES and formulas amount to."""
 
+import difflib
 import re
 from collections import Counter
 from functools import cache
@@ -77,18 +78,34 @@ def content(ingredient: Ingredient) -> tuple[Counter[str], int]:
         return atoms_of_formula(ingredient.formula), 0
     smiles = smiles_of(ingredient)
     if smiles is None:
-        raise UserError(f"{ingredient.name}: not in the list of substances; give smiles or formula")
+        near = nearest(ingredient.name)
+        raise UserError(
+            f"{ingredient.name}: not in the list of substances{near}; give smiles or formula"
+        )
     return composition(smiles)
+
+
+def nearest(name: str) -> str:
+    """Listed names spelt like this one, as part of a message; empty where none are."""
+    key = _key(name)
+    near = difflib.get_close_matches(key, _table(), n=3, cutoff=0.7)
+    near += [one for one in _table() if sorted(one) == sorted(key) and one not in near]
+    shown = [name for name in listed() if _key(name) in near] or near
+    return f" (nearest: {', '.join(shown)})" if shown else ""
 
 
 def elements(phase: Phase) -> set[str]:
     """Elements of a phase, as far as they can be told without reading a file."""
     found: set[str] = set()
-    for ingredient in phase.substances:
+    for ingredient in [*phase.substances, *phase.adsorbates]:
         found |= set(content(ingredient)[0])
     if phase.kind in ("crystal", "particle") and (lattice := crystal_of(phase)):
         found |= {site.split()[0] for site in lattice.sites}
-        found -= {x.element for x in phase.substitutions if x.fraction == 1}
+        pristine = any(x.by is None for x in phase.substitutions)
+        for element in {x.element for x in phase.substitutions}:
+            gone = sum(x.fraction or 0 for x in phase.substitutions if x.element == element)
+            if gone > 1 - 1e-9 and not pristine:
+                found -= {element}
         found |= {x.by for x in phase.substitutions if x.by}
     if phase.kind == "polymer" and (repeat := repeat_of(phase)):
         found |= set(composition(repeat)[0]) | {"H"}

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.data import covalent_radii
+from ase.data import chemical_symbols, covalent_radii
 from ase.spacegroup import crystal
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
@@ -27,6 +27,9 @@ BOND = 1.3  # of the sum of covalent radii: farther atoms of one molecule are no
 FUSED = 1.1  # of the sum of covalent radii: nearer non-metals of two molecules are bound
 DENSITY_BAND = 0.02
 PLAUSIBLE = (0.02, 25.0)  # g/cm3, of anything without vacuum
+ANIONS = frozenset({"O", "F", "Cl", "Br", "I", "S", "Se", "N"})
+NONMETAL_SYMBOLS = frozenset(chemical_symbols[n] for n in NONMETALS)
+NEAREST = 0.7  # of the sum of the covalent radii; N-N 0.77, C-O 0.79, H-H 1.19 in their molecules
 PER_LITRE = 6.02214076e-4  # formula units in Å^3 at 1 mol/L
 ALIKE = 1e-5
 
@@ -52,7 +55,30 @@ def check(atoms: Atoms, asked: Asked) -> list[str]:
         *_molecules(atoms),
         *_amounts(atoms, asked.parameters),
         *_formula(atoms, asked.parameters),
+        *_distances(atoms),
     ]
+
+
+def notes(atoms: Atoms) -> list[str]:
+    """What a person should know of a sound structure: a dipole, charges that do not balance."""
+    lines = []
+    if (dipole := atoms.info.get("dipole_e_per_angstrom")) is not None:
+        lines.append(
+            f"polar: formal charges give a dipole of {float(dipole):.2f} e/Å per area along z; take"
+            " another termination or face, or compensate it (adatoms, hydroxyls) in a file of yours"
+        )
+    elements = set(atoms.symbols)
+    if (
+        atoms.info.get("family") in ("solid", "other")
+        and elements & ANIONS
+        and elements - NONMETAL_SYMBOLS
+    ):
+        from atomistics.builders.crystals.ordering import oxidation_states
+
+        formula = atoms.get_chemical_formula(empirical=True)
+        if not oxidation_states(formula):
+            lines.append(f"no usual oxidation states balance {formula}; is it the compound meant?")
+    return lines
 
 
 def facts(atoms: Atoms) -> dict[str, Any]:
@@ -97,6 +123,20 @@ def _density(atoms: Atoms, parameters: dict[str, Any]) -> Iterator[str]:
         low, high = asked * (1 - DENSITY_BAND), asked * (1 + DENSITY_BAND)
     if not low <= value <= high:
         yield f"density {value:.3f} g/cm3 is outside {low:.3f} to {high:.3f}"
+
+
+def _distances(atoms: Atoms) -> Iterator[str]:
+    """The pair nearest to each other for its radii, where that is nearer than matter has."""
+    radii = covalent_radii[atoms.numbers]
+    near = pairs(atoms, 2 * NEAREST * radii.max())
+    ratio = near.distance / (radii[near.i] + radii[near.j])
+    if len(ratio) and ratio.min() < NEAREST:
+        worst = int(ratio.argmin())
+        names = "-".join(f"{atoms.symbols[k]}{k}" for k in (near.i[worst], near.j[worst]))
+        yield (
+            f"{names} {near.distance[worst]:.2f} Å apart, {ratio.min():.2f} of the sum of their"
+            f" covalent radii (at least {NEAREST})"
+        )
 
 
 def _charge(atoms: Atoms) -> Iterator[str]:
@@ -211,22 +251,47 @@ def _hill(atoms: Counter[str]) -> str:
 
 
 def _formula(atoms: Atoms, parameters: dict[str, Any]) -> Iterator[str]:
-    """A crystal keeps the composition of its sites' orbits, counted by ASE, unless atoms were
-    exchanged; a slab its elements."""
+    """The composition of a crystal's sites, counted by ASE, with what was substituted and put in;
+    of a slab its elements."""
     family, sites = parameters.get("family"), parameters.get("sites")
-    if family not in ("solid", "solid-surface") or not sites or parameters.get("substitutions"):
+    if family not in ("solid", "solid-surface") or not sites:
         return
-    present = atoms.symbols.formula.reduce()[0]
-    if strange := set(present.count()) ^ {site["element"] for site in sites}:
-        yield f"elements {', '.join(sorted(strange))} differ from those of the crystal's sites"
-    elif family == "solid":
-        whole = crystal(
-            [site["element"] for site in sites],
-            [site["position"] for site in sites],
-            spacegroup=parameters["space_group"],
-            setting=parameters.get("setting", 1),
-            cell=np.eye(3),
-        )
-        wanted = whole.symbols.formula.reduce()[0]
-        if wanted.count() != present.count():
-            yield f"composition {present:hill}, the crystal's sites give {wanted:hill}"
+    present = Counter(atoms.get_chemical_symbols())
+    rules = parameters.get("substitutions") or []
+    if family == "solid-surface":
+        strange = set(present) ^ {site["element"] for site in sites}
+        if strange and not rules and not parameters.get("interstitials"):
+            yield f"elements {', '.join(sorted(strange))} differ from those of the crystal's sites"
+        return
+    whole = crystal(
+        [site["element"] for site in sites],
+        [site["position"] for site in sites],
+        spacegroup=parameters["space_group"],
+        setting=parameters.get("setting", 1),
+        cell=np.eye(3),
+    )
+    cell = Counter(whole.get_chemical_symbols())
+    added = Counter(
+        {x["element"]: x.get("count", 1) for x in parameters.get("interstitials") or []}
+    )
+    missing = sum(rule.get("count") or 0 for rule in rules if not rule.get("by"))
+    share = sum(
+        (rule.get("fraction") or 0) * cell[rule["element"]] for rule in rules if not rule.get("by")
+    )
+    cells = (present.total() - added.total() + missing) / (sum(cell.values()) - share)
+    wanted = {element: n * cells for element, n in cell.items()}
+    for rule in rules:
+        count = rule.get("count") or (rule.get("fraction") or 0) * cell[rule["element"]] * cells
+        wanted[rule["element"]] -= count
+        if rule.get("by"):
+            wanted[rule["by"]] = wanted.get(rule["by"], 0) + count
+    off = 0.51 + len(rules) if rules else 1e-6  # whole atoms, and at least one of each
+    for element in sorted({*wanted, *present}):
+        asked = wanted.get(element, 0) + added[element]
+        if abs(present[element] - asked) > off:
+            yield (
+                f"composition {atoms.symbols.formula.reduce()[0]:hill}, the crystal's sites give"
+                f" {whole.symbols.formula.reduce()[0]:hill}: {present[element]} {element} where"
+                f" {asked:.1f} belong"
+            )
+            return

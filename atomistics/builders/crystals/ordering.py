@@ -126,9 +126,9 @@ def ordered(structure: Structure, ordering: Ordering, name: str) -> Atoms:
     return atoms
 
 
-def oxidation_states(composition: Composition) -> dict[str, float]:
+def oxidation_states(composition: Composition | str) -> dict[str, float]:
     """Likely charges by element (e); empty where none balance (metals, unusual valences)."""
-    whole, _ = composition.get_integer_formula_and_factor(max_denominator=60)
+    whole, _ = Composition(composition).get_integer_formula_and_factor(max_denominator=60)
     return dict(_guessed(whole))
 
 
