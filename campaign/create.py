@@ -3,6 +3,7 @@
 import shutil
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from campaign import TOOLKIT
 from campaign.errors import UserError
@@ -94,6 +95,15 @@ def take_over(folder: Path) -> Campaign:
     return campaign
 
 
+def _has_dynamics(atoms: Any) -> None:
+    """UserError for one atom alone, with which no molecular dynamics can be done."""
+    if len(atoms) == 1:
+        raise UserError(
+            f"structure {atoms.info.get('structure')}: one atom alone has no dynamics to sample;"
+            " leave it out, or repeat its cell"
+        )
+
+
 def check(campaign: Campaign) -> None:
     """Every file a person wrote, and every structure, before the first decision."""
     from atomistics.formulas import mass
@@ -113,16 +123,25 @@ def check(campaign: Campaign) -> None:
         raise UserError(f"{campaign.folder}/task.yaml: species: {error}") from None
     periodic = False
     left: Counter[str] = Counter()
+    constant: list[str] = []
     for structure in read_index(campaign.folder / "structures"):
         try:
             atoms = load(structure)
             check_structure(atoms, list(task.species), config.mlp.cutoff)
             periodic |= bool(atoms.pbc.all())
+            _has_dynamics(atoms)
+            if not atoms.pbc.all() and not structure.fixed_cell:
+                constant.append(structure.id)
         except UserError as error:
             told = str(error)
             where = "" if str(structure.path) in told else f"{structure.path}: "
             raise UserError(f"{where}{told}") from None
         left.update(unused(structure))
+    if constant:
+        say(
+            f"not periodic in three directions, so at constant volume whatever a plan says:"
+            f" {', '.join(constant)}"
+        )
     if left:
         say(
             f"{campaign.folder}/structures: not used: "

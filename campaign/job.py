@@ -66,8 +66,12 @@ class Job:
         return atoms
 
     def ensemble(self, structure: str, asked: Ensemble) -> Ensemble:
-        """The ensemble asked for, with constant volume where the index says fixed_cell."""
-        return "nvt" if asked == "npt" and self.structure(structure).fixed_cell else asked
+        """The ensemble asked for, at constant volume where the index says fixed_cell and where a
+        structure is not periodic in three directions: it has no volume to control."""
+        if asked != "npt":
+            return asked
+        entry = self.structure(structure)
+        return "nvt" if entry.fixed_cell or not load(entry).pbc.all() else "npt"
 
     def reference(self) -> Calculator:
         """The reference method as ASE calculator."""

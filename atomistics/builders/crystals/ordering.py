@@ -63,9 +63,10 @@ def _parsed(path: Path) -> Structure | None:
     except Exception:  # pymatgen raises of many kinds; ASE then reads the file and says why not
         return None
     for species in structure.composition:
-        if species.symbol in ISOTOPES:
+        name = getattr(getattr(species, "element", species), "name", species.symbol)
+        if name in ISOTOPES:
             raise UserError(
-                f"{path}: holds {species.symbol}, an isotope; masses here are those of the natural "
+                f"{path}: holds {name}, an isotope; masses here are those of the natural "
                 "element: write H, and set the mass in your own MD"
             )
     return structure
