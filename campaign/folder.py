@@ -106,14 +106,18 @@ class Campaign:
         return self.iteration(number) / "state.yaml"
 
     def state(self, number: int | None = None) -> State:
-        """The state after one iteration (default: the last finalized one)."""
+        """The state after one iteration (default: the last finalized one), 0: before the first.
+
+        That of 0 is a file where labels were imported.
+        """
         number = self.finalized if number is None else number
-        return read(State, self.state_file(number)) if number else start(self.task)
+        written = number or _there(self.state_file(0))
+        return read(State, self.state_file(number)) if written else start(self.task)
 
     def state_sha256(self, number: int | None = None) -> str:
-        """Hash of the state file; 'start' before the first iteration."""
+        """Hash of the state file; 'start' before the first iteration where nothing was imported."""
         number = self.finalized if number is None else number
-        if not number:
+        if not number and not _there(self.state_file(0)):
             return "start"
         return sha256(read_text(self.state_file(number)))
 

@@ -138,9 +138,10 @@ def model_file(model: str) -> Path:
 
 
 def dataset_file(name: str) -> Path:
-    """The frames of a data set id; they come from a sampling or from a selection."""
+    """The frames of a data set id; they were sampled, selected or imported."""
     folder = Path(f"../{int(name[1:]):03d}")
-    for path in (folder / "sample/dataset.h5", folder / "select_data/dataset.h5"):
+    for made_by in ("sample", "select_data", "import"):
+        path = folder / made_by / "dataset.h5"
         if path.is_file():
             return path
     raise UserError(f"{folder}: data set {name}: no dataset.h5; restore it or prune {name}")

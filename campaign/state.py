@@ -41,6 +41,11 @@ class DatasetRecord(Strict):
     groups: list[SelectGroupResult]
     active: bool = True
     excluded: list[int] = Field(default=[], description="frames pruned as outliers")
+    sha256: str | None = Field(
+        default=None,
+        description="of the file, where it was imported",
+        exclude_if=lambda digest: digest is None,
+    )
 
     @property
     def labels(self) -> int:

@@ -85,7 +85,7 @@ def _pending_jobs(campaign: Campaign, begins: bool) -> Jobs:
         name=_name(campaign, plan),
         action=plan.action,
         iteration=plan.iteration,
-        previous=[f"../{campaign.finalized:03d}/state.yaml"] if campaign.finalized else [],
+        previous=_previous(campaign),
         sections={**none.sections, plan.action: section},
         chunks={**none.chunks, plan.action: chunked(table, per_job, room)},
         datasets={**none.datasets, plan.action: dataset},
@@ -110,6 +110,12 @@ def items(plan: Plan, state: State, config: Config) -> Items:
     if seed is None:
         return table
     return {name: {**item, "seed": _seed(seed, name)} for name, item in table.items()}
+
+
+def _previous(campaign: Campaign) -> list[str]:
+    """The state before, seen from the iteration; none where nothing was done or imported yet."""
+    there = campaign.finalized or campaign.state_file(0).is_file()
+    return [f"../{campaign.finalized:03d}/state.yaml"] if there else []
 
 
 def _model(plan: Plan) -> list[str]:

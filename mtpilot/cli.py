@@ -9,7 +9,7 @@ from typing import NoReturn
 from campaign import __version__
 from campaign.errors import GateError, UserError
 from campaign.terminal import complain, say
-from mtpilot import protocol_command
+from mtpilot import data_command, protocol_command
 from preparation import command as preparation
 
 UNCONVERGED, USAGE = 5, 64
@@ -81,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     run = command("run", "next, audit and snakemake until the campaign ends")
     run.add_argument("--profile", help="Snakemake profile, e.g. slurm")
     protocol_command.add(commands)
+    data_command.add(command)
     preparation.add(commands, command)
     # its flags come from the builders' contracts, which the other commands need not load
     build = commands.add_parser(
@@ -208,6 +209,11 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0 if verdict and verdict.outcome == "converged" else UNCONVERGED
 
 
+def _import(arguments: argparse.Namespace) -> int:
+    taken = data_command.take(arguments)
+    return _run(arguments) if arguments.run else taken
+
+
 def _schema(arguments: argparse.Namespace) -> int:
     from mtpilot.schema import write_schemas
 
@@ -223,6 +229,8 @@ def _build(arguments: argparse.Namespace) -> int:
 
 _COMMANDS = {
     "build": _build,
+    "export": data_command.give,
+    "import": _import,
     "init": _init,
     "next": _next,
     "audit": _audit,

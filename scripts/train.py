@@ -13,6 +13,7 @@ from atomistics.analysis.observables import outliers
 from campaign.actions.train import Train, TrainResult
 from campaign.errors import UserError
 from campaign.files import read_json, write_record, write_text
+from campaign.imported import imported_file
 from campaign.job import Job, dataset_file, model_file, previous_state, trajectory
 from campaign.prediction import NotFiniteError, Residuals, errors, residuals
 from campaign.results import Errors, FrameSet
@@ -205,13 +206,18 @@ def by_subsystem(rows: list[list], found: list[Residuals]) -> dict[str, list[Res
 
 
 def held_out(job: Job, state: State, potential: Potential) -> dict[str, list[Residuals]]:
-    """Residuals on the reference trajectories of the held-out structures."""
+    """Residuals on the held-out structures' reference trajectories and on imported frames."""
     table: dict[str, list[Residuals]] = {}
     for record in state.reference:
         if record.status == "ok":
             frames = dataset.read(trajectory(state, record.structure))
             found = residuals(potential, job.species, frames)
             table.setdefault(record.subsystem, []).extend(found)
+    imported = imported_file(Path(".."), "held_out")
+    frames = dataset.read(imported) if imported.is_file() else []
+    for name in dict.fromkeys(atoms.info["subsystem"] for atoms in frames):
+        own = [atoms for atoms in frames if atoms.info["subsystem"] == name]
+        table.setdefault(name, []).extend(residuals(potential, job.species, own))
     return table
 
 

@@ -31,6 +31,8 @@ def read_calculations(path: Path, told: Told, kind: str | None = None) -> Readin
     """Frames and labels of one file (of a DeePMD system: its folder); MTPError where unreadable."""
     if not path.exists():
         raise MTPError(f"{path}: no such file")
+    if kind is not None and kind not in READERS:
+        raise MTPError(f"--format={kind!r:.30}: is none of {', '.join(READERS)}")
     return READERS[kind or kind_of(path)](path, told)
 
 

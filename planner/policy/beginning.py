@@ -20,6 +20,15 @@ def no_structures(sit: Situation) -> Draft | None:
     return None
 
 
+def imported(sit: Situation) -> Draft | None:
+    """Labels brought along are fitted before anything is computed."""
+    if sit.state.iteration or not sit.active:
+        return None
+    section = parameters.train(sit, "scratch", "accurate")
+    count = sum(d.labels for d in sit.active)
+    return Draft(section, f"{count} imported labels: fit them first.", ("datasets.count",))
+
+
 def first_reference(sit: Situation) -> Draft | None:
     """Reference MD of every held-out structure, once; what failed, once more."""
     known = {r.structure for r in sit.state.reference}
@@ -69,7 +78,7 @@ def unlabelled(sit: Situation) -> Draft | None:
     lost = [
         s
         for s in sit.state.subsystems
-        if s.name not in seen and sit.training(s.name) and referred(sit, s) == 1
+        if s.name not in seen and sit.training(s.name) and referred(sit, s) < 2
     ]
     section = parameters.reference_sample(sit, lost, 0.5) if lost else None
     if section is None:
@@ -80,6 +89,7 @@ def unlabelled(sit: Situation) -> Draft | None:
 
 BEGINNING: tuple[tuple[str, Callable[[Situation], Draft | None]], ...] = (
     ("R1-no-structures", no_structures),
+    ("R1-imported", imported),
     ("R1-reference", first_reference),
     ("R2-no-baseline", no_baseline),
     ("R3-first-data", first_data),

@@ -1,0 +1,202 @@
+"""Labels that exist already: from files to a first model, checked, sealed and out again."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from ase import Atoms, io
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from atomistics import dataset
+from campaign.files import read
+from campaign.folder import Campaign
+from campaign.imported import Sources
+from campaign.state import State
+from mtp.formats.cfg import read_cfg
+from mtpilot.cli import main
+from planner.policy.rules import decide
+
+SETTINGS = {"mlp": {"level": 2, "radial_basis": 4, "quick_iterations": 3, "accurate_iterations": 5}}
+EMT_REFERENCE = {"method": "ase", "calculator": "ase.calculators.emt:EMT"}
+
+
+def copper(number: int, seed: int = 0) -> list[Atoms]:
+    """Rattled copper with EMT's labels."""
+    rng, frames = np.random.default_rng(seed), []
+    for _ in range(number):
+        atoms = bulk("Cu", cubic=True).repeat((3, 3, 3))
+        atoms.positions += rng.normal(0, 0.05, (len(atoms), 3))
+        calculator = EMT()
+        results = {
+            "energy": calculator.get_potential_energy(atoms),
+            "forces": calculator.get_forces(atoms),
+            "stress": calculator.get_stress(atoms),
+        }
+        atoms.calc = SinglePointCalculator(atoms, **results)
+        frames.append(atoms)
+    return frames
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with 12 labelled frames in data.extxyz."""
+    monkeypatch.chdir(tmp_path)
+    io.write("data.extxyz", copper(12))
+    return tmp_path
+
+
+@pytest.fixture
+def made(data: Path) -> Path:
+    """A campaign with EMT as reference and nothing imported yet."""
+    assert main(["import", "data.extxyz", "--subsystem", "cu", "--campaign", "c", "--new"]) == 0
+    for path in (data / "c/iterations").rglob("*"):
+        path.unlink() if path.is_file() else None
+    write("c/config.yaml", SETTINGS | {"reference": EMT_REFERENCE})
+    return data / "c"
+
+
+def write(path: str, settings: dict) -> None:
+    Path(path).write_text(yaml.safe_dump(settings))
+
+
+def imported(*words: str) -> int:
+    return main(["import", *words, "--subsystem", "cu", "--campaign", "c"])
+
+
+def refused(capsys: pytest.CaptureFixture, *words: str) -> str:
+    capsys.readouterr()
+    assert imported(*words) == 1
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert not Path("c/iterations/000/state.yaml").exists()
+    return told
+
+
+def test_from_files_to_a_first_model_in_one_command(data, capsys) -> None:
+    io.write("test.extxyz", copper(3, seed=7))
+    words = ["import", "data.extxyz", "--test", "test.extxyz", "--subsystem", "cu", "--new"]
+    assert main([*words, "--campaign", "c"]) == 0
+    config = Path("c/config.yaml")
+    config.write_text(config.read_text() + yaml.safe_dump(SETTINGS))
+    assert main(["run", "--campaign", "c"]) == 5, "ended, and not converged: nothing to judge by"
+    campaign = Campaign.at(data / "c")
+    first, state = campaign.state(1), campaign.state()
+    assert first.history[0].action == "train"
+    assert first.datasets[0].sha256
+    (train, held_out) = first.models[0].errors
+    assert (train.frames, held_out.frames) == (12, 3)
+    assert held_out.split == "held_out"
+    assert state.spent.reference_calls == 0
+    assert state.verdict
+    assert list((data / "c/result").glob("*.almtp"))
+    assert main(["replay", "--campaign", "c"]) == 0
+    told = capsys.readouterr().out
+    assert "12 frames: energy 12, forces 12, stress 12; not understood: nothing" in told
+    # sealed: what rests on it cannot be changed by another import
+    assert imported("data.extxyz") == 1
+
+
+def test_the_state_rests_on_the_import(made) -> None:
+    assert imported("data.extxyz", "--same-method", "--held-out", "0.25") == 0
+    folder = made / "iterations/000"
+    state = read(State, folder / "state.yaml")
+    assert state.datasets[0].labels == 9
+    assert dataset.count(folder / "import/held_out.h5") == 3
+    frames = dataset.read(folder / "import/dataset.h5")
+    assert [a.info["frame"] for a in frames] == list(range(9)), "neighbours in time stay together"
+    campaign = Campaign.at(made)
+    plan = decide(campaign.situation())
+    assert (plan.action, plan.rule) == ("train", "R1-imported")
+    assert plan.state_sha256 == campaign.state_sha256(0) != "start"
+    text = (folder / "state.yaml").read_text() + (folder / "import/sources.yaml").read_text()
+    assert str(made.parent) not in text
+    # another file joins the same data set; its duplicates do not
+    io.write("more.extxyz", [*copper(4, seed=3), *copper(2)])
+    assert imported("more.extxyz", "--same-method", "--held-out", "0") == 0
+    assert read(State, folder / "state.yaml").datasets[0].labels == 13
+    sources = read(Sources, folder / "import/sources.yaml")
+    assert [s.frames for s in sources.files] == [12, 4]
+    assert [(c.kind, c.count) for c in sources.left_out["cu"]] == [("duplicate", 2)]
+
+
+def test_labels_of_two_methods_do_not_mix(made, capsys) -> None:
+    assert "--same-method" in refused(capsys, "data.extxyz")
+    assert imported("data.extxyz", "--recompute", "2") == 0
+    assert "2 frames recomputed with ase" in capsys.readouterr().out
+    (made / "iterations/000/state.yaml").unlink()
+    frames = copper(4, seed=5)
+    for atoms in frames:
+        atoms.calc.results["energy"] += 3.0 * len(atoms)
+    io.write("other.extxyz", frames)
+    assert "more than the targets" in refused(capsys, "other.extxyz", "--recompute", "2")
+    twice = copper(1)
+    twice[0].calc.results["energy"] += 1.0
+    io.write("twice.extxyz", [*copper(1), *twice])
+    assert "one geometry" in refused(capsys, "twice.extxyz", "--same-method")
+
+
+def test_what_is_no_label_is_counted_or_refused(made, capsys) -> None:
+    frames = copper(14, seed=9)
+    frames[0].calc.results["forces"][0] = [900.0, 0, 0]
+    del frames[1].calc.results["forces"]
+    frames[2].calc.results["energy"] += 500.0
+    io.write("some.extxyz", frames)
+    assert imported("some.extxyz", "--same-method", "--held-out", "0") == 0
+    told = capsys.readouterr().out
+    assert (
+        "11 to train on, 0 held out; left out: energy-outlier (1), force-above-max_force (1), "
+        "without-energy-or-forces (1)"
+    ) in told
+    (made / "iterations/000/state.yaml").unlink()
+    for atoms in frames:
+        atoms.set_cell(atoms.cell / 10, scale_atoms=True)
+    io.write("nm.extxyz", copper_in(10.0))
+    assert "no lengths in Å" in refused(capsys, "nm.extxyz", "--same-method")
+    io.write("gold.extxyz", Atoms("Au", calculator=None))
+    assert "element Au" in refused(capsys, "gold.extxyz", "--same-method")
+    assert "no such file" in refused(capsys, "none.extxyz")
+    assert "--units" in refused(capsys, "data.extxyz", "--units", "work=J")
+
+
+def copper_in(factor: float) -> list[Atoms]:
+    """Frames whose lengths are divided by a factor."""
+    frames = []
+    for atoms in copper(2, seed=4):
+        small = Atoms(atoms.numbers, atoms.positions / factor, cell=atoms.cell / factor, pbc=True)
+        small.calc = SinglePointCalculator(small, **atoms.calc.results)
+        frames.append(small)
+    return frames
+
+
+@pytest.mark.parametrize("name", ["o.extxyz", "o.cfg", "o.db", "o.traj"])
+def test_export(made, capsys, name) -> None:
+    assert imported("data.extxyz", "--same-method", "--held-out", "0") == 0
+    assert main(["export", name, "--campaign", "c"]) == 0
+    assert "d000: 12 frames: energy 12, forces 12, stress 12" in capsys.readouterr().out
+    expected = copper(12)[5].calc.results
+    if name == "o.cfg":
+        found = read_cfg(name)[5]
+        assert found.energy == pytest.approx(expected["energy"])
+        return
+    atoms = io.read(name, index=5)
+    assert atoms.calc.results["energy"] == pytest.approx(expected["energy"])
+    assert atoms.calc.results["forces"] == pytest.approx(expected["forces"], abs=1e-7)
+    assert atoms.calc.results["stress"] == pytest.approx(expected["stress"], abs=1e-9)
+
+
+def test_mlearn_json_of_a_public_data_set(data) -> None:
+    """Zuo 2020's form; the sets themselves are read where they lie, if they do."""
+    shared = Path(__file__).resolve().parents[2].parent / "shared/data/mlearn"
+    if not shared.is_dir():
+        pytest.skip("no public data set")
+    words = ["import", str(shared / "Li-training.json.gz"), "--test"]
+    words += [str(shared / "Li-test.json.gz"), "--subsystem", "li", "--campaign", "li", "--new"]
+    assert main(words) == 0
+    state = Campaign.at(data / "li").state()
+    assert state.datasets[0].labels > 200
+    held_out = dataset.read(data / "li/iterations/000/import/held_out.h5")
+    assert json.dumps(held_out[0].info["group"])
