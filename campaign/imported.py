@@ -143,7 +143,7 @@ def _may_import(campaign: Campaign, subsystem: str) -> None:
 
 def _known(campaign: Campaign, name: str) -> list[Atoms]:
     path = imported_file(campaign.folder / "iterations", name)
-    return dataset.read(path) if path.exists() and dataset.count(path) else []
+    return dataset.read(path) if path.exists() else []
 
 
 def _sha256(path: Path) -> str:

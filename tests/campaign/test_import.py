@@ -1,4 +1,4 @@
-"""Labels that exist already: from files to a first model, checked, sealed and out again."""
+"""Labels that exist already: from files to a first model, checked, recorded and out again."""
 
 import json
 from pathlib import Path
@@ -96,7 +96,7 @@ def test_from_files_to_a_first_model_in_one_command(data, capsys) -> None:
     assert main(["replay", "--campaign", "c"]) == 0
     told = capsys.readouterr().out
     assert "12 frames: energy 12, forces 12, stress 12; not understood: nothing" in told
-    # sealed: what rests on it cannot be changed by another import
+    # begun: what rests on it cannot be changed by another import
     assert imported("data.extxyz") == 1
 
 
