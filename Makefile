@@ -16,7 +16,7 @@ ifneq ($(words $(CURDIR)),1)
 $(error $(CURDIR): pip and shells split this path at its spaces; move the toolkit (campaigns may lie anywhere))
 endif
 
-.PHONY: demo sei nep89 test test-slurm slurm test-browser check docs sanitize setup clean
+.PHONY: demo sei nep89 systems test test-slurm slurm test-browser check docs sanitize setup clean
 
 demo: setup
 	@test -f $(DEMO)/task.yaml || $(BIN)/planner init dry_ice_nitrogen $(DEMO)
@@ -28,6 +28,11 @@ SEI ?= sei
 sei: setup nep89
 	@test -f $(SEI)/task.yaml || $(BIN)/planner prepare --answers config/examples/sei/answers.yaml $(SEI)
 	$(BIN)/planner run --campaign $(SEI)
+
+# ordinary systems by answers alone, with NEP89; SYSTEMS= takes all of benchmarks/systems (hours)
+SYSTEMS ?= rock_salt silicon
+systems: setup nep89
+	$(BIN)/python -m benchmarks.systems $(SYSTEMS) --nep89 $(NEP89) --work build/systems --again
 
 nep89: $(NEP89)
 $(NEP89): | setup

@@ -1,0 +1,1 @@
+"""Ordinary systems on defaults, from their answers to a verdict, and whether it is true."""

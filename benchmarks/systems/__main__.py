@@ -1,0 +1,194 @@
+"""Ordinary systems by answers alone: `python -m benchmarks.systems [NAME ...] --nep89 FILE`.
+
+Each system is prepared, run to its verdict by the rules planner with nothing set but the reference,
+and then checked outside the campaign by plain ASE: 20 ps of constant-pressure MD with the potential
+at the temperature of use, and the reference's own from the same start. A campaign that stands on
+disk goes on where it stopped; a result that stands is not made again (`--again` makes it).
+`--table` writes results/README.md from the results.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import yaml
+
+from benchmarks.systems.proof import proof
+
+HERE = Path(__file__).parent
+ANSWERS, RESULTS = HERE / "answers", HERE / "results"
+COLUMNS = (
+    "system",
+    "reference",
+    "verdict",
+    "iterations",
+    "rounds",
+    "labels",
+    "all calls",
+    "calls a label",
+    "core-min",
+    "held-out force MAE, eV/Å",
+    "density, g/cm3",
+    "reference's own",
+    "20 ps",
+)
+
+
+def main() -> None:
+    """Run what is asked for; a line a system, and a file of results each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    names = sorted(path.stem for path in ANSWERS.glob("*.yaml"))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names)}")
+    parser.add_argument(
+        "--nep89", type=Path, help="nep89.txt; without it GFN1-xTB is the reference"
+    )
+    parser.add_argument("--work", type=Path, default=Path("build/systems"), help="campaigns")
+    parser.add_argument("--hours", type=float, default=2.0, help="wall time of one campaign")
+    parser.add_argument("--again", action="store_true", help="also where a result stands")
+    parser.add_argument("--table", action="store_true", help="only results/README.md")
+    options = parser.parse_args()
+    if unknown := sorted(set(options.names) - set(names)):
+        parser.error(f"no system {unknown[0]}")
+    kind = "nep89" if options.nep89 else "gfn1-xtb"
+    for name in [] if options.table else options.names or names:
+        path = RESULTS / f"{name}-{kind}.json"
+        if path.is_file() and not options.again:
+            continue
+        row = run(name, kind, options)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(row, indent=1) + "\n")
+        sys.stdout.write("  ".join(map(str, cells(row))) + "\n")
+        sys.stdout.flush()
+    table()
+
+
+def run(name: str, kind: str, options: argparse.Namespace) -> dict:
+    """One system to its verdict, and the check of it."""
+    folder = (options.work / f"{name}-{kind}").resolve()
+    answers = yaml.safe_load((ANSWERS / f"{name}.yaml").read_text())
+    answers["reference"] = reference(options.nep89)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    source = folder.with_suffix(".answers.yaml")
+    source.write_text(yaml.safe_dump(answers, sort_keys=False))
+    began = time.monotonic()
+    told = ""
+    if not (folder / "Snakefile").is_file():
+        told = planner(["prepare", "--answers", source, folder], folder.parent, options.hours)
+    if not told:
+        told = planner(["run", "--campaign", folder], folder.parent, options.hours)
+    minutes = (time.monotonic() - began) / 60
+    row = {"system": name, "reference": kind, "wall_minutes": round(minutes, 1)}
+    row |= facts(folder) if (folder / "task.yaml").is_file() else {"verdict": "not prepared"}
+    if told:
+        row["stopped"] = told
+    if row.get("model") and (folder / "result/potential.almtp").is_file():
+        row |= proof(folder, row["model"])
+    return row
+
+
+def reference(nep89: Path | None) -> object:
+    """The only thing that is set."""
+    if nep89 is None:
+        return "gfn1-xtb"
+    return {
+        "method": "ase",
+        "calculator": "calorine.calculators:CPUNEP",
+        "options": {"model_filename": str(nep89.resolve())},
+    }
+
+
+def planner(words: list[object], folder: Path, hours: float) -> str:
+    """One command; what stopped it, or nothing. Its output goes to a log beside the campaign."""
+    log = Path(str(words[-1])).with_suffix(f".{words[0]}.log")
+    command = [str(Path(sys.executable).with_name("planner")), *map(str, words)]
+    with log.open("a") as stream:
+        try:
+            done = subprocess.run(
+                command, cwd=folder, stdout=stream, stderr=stream, check=False,
+                timeout=3600 * hours, env={**os.environ, "OMP_NUM_THREADS": "1"},
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return f"no verdict within {hours:g} h; the same command goes on"
+    lines = log.read_text().strip().splitlines()
+    return "" if done.returncode == 0 else (lines or ["no word"])[-1][:300]
+
+
+def facts(folder: Path) -> dict:
+    """What the campaign's own files say."""
+    states = sorted(folder.glob("iterations/*/state.yaml"))
+    if not states:
+        return {"verdict": "not begun"}
+    state = yaml.safe_load(states[-1].read_text())
+    ledger = (states[-1].parent / "ledger.jsonl").read_text().strip().splitlines()
+    verdict = state.get("verdict") or {}
+    model = verdict.get("model")
+    last = next((m for m in state["models"] if m["id"] == model), None)
+    held = [e["force_mae"] for e in (last or {}).get("errors", []) if e["split"] == "held_out"]
+    spent = state["spent"]
+    return {
+        "verdict": verdict.get("outcome", "not ended"),
+        "reasons": verdict.get("reasons", [])[:3],
+        "model": model,
+        "iterations": state["iteration"],
+        "rounds": max((s["rounds"] for s in state["subsystems"]), default=0),
+        "labels": spent["labels"],
+        "reference_calls": spent["reference_calls"],
+        "core_minutes": round(json.loads(ledger[-1])["total"]["core_seconds"] / 60, 1),
+        "held_out_force_mae": max(held, default=None),
+    }
+
+
+def cells(row: dict) -> list[str]:
+    """A row of the table."""
+
+    def shown(key: str, form: str = "") -> str:
+        value = row.get(key)
+        return "–" if value is None else format(value, form)
+
+    labels, calls = row.get("labels"), row.get("reference_calls")
+    held = {None: "–", True: "holds"}.get(row.get("stable"), row.get("broke", "–"))
+    return [
+        row["system"],
+        row["reference"],
+        f"**{row['verdict']}**" if row["verdict"] != "converged" else "converged",
+        shown("iterations"),
+        shown("rounds"),
+        shown("labels"),
+        shown("reference_calls"),
+        f"{calls / labels:.2f}" if labels and calls else "–",
+        shown("core_minutes"),
+        shown("held_out_force_mae", ".4f"),
+        shown("density", ".4f"),
+        shown("reference_density", ".4f"),
+        held,
+    ]
+
+
+def table() -> None:
+    """results/README.md, from the results alone."""
+    rows = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
+    lines = [
+        "# Ordinary systems on defaults",
+        "",
+        "Made by `python -m benchmarks.systems --nep89 FILE` (`make nep89` fetches the file);",
+        "nothing is set but the reference. Density: means over the second half of 20 ps (model)",
+        "and 5 ps (reference) of constant-pressure MD by plain ASE, outside the campaign.",
+        "",
+        "| " + " | ".join(COLUMNS) + " |",
+        "|" + "---|" * len(COLUMNS),
+        *("| " + " | ".join(cells(row)) + " |" for row in rows),
+    ]
+    failed = [row for row in rows if row["verdict"] != "converged" or row.get("stopped")]
+    lines += [""] * bool(failed)
+    for row in failed:
+        why = "; ".join([*row.get("reasons", []), *([row["stopped"]] if "stopped" in row else [])])
+        lines.append(f"- {row['system']}: {why}")
+    (RESULTS / "README.md").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

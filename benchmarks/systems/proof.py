@@ -1,0 +1,107 @@
+"""A potential run at its temperature of use outside the campaign, beside the reference itself.
+
+Plain ASE integrators with seeds of their own; of the toolkit only the calculator, the builder of
+the reference and the reader of frames are used.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import yaml
+from ase import Atoms, units
+from ase.calculators.calculator import Calculator
+from ase.md.bussi import Bussi
+from ase.md.nose_hoover_chain import IsotropicMTKNPT
+from ase.md.velocitydistribution import thermalize_momenta
+
+from atomistics import dataset
+from atomistics.reference.methods import reference_calculator
+from campaign.folder import Campaign
+from mtp.calculator import MTP
+
+PICOSECONDS = 20.0
+REFERENCE_PICOSECONDS = 5.0
+HOT = 2.0  # times the temperature asked for; a run above it has come apart
+FRAMES = 10
+
+
+def proof(folder: Path, model: str) -> dict:
+    """20 ps with the potential, 5 ps with the reference, from where its own MD ended."""
+    campaign = Campaign.at(folder)
+    task = campaign.task
+    target = next(s.name for s in task.subsystems if s.role == "target")
+    ready = [r for r in campaign.state().reference if r.subsystem == target and r.status == "ok"]
+    if not ready:
+        return {"proof": "no held-out structure with a reference trajectory"}
+    name = ready[0].structure
+    path = sorted(folder.glob(f"iterations/*/reference_calc/runs/{name}.h5"))[-1]
+    start = dataset.read(path)[-1]
+    index = yaml.safe_load((folder / "structures/index.yaml").read_text())
+    fixed = bool(next(e for e in index if e["id"] == name).get("fixed_cell"))
+    calculator = MTP(folder / "result/potential.almtp", species=list(task.species))
+    timestep, kelvin = campaign.config.md.timestep, float(task.temperature)
+    pressure = None if fixed or not start.pbc.all() else campaign.config.md.pressure
+    run = simulate(start, calculator, kelvin, timestep, PICOSECONDS, pressure)
+    frames = run.pop("frames")
+    oracle = reference_calculator(campaign.config.reference, folder)
+    own = {} if campaign.config.reference.method == "gfn1-xtb" else simulate(
+        start, oracle, kelvin, timestep, REFERENCE_PICOSECONDS, pressure
+    )  # fmt: skip
+    return {
+        "proof_structure": name,
+        "proof_model": model,
+        **run,
+        "reference_density": own.get("density"),
+        "fresh_force_mae": round(force_mae(frames, oracle), 5),
+    }
+
+
+def simulate(
+    start: Atoms,
+    calculator: Calculator,
+    kelvin: float,
+    timestep: float,
+    picoseconds: float,
+    pressure: float | None,
+) -> dict:
+    """Mean density (g/cm3) over the second half, whether it held, and frames of the model.
+
+    `pressure` in GPa; None: constant volume.
+    """
+    atoms = Atoms(start.numbers, start.positions, cell=start.cell, pbc=start.pbc)
+    atoms.calc = calculator
+    random = np.random.default_rng(20261128)
+    thermalize_momenta(atoms, temperature_K=kelvin, rng=random)
+    step = timestep * units.fs
+    if pressure is None:
+        dynamics = Bussi(atoms, step, kelvin, taut=100 * units.fs, rng=random)
+    else:
+        dynamics = IsotropicMTKNPT(
+            atoms, step, temperature_K=kelvin, pressure_au=pressure * units.GPa,
+            tdamp=100 * units.fs, pdamp=1000 * units.fs,
+        )  # fmt: skip
+    blocks = 100
+    densities, frames = [], []
+    for block in range(blocks):
+        dynamics.run(max(1, round(picoseconds * 1000 / timestep / blocks)))
+        found = atoms.get_temperature()
+        if not np.isfinite(found) or found > HOT * kelvin + 300:
+            at = (block + 1) / blocks * picoseconds
+            return {"stable": False, "broke": f"{found:.0f} K at {at:.1f} ps", "frames": frames}
+        densities.append(atoms.get_masses().sum() / units.kg * 1e27 / atoms.get_volume())
+        if block % (blocks // FRAMES) == blocks // FRAMES - 1:
+            frame = atoms.copy()
+            frame.arrays["model_forces"] = atoms.get_forces()
+            frames.append(frame)
+    density = None if pressure is None else round(float(np.mean(densities[50:])), 5)
+    return {"stable": True, "density": density, "frames": frames}
+
+
+def force_mae(frames: list[Atoms], oracle: Calculator) -> float:
+    """Mean absolute error of force components on the model's own frames, eV/Å."""
+    errors = []
+    for frame in frames:
+        model = frame.arrays["model_forces"]
+        frame.calc = oracle
+        errors.append(np.abs(model - frame.get_forces()).mean())
+    return float(np.mean(errors)) if errors else float("nan")
