@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from ase import Atoms, units
 from ase.calculators.abc import GetPropertiesMixin
-from ase.parallel import DummyMPI
 
 from atomistics.errors import UserError
 from atomistics.md.collective import Coordination, Position, Variable
@@ -42,7 +41,7 @@ class Biased(GetPropertiesMixin):
     the calculator itself. `hills` holds PLUMED's Gaussians once it has ended.
     """
 
-    def __init__(self, plain: CountingCalculator, plumed: Any) -> None:
+    def __init__(self, plain: CountingCalculator, plumed: "PlumedCalculator") -> None:
         self.plain = plain
         self.whole = CountingCalculator(plumed)
         self.hills = ""
@@ -70,6 +69,71 @@ class Biased(GetPropertiesMixin):
         return self.plain.get_property(name, atoms)
 
 
+class PlumedCalculator:
+    """Energy and forces of a calculator with PLUMED's bias, by the calls of PLUMED's own module.
+
+    ASE's interface lets MPI's rank 0 alone bias and tells the others, which here run other
+    structures. Units of ASE: eV, Å, u, and its time.
+    """
+
+    implemented_properties = ("energy", "forces")
+
+    def __init__(
+        self, plain: CountingCalculator, lines: list[str], atoms: Atoms, settings: dict[str, Any]
+    ) -> None:
+        """`settings`: PLUMED's setTimestep and setKbT in ASE's units, setLogFile."""
+        from plumed import Plumed
+
+        self.results: dict[str, Any] = {}
+        self._plain = plain
+        self._step = 0
+        self._plumed = Plumed()
+        picosecond = 1000 * units.fs
+        units_of_ase = {
+            "setMDEnergyUnits": units.mol / units.kJ,
+            "setMDLengthUnits": 1 / units.nm,
+            "setMDTimeUnits": 1 / picosecond,
+            "setMDChargeUnits": 1.0,
+            "setMDMassUnits": 1.0,
+        }
+        start = {"setNatoms": len(atoms), "setMDEngine": "ASE", "setRestart": False}
+        for key, value in (units_of_ase | start | settings).items():
+            self._plumed.cmd(key, value)
+        self._plumed.cmd("init")
+        for line in lines:
+            self._plumed.cmd("readInputLine", line)
+
+    def calculate(self, atoms: Atoms, properties: list[str], changes: list[str]) -> None:
+        """Fill `results`; PLUMED's own step is one further."""
+        del properties, changes
+        energy = self._plain.get_property("energy", atoms)
+        forces, virial, bias = np.zeros((len(atoms), 3)), np.zeros((3, 3)), np.zeros(1)
+        given: dict[str, Any] = {"setStep": self._step}
+        if atoms.cell.rank == 3:
+            given["setBox"] = np.array(atoms.cell.array)
+        given |= {
+            "setPositions": atoms.get_positions(),
+            "setEnergy": energy,
+            "setMasses": atoms.get_masses(),
+            "setForces": forces,
+            "setVirial": virial,
+        }
+        for key, value in given.items():
+            self._plumed.cmd(key, value)
+        self._plumed.cmd("prepareCalc")
+        self._plumed.cmd("performCalc")
+        self._plumed.cmd("getBias", bias)
+        self._step += 1
+        self.results = {
+            "energy": float(energy + bias[0]),
+            "forces": self._plain.get_property("forces", atoms) + forces,
+        }
+
+    def close(self) -> None:
+        """Let PLUMED write what it has held back."""
+        self._plumed.finalize()
+
+
 @contextmanager
 def biased(
     atoms: Atoms, plain: CountingCalculator, stage: Metadynamics, timestep: float
@@ -79,27 +143,22 @@ def biased(
     Metadynamics: Laio and Parrinello, PNAS 99, 12562 (2002); well-tempered: Barducci, Bussi and
     Parrinello, Phys. Rev. Lett. 100, 020603 (2008); `timestep` in fs.
     """
-    from ase.calculators import plumed as interface
-
-    # ASE would have rank 0 alone bias and tell the others, which here run other structures
-    interface.world, interface.broadcast = DummyMPI(), lambda bias: bias
     with TemporaryDirectory(prefix="plumed-") as folder:
         hills = Path(folder) / "HILLS"
-        plumed = interface.Plumed(
-            calc=plain,
-            input=plumed_input(stage, atoms, timestep, hills),
-            timestep=timestep * units.fs,
-            atoms=atoms.copy(),
-            kT=units.kB * stage.temperature,
-            log=str(Path(folder) / "log"),
-        )
+        lines = plumed_input(stage, atoms, timestep, hills)
+        settings = {
+            "setLogFile": str(Path(folder) / "log"),
+            "setTimestep": float(timestep * units.fs),
+            "setKbT": float(units.kB * stage.temperature),
+        }
+        plumed = PlumedCalculator(plain, lines, atoms, settings)
         calculator = Biased(plain, plumed)
         atoms.calc = calculator
         try:
             yield calculator
         finally:
             atoms.calc = plain
-            plumed.plumed.finalize()  # writes what it has held back
+            plumed.close()
             calculator.hills = hills.read_text() if hills.is_file() else ""
 
 

@@ -1,4 +1,4 @@
-"""The integrators of MD, all from ASE: one an ensemble, and one that strains the cell.
+"""The integrators of MD: ASE's, and two on its thermostat that change the cell's axes.
 
 Apart from `atomistics.md`, because importing ase.md takes half a second that most jobs do not need.
 """
@@ -10,7 +10,6 @@ from ase import Atoms, units
 from ase.md.bussi import Bussi
 from ase.md.langevinbaoab import LangevinBAOAB
 from ase.md.md import MolecularDynamics
-from ase.md.nose_hoover_chain import MaskedMTKNPT
 from ase.md.verlet import VelocityVerlet
 from ase.parallel import DummyMPI
 
@@ -23,7 +22,6 @@ COUPLING = 100 * units.fs  # thermostats
 CELL_FRICTION = 50 * units.fs  # below critical for solids, above for liquids
 CELL_PERIOD = 200 * units.fs  # of the volume of a solid of CELL_MODULUS
 CELL_MODULUS = 100 * units.GPa
-AXES_COUPLING = 500 * units.fs
 
 
 def integrator(atoms: Atoms, protocol: Protocol) -> MolecularDynamics:
@@ -34,9 +32,7 @@ def integrator(atoms: Atoms, protocol: Protocol) -> MolecularDynamics:
     fixed shape: Langevin-Hoover (Quigley and Probert, J. Chem. Phys. 120, 11432 (2004)) in the
     BAOAB splitting (Leimkuhler and Matthews, J. Chem. Phys. 138, 174102 (2013)): isothermal-
     isobaric and damped, so that a strained start settles in some 0.5 ps, where a Nosé-Hoover
-    barostat rings. NPT with free axes: Martyna, Tobias and Klein, J. Chem. Phys. 101, 4177
-    (1994), with its 3N thermostatted degrees of freedom: 1/N too warm. None of them needs an
-    aligned cell.
+    barostat rings. NPT with free axes: `AxesRescaling`. None of them needs an aligned cell.
     """
     # ASE would share random numbers among MPI ranks, which here run different structures.
     alone = {"comm": DummyMPI()}
@@ -57,11 +53,8 @@ def integrator(atoms: Atoms, protocol: Protocol) -> MolecularDynamics:
         )
     pressure = protocol.pressure * units.GPa
     if protocol.barostat == "axes":
-        return MaskedMTKNPT(
-            atoms, timestep, kelvin, pressure, COUPLING, AXES_COUPLING,
-            mask=np.ones(3, dtype=bool), **alone,
-        )  # fmt: skip
-    return LangevinHoover(
+        return AxesRescaling(atoms, timestep, kelvin, pressure, rng=generator, **alone)
+    return LangevinBAOAB(
         atoms,
         timestep,
         temperature_K=kelvin,
@@ -82,20 +75,53 @@ def set_target(dynamics: MolecularDynamics, kelvin: float) -> None:
         dynamics.target_kinetic_energy = 0.5 * dynamics.ndof * dynamics.temp
     elif isinstance(dynamics, LangevinBAOAB):
         dynamics.set_temperature(kelvin)
-    elif isinstance(dynamics, MaskedMTKNPT):  # which offers no call for it
-        dynamics._thermostat._kT = dynamics._barostat._kT = units.kB * kelvin
 
 
-class LangevinHoover(LangevinBAOAB):
-    """ASE's own, digit for digit, without Atoms.set_cell: that costs what a small model does."""
+class AxesRescaling(Bussi):
+    """Bussi's thermostat with velocity Verlet while the three axes of the cell breathe apart.
 
-    def _barostat_BAOAB_A(self) -> None:
-        old = self.atoms.cell.array
-        volume = np.abs(np.linalg.det(old))
-        grown = volume * np.exp(0.5 * self.dt * 3.0 * self.p_eps / self.barostat_mass)
-        new = old * (grown / volume) ** (1.0 / 3.0)
-        self.atoms.positions[:] = self.atoms.positions @ np.linalg.solve(old, new)
-        self.atoms.cell.array[:] = new
+    Stochastic cell rescaling (Bernetti and Bussi, J. Chem. Phys. 153, 114107 (2020); with more
+    than one length: Del Tatto et al., Appl. Sci. 12, 1139 (2022)): of each length L
+    d ln L = (P_L - P) dt / m + sqrt(2 kT dt / (V m)) N(0, 1) with m = CELL_MODULUS COUPLING and
+    P_L the pressure along the axis, kinetic part included. First order, so that it does not ring;
+    isothermal-isobaric; 100 fs for a solid of CELL_MODULUS, 5 ps for a liquid of 2 GPa. The cell
+    changes between drift and force evaluation, so that a step is one call.
+    """
+
+    def __init__(
+        self, atoms: Atoms, timestep: float, kelvin: float, pressure: float, **options: Any
+    ) -> None:
+        """`timestep` in ASE's unit of time, `pressure` in eV/Å^3."""
+        super().__init__(atoms, timestep, kelvin, taut=COUPLING, **options)
+        self.pressure = pressure
+        self.ndof = max(3 * len(atoms) - 3, 3)
+        self.target_kinetic_energy = 0.5 * self.ndof * self.temp
+
+    def step(self, forces: np.ndarray | None = None) -> np.ndarray:
+        """One step; the momenta follow the cell so that phase space keeps its volume."""
+        atoms = self.atoms
+        self.scale_velocities()
+        forces = atoms.get_forces(md=True) if forces is None else forces
+        growth = np.exp(self._strain())
+        cell = atoms.cell.array
+        gradient = np.linalg.solve(cell, growth[:, None] * cell)  # r' = r gradient
+        momenta = atoms.get_momenta() + 0.5 * self.dt * forces
+        moved = atoms.get_positions() + self.dt * momenta / self.masses
+        atoms.set_cell(growth[:, None] * cell)
+        atoms.set_positions(moved @ gradient)
+        momenta = momenta @ np.linalg.inv(gradient).T
+        forces = atoms.get_forces(md=True)
+        atoms.set_momenta(momenta + 0.5 * self.dt * forces)
+        return forces
+
+    def _strain(self) -> np.ndarray:
+        """Change of ln L (3,) in this step."""
+        cell, volume = self.atoms.cell.array, self.atoms.get_volume()
+        stress = self.atoms.get_stress(voigt=False, include_ideal_gas=True)
+        along = -np.diag(cell @ stress @ np.linalg.inv(cell))
+        inertia = CELL_MODULUS * COUPLING
+        noise = np.sqrt(2 * self.temp * self.dt / (volume * inertia)) * self.rng.standard_normal(3)
+        return (along - self.pressure) * self.dt / inertia + noise
 
 
 class Straining(Bussi):

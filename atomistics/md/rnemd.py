@@ -17,8 +17,8 @@ from atomistics.md.protocol import ReverseMd
 FEWEST = 3.0  # atoms a slab, on average
 BLOCKS = 5
 SECOND = units.second  # ASE's units of time in a second
-CONDUCTIVITY = units._e * SECOND / 1e-10  # W/m/K of 1 eV/(Å t K)
-VISCOSITY = units._e / 1e-30 / SECOND * 1e3  # mPa s of 1 eV t/Å^3
+CONDUCTIVITY = SECOND / units.J / 1e-10  # W/m/K of 1 eV/(Å t K)
+VISCOSITY = 1 / units.J / 1e-30 / SECOND * 1e3  # mPa s of 1 eV t/Å^3
 
 
 class Exchange:

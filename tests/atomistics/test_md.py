@@ -5,12 +5,10 @@ import pytest
 from ase import Atoms, units
 from ase.build import bulk
 from ase.calculators.emt import EMT
-from ase.md.langevinbaoab import LangevinBAOAB
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atomistics.md import plain as md
-from atomistics.md.integrators import LangevinHoover
 from atomistics.md.watchdog import Limits, Watchdog, temperature
 from atomistics.reference.counting import CountingCalculator, LabelFailedError
 from campaign.errors import UserError
@@ -84,21 +82,12 @@ def test_npt_holds_the_pressure(barostat):
     assert shrunk == pytest.approx(10 * units.GPa / BULK_MODULUS, rel=0.35)
 
 
-def test_npt_is_the_integrator_of_ase_to_the_last_bit(monkeypatch):
-    frames = []
-    for method in (LangevinHoover._barostat_BAOAB_A, LangevinBAOAB._barostat_BAOAB_A):
-        monkeypatch.setattr(LangevinHoover, "_barostat_BAOAB_A", method)
-        frames.append(simulate(crystal(), "npt", steps=60, pressure=2.0).frames)
-    for own, ase in zip(*frames, strict=True):
-        assert own.positions.tobytes() == ase.positions.tobytes()
-        assert own.cell.array.tobytes() == ase.cell.array.tobytes()
-    volumes = [frame.get_volume() for frame in frames[0]]
-    assert len(set(volumes)) == 6
-
-
-def test_npt_volume_fluctuates_as_the_modulus_says():
+@pytest.mark.parametrize("barostat", ["isotropic", "axes"])
+def test_npt_volume_fluctuates_as_the_modulus_says(barostat):
     """Var V = kT V / B (Landau and Lifshitz, Statistical Physics, par. 112)."""
-    frames = simulate(crystal(), "npt", steps=6000, interval=6, seed=1).frames[150:]
+    frames = simulate(crystal(), "npt", steps=6000, interval=6, seed=1, barostat=barostat).frames[
+        150:
+    ]
     volumes = np.array([frame.get_volume() for frame in frames])
     expected = units.kB * 300 * volumes.mean() / BULK_MODULUS
     assert volumes.var() == pytest.approx(expected, rel=0.3)
