@@ -11,7 +11,7 @@ from ase import Atoms
 
 from mtp.errors import MTPError
 from mtp.reading.frames import OPENERS, Reading, Told, text_of
-from mtp.reading.labels import interpret, is_label
+from mtp.reading.labels import PER_ATOM, interpret, is_label
 from mtp.reading.vasp import KBAR, ORDER
 
 DEEPMD = {"box", "coord", "energy", "force", "virial", "real_atom_types"}
@@ -31,7 +31,7 @@ def read_ase(path: Path, told: Told) -> Reading:
         results = {} if atoms.calc is None else dict(atoms.calc.results)
         info = atoms.info.pop("key_value_pairs", {}) | atoms.info.pop("data", {})
         atoms.info.update(info)
-        labels = {k: v for k, v in results.items() if is_label(k, told)}
+        labels = {k: v for k, v in results.items() if is_label(k, told) and k not in PER_ATOM}
         interpret(atoms, {**atoms.info, **labels}, told, f"{path}: row {number}", reading)
     return reading
 

@@ -12,7 +12,7 @@ from ase.io.extxyz import read_xyz
 
 from mtp.errors import MTPError
 from mtp.reading.frames import Reading, Told, text_of
-from mtp.reading.labels import interpret, is_label
+from mtp.reading.labels import PER_ATOM, interpret, is_label
 
 # "stress_" keeps ASE's reader from taking six of the nine numbers unseen
 HEADER = {"lattice": "Lattice", "properties": "Properties", "pbc": "pbc", "stress": "stress_"}
@@ -28,7 +28,8 @@ def read_extxyz(path: Path, told: Told) -> Reading:
         atoms = _frame(block, where)
         results = dict(atoms.calc.results) if atoms.calc is not None else {}
         columns = {k: v for k, v in atoms.arrays.items() if is_label(k, told)}
-        others = {k: results.pop(k) for k in list(results) if not is_label(k, told)}
+        odd = [k for k in results if k in PER_ATOM or not is_label(k, told)]
+        others = {k: results.pop(k) for k in odd}
         for name, value in others.items():  # per atom where it can be: energies, charges, magmoms
             per_atom = np.ndim(value) and len(value) == len(atoms)
             (atoms.arrays if per_atom else atoms.info)[name] = value

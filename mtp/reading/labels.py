@@ -20,7 +20,7 @@ from mtp.reading.units import OWN, factor, required
 
 MARKS = ("ref", "reference", "dft", "qm", "vasp")
 WORDS = {"energy": "energy", "free_energy": "free_energy", "force": "forces", "forces": "forces"}
-WORDS |= {"stress": "stress", "virial": "virial", "virials": "virial"}
+WORDS |= {"stress": "stress", "stresses": "stress", "virial": "virial", "virials": "virial"}
 UNIT_OF = {"pos": "length", "position": "length", "positions": "length", "lattice": "length"}
 UNIT_OF |= {"cell": "length", "coord": "length", "coords": "length", "distance": "length"}
 UNIT_OF |= {"length": "length"} | {
@@ -31,7 +31,8 @@ LIKE = {
     "forces": r"forc|^f$|^frc$|gradient|^grad$",
     "stress": r"stress|viri|pressure|^press$",
 }
-NOT_LABELS = r"weight|per_?atom_?mask|^energies$|^stresses$"
+NOT_LABELS = r"weight"
+PER_ATOM = ("energies", "stresses")  # as columns these are of each atom
 HIGH = 1.0  # eV/Å^3, 160 GPa: beyond it a stress is likelier in another unit
 VOIGT = ("xx", "yy", "zz", "yz", "xz", "xy")
 

@@ -12,6 +12,8 @@ _ENERGY = {
     "ha": units.Hartree,
     "hartree": units.Hartree,
     "eh": units.Hartree,
+    "au": units.Hartree,
+    "a.u.": units.Hartree,
     "ry": units.Rydberg,
     "rydberg": units.Rydberg,
     "kcal/mol": units.kcal / units.mol,

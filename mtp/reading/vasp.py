@@ -38,6 +38,8 @@ ORDER = [0, 1, 2, 4, 5, 3]  # VASP's xx yy zz xy yz zx to ASE's xx yy zz yz xz x
 class _Header:
     elements: list[str] = field(default_factory=list)
     titles: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    ions: int | None = None
     counts: list[int] = field(default_factory=list)
     nelm: int | None = None
     isif: int = 2
@@ -46,13 +48,14 @@ class _Header:
 
     def numbers(self, path: Path) -> list[int]:
         """Atomic numbers: VRHFIN names the element whatever the POTCAR's title is."""
-        names = self.elements or self.titles
-        if not self.counts or len(names) < len(self.counts):
+        half = self.files[: len(self.files) // 2]  # VASP lists its POTCAR's files twice
+        names = self.elements or self.titles or (half if half * 2 == self.files else [])
+        if len(names) != len(self.counts) or self.ions not in (None, sum(self.counts)):
             raise MTPError(
-                f"{path}: names {len(names)} elements for {len(self.counts)} groups of atoms; use "
-                "the vasprun.xml of the same run"
+                f"{path}: names {len(names)} elements for {len(self.counts)} groups of atoms, in "
+                f"them {sum(self.counts)} of {self.ions} atoms; use the vasprun.xml of the same run"
             )
-        pairs = zip(names, self.counts, strict=False)
+        pairs = zip(names, self.counts, strict=True)
         return [atomic_numbers[name] for name, count in pairs for _ in range(count)]
 
 
@@ -116,6 +119,10 @@ def _header(line: str, head: _Header, lines: _Counted) -> None:
         words = match[1].split()
         head.titles.append((words + words)[1].split("_")[0])
         head.method["POTCAR"] = " ".join([head.method.get("POTCAR", ""), match[1]]).strip()
+    elif line.startswith(" POTCAR:"):
+        head.files.append([*line.split(), "", ""][2].split("_")[0])
+    elif match := re.search(r"NIONS\s*=\s*(\d+)", line):
+        head.ions = head.ions or int(match[1])
     elif "ions per type" in line:
         head.counts = [int(word) for word in line.split("=")[1].split()]
     elif match := re.search(r"NELM\s*=\s*(\d+)", line):

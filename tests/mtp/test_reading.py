@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import dpdata
@@ -96,6 +97,12 @@ def test_outcar_of_another_wording(tmp_path) -> None:
     assert energies(read_calculations(tmp_path / "run.OUTCAR.gz", Told())) == [-7.5, -7.6]
     kept = read_calculations(tmp_path / "run.OUTCAR.gz", Told(nonconverged=True))
     assert len(kept.frames) == 2
+    old = re.sub(r"( *VRHFIN.*\n)|( *TITEL.*\n)", "", text)
+    listed = "\n".join(f" POTCAR:    PAW_PBE {e} 08Apr2002" for e in ("Cu_pv", "O", "Cu_pv", "O"))
+    (atoms, _) = parsed(tmp_path, "OUTCAR", f"{listed}\n{old}").frames
+    assert str(atoms.symbols) == "CuO"
+    with pytest.raises(MTPError, match="in them 2 of 48 atoms"):
+        parsed(tmp_path, "OUTCAR", text.replace("   NELM ", "   NIONS =  48\n   NELM ", 1))
     with pytest.raises(MTPError, match="no electronic step"):
         parsed(tmp_path, "OUTCAR", "nothing")
     lost = text.replace("VRHFIN =O", "").replace("TITEL  = PAW_PBE O", "")
@@ -143,6 +150,8 @@ E, S, V = "energy=-7.5", f'stress="{NINE}"', f'virial="{VIRIAL}"'
         frame(f"energy=-7.4 free_{E} {S}"),
         frame(f"ref_energy=-7.4 ref_free_{E} REF_{V}", "ref_forces:R:3"),
         frame(f"{E} {S} {V}"),
+        frame(f"{E} stresses=\"{NINE}\""),
+        frame(f"{E} {V} stresses=\"{NINE}\""),
         frame(f"{E} {S} REF_{E}"),
         frame(f"Energy=-7.5 Virial=\"{VIRIAL}\"", "Force:R:3"),
         frame(f"{E} {V}").replace("Lattice", "lattice").replace("Properties", "properties"),
