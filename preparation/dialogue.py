@@ -21,12 +21,14 @@ from campaign.files import parse, write_text
 from campaign.material import Answers, ReferenceChoice
 from preparation import notation
 from preparation.missing import Point, needed, open_points
+from preparation.sentence import recognised
 
 FILE = "dialogue.json"
 OPENING = "What shall be simulated?"
 CONFIRM = "Is this complete and right? yes, or what to change"
 YES = re.compile(r"^(?:yes|y|ok|okay|correct|right|confirmed)\b(?!.*\b(?:but|except|change)\b)")
 LONGEST = 60
+PROPOSED = "proposed"
 WRONG = 5
 
 
@@ -56,6 +58,7 @@ class Dialogue(BaseModel):
     fallback: str | None = None
     used: dict[str, Any] = {}
     confirmed: bool = False
+    written: dict[str, str] = {}
 
     @property
     def answers(self) -> Answers:
@@ -149,13 +152,32 @@ def _form(dialogue: Dialogue, terminal: Terminal, save: Callable[[], None]) -> N
         dialogue.confirmed = bool(YES.match(line.lower()))
         if not dialogue.confirmed:
             _try(dialogue, terminal, lambda known: notation.take(known, line))
+    proposal = _proposed(dialogue, terminal)
     while dialogue.pending:
         point = points[dialogue.pending[0]]
         default = "" if point.default is None else f" [{point.default}]"
         line = _line(dialogue, terminal, f"{point.key}{default}: ")
-        _try(dialogue, terminal, lambda known, p=point, text=line: settled(known, p, text))
-        dialogue.pending.pop(0)
+        if proposal and line.lower() == PROPOSED:
+            _try(dialogue, terminal, lambda known: {**proposal, **known})
+            dialogue.pending.clear()
+        else:
+            _try(dialogue, terminal, lambda known, p=point, text=line: settled(known, p, text))
+            dialogue.pending.pop(0)
         save()
+
+
+def _proposed(dialogue: Dialogue, terminal: Terminal) -> dict[str, Any]:
+    """What the sentence says by config/sentences.yaml, shown while no phase is known."""
+    if dialogue.known.get("phases"):
+        return {}
+    proposal, question = recognised(dialogue.sentence)
+    if proposal:
+        text = yaml.safe_dump(proposal, sort_keys=False, allow_unicode=True, width=96).rstrip()
+        terminal.write(f"Recognised in the sentence; type `{PROPOSED}` to take it:")
+        terminal.write("\n".join(f"  {line}" for line in text.splitlines()))
+        if question:
+            terminal.write(f"  Still to settle: {question}")
+    return proposal
 
 
 def _try(

@@ -18,10 +18,10 @@ from campaign import __version__
 from campaign.config import Config, Task
 from campaign.create import copy_own_files, take_over
 from campaign.errors import UserError
-from campaign.files import dump_yaml, read, write_text
+from campaign.files import dump_yaml, read, sha256, write_text
 from campaign.folder import configuration
 from campaign.lock import locked
-from campaign.material import Answers
+from campaign.material import Answers, CrystalSource, Phase
 from campaign.terminal import printable, say
 from preparation import dialogue
 from preparation.dialogue import Dialogue, Terminal
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 HEAD = (
     "# Written by `planner prepare`; edit what you know better and give the same command again.\n"
 )
+WRITTEN = ("task.yaml", f"structures/{PLAN}", "config.yaml")
 MOLECULAR = ("molecule", "solid-molecule", "liquid-liquid", "polymer", "stack")
 PRESSED = [0.8, 0.86, 0.92, 1.0, 1.05]  # lengths; about 2 Å between molecules at 0.8
 HOTTER = (0, 300, 700)  # K above use: the first MD of the reference, as far as ceilings allow
@@ -126,7 +127,9 @@ def _answers(folder: Path, sentence: str | None, options: Options, config: Confi
         fresh = Dialogue(planner=__version__, sentence=told, by="answers", known=known)
         fresh.reference = dialogue.reference_in(options.answers)
         if state and _given(state) != _given(fresh):
-            raise UserError(f"{folder}/{dialogue.FILE}: holds other answers; choose another folder")
+            _begin_anew(folder, state)
+        elif state:
+            fresh.written = state.written
         fresh.confirmed = True
         fresh.save(folder)
         if fresh.reference:
@@ -142,6 +145,34 @@ def _answers(folder: Path, sentence: str | None, options: Options, config: Confi
             f"{folder}/{dialogue.FILE}: was begun with {state.sentence!r}; choose another folder"
         )
     return _held(folder, state, config)
+
+
+def _begin_anew(folder: Path, state: Dialogue) -> None:
+    """Remove what follows from the former answers; UserError where a person or a campaign built on
+    it. Structures stay: those that the new plan has alike are not built again."""
+    here = f"{folder}/{dialogue.FILE}: holds other answers"
+    if (folder / "iterations").is_dir() and any((folder / "iterations").iterdir()):
+        raise UserError(f"{here}, and iterations rest on them; choose another folder")
+    ours = [name for name in WRITTEN if name != "config.yaml" or name in state.written]
+    for name in ours:
+        path = folder / name
+        if path.is_file() and _digest(path) != state.written.get(name):
+            raise UserError(f"{here}, and {name} was edited; remove it or choose another folder")
+    for name in ours:
+        (folder / name).unlink(missing_ok=True)
+    say(f"{folder}: other answers than before; task, plan and configuration follow the new ones")
+
+
+def _digest(path: Path) -> str:
+    return sha256(path.read_text(encoding="utf-8"))
+
+
+def _write(folder: Path, name: str, text: str) -> None:
+    """Write a file of ours and note its hash: one that a person edits is told from it later."""
+    write_text(folder / name, text)
+    if (state := dialogue.load(folder)) is not None:
+        state.written[name] = _digest(folder / name)
+        state.save(folder)
 
 
 def _given(state: Dialogue) -> tuple[Any, ...]:
@@ -166,14 +197,31 @@ def _task(folder: Path, answers: Answers) -> Task:
     path = folder / "task.yaml"
     if path.is_file():
         return read(Task, path)
+    answers = answers.model_copy(update={"phases": [_filled(folder, p) for p in answers.phases]})
     unseen: set[str] = set()
     if any(outside(phase) for phase in answers.phases):
         from preparation.construct import elements_of
 
         unseen = elements_of(folder, [phase for phase in answers.phases if outside(phase)])
     task = task_of(answers, unseen)
-    write_text(path, HEAD + dump_yaml(task))
+    _write(folder, "task.yaml", HEAD + dump_yaml(task))
     return task
+
+
+def _filled(folder: Path, phase: Phase) -> Phase:
+    """A phase whose file has shared sites, marked so that they are filled; a person is told."""
+    source = phase.crystal
+    if not isinstance(source, CrystalSource) or not source.file or source.shared_sites:
+        return phase
+    from atomistics.builders.crystals.ordering import disordered
+
+    if not disordered(source.file, folder):
+        return phase
+    say(
+        f"{source.file}: has shared or partly occupied sites; each structure fills them with whole"
+        " atoms, charges balanced, by another of the lowest electrostatic energies (shared_sites)"
+    )
+    return phase.model_copy(update={"crystal": source.model_copy(update={"shared_sites": True})})
 
 
 def _plan(folder: Path, task: Task, options: Options, config: Config) -> StructurePlan:
@@ -188,7 +236,7 @@ def _plan(folder: Path, task: Task, options: Options, config: Config) -> Structu
         from preparation.planning import varied
 
         plan = varied(folder, task, plan, config, say)
-    write_text(path, HEAD + dump(plan))
+    _write(folder, f"structures/{PLAN}", HEAD + dump(plan))
     return plan
 
 
@@ -235,7 +283,7 @@ def configure(folder: Path, task: Task, plan: StructurePlan) -> None:
     if any(v.parameters.family in MOLECULAR for v in plan.variants):
         data["reference_sample"]["compression"] = PRESSED
         data["mlp"] = {"scale_by_force": 1.0}
-    write_text(path, HEAD + yaml.safe_dump(data, sort_keys=False))
+    _write(folder, "config.yaml", HEAD + yaml.safe_dump(data, sort_keys=False))
 
 
 def _settings(folder: Path, task: Task, options: Options) -> "BuildSettings":
@@ -252,8 +300,8 @@ def _build(folder: Path, task: Task, plan: StructurePlan, options: Options) -> i
     configure(folder, task, plan)
     made = construct(plan, _settings(folder, task, options), say)
     if made.plan != plan:  # task.yaml first: a plan that lacks a category of the task is refused
-        write_text(folder / "task.yaml", HEAD + dump_yaml(made.task))
-        write_text(folder / "structures" / PLAN, HEAD + dump(made.plan))
+        _write(folder, "task.yaml", HEAD + dump_yaml(made.task))
+        _write(folder, f"structures/{PLAN}", HEAD + dump(made.plan))
     sheets(made.plan, folder / "structures")
     say(summary(made.plan, made.report))
     return sum(made.report[v.id]["status"] != "ok" for v in made.plan.variants)

@@ -142,6 +142,14 @@ def _solutes(phase: Phase) -> float:
 
 
 @cache
+def names() -> dict[str, str]:
+    """Listed names and aliases as they are written, each with the name it is listed under."""
+    entries = read_yaml(LIST)
+    aliases = {a: name for name, entry in entries.items() for a in entry.get("aliases", [])}
+    return aliases | {name: name for name in entries}
+
+
+@cache
 def listed() -> list[str]:
     """Names that need no further words."""
     return list(read_yaml(LIST))

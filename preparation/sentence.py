@@ -1,0 +1,123 @@
+"""What a sentence says without a model: substances, kinds, temperature, by a small visible table.
+
+The table is config/sentences.yaml, the substances are those of config/substances.yaml. The result
+is a proposal that a person takes or not; nothing is inferred that is not in one of the two tables.
+"""
+
+import re
+from functools import cache
+from typing import Any
+
+from pydantic import Field
+
+from atomistics.contract import Name, Strict
+from campaign import TOOLKIT
+from campaign.files import parse, read_yaml
+from campaign.material import Kind, Phase
+from preparation import substances
+from preparation.notation import slug
+
+TABLE = TOOLKIT / "config" / "sentences.yaml"
+TEMPERATURE = re.compile(r"(-?[0-9]+(?:\.[0-9]+)?)\s*(K|°\s*C|C)\b")
+ALONE, SOLVENTS = ("particle", "molecule"), ("liquid", "polymer")
+SHORT = 3  # letters; shorter names count only as they are written (Si, not si)
+
+
+class System(Strict):
+    """Words that name a whole system, and what it then consists of."""
+
+    words: list[list[str]]
+    phases: list[Phase]
+    layers: list[Name] = Field(default=[])
+    ask: str = Field(description="what stays to be settled")
+
+
+class Sentences(Strict):
+    """config/sentences.yaml."""
+
+    kinds: dict[str, Kind]
+    systems: list[System]
+
+
+@cache
+def _table() -> Sentences:
+    return parse(Sentences, read_yaml(TABLE), str(TABLE))
+
+
+def recognised(sentence: str) -> tuple[dict[str, Any], str]:
+    """Answers proposed from a sentence (empty where nothing is known), and what stays to settle."""
+    words = set(re.findall(r"[\w-]+", sentence.lower()))
+    known: dict[str, Any] = {}
+    question = ""
+    for system in _table().systems:
+        if any(all(_said(part, sentence, words) for part in one) for one in system.words):
+            phases = [p.model_dump(mode="json", exclude_unset=True) for p in system.phases]
+            known, question = {"phases": phases}, system.ask
+            if system.layers:
+                known["layers"] = system.layers
+            break
+    else:
+        kind = next((k for word, k in _table().kinds.items() if word in words), None)
+        if phases := _phases(_named(sentence), kind):
+            known["phases"] = phases
+    if known and (found := TEMPERATURE.search(sentence)):
+        kelvin = float(found[1]) + (0 if found[2] == "K" else 273.15)
+        known["temperature"] = round(kelvin)
+    elif known and "room temperature" in sentence.lower():
+        known["temperature"] = 300
+    return known, question
+
+
+def _said(part: str, sentence: str, words: set[str]) -> bool:
+    return part in words if " " not in part else part in sentence.lower()
+
+
+def _named(sentence: str) -> list[str]:
+    """Listed substances in the order in which the sentence names them, the longest names first."""
+    places: dict[str, int] = {}
+    left = sentence
+    for alias, name in sorted(substances.names().items(), key=lambda item: -len(item[0])):
+        flags = re.IGNORECASE if len(alias) > SHORT else 0
+        match = re.search(rf"(?<![\w-]){re.escape(alias)}(?![\w-])", left, flags)
+        if match:
+            places.setdefault(name, match.start())
+            left = left[: match.start()] + " " * len(match[0]) + left[match.end() :]
+    return sorted(places, key=places.__getitem__)
+
+
+def _phases(names: list[str], kind: str | None) -> list[dict[str, Any]]:
+    """A phase a substance; a particle or molecule is the first named, a salt goes into a liquid or
+    polymer that is named too."""
+    phases: list[dict[str, Any]] = []
+    for number, name in enumerate(names):
+        phase = _phase(name, None if number and kind in ALONE else kind)
+        into = next((p for p in phases if p["kind"] in SOLVENTS), None)
+        entry = substances.known(name)
+        if into and phase["kind"] == "liquid" and entry and "." in (entry.smiles or ""):
+            amount = {"ratio": 0.1} if into["kind"] == "polymer" else {"molarity": 1.0}
+            into.setdefault("substances", []).append({"name": name, **amount})
+        else:
+            phases.append(phase)
+    return phases
+
+
+def _phase(name: str, kind: str | None) -> dict[str, Any]:
+    """A phase of one listed substance; of the kind said, as far as it can be."""
+    entry = substances.known(name)
+    assert entry is not None  # `_named` gives listed names only
+    own = "polymer" if entry.repeat else "crystal" if entry.crystal else "liquid"
+    possible = {
+        "melt": bool(entry.smiles),
+        "liquid": bool(entry.smiles),
+        "amorphous": bool(entry.smiles or entry.density),
+        "particle": bool(entry.crystal),
+        "molecule": bool(entry.smiles) and "." not in (entry.smiles or "."),
+    }
+    kind = kind if kind and possible.get(kind) else own
+    phase: dict[str, Any] = {"name": slug(name), "kind": kind}
+    if kind == "polymer":
+        return phase | {"repeat": name}
+    if kind in ("crystal", "particle"):
+        return phase | {"crystal": name}
+    part = {"name": name} if entry.smiles else {"name": name, "formula": name}
+    return phase | {"substances": [part]}

@@ -1,0 +1,113 @@
+"""A sentence without a model, answers that change, files with shared sites."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from preparation import notation
+from preparation.sentence import recognised
+from tests.prepare.test_answers import GOOD, written
+from tests.prepare.test_form import answered
+
+
+@pytest.mark.parametrize(
+    ("sentence", "kinds", "temperature"),
+    [
+        ("Molten NaCl at 1100 K", {"nacl": "melt"}, 1100),
+        ("silica glass at room temperature", {"sio2": "amorphous"}, 300),
+        ("water on rutile at 25 C", {"water": "liquid", "rutile": "crystal"}, 298),
+        ("isolated methanol", {"methanol": "molecule"}, None),
+        ("PEO with LiTFSI", {"peo": "polymer"}, None),
+        ("nanoparticle of Pt on MgO", {"platinum": "particle", "mgo": "crystal"}, None),
+        ("silly words in a siding", {}, None),
+    ],
+)
+def test_what_a_sentence_says(sentence: str, kinds: dict, temperature: int | None) -> None:
+    known, _ = recognised(sentence)
+    assert {p["name"]: p["kind"] for p in known.get("phases", [])} == kinds
+    assert known.get("temperature") == temperature
+
+
+def test_a_proposal_is_shown_and_taken_only_when_said_so(tmp_path, types) -> None:
+    here = tmp_path / "w"
+    lines = ["proposed", *[""] * 5, "yes"]
+    status, out, err = types(["prepare", "water at 25 C", here, "--only", "task"], *lines)
+    assert (status, err) == (0, ""), out
+    assert "Recognised in the sentence; type `proposed` to take it:" in out
+    task = answered(here)
+    assert (task.temperature, task.material.phases[0].name) == (298, "water")
+    assert types(["prepare", "--replay", here])[0] == 0
+
+
+@pytest.mark.parametrize(("text", "kelvin"), [("300 K", 300), ("300 C", 573), ("25 °C", 298)])
+def test_temperatures_with_their_unit(text: str, kelvin: int) -> None:
+    assert notation.read("temperature", text) == kelvin
+
+
+def test_substitutions_are_typed_as_final_fractions() -> None:
+    assert notation.read("phases.a.substitutions", "Ni by Co 0.2, O by nothing 2 %") == [
+        {"element": "Ni", "by": "Co", "fraction": 0.2},
+        {"element": "O", "fraction": 0.02},
+    ]
+
+
+def test_other_answers_in_the_same_folder(tmp_path: Path, types) -> None:
+    here = tmp_path / "here"
+    order = ["prepare", "--answers", written(tmp_path, {}), here, "--only", "plan"]
+    assert types(order)[0] == 0
+    written(tmp_path, {"temperature": 350})
+    status, out, err = types(order)
+    assert (status, err) == (0, "")
+    assert "other answers than before" in out
+    assert answered(here).temperature == 350
+    plan = here / "structures/plan.yaml"
+    plan.write_text(plan.read_text() + "# mine\n")
+    written(tmp_path, {"temperature": 360})
+    status, _, err = types(order)
+    assert (status, "holds other answers" in err, "plan.yaml was edited" in err) == (1, True, True)
+    assert plan.read_text().endswith("# mine\n")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"substances": [{"name": "LiFP6"}]},
+            "LiFP6: not in the list of substances (nearest: LiPF6",
+        ),
+        ({"density": 20}, "20 g/cm3, where 0.997 is usual"),
+    ],
+)
+def test_likely_slips_are_told(tmp_path, types, change: dict, said: str) -> None:
+    path = written(tmp_path, {"phases": [{**GOOD["phases"][0], **change}]})
+    status, _, err = types(["prepare", "--answers", path, tmp_path / "x"])
+    assert (status, said in err, err.count("\n")) == (1, True, 1), err
+
+
+def test_a_category_that_cannot_be_built_drops_out(tmp_path, types) -> None:
+    copper = {"name": "copper", "kind": "crystal", "crystal": "Cu"}
+    answers = {"sentence": "s", "phases": [copper], "layers": [], "temperature": 300, "atoms": 30}
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(answers))
+    here = tmp_path / "here"
+    order = ["prepare", "--answers", tmp_path / "a.yaml", here, "--cores", "1"]
+    assert types([*order, "--only", "plan"])[0] == 0
+    plan = yaml.safe_load((here / "structures/plan.yaml").read_text())
+    task = yaml.safe_load((here / "task.yaml").read_text())
+    extra = {**plan["categories"][0], "name": "x", "stage": 3}
+    extra["variants"] = [
+        {**v, "id": f"x-{n}", "parameters": {"family": "other", "file": "files/none.cif"}}
+        for n, v in enumerate(extra["variants"])
+    ]
+    plan["categories"][0]["role"] = task["subsystems"][0]["role"] = "component"
+    plan["categories"].append(extra)
+    task["subsystems"].append({**task["subsystems"][0], "name": "x", "stage": 3, "role": "target"})
+    plan["categories"][1]["role"] = "target"
+    (here / "structures/plan.yaml").write_text(yaml.safe_dump(plan))
+    (here / "task.yaml").write_text(yaml.safe_dump(task))
+    status, out, err = types(order)
+    assert (status, err) == (0, ""), out
+    assert "warning: x drops out" in out
+    assert out.count("x-0: failed") == out.count("x-1: failed") == 1
+    assert "x-2: failed" not in out
+    assert [(s.name, s.role) for s in answered(here).subsystems] == [("copper", "target")]
