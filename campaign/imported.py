@@ -32,7 +32,7 @@ from campaign.folder import Campaign
 from campaign.results import Count, SelectGroupResult
 from campaign.state import DatasetRecord, start
 from mtp.errors import MTPError
-from mtp.reading.files import read_calculations
+from mtp.reading.files import expanded, read_calculations
 from mtp.reading.frames import Reading, Told
 
 FOLDER = Path("import")
@@ -76,9 +76,10 @@ class Wanted(Strict):
 
 
 def read_files(paths: Sequence[Path], told: Told, kind: str | None) -> dict[Path, Reading]:
-    """Every file by itself; UserError names the first that cannot be read."""
+    """Every file by itself, those of folders too; UserError names the first that is not read."""
     try:
-        return {path: read_calculations(path, told, kind) for path in paths}
+        found = [path for given in paths for path in expanded(given)]
+        return {path: read_calculations(path, told, kind) for path in found}
     except MTPError as error:
         raise UserError(str(error)) from None
 

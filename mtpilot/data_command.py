@@ -62,12 +62,17 @@ def take(arguments: argparse.Namespace) -> int:
 
 
 def _told(arguments: argparse.Namespace) -> Any:
+    from ase.data import atomic_numbers
+
     from mtp.errors import MTPError
     from mtp.reading.frames import Told, order_of, pairs_of
 
+    species = tuple(arguments.species.replace(",", " ").split())
+    if strange := [word for word in species if word not in atomic_numbers]:
+        raise UserError(f"--species: {strange[0]!r:.20} is no element")
     try:
         return Told(
-            tuple(word for word in arguments.species.replace(",", " ").split()),
+            species,
             pairs_of("keys", arguments.keys),
             pairs_of("units", arguments.units),
             order_of(arguments.voigt),

@@ -36,6 +36,20 @@ def read_calculations(path: Path, told: Told, kind: str | None = None) -> Readin
     return READERS[kind or kind_of(path)](path, told)
 
 
+def expanded(path: Path) -> list[Path]:
+    """The calculations of a folder: DeePMD systems, and vasprun.xml or else OUTCAR of each run."""
+    if not path.is_dir() or any(path.glob("set.*")):
+        return [path]
+    systems = {found.parent.parent for found in path.rglob("set.*/coord.npy")}
+    runs: dict[Path, Path] = {}
+    for pattern in ("OUTCAR*", "vasprun.xml*"):  # the latter has more digits
+        for found in sorted(path.rglob(pattern)):
+            runs[found.parent if plain_suffix(found) in {"", ".xml"} else found] = found
+    if not systems and not runs:
+        raise MTPError(f"{path}: holds no DeePMD system, no vasprun.xml and no OUTCAR; name files")
+    return sorted([*systems, *runs.values()])
+
+
 def kind_of(path: Path) -> str:
     """The name in READERS for this file; MTPError where nothing tells."""
     if path.is_dir():

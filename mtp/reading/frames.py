@@ -121,7 +121,7 @@ def text_of(path: str | Path) -> IO[str]:
     """The file open for reading, uncompressed by its suffix (.gz .bz2 .xz)."""
     opener = OPENERS.get(Path(path).suffix.lower(), open)
     try:
-        return opener(path, "rt", encoding="utf-8", errors="replace")
+        return opener(path, "rt", encoding="utf-8-sig", errors="replace")
     except OSError as error:
         raise MTPError(f"{path}: cannot be read ({error.strerror or error})") from None
 

@@ -10,6 +10,7 @@ VASP's forces and stress are the derivatives; E(sigma->0) is not.
 
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,6 +81,7 @@ def read_outcar(path: Path, told: Told) -> Reading:
                 _header(line, head, lines)
             if match := ITERATION.search(line):
                 if match[1] != current:
+                    reading.left_out[CUT] += step.iterations > 0
                     step, current = _Step(), match[1]
                 step.iterations += 1
             elif match := TOTEN.search(line):
@@ -91,11 +93,12 @@ def read_outcar(path: Path, told: Told) -> Reading:
                 step = _Step()
             else:
                 _fill(line, lines, step, sum(head.counts))
-    if step.iterations:
-        reading.left_out[CUT] += 1
+    reading.left_out[CUT] += step.iterations > 0
+    reading.left_out += Counter()  # drops the zeros
     if current is None and not reading.left_out:
         raise MTPError(f"{path}: is no outcar file, or one cut short: it holds no electronic step")
     reading.method = {"program": "VASP", **head.method}
+    _moments(reading)
     return reading
 
 
@@ -210,7 +213,14 @@ def read_vasprun(path: Path, told: Told) -> Reading:
     reading.method = {"program": "VASP"} | {t: str(values[t]) for t in TAGS if t in values}
     if run.potcar_symbols:
         reading.method["POTCAR"] = " ".join(run.potcar_symbols)
+    _moments(reading)
     return reading
+
+
+def _moments(reading: Reading) -> None:
+    """Say that moments are not taken: both files print those of the last step only, if any."""
+    if reading.frames and reading.method.get("ISPIN") == "2":
+        reading.unknown["magnetic moments (ISPIN = 2)"] = len(reading.frames)
 
 
 def _step_of_xml(step: dict, symbols: list[str], pressure: float, reading: Reading) -> None:

@@ -14,11 +14,13 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from atomistics import dataset
 from campaign.files import read
 from campaign.folder import Campaign
-from campaign.imported import Sources
+from campaign.imported import Sources, read_files
 from campaign.state import State
 from mtp.formats.cfg import read_cfg
+from mtp.reading.frames import Told
 from mtpilot.cli import main
 from planner.policy.rules import decide
+from tests.mtp.vasp_files import Step, outcar, vasprun
 
 SETTINGS = {"mlp": {"level": 2, "radial_basis": 4, "quick_iterations": 3, "accurate_iterations": 5}}
 EMT_REFERENCE = {"method": "ase", "calculator": "ase.calculators.emt:EMT"}
@@ -170,6 +172,22 @@ def copper_in(factor: float) -> list[Atoms]:
         small.calc = SinglePointCalculator(small, **atoms.calc.results)
         frames.append(small)
     return frames
+
+
+def test_folders_of_runs(made, capsys) -> None:
+    for k, name in enumerate(("OUTCAR", "vasprun.xml")):
+        run = Path(f"runs/{k}")
+        run.mkdir(parents=True)
+        (run / "OUTCAR").write_text(outcar([Step(-7.5 - k)]))
+        if name == "vasprun.xml":
+            (run / name).write_text(vasprun([Step(-7.5 - k)]))
+    files = read_files([Path("runs")], Told(), None)
+    assert [path.name for path in files] == ["OUTCAR", "vasprun.xml"]
+    Path("empty").mkdir()
+    assert "no DeePMD system" in refused(capsys, "empty")
+    assert "no element" in refused(capsys, "runs", "--species", "Cu,Zz")
+    assert "files are of VASP" in refused(capsys, "runs")
+    assert "element O" in refused(capsys, "runs", "--same-method")
 
 
 @pytest.mark.parametrize("name", ["o.extxyz", "o.cfg", "o.db", "o.traj"])

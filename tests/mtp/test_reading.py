@@ -93,6 +93,10 @@ def test_outcar_of_another_wording(tmp_path) -> None:
     cut = parsed(tmp_path, "OUTCAR", text[: text.rindex("TOTEN")])
     assert energies(cut) == [-7.5]
     assert "cut short (1)" in cut.line(())
+    lost = text.replace("free  energy   TOTEN  =    -7.50000000", "free  energy   TOTEN  = ****")
+    assert parsed(tmp_path, "OUTCAR", lost).left_out == {"cut short": 1}
+    spins = parsed(tmp_path, "OUTCAR", text.replace("   NELM ", "   ISPIN  =      2\n   NELM ", 1))
+    assert "not understood: magnetic moments (ISPIN = 2) (2)" in spins.line(())
     (tmp_path / "run.OUTCAR.gz").write_bytes(gzip.compress(text.encode()))
     assert energies(read_calculations(tmp_path / "run.OUTCAR.gz", Told())) == [-7.5, -7.6]
     kept = read_calculations(tmp_path / "run.OUTCAR.gz", Told(nonconverged=True))
@@ -162,6 +166,7 @@ E, S, V = "energy=-7.5", f'stress="{NINE}"', f'virial="{VIRIAL}"'
         frame(f"{E} {S} config_weight=2.0 energy_weight=1.0"),
         frame(f'{E} REF_stress="0.01 0.02 0.03 0.004 0.003 0.002"'),
         "\n" + frame(f"{E} {S}") + "\n",
+        "\ufeff" + frame(f"{E} {S}").replace("\n", "\r\n"),
     ],
 )  # fmt: skip
 def test_extxyz_spellings(tmp_path, text) -> None:
