@@ -11,14 +11,14 @@ def bands(ranges: Sequence[ReferenceRange], subsystem: str, config: Config) -> B
     """Bands of what the reference MD of this subsystem visited, widened as the watchdog's."""
     own = [r for r in ranges if r.subsystem == subsystem and r.status == "ok"]
     nearest = [r.min_distance for r in own if r.min_distance is not None]
-    seen = [r.density for r in own if r.density is not None]
+    densities = [r.density for r in own if r.density is not None]
     margin = config.watchdog.density_margin
     return Bands(
         min_distance=config.watchdog.min_distance_factor * min(nearest, default=0.0),
         density=(
-            min(d.low for d in seen) * (1 - margin),
-            max(d.high for d in seen) * (1 + margin),
+            min(d.low for d in densities) * (1 - margin),
+            max(d.high for d in densities) * (1 + margin),
         )
-        if seen
+        if densities
         else None,
     )

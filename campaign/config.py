@@ -113,7 +113,7 @@ class Md(Strict):
     pressure: float = Field(description="GPa")
 
 
-class Watchdog(Strict):
+class WatchdogSettings(Strict):
     """When a running MD is stopped; the bands widen what the reference MD saw."""
 
     temperature_factor: Positive = Field(description="instantaneous T over target T")
@@ -175,7 +175,7 @@ class ModelSample(Strict):
         return self
 
 
-class Evaluation(Strict):
+class EvaluationSettings(Strict):
     """model_eval."""
 
     interval: int = Field(ge=1)
@@ -208,7 +208,7 @@ class Rules(Strict):
     max_rounds: int = Field(ge=1, description="model samplings of one stage before giving up")
 
 
-class Limits(Strict):
+class SpendingLimits(Strict):
     """Hard limits, checked by code before a plan may run."""
 
     labels: int = Field(ge=1)
@@ -263,14 +263,14 @@ class Config(Strict):
     reference: Reference
     mlp: Mlp
     md: Md
-    watchdog: Watchdog
+    watchdog: WatchdogSettings
     reference_calc: ReferenceMd
     reference_sample: ReferenceSample
     model_sample: ModelSample
     select_data: Selection
-    model_eval: Evaluation
+    model_eval: EvaluationSettings
     rules: Rules
-    limits: Limits
+    limits: SpendingLimits
     seed: int = Field(ge=0, lt=2**31)
     label_jobs: int = Field(ge=1, description="jobs the labels of an iteration are spread over")
     runs_per_job: int = Field(ge=1, description="MD runs with a model of one job")

@@ -133,9 +133,9 @@ def check(campaign: Campaign) -> None:
             if not atoms.pbc.all() and not structure.fixed_cell:
                 constant.append(structure.id)
         except UserError as error:
-            told = str(error)
-            where = "" if str(structure.path) in told else f"{structure.path}: "
-            raise UserError(f"{where}{told}") from None
+            fault = str(error)
+            where = "" if str(structure.path) in fault else f"{structure.path}: "
+            raise UserError(f"{where}{fault}") from None
         left.update(unused(structure))
     if constant:
         say(

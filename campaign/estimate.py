@@ -10,17 +10,17 @@ MODEL_STEP = 0.002  # core-seconds of an MD step with a model, until one was mea
 
 def core_hours(campaign: Campaign, plan: Plan, calls: int, steps: int) -> float:
     """Estimate from what a call or an MD step has cost so far, else from the configuration."""
-    seen = _seen(campaign, campaign.finalized)
-    paid = [seen[a] for a in ("reference_calc", "select_data") if seen.get(a)]
-    bought = sum(a["reference_calls"] for a in paid)
+    spent = _spent(campaign, campaign.finalized)
+    labelling = [spent[a] for a in ("reference_calc", "select_data") if spent.get(a)]
+    calls_made = sum(a["reference_calls"] for a in labelling)
     per_call = (
-        sum(a["core_seconds"] for a in paid) / bought
-        if bought
+        sum(a["core_seconds"] for a in labelling) / calls_made
+        if calls_made
         else campaign.config.reference.seconds_per_call
     )
-    last = seen.get("train")
+    fits_so_far = spent.get("train")
     fits = max(1, len(campaign.state().models))
-    training = last["core_seconds"] / fits if last and plan.action == "train" else 0.0
+    training = fits_so_far["core_seconds"] / fits if fits_so_far and plan.action == "train" else 0.0
     moving = 0.0
     if plan.action in ("sample", "model_eval") and steps > calls:
         moving = (steps - calls) * _seconds_per_step(campaign, plan.action, per_call)
@@ -39,7 +39,7 @@ def _seconds_per_step(campaign: Campaign, action: str, per_call: float) -> float
     }
     for kind in dict.fromkeys((action, "sample")):
         for number in moved[kind][-1:]:
-            now, before = _seen(campaign, number).get(kind), _seen(campaign, number - 1).get(kind)
+            now, before = _spent(campaign, number).get(kind), _spent(campaign, number - 1).get(kind)
             own = {key: value - (before or {}).get(key, 0) for key, value in (now or {}).items()}
             if own.get("md_steps", 0) > 0:
                 seconds = own["core_seconds"] - own["reference_calls"] * per_call
@@ -49,11 +49,11 @@ def _seconds_per_step(campaign: Campaign, action: str, per_call: float) -> float
 
 def measured(campaign: Campaign, plan: Plan) -> bool:
     """Whether the estimate rests on what this action has cost before."""
-    return bool(_seen(campaign, campaign.finalized).get(plan.action)) or plan.action in (
+    return bool(_spent(campaign, campaign.finalized).get(plan.action)) or plan.action in (
         "reference_calc",
         "prune",
     )
 
 
-def _seen(campaign: Campaign, number: int) -> dict[str, dict[str, float]]:
+def _spent(campaign: Campaign, number: int) -> dict[str, dict[str, float]]:
     return totals(campaign.iteration(number) / "ledger.jsonl").get("by_action", {})

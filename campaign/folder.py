@@ -48,18 +48,18 @@ class Campaign:
         if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
             raise UserError(f"{path}: must be a list of structures (id, file, subsystem, ...)")
         keys = StructureInfo.model_fields
-        found = [
+        structures = [
             parse(StructureInfo, {k: v for k, v in entry.items() if k in keys}, str(path))
             for entry in entries
         ]
-        known = {s.name for s in self.task.subsystems}
-        for structure in found:
-            if structure.subsystem not in known:
+        subsystems = {s.name for s in self.task.subsystems}
+        for structure in structures:
+            if structure.subsystem not in subsystems:
                 raise UserError(
                     f"{path}: {structure.id}: subsystem {structure.subsystem!r} is not in task.yaml"
-                    f" ({', '.join(sorted(known))})"
+                    f" ({', '.join(sorted(subsystems))})"
                 )
-        return found
+        return structures
 
     @property
     def result(self) -> Path:
@@ -74,12 +74,12 @@ class Campaign:
     def last(self) -> int:
         """Number of the last iteration that has a plan or is finalized, 0 before the first."""
         root = self.folder / "iterations"
-        found = [
+        numbers = [
             int(p.name)
             for p in (root.iterdir() if root.is_dir() else ())
             if p.name.isdigit() and any(_there(p / f) for f in ("plan.yaml", "state.yaml"))
         ]
-        return max(found, default=0)
+        return max(numbers, default=0)
 
     @property
     def pending(self) -> Plan | None:
@@ -124,8 +124,8 @@ class Campaign:
     def core_seconds(self, number: int | None = None) -> float:
         """Core-seconds of all finalized iterations, from the last line of the last ledger."""
         number = self.finalized if number is None else number
-        known = totals(self.iteration(number) / "ledger.jsonl") if number else {}
-        return float(known.get("core_seconds", 0.0))
+        ledger = totals(self.iteration(number) / "ledger.jsonl") if number else {}
+        return float(ledger.get("core_seconds", 0.0))
 
     def situation(self) -> Situation:
         """What the next decision is taken from."""

@@ -38,8 +38,8 @@ def totals(path: Path) -> dict[str, Any]:
     if path.parent.name == "000":
         return {}
     try:
-        found = json.loads(read_text(path).splitlines()[-1])["total"]
-        sound = math.isfinite(found["core_seconds"]) and isinstance(found["by_action"], dict)
+        total = json.loads(read_text(path).splitlines()[-1])["total"]
+        sound = math.isfinite(total["core_seconds"]) and isinstance(total["by_action"], dict)
     except (UserError, ValueError, LookupError, TypeError):
         sound = False
     if not sound:
@@ -47,4 +47,4 @@ def totals(path: Path) -> dict[str, Any]:
             f"{path}: last line: no total of core-seconds and calls; put the file back, or delete"
             " state.yaml beside it: the next run finalizes the iteration again"
         )
-    return found
+    return total

@@ -42,27 +42,27 @@ def residuals(
         predicted = Engine(potential).evaluate(lists)
     except MTPError as error:
         raise NotFiniteError(str(error)) from error
-    found = []
-    for seen, label, atoms in zip(predicted, configurations, frames, strict=True):
+    rows = []
+    for prediction, label, atoms in zip(predicted, configurations, frames, strict=True):
         stress = None
         if label.virial is not None:
-            stress = -(seen.virial - label.virial) / atoms.get_volume() / units.GPa
-        found.append(
+            stress = -(prediction.virial - label.virial) / atoms.get_volume() / units.GPa
+        rows.append(
             Residuals(
-                energy=(seen.energy - label.energy) / len(atoms),
-                forces=seen.forces - label.forces,
+                energy=(prediction.energy - label.energy) / len(atoms),
+                forces=prediction.forces - label.forces,
                 stress=stress,
-                predicted_forces=seen.forces,
+                predicted_forces=prediction.forces,
             )
         )
-    return found
+    return rows
 
 
-def errors(subsystem: Name, split: str, found: Sequence[Residuals]) -> Errors:
+def errors(subsystem: Name, split: str, rows: Sequence[Residuals]) -> Errors:
     """MAE and RMSE: energy per atom over frames, force and stress per Cartesian component."""
-    energy = np.array([r.energy for r in found])
-    force = np.concatenate([r.forces.ravel() for r in found])
-    stresses = [r.stress for r in found if r.stress is not None]
+    energy = np.array([r.energy for r in rows])
+    force = np.concatenate([r.forces.ravel() for r in rows])
+    stresses = [r.stress for r in rows if r.stress is not None]
     with np.errstate(over="ignore"):
         figures = {
             "energy_mae": float(np.abs(energy).mean()),
@@ -74,4 +74,4 @@ def errors(subsystem: Name, split: str, found: Sequence[Residuals]) -> Errors:
     if not np.isfinite(list(figures.values())).all():
         raise NotFiniteError(f"errors on {subsystem} ({split}) are not finite")
     figures["stress_mae"] = figures["stress_mae"] if stresses else None
-    return Errors(subsystem=subsystem, split=split, frames=len(found), **figures)
+    return Errors(subsystem=subsystem, split=split, frames=len(rows), **figures)

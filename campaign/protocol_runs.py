@@ -22,10 +22,10 @@ from campaign.state import State
 def loaded(job: Job, items: Mapping[str, Mapping[str, Any]]) -> dict[str, Approved]:
     """The protocols that items name; a missing, changed or unusable one ends the job at once."""
     names = sorted({str(item["protocol"]) for item in items.values() if "protocol" in item})
-    found = {name: require_approved(job.campaign.folder, name) for name in names}
-    for approved in found.values():
+    protocols = {name: require_approved(job.campaign.folder, name) for name in names}
+    for approved in protocols.values():
         require_plumed(approved.protocol)
-    return found
+    return protocols
 
 
 def watchdog(job: Job, atoms: Atoms, protocol: StagedProtocol, state: State) -> Watchdog:
@@ -94,13 +94,16 @@ def _properties(
 ) -> list[Property]:
     """Properties in the order of the protocol, so equal names of two stages stay apart."""
     rest = "reference" if whose == "model" else "model"
-    found = []
-    for number, seen in enumerate(own):
-        row = {"name": seen["name"], "unit": seen["unit"]}
-        for who, values in ((whose, seen), (rest, other[number] if number < len(other) else {})):
+    properties = []
+    for number, measured in enumerate(own):
+        row = {"name": measured["name"], "unit": measured["unit"]}
+        for who, values in (
+            (whose, measured),
+            (rest, other[number] if number < len(other) else {}),
+        ):
             row |= {who: values.get("value"), f"{who}_error": values.get("error")}
-        found.append(Property(**row))
-    return found
+        properties.append(Property(**row))
+    return properties
 
 
 def of_reference(state: State, structure: str, approved: Approved) -> list[dict[str, Any]]:

@@ -53,22 +53,22 @@ def require_approved(campaign: Path, name: str) -> Approved:
 
 def known(campaign: Path) -> dict[str, ProtocolInfo]:
     """Every protocol file of a campaign by name, broken ones with their fault."""
-    found = {}
+    protocols = {}
     for path in sorted((campaign / FOLDER).glob("*.yaml")):
         try:
             protocol = read_protocol(path)
         except UserError as error:
             fault = str(error).replace(str(path), _place(path))
-            found[path.stem] = ProtocolInfo(name=path.stem, fault=fault)
+            protocols[path.stem] = ProtocolInfo(name=path.stem, fault=fault)
             continue
-        found[path.stem] = ProtocolInfo(
+        protocols[path.stem] = ProtocolInfo(
             name=protocol_name(path),
             steps=protocol.steps,
             highest=protocol.highest,
             stages=[stage.stage for stage in protocol.stages],
             fault=_fault(path),
         )
-    return found
+    return protocols
 
 
 def findings(

@@ -60,8 +60,8 @@ def snakemake() -> list[str]:
 def last_line(text: str) -> str:
     """The line of a job's output that says what was wrong."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    told = [line for line in lines if not HOLLOW.search(line)]
-    named = [line for line in told if NAMED.search(line)]
+    telling = [line for line in lines if not HOLLOW.search(line)]
+    named = [line for line in telling if NAMED.search(line)]
     return (named or lines or ["no output"])[-1][:500]
 
 
@@ -218,13 +218,13 @@ class Meter:
             for p in self.folder.glob(f"{self.plan.action}/**/*.cost.json")
         ]
         minutes = (self.core_seconds + sum(c["core_seconds"] for c in costs)) / 60
-        bought = len(list(self.folder.glob("select_data/labels/*.cost.json")))
+        labels = len(list(self.folder.glob("select_data/labels/*.cost.json")))
         self.say(
             f"  [{self.plan.iteration:>3} {self.plan.action}] {done}/{total} jobs,"
-            f" {self.labels + bought} labels, {minutes:.1f} core-min,"
+            f" {self.labels + labels} labels, {minutes:.1f} core-min,"
             f" about {left / 60:.1f} min left in this action"
         )
-        seen = {"at": datetime.now().astimezone().isoformat(timespec="seconds")}
-        seen |= {"jobs": total, "done": done, "seconds_left": round(left)}
-        write_text(self.folder / "progress.json", json.dumps(seen) + "\n")
+        progress = {"at": datetime.now().astimezone().isoformat(timespec="seconds")}
+        progress |= {"jobs": total, "done": done, "seconds_left": round(left)}
+        write_text(self.folder / "progress.json", json.dumps(progress) + "\n")
         self.rest = time.monotonic() + 20 * (time.monotonic() - now)

@@ -51,18 +51,18 @@ class Situation:
     @property
     def unused(self) -> list[DatasetRecord]:
         """Active data sets the newest model has not seen."""
-        known = self.model.datasets if self.model else []
-        return [d for d in self.active if d.id not in known]
+        trained_on = self.model.datasets if self.model else []
+        return [d for d in self.active if d.id not in trained_on]
 
     @property
     def pending(self) -> list[SampleRecord]:
         """Trajectories of a model that nothing was labelled from yet."""
-        known = {s.name for s in self.state.subsystems}
+        names = {s.name for s in self.state.subsystems}
         return [
             s
             for s in self.state.samples
             if s.method == "model" and s.selected_by is None
-            if any(g.snapshots and g.subsystem in known for g in s.groups)
+            if any(g.snapshots and g.subsystem in names for g in s.groups)
         ]
 
     @property
@@ -109,5 +109,5 @@ class Situation:
 
     def evaluated(self, subsystem: str, model: str) -> list[EvaluatedStructure]:
         """Last evaluation of each structure of a subsystem with one model."""
-        seen = [s for e in self.state.evaluations if e.model == model for s in e.structures]
-        return list({s.structure: s for s in seen if s.subsystem == subsystem}.values())
+        evaluations = [s for e in self.state.evaluations if e.model == model for s in e.structures]
+        return list({s.structure: s for s in evaluations if s.subsystem == subsystem}.values())

@@ -24,7 +24,7 @@ from mtp.parallel import Ranks, balanced_shares, communicator
 
 
 @dataclass(frozen=True)
-class Cost:
+class ItemCost:
     """What an item took; core-seconds are measured, not given."""
 
     reference_calls: int = 0
@@ -34,7 +34,7 @@ class Cost:
 
 def spread(
     items: Mapping[str, Mapping[str, Any]],
-    work: Callable[[str, Path], Cost],
+    work: Callable[[str, Path], ItemCost],
     folder: Path,
     suffix: str,
     output: Path | None = None,
@@ -88,7 +88,7 @@ def core_seconds() -> float:
     return total
 
 
-def _one(name: str, work: Callable[[str, Path], Cost], folder: Path, suffix: str) -> None:
+def _one(name: str, work: Callable[[str, Path], ItemCost], folder: Path, suffix: str) -> None:
     before = core_seconds()
     # a copy of this job may still be at work on a node that SLURM has given up
     partial = folder / f".{name}.partial-{socket.gethostname()}-{os.getpid()}{suffix}"
@@ -98,7 +98,7 @@ def _one(name: str, work: Callable[[str, Path], Cost], folder: Path, suffix: str
         _path(folder, name, ".failed.json").unlink(missing_ok=True)
     except (UserError, MTPError) as error:
         partial.unlink(missing_ok=True)
-        cost = Cost(getattr(error, "reference_calls", 0), getattr(error, "md_steps", 0))
+        cost = ItemCost(getattr(error, "reference_calls", 0), getattr(error, "md_steps", 0))
         record = {
             "class": getattr(error, "kind", "input"),
             "detail": getattr(error, "detail", str(error)),

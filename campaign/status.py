@@ -77,12 +77,12 @@ def _holder(reason: str) -> str:
     return "an administrator" if "admin" in reason.lower() else "you (scontrol release)"
 
 
-def render(seen: dict[str, Any]) -> str:
+def render(status: dict[str, Any]) -> str:
     """For people."""
-    spent, limits = seen["spent"], seen["limits"]
-    head = seen["verdict"] or "running"
+    spent, limits = status["spent"], status["limits"]
+    head = status["verdict"] or "running"
     lines = [
-        f"{seen['campaign']}: {head} after {seen['iteration']} iterations",
+        f"{status['campaign']}: {head} after {status['iteration']} iterations",
         (
             f"  labels {spent['labels']}/{limits['labels']}, reference calls"
             f" {spent['reference_calls']}/{limits['reference_calls']}, core-hours"
@@ -94,7 +94,7 @@ def render(seen: dict[str, Any]) -> str:
             f"{'K':>6}{'held-out F MAE':>16}  evaluation"
         ),
     ]
-    for s in seen["subsystems"]:
+    for s in status["subsystems"]:
         stops, mae = s["early_stop_fraction"], s["held_out_force_mae"]
         lines.append(
             f"  {s['name']:<18}{s['stage']:>6}{s['labels']:>8}{s['rounds']:>8}"
@@ -104,10 +104,10 @@ def render(seen: dict[str, Any]) -> str:
     lines.append("")
     lines += [
         f"  {e['iteration']:>3} {e['action']:<15}{e['outcome']:<9}{plain(e['note'], 300)}"
-        for e in seen["history"]
+        for e in status["history"]
     ]
-    if seen["pending"]:
-        plan = seen["pending"]
+    if status["pending"]:
+        plan = status["pending"]
         reason = plain(plan["reason"], 600)
         lines.append(f"  {plan['iteration']:>3} {plan['action']:<15}waiting  {reason}")
         lines += _under_way(plan)
@@ -137,6 +137,6 @@ def closing(campaign: Campaign) -> str:
     return "\n".join(lines)
 
 
-def as_json(seen: dict[str, Any]) -> str:
+def as_json(status: dict[str, Any]) -> str:
     """For machines."""
-    return json.dumps(seen, indent=1)
+    return json.dumps(status, indent=1)

@@ -58,10 +58,10 @@ class Decider:
         """The plan, if there is one, and the dialogue it came of."""
         if self.backend == "rules":
             return rules.decide(situation), None
-        consultation = consult(situation, self._tape) if self.known else self._live(situation)
+        consultation = consult(situation, self._recorded) if self.known else self._live(situation)
         return consultation.plan, consultation
 
-    def _tape(self, request: Request) -> Reply:
+    def _recorded(self, request: Request) -> Reply:
         answers = self.known.get(request.sha256)
         if not answers:
             return Reply(failure="not_recorded")
@@ -81,8 +81,11 @@ class Decider:
         if self.record:
             with self.record.open("a", encoding="utf-8") as file:
                 for e in consultation.exchanges:
-                    kept = {"request_sha256": e.request.sha256, "response": e.reply.message,
-                            "failure": e.reply.failure}  # fmt: skip
+                    kept = {
+                        "request_sha256": e.request.sha256,
+                        "response": e.reply.message,
+                        "failure": e.reply.failure,
+                    }
                     file.write(json.dumps(kept) + "\n")
         return consultation
 
@@ -106,13 +109,13 @@ def _one(scenario: Scenario, decide: Decider, tally: Tally) -> Plan | None:
     began = time.monotonic()
     plan, consultation = decide(scenario.situation)
     tally.seconds.append(time.monotonic() - began)
-    found = (
+    judged = (
         verdict(scenario, plan) if plan else f"none:{consultation.failure if consultation else ''}"
     )
-    tally.verdicts[found] += 1
-    if found != "acceptable":
+    tally.verdicts[judged] += 1
+    if judged != "acceptable":
         what = f"{plan.action}: {plan.reason[:120]}" if plan else "no plan"
-        tally.lines.append(f"{scenario.name}: {found}: {what} (sound: {scenario.why})")
+        tally.lines.append(f"{scenario.name}: {judged}: {what} (sound: {scenario.why})")
     if plan:
         tally.agrees += rules.decide(scenario.situation).action == plan.action
     if consultation:
@@ -184,10 +187,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _chosen(given: argparse.Namespace) -> list[Scenario]:
-    found = [_with(s, given) for s in everything() if given.only in s.name]
-    if not found or given.repeats < 1:
+    scenarios = [_with(s, given) for s in everything() if given.only in s.name]
+    if not scenarios or given.repeats < 1:
         raise UserError("--only, --repeats: nothing is left to decide")
-    return found
+    return scenarios
 
 
 def _with(scenario: Scenario, given: argparse.Namespace) -> Scenario:

@@ -11,25 +11,25 @@ from evals.states import Scenario
 def facts(plan: Plan) -> dict[str, Any]:
     """What conditions may speak of: parameters, and per subsystem high, low, fraction."""
     section = plan.parameters.model_dump(mode="json", exclude_none=True)
-    told = {key: value for key, value in section.items() if key != "groups"}
+    statements = {key: value for key, value in section.items() if key != "groups"}
     groups = section.get("groups", [])
     if groups:
-        told["groups"] = [g["subsystem"] for g in groups]
+        statements["groups"] = [g["subsystem"] for g in groups]
     for group in groups:
         name = group["subsystem"]
         if group.get("temperatures"):
-            told[f"high.{name}"] = max(group["temperatures"])
-            told[f"low.{name}"] = min(group["temperatures"])
+            statements[f"high.{name}"] = max(group["temperatures"])
+            statements[f"low.{name}"] = min(group["temperatures"])
         if "fraction" in group:
-            told[f"fraction.{name}"] = group["fraction"]
-    return told
+            statements[f"fraction.{name}"] = group["fraction"]
+    return statements
 
 
 def fits(plan: Plan, wanted: dict[str, Any]) -> bool:
     """Whether a plan is what an entry of `acceptable` or `forbidden` describes."""
-    known = facts(plan)
+    stated = facts(plan)
     return plan.action == wanted["action"] and all(
-        _holds(known.get(key), condition) for key, condition in wanted.items() if key != "action"
+        _holds(stated.get(key), condition) for key, condition in wanted.items() if key != "action"
     )
 
 

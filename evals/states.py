@@ -48,10 +48,10 @@ def _bases() -> dict[str, Any]:
 
 def scenarios() -> list[Scenario]:
     """Every scenario of `scenarios/*.yaml`."""
-    found = []
+    rows = []
     for path in sorted((HERE / "scenarios").glob("*.yaml")):
-        found += [_scenario(entry, path) for entry in read_yaml(path)]
-    return found
+        rows += [_scenario(entry, path) for entry in read_yaml(path)]
+    return rows
 
 
 def _scenario(entry: dict[str, Any], path: Path) -> Scenario:
@@ -119,22 +119,27 @@ def paper() -> list[Scenario]:
     data = read_yaml(PAPER)
     task, config = parse(Task, data["task"], str(PAPER)), config_of(data["config"])
     structures = [parse(StructureInfo, s, str(PAPER)) for s in data["structures"]]
-    state, found = start(task), []
+    state, rows = start(task), []
     for number, (step, sound) in enumerate(
         zip(data["steps"], read_yaml(HERE / "paper.yaml"), strict=True), start=1
     ):
         digest = sha256(canonical_json(state.model_dump(mode="json")))
         situation = Situation(state, task, config, structures, 0.0, digest)
-        found.append(
-            Scenario(f"paper-{number:02d}", situation, sound["acceptable"],
-                     sound.get("forbidden", []), sound["why"])
-        )  # fmt: skip
+        rows.append(
+            Scenario(
+                f"paper-{number:02d}",
+                situation,
+                sound["acceptable"],
+                sound.get("forbidden", []),
+                sound["why"],
+            )
+        )
         plan = rules.decide(situation)
         if plan.action != step["action"]:
             raise UserError(f"{PAPER}: step {number}: rules choose {plan.action} now")
         result = parse(SECTIONS[step["action"]].result, step["result"], f"{PAPER}: step {number}")
         state = after(state, plan, result, (digest, digest))
-    return found
+    return rows
 
 
 def everything() -> Iterable[Scenario]:

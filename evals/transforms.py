@@ -13,8 +13,8 @@ COMPOUNDS = ("quartz", "feldspar", "brine", "glaze", "spinel", "zeolite", "resin
 
 def names_of(situation: Situation) -> dict[str, str]:
     """Another name for every subsystem."""
-    known = [s.name for s in situation.state.subsystems]
-    return dict(zip(known, COMPOUNDS, strict=False))
+    names = [s.name for s in situation.state.subsystems]
+    return dict(zip(names, COMPOUNDS, strict=False))
 
 
 def renamed(situation: Situation) -> Situation:
@@ -58,9 +58,12 @@ def rescaled(situation: Situation) -> Situation:
     )
     tripled = _rebuilt(situation, _tripled)
     return replace(
-        tripled, config=config, core_seconds=3 * situation.core_seconds, task=situation.task,
+        tripled,
+        config=config,
+        core_seconds=3 * situation.core_seconds,
+        task=situation.task,
         structures=situation.structures,
-    )  # fmt: skip
+    )
 
 
 TRANSFORMS: dict[str, Callable[[Situation], Situation]] = {
@@ -104,8 +107,17 @@ def _substituted(value: Any, table: dict[str, str]) -> Any:
     return value
 
 
-SCALED = ("labels", "snapshots", "frames", "candidates", "reference_calls", "count", "atoms",
-          "reference_md_steps", "model_md_steps")  # fmt: skip
+SCALED = (
+    "labels",
+    "snapshots",
+    "frames",
+    "candidates",
+    "reference_calls",
+    "count",
+    "atoms",
+    "reference_md_steps",
+    "model_md_steps",
+)
 
 
 def _tripled(value: Any) -> Any:

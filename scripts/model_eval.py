@@ -25,7 +25,7 @@ from campaign.protocols import Approved
 from campaign.report import figures
 from campaign.results import EvaluatedStructure
 from campaign.script import Items, command_line
-from campaign.spread import Cost, spread
+from campaign.spread import ItemCost, spread
 from campaign.state import State
 from mtp.formats.almtp import read_potential
 from mtp.potential import Potential
@@ -45,7 +45,7 @@ def run(plan: ModelEval, items: Items, state: Path | None, model: Path, output: 
     references = {name: dataset.read(trajectory(before, name)) for name in plain}
     potential = read_potential(model)
 
-    def one(name: str, target: Path) -> Cost:
+    def one(name: str, target: Path) -> ItemCost:
         if approved := protocols.get(items[name].get("protocol")):
             start[name].calc = job.model(potential)
             item = {**items[name], "interval": plan.interval}
@@ -84,14 +84,14 @@ def run(plan: ModelEval, items: Items, state: Path | None, model: Path, output: 
         target.with_suffix(".fresh.h5").replace(RUNS / f"{name}.fresh.h5")
         write_text(RUNS / f"{name}.report.json", json.dumps(report) + "\n")
         dataset.write(target, outcome.frames)
-        return Cost(reference_calls=counting.calls, md_steps=twin.steps + outcome.steps)
+        return ItemCost(reference_calls=counting.calls, md_steps=twin.steps + outcome.steps)
 
     spread(items, one, RUNS, ".h5", output)
 
 
 def staged(
     job: Job, atoms: Atoms, approved: Approved, state: State, work: tuple[dict[str, Any], Path]
-) -> Cost:
+) -> ItemCost:
     """The protocol with the model, beside what the reference measured, where it ran it."""
     item, target = work
     atoms.info |= {"source": item["structure"]}
@@ -105,7 +105,7 @@ def staged(
     name = f"{item['structure']}+{approved.name}"
     write_text(RUNS / f"{name}.report.json", json.dumps(report) + "\n")
     dataset.write(target, outcome.frames)
-    return Cost(md_steps=outcome.steps)
+    return ItemCost(md_steps=outcome.steps)
 
 
 def matched(reference: list[Atoms]) -> md.Protocol:

@@ -19,7 +19,7 @@ from campaign.job import Job, costs_of, failure, items_of
 from campaign.protocols import Approved
 from campaign.results import Range, ReferenceRange
 from campaign.script import Items, command_line
-from campaign.spread import Cost, spread
+from campaign.spread import ItemCost, spread
 
 RUNS = Path("reference_calc/runs")
 
@@ -31,12 +31,12 @@ def run(plan: ReferenceCalc, items: Items, output: Path) -> None:
     start = {name: job.atoms(item["structure"]) for name, item in items.items()}
     protocols = protocol_runs.loaded(job, items)
 
-    def one(name: str, target: Path) -> Cost:
+    def one(name: str, target: Path) -> ItemCost:
         if approved := protocols.get(items[name].get("protocol")):
             return staged(job, start[name], approved, plan.interval, (items[name], target))
         return trajectory(name, target)
 
-    def trajectory(name: str, target: Path) -> Cost:
+    def trajectory(name: str, target: Path) -> ItemCost:
         atoms = start[name]
         protocol = md.Protocol(
             ensemble=job.ensemble(items[name]["structure"], plan.ensemble),
@@ -54,14 +54,14 @@ def run(plan: ReferenceCalc, items: Items, output: Path) -> None:
         if outcome.stop:
             raise md.StoppedError(outcome.stop, outcome.detail, **paid)
         dataset.write(target, outcome.frames)
-        return Cost(**paid)
+        return ItemCost(**paid)
 
     spread(items, one, RUNS, ".h5", output)
 
 
 def staged(
     job: Job, atoms: Atoms, approved: Approved, interval: int, work: tuple[dict[str, Any], Path]
-) -> Cost:
+) -> ItemCost:
     """One run of a protocol; a stop of its own is reported, not a failure of the baseline."""
     item, target = work
     atoms.info |= {"source": item["structure"]}
@@ -70,7 +70,7 @@ def staged(
     name = f"{item['structure']}+{approved.name}"
     write_text(RUNS / f"{name}.report.json", json.dumps(report) + "\n")
     dataset.write(target, outcome.frames)
-    return Cost(reference_calls=outcome.reference_calls, md_steps=outcome.steps)
+    return ItemCost(reference_calls=outcome.reference_calls, md_steps=outcome.steps)
 
 
 def ranges(name: str, temperature: int, job: Job) -> ReferenceRange:
@@ -84,9 +84,13 @@ def ranges(name: str, temperature: int, job: Job) -> ReferenceRange:
     if not path.is_file():
         kind = failure(RUNS / f"{name}.failed.json")
         return ReferenceRange(
-            structure=name, subsystem=subsystem, status="failed", failure=kind,
-            temperature=temperature, frames=0,
-        )  # fmt: skip
+            structure=name,
+            subsystem=subsystem,
+            status="failed",
+            failure=kind,
+            temperature=temperature,
+            frames=0,
+        )
     frames = dataset.read(path)
     sound = frames[len(frames) // 3 :]
     densities = [density(atoms) for atoms in sound if atoms.pbc.all()]

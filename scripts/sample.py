@@ -21,7 +21,7 @@ from campaign.job import Job, billed, costs_of, items_of, previous_state
 from campaign.protocols import Approved
 from campaign.results import Count, SampleGroupResult
 from campaign.script import Items, command_line
-from campaign.spread import Cost, spread
+from campaign.spread import ItemCost, spread
 from campaign.state import State
 from mtp.formats.almtp import read_potential
 
@@ -39,7 +39,7 @@ def run(plan: Sample, items: Items, state: Path | None, model: Path | None, outp
     reference = None if model else job.reference()
     potential = read_potential(model) if model else None
 
-    def one(name: str, target: Path) -> Cost:
+    def one(name: str, target: Path) -> ItemCost:
         # a calculator of its own: a neighbour list kept from another run would change last digits
         item, counting = items[name], CountingCalculator(reference or job.model(potential))
         atoms = start[name]
@@ -65,7 +65,7 @@ def run(plan: Sample, items: Items, state: Path | None, model: Path | None, outp
             report |= protocol_runs.summary(item["structure"], approved, outcome)
         dataset.write(target, outcome.frames)
         write_text(RUNS / f"{name}.report.json", json.dumps(report) + "\n")
-        return Cost(reference_calls=0 if model else counting.calls, md_steps=outcome.steps)
+        return ItemCost(reference_calls=0 if model else counting.calls, md_steps=outcome.steps)
 
     spread(items, one, RUNS, ".h5", output)
 

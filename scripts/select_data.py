@@ -19,7 +19,7 @@ from campaign.job import Job, billed, dataset_file, failure, model_file, previou
 from campaign.prediction import residuals
 from campaign.results import Count, SelectGroupResult
 from campaign.script import Items, command_line
-from campaign.spread import Cost, spread
+from campaign.spread import ItemCost, spread
 from campaign.state import State
 from mtp.configuration import from_atoms
 from mtp.formats.almtp import read_potential
@@ -159,11 +159,11 @@ def label(items: Items, chosen: Path, output: Path) -> None:
     }
     reference = CountingCalculator(job.reference())
 
-    def one(name: str, target: Path) -> Cost:
+    def one(name: str, target: Path) -> ItemCost:
         before = reference.calls
         with billed(reference):
             dataset.write(target, [labelled(frames[numbers[name]["frame"]], reference)])
-        return Cost(reference_calls=reference.calls - before)
+        return ItemCost(reference_calls=reference.calls - before)
 
     spread(numbers, one, LABELS, ".h5", output)
 
@@ -234,13 +234,13 @@ def judged(
     """
     if not (frames and plan.model):
         return frames, {}
-    found = residuals(read_potential(model_file(plan.model)), job.species, frames)
+    rows = residuals(read_potential(model_file(plan.model)), job.species, frames)
     errors = {
-        "energy_mae": float(np.mean([abs(r.energy) for r in found])),
-        "force_mae": float(np.mean([np.abs(r.forces).mean() for r in found])),
+        "energy_mae": float(np.mean([abs(r.energy) for r in rows])),
+        "force_mae": float(np.mean([np.abs(r.forces).mean() for r in rows])),
     }
     if plan.method == "error":
-        worst = np.argsort([-np.linalg.norm(r.forces, axis=1).max() for r in found], kind="stable")
+        worst = np.argsort([-np.linalg.norm(r.forces, axis=1).max() for r in rows], kind="stable")
         frames = [frames[i] for i in sorted(worst[:share])]
     return frames, errors
 

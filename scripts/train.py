@@ -174,7 +174,7 @@ def fit(
     write_text(report, json.dumps(said) + "\n")
 
 
-def outlier_sets(rows: list[list], found: list[Residuals]) -> list[FrameSet]:
+def outlier_sets(rows: list[list], misfits: list[Residuals]) -> list[FrameSet]:
     """Frames whose force error stands out of its subsystem's spread, by data set.
 
     Of a frame the largest |dF| / sqrt(F0² + F²) of its atoms counts, F the label's force on the
@@ -184,7 +184,7 @@ def outlier_sets(rows: list[list], found: list[Residuals]) -> list[FrameSet]:
     sets: dict[str, list[int]] = {}
     for subsystem in dict.fromkeys(groups.tolist()):
         members = np.flatnonzero(groups == subsystem)
-        own = [found[member] for member in members]
+        own = [misfits[member] for member in members]
         sizes = [np.linalg.norm(r.predicted_forces - r.forces, axis=1) for r in own]
         usual = np.median(np.concatenate(sizes)) or 1.0
         worst = [
@@ -197,11 +197,11 @@ def outlier_sets(rows: list[list], found: list[Residuals]) -> list[FrameSet]:
     return [FrameSet(dataset=name, frames=sorted(frames)) for name, frames in sets.items()]
 
 
-def by_subsystem(rows: list[list], found: list[Residuals]) -> dict[str, list[Residuals]]:
+def by_subsystem(rows: list[list], misfits: list[Residuals]) -> dict[str, list[Residuals]]:
     """Residuals of the training frames, the subsystems in the order they come up."""
     table: dict[str, list[Residuals]] = {}
-    for (_, _, subsystem), seen in zip(rows, found, strict=True):
-        table.setdefault(subsystem, []).append(seen)
+    for (_, _, subsystem), misfit in zip(rows, misfits, strict=True):
+        table.setdefault(subsystem, []).append(misfit)
     return table
 
 
@@ -211,8 +211,8 @@ def held_out(job: Job, state: State, potential: Potential) -> dict[str, list[Res
     for record in state.reference:
         if record.status == "ok":
             frames = dataset.read(trajectory(state, record.structure))
-            found = residuals(potential, job.species, frames)
-            table.setdefault(record.subsystem, []).extend(found)
+            misfits = residuals(potential, job.species, frames)
+            table.setdefault(record.subsystem, []).extend(misfits)
     imported = imported_file(Path(".."), "held_out")
     frames = dataset.read(imported) if imported.is_file() else []
     for name in dict.fromkeys(atoms.info["subsystem"] for atoms in frames):
@@ -241,15 +241,15 @@ def collect(
     if fitted["status"] == "ok":
         potential = read_potential(model)
         try:
-            found = residuals(potential, job.species, trained)
+            misfits = residuals(potential, job.species, trained)
             splits = {
-                "train": by_subsystem(rows, found),
+                "train": by_subsystem(rows, misfits),
                 "held_out": held_out(job, before, potential),
             }
             table = [
                 errors(name, split, own) for split in splits for name, own in splits[split].items()
             ]
-            odd = outlier_sets(rows, found)
+            odd = outlier_sets(rows, misfits)
         except NotFiniteError:
             fitted |= {"status": "refused", "failure": "nan"}
     result = TrainResult(

@@ -121,7 +121,10 @@ def test_snakemake_lint_finds_nothing_but_missing_environments() -> None:
     """One virtual environment holds everything the jobs run (DESIGN.md), so that one is ours."""
     done = subprocess.run(
         [str(Path(sys.executable).with_name("snakemake")), "--lint"],
-        cwd=TOOLKIT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=TOOLKIT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     titles = set(re.findall(r"^    \* (.+)$", done.stdout + done.stderr, re.MULTILINE))
     assert titles == {"Specify a conda environment or container for each rule.:"}

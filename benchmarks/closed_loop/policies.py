@@ -80,10 +80,16 @@ POLICIES: dict[str, Policy] = {
 
 def _plan(sit: Situation, section: Strict, why: str) -> Plan:
     action = ACTION_OF[type(section)]
-    return Plan.model_validate({
-        "iteration": sit.iteration, "action": action, "reason": f"By {why}.", "evidence": [],
-        "state_sha256": sit.state_sha256, action: section,
-    })  # fmt: skip
+    return Plan.model_validate(
+        {
+            "iteration": sit.iteration,
+            "action": action,
+            "reason": f"By {why}.",
+            "evidence": [],
+            "state_sha256": sit.state_sha256,
+            action: section,
+        }
+    )
 
 
 def _ended(sit: Situation) -> Plan:
@@ -92,8 +98,8 @@ def _ended(sit: Situation) -> Plan:
 
 
 def _reference(sit: Situation, rng: random.Random) -> Strict | None:
-    known = {r.structure for r in sit.state.reference}
-    missing = [s.id for s in sit.structures if s.held_out and s.id not in known]
+    with_reference = {r.structure for r in sit.state.reference}
+    missing = [s.id for s in sit.structures if s.held_out and s.id not in with_reference]
     chosen = [name for name in missing if rng.random() < 0.7]
     return parameters.reference_calc(sit, chosen) if chosen else None
 

@@ -23,10 +23,13 @@ def score(here: Campaign, frames: list) -> dict[str, Any]:
     for record in state.models:
         if record.status != "refused":
             number = int(record.id[1:])
-            curve.append({
-                "model": record.id, "labels": here.state(number).spent.labels,
-                "force_mae": force_mae(_potential(here, record.id), frames),
-            })  # fmt: skip
+            curve.append(
+                {
+                    "model": record.id,
+                    "labels": here.state(number).spent.labels,
+                    "force_mae": force_mae(_potential(here, record.id), frames),
+                }
+            )
     verdict = state.verdict
     chosen = verdict.model if verdict else None
     last = next((p for p in curve if p["model"] == chosen), None)
@@ -65,20 +68,24 @@ def table(scores: Scores, budget: int) -> str:
         half = [newest(run["curve"], budget // 2) for run in runs]
         last = [run["force_mae"] for run in runs if run["force_mae"] is not None]
         cells = (
-            policy, str(len(runs)), _spread([r["labels"] for r in runs], ".0f"),
-            _spread([r["decisions"] for r in runs], ".0f"), _spread(half, ".4f"),
-            _spread(last, ".4f"), _spread([r["picoseconds"] for r in runs], ".2f"),
-        )  # fmt: skip
+            policy,
+            str(len(runs)),
+            _spread([r["labels"] for r in runs], ".0f"),
+            _spread([r["decisions"] for r in runs], ".0f"),
+            _spread(half, ".4f"),
+            _spread(last, ".4f"),
+            _spread([r["picoseconds"] for r in runs], ".2f"),
+        )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def _spread(values: list[float], form: str) -> str:
-    known = [v for v in values if np.isfinite(v)]
-    if not known:
+    finite = [v for v in values if np.isfinite(v)]
+    if not finite:
         return "none"
-    missing = f", {len(values) - len(known)} without" if len(known) < len(values) else ""
-    low, middle, high = (format(f(known), form) for f in (min, np.median, max))
+    missing = f", {len(values) - len(finite)} without" if len(finite) < len(values) else ""
+    low, middle, high = (format(f(finite), form) for f in (min, np.median, max))
     return f"{middle} ({low} to {high}{missing})"
 
 

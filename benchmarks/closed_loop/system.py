@@ -30,27 +30,35 @@ TASK = {
     ],
     # a force error out of reach: no policy stops before its budget because it is content
     "targets": {
-        "force_mae": 0.002, "energy_mae": 0.005, "density_deviation": 0.02, "rdf_overlap": 0.9,
+        "force_mae": 0.002,
+        "energy_mae": 0.005,
+        "density_deviation": 0.02,
+        "rdf_overlap": 0.9,
         "stable_ps": 0.8,
     },
-}  # fmt: skip
+}
 CONFIG = {
     "reference": {
-        "method": "ase", "calculator": "ase.calculators.emt:EMT", "seconds_per_call": 0.01,
+        "method": "ase",
+        "calculator": "ase.calculators.emt:EMT",
+        "seconds_per_call": 0.01,
     },
     "mlp": {"level": 8},
     "md": {"timestep": 4.0},
     "reference_calc": {"steps": 60, "interval": 6},
     "reference_sample": {
-        "ensembles": ["nvt"], "steps": 40, "interval": 8,
-        "compression": [0.97, 1.03], "rattle": 2,
+        "ensembles": ["nvt"],
+        "steps": 40,
+        "interval": 8,
+        "compression": [0.97, 1.03],
+        "rattle": 2,
     },
     "model_sample": {"steps": 120, "interval": 6},
     "model_eval": {"interval": 10, "fresh_frames": 2},
     "approval": {"mode": "auto"},
     "label_jobs": 20,
     "runs_per_job": 20,
-}  # fmt: skip
+}
 
 
 def make_source(folder: Path, seed: int, limits: tuple[int, int], extra: dict) -> Path:
@@ -59,26 +67,40 @@ def make_source(folder: Path, seed: int, limits: tuple[int, int], extra: dict) -
     (folder / "structures").mkdir(parents=True)
     generator, entries = np.random.default_rng(seed), []
     for name, subsystem, held_out in (
-        ("cu", "copper", False), ("cu-held", "copper", True),
-        ("alloy-a", "alloy", False), ("alloy-b", "alloy", False), ("alloy-held", "alloy", True),
-    ):  # fmt: skip
+        ("cu", "copper", False),
+        ("cu-held", "copper", True),
+        ("alloy-a", "alloy", False),
+        ("alloy-b", "alloy", False),
+        ("alloy-held", "alloy", True),
+    ):
         path = folder / "structures" / f"{name}.extxyz"
         write(path, _crystal(generator, 16 if subsystem == "alloy" else 0))
-        entries.append({
-            "id": name, "file": path.name, "subsystem": subsystem, "family": "solid",
-            "held_out": held_out, "description": f"{name}, fcc, 32 atoms",
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        })  # fmt: skip
+        entries.append(
+            {
+                "id": name,
+                "file": path.name,
+                "subsystem": subsystem,
+                "family": "solid",
+                "held_out": held_out,
+                "description": f"{name}, fcc, 32 atoms",
+                "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            }
+        )
     config = {**CONFIG, "seed": seed, **extra}
     config["limits"] = {
-        "labels": labels, "reference_calls": 40 * labels, "core_hours": 20.0, "decisions": 40,
-    }  # fmt: skip
+        "labels": labels,
+        "reference_calls": 40 * labels,
+        "core_hours": 20.0,
+        "decisions": 40,
+    }
     config["reference_sample"] = {**CONFIG["reference_sample"], "temperatures": [300, highest]}
     subsystems = [{**s, "max_temperature": highest} for s in TASK["subsystems"]]
     task = {**TASK, "subsystems": subsystems}
     for file, data in (
-        ("structures/index.yaml", entries), ("task.yaml", task), ("config.yaml", config),
-    ):  # fmt: skip
+        ("structures/index.yaml", entries),
+        ("task.yaml", task),
+        ("config.yaml", config),
+    ):
         (folder / file).write_text(yaml.safe_dump(data, sort_keys=False))
     return folder
 

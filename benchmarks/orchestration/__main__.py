@@ -109,9 +109,12 @@ def simulate(items: int = 10_000, slots: int = 500, jobs: int = 20, seconds: flo
 def _timed(words: list[str], folder: Path, more: dict[str, str]) -> tuple[float, float]:
     began = time.monotonic()
     child = subprocess.Popen(
-        words, cwd=folder, env={**os.environ, **more}, stdout=subprocess.DEVNULL,
+        words,
+        cwd=folder,
+        env={**os.environ, **more},
+        stdout=subprocess.DEVNULL,
         stderr=(folder / "said").open("w"),
-    )  # fmt: skip
+    )
     _, status, used = os.wait4(child.pid, 0)
     if status:
         sys.exit((folder / "said").read_text()[-2000:])

@@ -40,9 +40,12 @@ def sbatch(words: list[str]) -> str:
     output = f"{folder}/chunks/{chunk}.json"
     line = f"sleep {seconds}; mkdir -p {folder}/chunks; echo done > {output}"
     child = subprocess.Popen(
-        ["sh", "-c", line], start_new_session=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        ["sh", "-c", line],
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     (notes() / f"{number}.pid").write_text(str(child.pid))
     return number
 

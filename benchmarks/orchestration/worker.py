@@ -5,14 +5,14 @@ import sys
 import time
 from pathlib import Path
 
-from campaign.spread import Cost, spread
+from campaign.spread import ItemCost, spread
 
 
 def main(items: dict[str, dict[str, float]], output: Path) -> None:
-    def work(name: str, target: Path) -> Cost:
+    def work(name: str, target: Path) -> ItemCost:
         time.sleep(items[name]["s"])
         target.write_text(name)
-        return Cost()
+        return ItemCost()
 
     spread(items, work, Path("items"), ".txt", output)
 

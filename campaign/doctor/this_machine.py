@@ -115,10 +115,11 @@ def _labelled_twice(title: str, atoms: "Atoms", calculator: "ReferenceCalculator
         return Finding("reference", f"{told}, and again with the same bits")
     force = abs(first.get_forces() - again.get_forces()).max()
     return note(
-        "reference", f"{told}; again, forces differ by up to {force:.1e} eV/Å",
+        "reference",
+        f"{told}; again, forces differ by up to {force:.1e} eV/Å",
         "labels depend on what was computed before; set reference.reuse: false, or tighten the"
         " convergence in reference.options",
-    )  # fmt: skip
+    )
 
 
 def _program(campaign: Campaign, method: str) -> Finding:

@@ -8,7 +8,7 @@ from campaign.report.story import Story
 
 
 @dataclass
-class Cost:
+class ActionCost:
     """What something cost; core-seconds are by the clock, everything else is counted."""
 
     iterations: int = 0
@@ -25,19 +25,19 @@ class Cost:
 
 @dataclass
 class Bill:
-    """Cost by action and in all; `remarks` name what does not add up."""
+    """ActionCost by action and in all; `remarks` name what does not add up."""
 
-    actions: dict[str, Cost] = field(default_factory=dict)
-    total: Cost = field(default_factory=Cost)
+    actions: dict[str, ActionCost] = field(default_factory=dict)
+    total: ActionCost = field(default_factory=ActionCost)
     remarks: list[str] = field(default_factory=list)
 
 
 def settle(story: Story) -> Bill:
     """The running totals of the last finalized ledger, with labels and iterations by action."""
-    bill = Bill(total=Cost(iterations=story.state.iteration, labels=story.state.spent.labels))
+    bill = Bill(total=ActionCost(iterations=story.state.iteration, labels=story.state.spent.labels))
     for number, plan in story.plans.items():
         if number <= story.state.iteration:
-            cost = bill.actions.setdefault(plan.action, Cost())
+            cost = bill.actions.setdefault(plan.action, ActionCost())
             cost.iterations += 1
             result = story.results.get(number)
             cost.labels += result.labels_kept() if result else 0
@@ -45,7 +45,7 @@ def settle(story: Story) -> Bill:
     try:
         ledger = totals(path)
         for action, counted in ledger.get("by_action", {}).items():
-            vars(bill.actions.setdefault(action, Cost())).update(counted)
+            vars(bill.actions.setdefault(action, ActionCost())).update(counted)
         vars(bill.total).update({k: v for k, v in ledger.items() if k != "by_action"})
     except (OSError, UserError, ValueError, KeyError, TypeError, AttributeError):
         bill.remarks.append(f"{path.parent.name}/ledger.jsonl: cannot be read; costs are missing")
@@ -61,7 +61,7 @@ def _disagreements(story: Story, bill: Bill) -> list[str]:
         ("MD steps", total.md_steps, spent.reference_md_steps + spent.model_md_steps),
     )
     return [
-        f"{name}: {found} by results and ledger, {counted} by the state"
-        for name, found, counted in counts
-        if found != counted
+        f"{name}: {counted_here} by results and ledger, {counted} by the state"
+        for name, counted_here, counted in counts
+        if counted_here != counted
     ]

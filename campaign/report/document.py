@@ -94,11 +94,11 @@ def write_now(campaign: Campaign, folder: Path | None) -> Path:
     Without a folder it is `report`, and once there is a verdict `result`, where the potential is.
     """
     state = campaign.state()
-    told = standing(state)
+    outcome = standing(state)
     folder = (
         folder or (campaign.result if state.verdict else campaign.folder / "report")
     ).absolute()
-    write(campaign, state, told, folder)
+    write(campaign, state, outcome, folder)
     return folder / "report.html"
 
 
@@ -191,18 +191,18 @@ def _header(potential: Path) -> dict[str, float]:
     """
     head = potential.read_bytes().partition(b"#MVS")[0].decode("utf-8", "replace")
     line = r"^\s*(\w+)\s*=\s*(\d+\.?\d*(?:[eE][-+]?\d+)?)\s*$"
-    found = {key: float(value) for key, value in re.findall(line, head, re.MULTILINE)}
+    numbers = {key: float(value) for key, value in re.findall(line, head, re.MULTILINE)}
     keys = ("species_count", "radial_funcs_count", "radial_basis_size", "alpha_scalar_moments")
-    if all(key in found for key in keys):
-        species, functions, terms, linear = (int(found[key]) for key in keys)
-        found["coefficients"] = species**2 * functions * terms + species + linear
-    return found
+    if all(key in numbers for key in keys):
+        species, functions, terms, linear = (int(numbers[key]) for key in keys)
+        numbers["coefficients"] = species**2 * functions * terms + species + linear
+    return numbers
 
 
 def _versions() -> dict[str, str]:
     installed = {d.metadata["Name"]: d.version for d in metadata.distributions()}
-    known = {name: installed[name] for name in PACKAGES if name in installed}
-    return {"mtpilot": __version__, "python": platform.python_version(), **known}
+    versions = {name: installed[name] for name in PACKAGES if name in installed}
+    return {"mtpilot": __version__, "python": platform.python_version(), **versions}
 
 
 def _number(value: float | None, digits: int = 3) -> str:

@@ -77,16 +77,16 @@ def domain(story: Story) -> Domain:
 def _samplings(story: Story) -> list[tuple[Sample, set[str]]]:
     """Samplings behind the model's data sets, each with the subsystems labelled from it."""
     used = set(story.model.datasets) if story.model else set()
-    found: list[tuple[Sample, set[str]]] = []
+    samplings: list[tuple[Sample, set[str]]] = []
     for number, result in story.results.items():
         if isinstance(result, SampleResult) and result.dataset in used:
             names = {g.subsystem for g in result.groups if g.snapshots}
-            found.append((story.plans[number].parameters, names))
+            samplings.append((story.plans[number].parameters, names))
         elif isinstance(result, SelectDataResult) and result.dataset in used:
             names = {g.subsystem for g in result.groups if g.labels}
             origins = [story.plans.get(int(sample[1:])) for sample in result.samples]
-            found += [(plan.sample, names) for plan in origins if plan and plan.sample]
-    return found
+            samplings += [(plan.sample, names) for plan in origins if plan and plan.sample]
+    return samplings
 
 
 def _part(
@@ -117,10 +117,10 @@ def _part(
 
 
 def _hull(ranges: list[Range | None]) -> Range | None:
-    known = [r for r in ranges if r is not None]
-    if not known:
+    given = [r for r in ranges if r is not None]
+    if not given:
         return None
-    return Range(low=min(r.low for r in known), high=max(r.high for r in known))
+    return Range(low=min(r.low for r in given), high=max(r.high for r in given))
 
 
 def _never(story: Story, parts: list[Part], everything: Sampled) -> list[str]:
@@ -159,13 +159,13 @@ def _never(story: Story, parts: list[Part], everything: Sampled) -> list[str]:
 
 
 def _never_of(story: Story, part: Part) -> list[str]:
-    subsystem, seen = part.subsystem, part.sampled.temperatures
+    subsystem, temperatures = part.subsystem, part.sampled.temperatures
     name, said = subsystem.name, []
     if not part.frames:
         return [f"{name}: no frame of it is in the training data."]
-    if seen and max(seen) < subsystem.max_temperature:
+    if temperatures and max(temperatures) < subsystem.max_temperature:
         foreseen = subsystem.max_temperature
-        said.append(f"{name}: above {max(seen)} K, though the task foresaw {foreseen} K.")
+        said.append(f"{name}: above {max(temperatures)} K, though the task foresaw {foreseen} K.")
     if not subsystem.rounds:
         said.append(f"{name}: its MD with a model was never sampled.")
     fraction = subsystem.early_stop_fraction or 0.0

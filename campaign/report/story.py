@@ -53,10 +53,10 @@ class Story:
     def evaluated(self) -> dict[str, tuple[int, EvaluatedStructure]]:
         """Last evaluation of each structure with the verdict's model, and its iteration."""
         return {
-            seen.structure: (record.iteration, seen)
+            evaluation.structure: (record.iteration, evaluation)
             for record in self.state.evaluations
             if record.model == self.verdict.model
-            for seen in record.structures
+            for evaluation in record.structures
         }
 
 
@@ -136,13 +136,15 @@ class TargetRow(NamedTuple):
 
 def target_rows(story: Story) -> list[TargetRow]:
     """Every subsystem's held-out structures against the targets, as reached by the model."""
-    latest = [seen for _, seen in story.evaluated().values()]
+    latest = [evaluation for _, evaluation in story.evaluated().values()]
     rows = []
     for subsystem in story.state.subsystems:
-        of_it = [seen for seen in latest if seen.subsystem == subsystem.name]
+        of_it = [evaluation for evaluation in latest if evaluation.subsystem == subsystem.name]
         rows += [
-            TargetRow(subsystem, seen, checks(seen, subsystem.role, story.state.targets), "")
-            for seen in of_it
+            TargetRow(
+                subsystem, evaluation, checks(evaluation, subsystem.role, story.state.targets), ""
+            )
+            for evaluation in of_it
         ]
         if not of_it:
             rows.append(TargetRow(subsystem, None, [], _never_evaluated(story, subsystem)))
@@ -184,7 +186,7 @@ def efforts(story: Story) -> list[Effort]:
     return rows
 
 
-class Decision(NamedTuple):
+class DecisionRow(NamedTuple):
     """One iteration: what was decided, on what, and what came of it."""
 
     number: int
@@ -192,7 +194,7 @@ class Decision(NamedTuple):
     entry: HistoryEntry
 
 
-def decisions(story: Story) -> list[Decision]:
+def decisions(story: Story) -> list[DecisionRow]:
     """Every iteration up to the verdict, in order."""
     entries = {entry.iteration: entry for entry in story.state.history}
     end = story.plans.get(story.state.iteration + 1)
@@ -201,7 +203,7 @@ def decisions(story: Story) -> list[Decision]:
         entries[end.iteration] = HistoryEntry(
             iteration=end.iteration, action=end.action, rule=end.rule, outcome="ok", note=note
         )
-    return [Decision(n, story.plans.get(n), entry) for n, entry in sorted(entries.items())]
+    return [DecisionRow(n, story.plans.get(n), entry) for n, entry in sorted(entries.items())]
 
 
 class Failure(NamedTuple):
@@ -221,8 +223,8 @@ def failures(story: Story) -> list[Failure]:
         for event in result.events():
             table.setdefault(event[:3], []).append((number, event.count))
     return [
-        Failure(*key, sum(count for _, count in seen), sorted({n for n, _ in seen}))
-        for key, seen in sorted(table.items())
+        Failure(*key, sum(count for _, count in occurrences), sorted({n for n, _ in occurrences}))
+        for key, occurrences in sorted(table.items())
     ]
 
 

@@ -260,11 +260,18 @@ def write_first_data(bench: Bench) -> None:
     dataset.write(bench.here / "sample/dataset.h5", frames)
     rows = [
         SampleGroupResult(
-            subsystem=s, temperature_low=300, temperature_high=300, runs=1, early_stops=0,
-            stops=[], failed_runs=0, snapshots=12, atoms=384,
+            subsystem=s,
+            temperature_low=300,
+            temperature_high=300,
+            runs=1,
+            early_stops=0,
+            stops=[],
+            failed_runs=0,
+            snapshots=12,
+            atoms=384,
         )
         for s in TRAINING.values()
-    ]  # fmt: skip
+    ]
     bench.finalize(
         SampleResult(
             method="reference", groups=rows, dataset="d002", reference_calls=98, md_steps=96
@@ -288,10 +295,18 @@ def write_model(bench: Bench) -> None:
     table = [errors("copper", "train", found[:split]), errors("alloy", "train", found[split:])]
     bench.finalize(
         TrainResult(
-            model="m003", effort="quick", status="ok", datasets=["d002"], frames=len(frames),
-            atoms=32 * len(frames), iterations=30, loss=0.1, errors=table, outliers=[],
+            model="m003",
+            effort="quick",
+            status="ok",
+            datasets=["d002"],
+            frames=len(frames),
+            atoms=32 * len(frames),
+            iterations=30,
+            loss=0.1,
+            errors=table,
+            outliers=[],
         )
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="session")

@@ -113,9 +113,14 @@ def test_files_of_select_data(sampled: Bench) -> None:  # noqa: F811
 
 def test_files_of_train(begun: Bench) -> None:
     train.reuse(begun)
-    inputs = [begun.folder / "iterations" / name for name in (
-        "001/reference_calc/runs/cu_held.h5", "002/sample/dataset.h5", "003/state.yaml",
-    )]  # fmt: skip
+    inputs = [
+        begun.folder / "iterations" / name
+        for name in (
+            "001/reference_calc/runs/cu_held.h5",
+            "002/sample/dataset.h5",
+            "003/state.yaml",
+        )
+    ]
     hold(begun, train.collect, [*left_by(begun), begun.here / "config.yaml", *inputs])
 
 

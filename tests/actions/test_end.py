@@ -14,19 +14,32 @@ from campaign.results import EvaluatedStructure, Verdict
 from tests.actions.conftest import HELD_OUT, ROOT, Bench
 
 GOOD = {
-    "status": "ok", "picoseconds": 0.4, "temperature": 300, "density": 9.0,
-    "density_deviation": 0.01, "rdf_overlap": 0.9, "energy_mae": 0.01, "force_mae": 0.05,
-    "fresh_frames": 2, "fresh_energy_mae": 0.01, "fresh_force_mae": 0.06,
-}  # fmt: skip
+    "status": "ok",
+    "picoseconds": 0.4,
+    "temperature": 300,
+    "density": 9.0,
+    "density_deviation": 0.01,
+    "rdf_overlap": 0.9,
+    "energy_mae": 0.01,
+    "force_mae": 0.05,
+    "fresh_frames": 2,
+    "fresh_energy_mae": 0.01,
+    "fresh_force_mae": 0.06,
+}
 
 
 def evaluated(bench: Bench, **alloy: object) -> None:
     """Iteration 4: m003 evaluated, every target met but for what is given of the alloy."""
     names = list(HELD_OUT)
     section = ModelEval(
-        model="m003", structures=names, temperature=300, steps=100, interval=10, fresh_frames=2,
+        model="m003",
+        structures=names,
+        temperature=300,
+        steps=100,
+        interval=10,
+        fresh_frames=2,
         seed=1,
-    )  # fmt: skip
+    )
     bench.begin(section)
     rows = [
         EvaluatedStructure(
@@ -55,8 +68,10 @@ def test_converged_with_every_target_met(begun: Bench) -> None:
     assert (verdict.outcome, verdict.asked, verdict.model) == ("converged", "converged", "m003")
     folder = begun.folder / "result"
     assert sorted(p.name for p in folder.iterdir()) == [
-        "model_card.md", "potential.almtp", "report.html",
-    ]  # fmt: skip
+        "model_card.md",
+        "potential.almtp",
+        "report.html",
+    ]
     assert (folder / "potential.almtp").read_bytes() == model_of(begun).read_bytes()
     card, report = ((folder / n).read_text() for n in ("model_card.md", "report.html"))
     assert "converged" in card
@@ -100,8 +115,9 @@ def test_without_a_model_there_are_papers_but_no_potential(begun: Bench) -> None
     verdict = end(begun, "blocked", None)
     assert (verdict.outcome, verdict.model) == ("blocked", None)
     assert sorted(p.name for p in (begun.folder / "result").iterdir()) == [
-        "model_card.md", "report.html",
-    ]  # fmt: skip
+        "model_card.md",
+        "report.html",
+    ]
 
 
 def test_repeated_it_gives_the_same_bytes_and_leaves_nothing_half_made(begun: Bench) -> None:
@@ -125,8 +141,12 @@ def test_a_missing_model_is_one_line_and_the_old_result_stays(begun: Bench) -> N
     command = [sys.executable, str(ROOT / "scripts/end.py")]
     done = subprocess.run(
         [*command, *begun.words("end")],
-        cwd=begun.here, capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
+        cwd=begun.here,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1, done.stderr
     assert "model.almtp" in done.stderr

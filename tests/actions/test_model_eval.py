@@ -27,9 +27,14 @@ from tests.actions.conftest import HELD_OUT, SPECIES, Bench, Reference, structur
 
 def plan(**changes: object) -> ModelEval:
     given = {
-        "model": "m003", "structures": list(HELD_OUT), "temperature": 300, "steps": 40,
-        "interval": 10, "fresh_frames": 2, "seed": 41,
-    }  # fmt: skip
+        "model": "m003",
+        "structures": list(HELD_OUT),
+        "temperature": 300,
+        "steps": 40,
+        "interval": 10,
+        "fresh_frames": 2,
+        "seed": 41,
+    }
     return ModelEval(**given | changes)
 
 

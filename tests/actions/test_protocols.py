@@ -22,11 +22,15 @@ PULL = {
     "stages": [
         {"stage": "hold", "temperature": 50, "picoseconds": 0.04},
         {
-            "stage": "strain", "direction": "x", "strain": 0.02, "rate": 0.1, "others": "fixed",
+            "stage": "strain",
+            "direction": "x",
+            "strain": 0.02,
+            "rate": 0.1,
+            "others": "fixed",
             "temperature": 50,
         },
     ],
-}  # fmt: skip
+}
 STEPS = 10 + 50
 
 
@@ -45,9 +49,13 @@ def sample(method: str, **changes: object) -> Sample:
         for n, s in TRAINING.items()
     ]
     given = {
-        "method": method, "model": "m003" if method == "model" else None, "groups": groups,
-        "steps": 0, "interval": 20, "seed": 8,
-    }  # fmt: skip
+        "method": method,
+        "model": "m003" if method == "model" else None,
+        "groups": groups,
+        "steps": 0,
+        "interval": 20,
+        "seed": 8,
+    }
     return Sample(**given | changes)
 
 
@@ -140,16 +148,27 @@ def test_a_job_refuses_what_nobody_approved(begun: Bench, spoil: str) -> None:
 
 def reference_plan(protocol: str | None) -> ReferenceCalc:
     return ReferenceCalc(
-        structures=list(HELD_OUT), temperature=300, ensemble="nvt", steps=20, interval=4,
-        protocol=protocol, seed=3,
-    )  # fmt: skip
+        structures=list(HELD_OUT),
+        temperature=300,
+        ensemble="nvt",
+        steps=20,
+        interval=4,
+        protocol=protocol,
+        seed=3,
+    )
 
 
 def evaluation(protocol: str | None) -> ModelEval:
     return ModelEval(
-        model="m003", structures=list(HELD_OUT), temperature=300, steps=40, interval=10,
-        fresh_frames=1, protocol=protocol, seed=6,
-    )  # fmt: skip
+        model="m003",
+        structures=list(HELD_OUT),
+        temperature=300,
+        steps=40,
+        interval=10,
+        fresh_frames=1,
+        protocol=protocol,
+        seed=6,
+    )
 
 
 def test_model_and_reference_are_compared_by_what_the_protocol_measures(

@@ -19,8 +19,10 @@ def prune(bench: Bench, **parts: object) -> State:
     bench.call("prune")
     result = bench.result()
     assert (result.models, result.datasets, result.frames) == (
-        section.models, section.datasets, section.frames,
-    )  # fmt: skip
+        section.models,
+        section.datasets,
+        section.frames,
+    )
     assert result.restored == section.restore
     bench.finalize()
     return bench.campaign.state()

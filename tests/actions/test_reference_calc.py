@@ -20,9 +20,13 @@ CM3 = 1.66053906892  # g/cm3 of 1 u/Å^3
 
 def plan(**changes: object) -> ReferenceCalc:
     given = {
-        "structures": list(HELD_OUT), "temperature": 300, "ensemble": "npt",
-        "steps": 18, "interval": 3, "seed": 11,
-    }  # fmt: skip
+        "structures": list(HELD_OUT),
+        "temperature": 300,
+        "ensemble": "npt",
+        "steps": 18,
+        "interval": 3,
+        "seed": 11,
+    }
     return ReferenceCalc(**given | changes)
 
 
@@ -79,8 +83,11 @@ def test_every_kept_frame_carries_the_reference_s_label_and_the_protocol(new: Be
             key: atoms.info[key] for key in ("ensemble", "temperature", "timestep", "structure")
         }
         assert said == {
-            "ensemble": "nvt", "temperature": 250, "timestep": 4.0, "structure": "alloy_held",
-        }  # fmt: skip
+            "ensemble": "nvt",
+            "temperature": 250,
+            "timestep": 4.0,
+            "structure": "alloy_held",
+        }
 
 
 def test_another_seed_gives_another_trajectory(new: Bench) -> None:

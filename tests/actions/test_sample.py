@@ -20,9 +20,13 @@ from tests.actions.conftest import SPECIES, TRAINING, Bench, Reference, structur
 
 def plan(method: str, **changes: object) -> Sample:
     given = {
-        "method": method, "model": "m003" if method == "model" else None,
-        "groups": groups([300]), "steps": 20, "interval": 5, "seed": 21,
-    }  # fmt: skip
+        "method": method,
+        "model": "m003" if method == "model" else None,
+        "groups": groups([300]),
+        "steps": 20,
+        "interval": 5,
+        "seed": 21,
+    }
     return Sample(**given | changes)
 
 
@@ -90,10 +94,16 @@ def test_a_fixed_cell_keeps_its_volume_whatever_the_plan_says(new: Bench) -> Non
 def test_compression_and_rattle_give_what_was_asked(new: Bench) -> None:
     new.begin(
         plan(
-            "reference", groups=groups([], ()), steps=0, interval=1,
-            compression=[0.95, 1.04], rattle=3, amplitude=0.05, relax_steps=2,
+            "reference",
+            groups=groups([], ()),
+            steps=0,
+            interval=1,
+            compression=[0.95, 1.04],
+            rattle=3,
+            amplitude=0.05,
+            relax_steps=2,
         )
-    )  # fmt: skip
+    )
     run(new)
     collect(new)
     runs = trajectories(new)

@@ -58,9 +58,16 @@ def sampled(begun: Bench) -> Bench:
     for name, (run, own) in zip(TRAINING.values(), frames.items(), strict=True):
         dataset.write(begun.here / f"sample/runs/{run}.h5", own)
         row = SampleGroupResult(
-            subsystem=name, temperature_low=300, temperature_high=300, runs=1, early_stops=0,
-            stops=[], failed_runs=0, snapshots=len(own), atoms=32 * len(own),
-        )  # fmt: skip
+            subsystem=name,
+            temperature_low=300,
+            temperature_high=300,
+            runs=1,
+            early_stops=0,
+            stops=[],
+            failed_runs=0,
+            snapshots=len(own),
+            atoms=32 * len(own),
+        )
         rows.append(row)
     begun.finalize(
         SampleResult(method="model", model="m003", groups=rows, reference_calls=0, md_steps=198)
@@ -123,16 +130,19 @@ def test_the_gate_rejects_before_a_call_is_paid(sampled: Bench, reference: Refer
     assert reference.calls == 0
     gate = json.loads((sampled.here / "select_data/gate.json").read_text())
     assert gate["copper"] == {
-        "candidates": COPPER + 5, "rejected": {"density": 2, "distance": 1, "duplicate": 2},
-    }  # fmt: skip
+        "candidates": COPPER + 5,
+        "rejected": {"density": 2, "distance": 1, "duplicate": 2},
+    }
     assert gate["alloy"] == {"candidates": ALLOY, "rejected": {}}
     assert Counter(a.info["subsystem"] for a in chosen) == {"copper": COPPER, "alloy": ALLOY}
     buy(sampled)
     result = collect(sampled)
     assert reference.calls == COPPER + ALLOY
     assert [(c.kind, c.count) for c in result.groups[0].rejected] == [
-        ("density", 2), ("distance", 1), ("duplicate", 2),
-    ]  # fmt: skip
+        ("density", 2),
+        ("distance", 1),
+        ("duplicate", 2),
+    ]
     assert [g.labels for g in result.groups] == [COPPER, ALLOY]
     for atoms in kept(sampled):
         fresh = atoms.copy()
@@ -215,8 +225,9 @@ def test_by_grade_nothing_is_bought_where_nothing_extrapolates(
     assert reference.calls == 0
     assert result.dataset is None
     assert [(g.labels, g.reference_calls, g.candidates) for g in result.groups] == [
-        (0, 0, COPPER + 5), (0, 0, ALLOY),
-    ]  # fmt: skip
+        (0, 0, COPPER + 5),
+        (0, 0, ALLOY),
+    ]
     assert kept(sampled) == []
     sampled.finalize()
     assert [d.id for d in sampled.campaign.state().datasets] == ["d002"]

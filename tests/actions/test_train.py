@@ -240,8 +240,12 @@ def test_an_mlp_that_is_missing_stops_with_one_line(begun: Bench) -> None:
     inputs(begun)
     done = subprocess.run(
         [sys.executable, str(ROOT / "scripts/train.py"), *begun.words("fit")],
-        cwd=begun.here, capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
+        cwd=begun.here,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1, done.stderr
     assert "no-such-mlp" in done.stderr

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from atomistics.reference.counting import LabelFailedError
 from campaign.errors import UserError
-from campaign.spread import Cost, core_seconds, shares, spread
+from campaign.spread import ItemCost, core_seconds, shares, spread
 
 ROOT = Path(__file__).parents[2]
 ITEMS = {f"run-{k}": {"size": k + 1, "text": f"item {k}"} for k in range(6)}
@@ -20,7 +20,7 @@ ITEMS = {f"run-{k}": {"size": k + 1, "text": f"item {k}"} for k in range(6)}
 
 def write(name, target):
     target.write_text(ITEMS[name]["text"])
-    return Cost(reference_calls=2, md_steps=10)
+    return ItemCost(reference_calls=2, md_steps=10)
 
 
 def names(folder, pattern="*"):
@@ -65,7 +65,7 @@ def test_a_copy_on_a_lost_node_cannot_spoil_an_item(tmp_path):
         begun.append(target)
         spread({"run-0": ITEMS["run-0"]}, write, tmp_path, ".txt")  # SLURM's replacement
         assert not target.exists()
-        return Cost()
+        return ItemCost()
 
     with pytest.raises(FileNotFoundError):
         spread({"run-0": ITEMS["run-0"]}, lose, tmp_path, ".txt")
@@ -138,7 +138,7 @@ JOB = """
 import os, signal, sys, time
 from pathlib import Path
 from mpi4py import MPI
-from campaign.spread import Cost, spread
+from campaign.spread import ItemCost, spread
 from campaign.errors import UserError
 folder, mode = Path(sys.argv[1]), sys.argv[2]
 rank = MPI.COMM_WORLD.rank
@@ -152,7 +152,7 @@ def work(name, target):
     if mode != "works" and name != "run-2":
         time.sleep(0.1)
     target.write_text(f"{name} by {rank}")
-    return Cost(reference_calls=1)
+    return ItemCost(reference_calls=1)
 spread({f"run-{k}": {} for k in range(6)}, work, folder, ".txt", folder / "pack.json")
 """
 

@@ -97,8 +97,14 @@ def planner(*words: str, cwd: Path, **options: object) -> subprocess.CompletedPr
     """The real command, as a user types it inside a campaign folder."""
     return subprocess.run(
         [str(Path(sys.executable).with_name("planner")), *words],
-        cwd=cwd, capture_output=True, text=True, check=False, timeout=1800, env=clean(), **options,
-    )  # fmt: skip
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=1800,
+        env=clean(),
+        **options,
+    )
 
 
 def clean() -> dict[str, str]:

@@ -155,9 +155,14 @@ def test_unknown_model_and_unpaid_preconditions(campaign: Path) -> None:
     plan["action"] = "model_eval"
     del plan["reference_calc"]
     plan["model_eval"] = {
-        "model": "m007", "structures": ["cu_held"], "temperature": 300,
-        "steps": 100, "interval": 10, "fresh_frames": 1, "seed": 1,
-    }  # fmt: skip
+        "model": "m007",
+        "structures": ["cu_held"],
+        "temperature": 300,
+        "steps": 100,
+        "interval": 10,
+        "fresh_frames": 1,
+        "seed": 1,
+    }
     (folder / "plan.yaml").write_text(yaml.safe_dump(plan))
     done = planner("audit", cwd=campaign)
     assert done.returncode == 3
@@ -204,9 +209,13 @@ def test_full_disk_is_one_line_and_loses_nothing(campaign: Path, finished: Path)
     assert planner("next", cwd=campaign).returncode == 0
     done = subprocess.run(
         ["bash", "-c", "ulimit -f 1; exec snakemake"],
-        cwd=campaign, capture_output=True, text=True, check=False, timeout=120,
+        cwd=campaign,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
         env=_with_bin(),
-    )  # fmt: skip
+    )
     assert done.returncode != 0
     assert snakemake(campaign, "--unlock").returncode == 0
     assert snakemake(campaign).returncode == 0
@@ -217,9 +226,14 @@ def test_full_disk_is_one_line_and_loses_nothing(campaign: Path, finished: Path)
 def test_a_full_disk_before_the_first_file(campaign: Path) -> None:
     command = "ulimit -f 0; trap '' XFSZ; exec planner next"
     done = subprocess.run(
-        ["bash", "-c", command], cwd=campaign, capture_output=True, text=True, check=False,
-        timeout=120, env=_with_bin(),
-    )  # fmt: skip
+        ["bash", "-c", command],
+        cwd=campaign,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env=_with_bin(),
+    )
     one_line(done, "planner.lock: cannot be written")
     assert planner("next", cwd=campaign).returncode == 0
 

@@ -85,8 +85,13 @@ def test_sealed_iterations_are_left_alone(finished: Path) -> None:
 def snakemake(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(Path(sys.executable).with_name("snakemake")), *words],
-        cwd=folder, capture_output=True, text=True, check=False, timeout=300, env=clean(),
-    )  # fmt: skip
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env=clean(),
+    )
 
 
 def test_single_commands_do_what_run_does(campaign: Path, finished: Path) -> None:

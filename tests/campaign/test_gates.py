@@ -44,8 +44,12 @@ def warned(plan: Plan, situation: Situation) -> str:
 
 
 def group(**changes: Any) -> list[dict[str, Any]]:
-    base = {"subsystem": "oxide", "structures": ["oxide-t0"], "temperatures": [300],
-            "ensembles": ["nvt"]}  # fmt: skip
+    base = {
+        "subsystem": "oxide",
+        "structures": ["oxide-t0"],
+        "temperatures": [300],
+        "ensembles": ["nvt"],
+    }
     return [base | changes]
 
 
@@ -54,9 +58,17 @@ def test_plans_of_the_rules_pass(number: int) -> None:
     sit = at(number)
     require(decide(sit), sit)
     assert {v.gate for v in check(decide(sit), sit)} == {
-        "stale", "task", "evidence", "structures", "subsystems", "model", "preconditions",
-        "physics", "limits", "loop",
-    }  # fmt: skip
+        "stale",
+        "task",
+        "evidence",
+        "structures",
+        "subsystems",
+        "model",
+        "preconditions",
+        "physics",
+        "limits",
+        "loop",
+    }
 
 
 @pytest.mark.parametrize(
@@ -168,8 +180,10 @@ def test_targets_and_subsystems_stay_as_they_were() -> None:
     sit = at(JOINT)
     easier = sit.task.targets.model_copy(update={"force_mae": 9.0})
     for change in (
-        {"targets": easier}, {"temperature": 301}, {"subsystems": sit.task.subsystems[:-1]},
-    ):  # fmt: skip
+        {"targets": easier},
+        {"temperature": 301},
+        {"subsystems": sit.task.subsystems[:-1]},
+    ):
         other = replace(sit, task=sit.task.model_copy(update=change))
         assert next(iter(change)) in denied(decide(sit), other)
 

@@ -65,7 +65,7 @@ from campaign.actions.weigh import Weigh, WeighResult
 from campaign.files import write_record, write_text
 from campaign.job import Job, items_of
 from campaign.script import Items, command_line
-from campaign.spread import Cost, spread
+from campaign.spread import ItemCost, spread
 
 RUNS = Path("weigh/runs")
 
@@ -73,9 +73,9 @@ RUNS = Path("weigh/runs")
 def run(items: Items, output: Path) -> None:
     job = Job()
 
-    def one(name: str, target: Path) -> Cost:
+    def one(name: str, target: Path) -> ItemCost:
         write_text(target, str(density(job.atoms(items[name]["structure"]))))
-        return Cost()
+        return ItemCost()
 
     spread(items, one, RUNS, ".txt", output)
 

@@ -42,8 +42,20 @@ def refused(number: int, section: dict[str, Any], **top: Any) -> str:
         (COMPONENTS, {"groups": []}, "sample.groups"),
         (DATA, {"compression": [0.5]}, "sample.compression.0"),
         (DATA, {"model": "m001"}, "sample"),
-        (DATA, {"groups": [{"subsystem": "$(reboot)", "structures": ["a"], "temperatures": [300],
-                            "ensembles": ["nvt"]}]}, "subsystem"),
+        (
+            DATA,
+            {
+                "groups": [
+                    {
+                        "subsystem": "$(reboot)",
+                        "structures": ["a"],
+                        "temperatures": [300],
+                        "ensembles": ["nvt"],
+                    }
+                ]
+            },
+            "subsystem",
+        ),
         (SELECT, {"groups": [{"subsystem": "oxide"}]}, "either fraction or count"),
         (SELECT, {"groups": [{"subsystem": "oxide", "fraction": 1.2}]}, "fraction"),
         (SELECT, {"method": "all"}, "select_data"),
@@ -52,7 +64,7 @@ def refused(number: int, section: dict[str, Any], **top: Any) -> str:
         (TRAIN, {"datasets": []}, "train.datasets"),
         (TRAIN, {"seed": 2**31}, "train.seed"),
     ],
-)  # fmt: skip
+)
 def test_nonsense_is_refused_by_key(number: int, section: dict, key: str) -> None:
     assert key in refused(number, section)
 
@@ -68,7 +80,10 @@ def test_runs_are_every_structure_ensemble_and_temperature() -> None:
     runs = decide(at(COMPONENTS)).sample.runs()
     assert len(runs) == 2 * 2 * 2 * 3
     assert runs["oxide-t0-npt-1000k"] == {
-        "structure": "oxide-t0", "subsystem": "oxide", "kind": "npt", "temperature": 1000,
-    }  # fmt: skip
+        "structure": "oxide-t0",
+        "subsystem": "oxide",
+        "kind": "npt",
+        "temperature": 1000,
+    }
     kinds = [leaf["kind"] for leaf in decide(at(DATA)).sample.runs().values()]
     assert (kinds.count("compression"), kinds.count("rattle")) == (6, 6)

@@ -29,13 +29,23 @@ from tests.planner.states import COMPONENTS, DATA, EVALUATE, REFERENCE, at
 HOLD = {"stage": "hold", "temperature": 300, "picoseconds": 2}
 STRAIN = {"stage": "strain", "direction": "x", "strain": 0.1, "rate": 0.01, "others": "free"}
 RNEMD = {
-    "stage": "rnemd", "exchange": "heat", "axis": "c", "slabs": 10, "every": 20,
-    "temperature": 300, "picoseconds": 5, "settle": 1,
-}  # fmt: skip
+    "stage": "rnemd",
+    "exchange": "heat",
+    "axis": "c",
+    "slabs": 10,
+    "every": 20,
+    "temperature": 300,
+    "picoseconds": 5,
+    "settle": 1,
+}
 METAD = {
-    "stage": "metadynamics", "temperature": 300, "picoseconds": 1, "height": 0.1, "every": 10,
+    "stage": "metadynamics",
+    "temperature": 300,
+    "picoseconds": 1,
+    "height": 0.1,
+    "every": 10,
     "variables": [{"variable": "distance", "atoms": [0, 1], "width": 0.1}],
-}  # fmt: skip
+}
 
 
 def document(*stages: dict, **top: object) -> dict:
@@ -47,8 +57,11 @@ def test_lengths_of_every_shipped_protocol() -> None:
     assert lengths["anneal"] == [1000, 2 * (2000 + 5000 + 2000)]
     assert lengths["melt_quench"] == [5000 + 13500 + 2500, 2500]
     assert lengths["strain"] == [2500, 10000, 5000, 10000]
-    kinds = {s.stage for p in lengths for s in read_protocol(
-        TOOLKIT / f"config/protocols/{p}.yaml").stages}  # fmt: skip
+    kinds = {
+        s.stage
+        for p in lengths
+        for s in read_protocol(TOOLKIT / f"config/protocols/{p}.yaml").stages
+    }
     assert kinds == {"hold", "anneal", "melt-quench", "strain", "metadynamics", "rnemd"}
 
 
@@ -76,14 +89,30 @@ def test_lengths_of_every_shipped_protocol() -> None:
         (document({**RNEMD, "settle": 5}), "leaves nothing"),
         (document({"stage": "anneal", "low": 5, "high": 5, "rate": 1, "picoseconds": 1}), "below"),
         (document({**METAD, "bias_factor": 1}), "bias_factor"),
-        (document({**METAD, "variables": [{"variable": "distance", "atoms": [0], "width": 1}]}),
-         "atoms"),
-        (document({**METAD, "variables": [{
-            "variable": "coordination", "element": "Li FILE=/etc/x", "others": "O", "radius": 1,
-            "width": 1}]}), "element"),
+        (
+            document({**METAD, "variables": [{"variable": "distance", "atoms": [0], "width": 1}]}),
+            "atoms",
+        ),
+        (
+            document(
+                {
+                    **METAD,
+                    "variables": [
+                        {
+                            "variable": "coordination",
+                            "element": "Li FILE=/etc/x",
+                            "others": "O",
+                            "radius": 1,
+                            "width": 1,
+                        }
+                    ],
+                }
+            ),
+            "element",
+        ),
         ([1, 2], "document"),
     ],
-)  # fmt: skip
+)
 def test_refused_in_one_line_that_names_the_key(
     data: object, words: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -201,11 +230,18 @@ def test_protocols_alone_are_a_sampling_and_no_rung_of_the_curriculum() -> None:
     assert {r["kind"] for r in plan.sample.runs().values()} == {"protocol"}
     rows = [
         SampleGroupResult(
-            subsystem=g.subsystem, temperature_low=0, temperature_high=0, runs=1, early_stops=0,
-            stops=[], failed_runs=0, snapshots=3, atoms=9,
+            subsystem=g.subsystem,
+            temperature_low=0,
+            temperature_high=0,
+            runs=1,
+            early_stops=0,
+            stops=[],
+            failed_runs=0,
+            snapshots=3,
+            atoms=9,
         )
         for g in groups
-    ]  # fmt: skip
+    ]
     result = SampleResult(
         method="model", model=plan.sample.model, groups=rows, reference_calls=0, md_steps=9
     )
@@ -220,9 +256,14 @@ def test_only_the_protocol_runs_where_the_baseline_stands() -> None:
     sit = with_protocols(at(EVALUATE))
     names = [r.structure for r in sit.state.reference]
     section = ReferenceCalc(
-        structures=names, temperature=300, ensemble="nvt", steps=50, interval=5, protocol="warm",
+        structures=names,
+        temperature=300,
+        ensemble="nvt",
+        steps=50,
+        interval=5,
+        protocol="warm",
         seed=1,
-    )  # fmt: skip
+    )
     plan = decide(sit).model_copy(
         update={"action": "reference_calc", "model_eval": None, "reference_calc": section}
     )
@@ -236,18 +277,30 @@ def test_what_was_measured_stands_in_the_story() -> None:
     plan = naming("warm", sit)
     runs = [
         ProtocolRun(
-            structure="oxide-h0", protocol="warm", protocol_sha256="a" * 64, steps=9,
-            properties=[Property(
-                name="thermal_conductivity", unit="W/m/K", model=1.234, model_error=0.05,
-                reference=1.5, reference_error=0.2,
-            )],
+            structure="oxide-h0",
+            protocol="warm",
+            protocol_sha256="a" * 64,
+            steps=9,
+            properties=[
+                Property(
+                    name="thermal_conductivity",
+                    unit="W/m/K",
+                    model=1.234,
+                    model_error=0.05,
+                    reference=1.5,
+                    reference_error=0.2,
+                )
+            ],
         ),
         ProtocolRun(structure="oxide-h1", protocol="warm", stop="grade"),
-    ]  # fmt: skip
+    ]
     result = ModelEvalResult(
-        model=plan.model_eval.model, structures=[], protocol_runs=runs, reference_calls=0,
+        model=plan.model_eval.model,
+        structures=[],
+        protocol_runs=runs,
+        reference_calls=0,
         md_steps=9,
-    )  # fmt: skip
+    )
     note = after(sit.state, plan, result, ("0", "1")).history[-1].note
     assert "thermal_conductivity 1.23 ± 0.05 by model, 1.5 ± 0.2 by reference W/m/K" in note
     assert "oxide-h1+warm: stopped (grade)" in note

@@ -21,9 +21,16 @@ def folded(sit: Situation, result: object, plan: Plan | None = None) -> State:
 
 def sampled(runs: int = 10, stops: int = 0, failed: int = 0, high: int = 900) -> SampleResult:
     group = SampleGroupResult(
-        subsystem="oxide", temperature_low=300, temperature_high=high, runs=runs,
-        early_stops=stops, stops=[], failed_runs=failed, snapshots=runs - failed, atoms=0,
-    )  # fmt: skip
+        subsystem="oxide",
+        temperature_low=300,
+        temperature_high=high,
+        runs=runs,
+        early_stops=stops,
+        stops=[],
+        failed_runs=failed,
+        snapshots=runs - failed,
+        atoms=0,
+    )
     return SampleResult(method="model", model="m003", groups=[group], reference_calls=0, md_steps=9)
 
 

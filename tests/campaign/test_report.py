@@ -152,9 +152,13 @@ evaluations = st.builds(
 @given(evaluations, st.sampled_from(["component", "interface", "target"]), st.floats(1, 3))
 def test_marks_agree_with_the_verdict(seen, role, factor):
     targets = Targets(
-        force_mae=0.3, energy_mae=0.3, density_deviation=0.3, rdf_overlap=0.7, stable_ps=10,
+        force_mae=0.3,
+        energy_mae=0.3,
+        density_deviation=0.3,
+        rdf_overlap=0.7,
+        stable_ps=10,
         component_factor=factor,
-    )  # fmt: skip
+    )
     missed = [check for check in checks(seen, role, targets) if check.met is False]
     assert len(missed) == len(shortfalls(seen, role, targets))
 
@@ -324,11 +328,14 @@ def test_malformed_observables_are_named(tmp_path, content, fault):
 
 
 def test_short_and_empty_series_are_drawn():
-    seen = figures.Observables.model_validate({
-        "time_ps": [0.0], "density": {"model": [2.0], "reference": []},
-        "energy_per_atom": {"model": [float("nan")], "reference": []},
-        "force_parity": {"model": [], "reference": []},
-    })  # fmt: skip
+    seen = figures.Observables.model_validate(
+        {
+            "time_ps": [0.0],
+            "density": {"model": [2.0], "reference": []},
+            "energy_per_atom": {"model": [float("nan")], "reference": []},
+            "force_parity": {"model": [], "reference": []},
+        }
+    )
     assert "density" in figures.time_figure("one", seen)
     assert figures.rdf_figure("one", seen) == ("", 0)
     assert figures.time_figure("none", figures.Observables()) == ""
@@ -337,8 +344,9 @@ def test_short_and_empty_series_are_drawn():
 def test_worst_pairs_are_the_ones_shown():
     pairs = {
         f"{a}-{b}": {"model": [1.0 + ("H" in (a, b)), 1.0], "reference": [1.0, 1.0]}
-        for a in ("O", "F", "P", "H") for b in ("H", "O", "F")
-    }  # fmt: skip
+        for a in ("O", "F", "P", "H")
+        for b in ("H", "O", "F")
+    }
     seen = figures.Observables.model_validate({"rdf": {"r": [1.0, 2.0], "pairs": pairs}})
     svg, hidden = figures.rdf_figure("x", seen)
     assert hidden == len(pairs) - figures.PAIRS_SHOWN

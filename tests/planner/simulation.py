@@ -31,9 +31,12 @@ from campaign.state import State, start
 from planner.policy import rules
 
 TARGETS = {
-    "force_mae": 0.15, "energy_mae": 0.02, "density_deviation": 0.02, "rdf_overlap": 0.8,
+    "force_mae": 0.15,
+    "energy_mae": 0.02,
+    "density_deviation": 0.02,
+    "rdf_overlap": 0.8,
     "stable_ps": 10.0,
-}  # fmt: skip
+}
 
 
 def config_of(**sections: dict) -> Config:
@@ -48,13 +51,20 @@ def task_of(subsystems: list[tuple[str, int, str, int]], temperature: int = 300)
     """A task of subsystems given as (name, stage, role, highest temperature)."""
     keys = ("name", "stage", "role", "max_temperature")
     return Task(
-        name="test", description="", species=["C"], temperature=temperature,
-        subsystems=[dict(zip(keys, s, strict=True)) for s in subsystems], targets=TARGETS,
-    )  # fmt: skip
+        name="test",
+        description="",
+        species=["C"],
+        temperature=temperature,
+        subsystems=[dict(zip(keys, s, strict=True)) for s in subsystems],
+        targets=TARGETS,
+    )
 
 
-SMALL = [("oxide", 1, "component", 1000), ("metal", 1, "component", 1200),
-         ("joint", 2, "target", 1000)]  # fmt: skip
+SMALL = [
+    ("oxide", 1, "component", 1000),
+    ("metal", 1, "component", 1200),
+    ("joint", 2, "target", 1000),
+]
 
 
 def structures_of(task: Task, training: int = 2, held_out: int = 1) -> list[StructureInfo]:
@@ -107,11 +117,14 @@ class World:
             failed = self.chance(self.reference_fails)
             lines.append(
                 ReferenceRange(
-                    structure=name, subsystem=places[name], temperature=section.temperature,
-                    status="failed" if failed else "ok", failure="crashed" if failed else None,
+                    structure=name,
+                    subsystem=places[name],
+                    temperature=section.temperature,
+                    status="failed" if failed else "ok",
+                    failure="crashed" if failed else None,
                     frames=0 if failed else section.steps // section.interval,
                 )
-            )  # fmt: skip
+            )
         calls = self.rng.randint(0, section.cost(sit.state).reference_calls)
         return ReferenceCalcResult(structures=lines, reference_calls=calls, md_steps=calls)
 
@@ -125,27 +138,37 @@ class World:
             hard = self.hardness.get(group.subsystem, self.unstable)
             stops = self.part(runs - failed, hard) if section.method == "model" else 0
             self.hardness[group.subsystem] = hard * self.learning
-            frames = max(1, bound.labels // max(1, bound.runs)) if section.method == "reference" \
-                else section.steps // section.interval  # fmt: skip
+            frames = (
+                max(1, bound.labels // max(1, bound.runs))
+                if section.method == "reference"
+                else section.steps // section.interval
+            )
             empty = section.method == "model" and self.chance(self.no_snapshots)
             lost = section.method == "reference" and self.chance(self.label_fails)
             groups.append(
                 SampleGroupResult(
-                    subsystem=group.subsystem, temperature_low=min(group.temperatures),
-                    temperature_high=max(group.temperatures), runs=runs, early_stops=stops,
+                    subsystem=group.subsystem,
+                    temperature_low=min(group.temperatures),
+                    temperature_high=max(group.temperatures),
+                    runs=runs,
+                    early_stops=stops,
                     stops=[Count(kind="temperature", count=stops)] if stops else [],
-                    failed_runs=failed, atoms=0,
+                    failed_runs=failed,
+                    atoms=0,
                     snapshots=0 if empty or lost else (runs - failed) * frames,
                 )
-            )  # fmt: skip
+            )
         total = sum(g.snapshots for g in groups)
         reference = section.method == "reference"
         assert not reference or total <= bound.labels
         return SampleResult(
-            method=section.method, model=section.model, groups=groups,
+            method=section.method,
+            model=section.model,
+            groups=groups,
             dataset=f"d{plan.iteration:03d}" if reference and total else None,
-            reference_calls=bound.reference_calls if reference else 0, md_steps=bound.md_steps,
-        )  # fmt: skip
+            reference_calls=bound.reference_calls if reference else 0,
+            md_steps=bound.md_steps,
+        )
 
     def select_data(self, plan: Plan, sit: Situation) -> SelectDataResult:
         section = plan.select_data
@@ -153,26 +176,34 @@ class World:
         room, groups = bound.labels, []
         for group in section.groups:
             offered = sum(
-                g.snapshots for s in sit.state.samples if s.id in section.samples
-                for g in s.groups if g.subsystem == group.subsystem
-            )  # fmt: skip
+                g.snapshots
+                for s in sit.state.samples
+                if s.id in section.samples
+                for g in s.groups
+                if g.subsystem == group.subsystem
+            )
             allowed = min(room, max(1, round((group.fraction or 0) * offered)), offered)
             wanted = 0 if self.chance(1 - self.selection) else self.rng.randint(0, allowed)
             failed = wanted if self.chance(self.label_fails) else 0
             room -= wanted
             groups.append(
                 SelectGroupResult(
-                    subsystem=group.subsystem, candidates=offered, rejected=[],
+                    subsystem=group.subsystem,
+                    candidates=offered,
+                    rejected=[],
                     reference_calls=offered if section.method == "error" else wanted,
                     labels=wanted - failed,
                     failed=[Count(kind="unconverged", count=failed)] if failed else [],
                 )
-            )  # fmt: skip
+            )
         bought = sum(g.labels for g in groups)
         return SelectDataResult(
-            method=section.method, model=section.model, samples=section.samples, groups=groups,
+            method=section.method,
+            model=section.model,
+            samples=section.samples,
+            groups=groups,
             dataset=f"d{plan.iteration:03d}" if bought else None,
-        )  # fmt: skip
+        )
 
     def train(self, plan: Plan, sit: Situation) -> TrainResult:
         section = plan.train
@@ -180,17 +211,37 @@ class World:
         mae = 0.1 * (3 if self.chance(self.blow_up) else 1)
         labels = {d.id: d.labels for d in sit.state.datasets}
         return TrainResult(
-            model=f"m{plan.iteration:03d}", parent=section.model, effort=section.effort,
-            status="refused" if refused else "ok", failure="nan" if refused else None,
-            datasets=section.datasets, frames=10, atoms=100, iterations=50, loss=None,
-            errors=[] if refused else [
-                Errors(subsystem=s.name, split=split, frames=10, energy_mae=0.01,
-                       energy_rmse=0.01, force_mae=mae, force_rmse=mae)
-                for s in sit.state.subsystems for split in ("train", "held_out")
+            model=f"m{plan.iteration:03d}",
+            parent=section.model,
+            effort=section.effort,
+            status="refused" if refused else "ok",
+            failure="nan" if refused else None,
+            datasets=section.datasets,
+            frames=10,
+            atoms=100,
+            iterations=50,
+            loss=None,
+            errors=[]
+            if refused
+            else [
+                Errors(
+                    subsystem=s.name,
+                    split=split,
+                    frames=10,
+                    energy_mae=0.01,
+                    energy_rmse=0.01,
+                    force_mae=mae,
+                    force_rmse=mae,
+                )
+                for s in sit.state.subsystems
+                for split in ("train", "held_out")
             ],
-            outliers=[FrameSet(dataset=d, frames=[0]) for d in section.datasets
-                      if labels[d] > 3 and self.chance(0.3)],
-        )  # fmt: skip
+            outliers=[
+                FrameSet(dataset=d, frames=[0])
+                for d in section.datasets
+                if labels[d] > 3 and self.chance(0.3)
+            ],
+        )
 
     def model_eval(self, plan: Plan, sit: Situation) -> ModelEvalResult:
         section = plan.model_eval
@@ -200,24 +251,35 @@ class World:
             failed, missed = self.chance(self.evaluation_fails), self.chance(self.misses)
             lines.append(
                 EvaluatedStructure(
-                    structure=name, subsystem=places[name], temperature=section.temperature,
-                    status="failed" if failed else "ok", picoseconds=10.0, rdf_overlap=0.95,
-                    density_deviation=0.001, energy_mae=0.001, force_mae=0.9 if missed else 0.1,
-                    fresh_frames=section.fresh_frames, fresh_force_mae=0.1,
+                    structure=name,
+                    subsystem=places[name],
+                    temperature=section.temperature,
+                    status="failed" if failed else "ok",
+                    picoseconds=10.0,
+                    rdf_overlap=0.95,
+                    density_deviation=0.001,
+                    energy_mae=0.001,
+                    force_mae=0.9 if missed else 0.1,
+                    fresh_frames=section.fresh_frames,
+                    fresh_force_mae=0.1,
                 )
-            )  # fmt: skip
+            )
         bound = section.cost(sit.state)
         return ModelEvalResult(
-            model=section.model, structures=lines, reference_calls=bound.reference_calls,
+            model=section.model,
+            structures=lines,
+            reference_calls=bound.reference_calls,
             md_steps=bound.md_steps,
-        )  # fmt: skip
+        )
 
     def prune(self, plan: Plan, sit: Situation) -> PruneResult:
         section = plan.prune
         return PruneResult(
-            models=section.models, datasets=section.datasets, frames=section.frames,
+            models=section.models,
+            datasets=section.datasets,
+            frames=section.frames,
             restored=section.restore,
-        )  # fmt: skip
+        )
 
     def end(self, plan: Plan, sit: Situation):
         return conclude(sit.state, plan.end)
@@ -243,8 +305,9 @@ def campaign(world: World, task: Task, config: Config, structures=None, most: in
     for number in range(most):
         sit = Situation(state, task, config, structures, seconds, f"{number:064x}")
         plan = rules.decide(sit)
-        run.denied += [f"{plan.action}: {v.gate}: {v.detail}" for v in check(plan, sit)
-                       if v.verdict == "deny"]  # fmt: skip
+        run.denied += [
+            f"{plan.action}: {v.gate}: {v.detail}" for v in check(plan, sit) if v.verdict == "deny"
+        ]
         state = after(state, plan, world.result(plan, sit), ("p", "s"))
         seconds += world.core_seconds * world.rng.random()
         run.plans.append(plan)

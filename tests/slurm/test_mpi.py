@@ -26,14 +26,14 @@ ITEMS = {f"run-{i}": {"size": 1} for i in range(8)}
 SPREAD = """
 import os, signal, sys, time
 from pathlib import Path
-from campaign.spread import Cost, spread
+from campaign.spread import ItemCost, spread
 from mtp.parallel import communicator
 ranks = communicator()
 def work(name, target):
     if name == "run-5":
         {fault}
     target.write_text(f"{{ranks.rank}} of {{ranks.size}} on {{os.environ['SLURMD_NODENAME']}}")
-    return Cost()
+    return ItemCost()
 spread({{f"run-{{i}}": {{}} for i in range(8)}}, work, Path("runs"), ".txt", Path("pack.json"))
 """
 
