@@ -150,7 +150,9 @@ def fit(
         "al_mode": "nbh",
     }
     if mlp.flavour == "embedded":
-        options |= {"seed": plan.seed, "checkpoint": str((WORK / "checkpoint").resolve())}
+        # fits of other seeds differ, which is what a plan's seed is for
+        options |= {"seed": plan.seed, "init_random": True}
+        options["checkpoint"] = str((WORK / "checkpoint").resolve())
     began = time.monotonic()
     said = {"status": "ok", "failure": None, "iterations": 0, "loss": None}
     try:

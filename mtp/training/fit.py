@@ -18,7 +18,12 @@ from mtp.training.loss import LossWeights, configuration_weight, labels_of
 from mtp.training.objective import Objective, survey
 from mtp.training.optimisers import State, bfgs, first_state, gauss_newton
 from mtp.training.pretraining import first_part, on_all_data, pretrain
-from mtp.training.starting_point import with_min_dist, with_random_functions, with_species
+from mtp.training.starting_point import (
+    with_first_functions,
+    with_min_dist,
+    with_random_functions,
+    with_species,
+)
 
 OPTIMISERS = {"gauss-newton": gauss_newton, "bfgs": bfgs}
 CONVERGED = "BFGS ended due to small decr. for 1 iteration"
@@ -46,6 +51,7 @@ class TrainingOptions:
     seed: int = 0
     update_min_dist: bool = True
     pretrain: bool = True
+    init_random: bool = False
     checkpoint: Path | None = None
 
 
@@ -63,8 +69,9 @@ def train(
 ) -> Potential:
     """The trained potential, on rank 0; all other ranks run `objective.serve` meanwhile.
 
-    An untrained potential starts from random radial functions, a trained one from its own
-    coefficients. With a validation set the coefficients with its lowest loss are returned.
+    An untrained potential starts from one polynomial per radial function, or random ones, a trained
+    one from its own coefficients. With a validation set the coefficients with its lowest loss are
+    returned.
 
     Parameters
     ----------
@@ -151,7 +158,10 @@ def _start(
             "MTP's mindist will be updated"
         )
         start = with_min_dist(start, shortest)
-    return start if start.trained else with_random_functions(start, rng), loads
+    if not start.trained:
+        functions = with_random_functions if options.init_random else with_first_functions
+        start = functions(start, rng)
+    return start, loads
 
 
 def _first_progress(
@@ -182,7 +192,7 @@ def _fingerprint(
     given += [potential.radial_basis_size, potential.scaling]
     given += [potential.parameters, potential.min_dist] if potential.trained else []
     chosen = [options.optimiser, options.seed, options.update_min_dist, options.tolerance]
-    chosen += [options.pretrain]
+    chosen += [options.pretrain, options.init_random]
     data = [
         value
         for c in chain(training, validation)

@@ -317,7 +317,9 @@ def test_killed_after_the_last_iteration_gives_the_same_result(begun: Bench) -> 
     begun.call("fit")
     undisturbed = (work / "model.almtp").read_bytes(), (work / "fit.json").read_bytes()
     weights = LossWeights(1.0, 0.01, 0.001)
-    options = TrainingOptions(weights, iteration_limit=15, seed=31, checkpoint=work / "checkpoint")
+    options = TrainingOptions(
+        weights, iteration_limit=15, seed=31, init_random=True, checkpoint=work / "checkpoint"
+    )
     start, frames = read_potential(work / "start.almtp"), read_cfg(work / "train.cfg")
     fit(Ranks(), start, frames, [], options, lambda line: None)
     assert (work / "checkpoint").exists()

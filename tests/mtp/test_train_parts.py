@@ -15,6 +15,7 @@ from mtp.training.optimisers import State
 from mtp.training.starting_point import (
     balanced_scaling,
     moment_degrees,
+    with_first_functions,
     with_min_dist,
     with_random_functions,
     with_species,
@@ -196,3 +197,17 @@ def test_a_launcher_of_another_mpi_is_an_error(monkeypatch):
     monkeypatch.setenv("PMI_SIZE", "4")
     with pytest.raises(MTPError, match="4 ranks"):
         Ranks(communicator())
+
+
+def test_first_functions_are_one_polynomial_each():
+    template = untrained(16, 2)
+    first = with_first_functions(template, np.random.default_rng(0))
+    radial = first.radial_coeffs
+    assert np.square(radial).sum(axis=(0, 1, 3)) == pytest.approx(1.0)
+    for m in range(template.radial_funcs_count):
+        assert (np.abs(radial[:, :, m]).argmax(axis=-1) == m).all()
+    overlaps = np.einsum("stmr,stnr->mn", radial, radial) - np.eye(template.radial_funcs_count)
+    assert np.abs(overlaps).max() < 0.1
+    assert not np.array_equal(radial[0, 0], radial[0, 1])
+    narrow = with_first_functions(untrained(16, 1, radial_basis_size=2), np.random.default_rng(0))
+    assert np.isfinite(narrow.parameters).all()
