@@ -8,7 +8,23 @@ from campaign.results import ReferenceRange
 
 
 def bands(ranges: Sequence[ReferenceRange], subsystem: str, config: Config) -> Bands:
-    """Bands of what the reference MD of this subsystem visited, widened as the watchdog's."""
+    """Bands of what the reference MD of one subsystem visited, widened as the watchdog's.
+
+    Parameters
+    ----------
+    ranges
+        Reference MD of held-out structures; failures and other subsystems are passed over.
+    subsystem
+        Whose candidates are looked at.
+    config
+        `watchdog.min_distance_factor` and `watchdog.density_margin`.
+
+    Returns
+    -------
+    Bands
+        Least distance in Å (0 where no reference MD says one) and density in g/cm3 (None where
+        nothing of the subsystem is periodic in three directions).
+    """
     own = [r for r in ranges if r.subsystem == subsystem and r.status == "ok"]
     nearest = [r.min_distance for r in own if r.min_distance is not None]
     densities = [r.density for r in own if r.density is not None]

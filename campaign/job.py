@@ -88,13 +88,32 @@ class Job:
         return MlpProgram(mlp.flavour, *words)
 
     def limits(self, atoms: Atoms, temperature: float, state: State) -> Limits:
-        """When an MD of `atoms` (calculator attached) at `temperature` (K) is stopped.
+        """When an MD is stopped.
 
         Bands are relative to the start of the run, because a subsystem's structures differ in
         composition: potential energy may rise by 3/2 kT for each of kinetic and potential energy
         (equipartition) plus `energy_margin` (eV/atom), density may differ by `density_margin`.
-        The shortest distance is that of the reference MD of the subsystem times
-        `min_distance_factor` (Å), where there was one.
+
+        Parameters
+        ----------
+        atoms
+            The start, its calculator attached; it is labelled once.
+        temperature
+            Of the thermostat, K.
+        state
+            Its reference MD gives the shortest distance, times `min_distance_factor` (Å); none
+            where there was none of the subsystem.
+
+        Returns
+        -------
+        Limits
+            Temperature K, energy eV/atom, density g/cm3 (None where the cell is not periodic in
+            three directions), distance Å, extrapolation grade.
+
+        Raises
+        ------
+        LabelFailedError
+            Where the start itself gets no label.
         """
         watch = self.config.watchdog
         start = label(atoms, atoms.calc).get_potential_energy() / len(atoms)

@@ -31,10 +31,28 @@ class Residuals:
 def residuals(
     potential: Potential, species: Sequence[str], frames: Sequence[Atoms]
 ) -> list[Residuals]:
-    """Evaluate a potential on labelled frames; NotFiniteError where it gives no number.
+    """Evaluate a potential on labelled frames.
 
-    Stress residuals follow from MLIP's PlusStress = -V sigma (eV), in Voigt order xx yy zz yz xz
-    xy; frames without a stress label have none.
+    Parameters
+    ----------
+    potential
+        The model.
+    species
+        Elements in the order of its types.
+    frames
+        Labelled frames; energy in eV, forces in eV/Å, stress in eV/Å3.
+
+    Returns
+    -------
+    list of Residuals
+        Model minus label, one a frame, in the order of `frames`. Stress follows from MLIP's
+        PlusStress, the virial -V sigma (eV), in Voigt order xx yy zz yz xz xy; frames without a
+        stress label have none.
+
+    Raises
+    ------
+    NotFiniteError
+        Where the model gives no number.
     """
     configurations = [from_atoms(atoms, species) for atoms in frames]
     lists = neighbours(configurations, potential.max_dist)
@@ -59,7 +77,26 @@ def residuals(
 
 
 def errors(subsystem: Name, split: str, rows: Sequence[Residuals]) -> Errors:
-    """MAE and RMSE: energy per atom over frames, force and stress per Cartesian component."""
+    """Errors on the frames of one subsystem.
+
+    Parameters
+    ----------
+    subsystem, split
+        What the frames are of, and whether the model was trained on them.
+    rows
+        Residuals of these frames, at least one.
+
+    Returns
+    -------
+    Errors
+        MAE and RMSE: energy (eV/atom) over frames, force (eV/Å) and stress (GPa) over Cartesian
+        components.
+
+    Raises
+    ------
+    NotFiniteError
+        Where an error is too large for a number.
+    """
     energy = np.array([r.energy for r in rows])
     force = np.concatenate([r.forces.ravel() for r in rows])
     stresses = [r.stress for r in rows if r.stress is not None]

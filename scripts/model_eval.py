@@ -111,7 +111,7 @@ def staged(
 def matched(reference: list[Atoms]) -> md.Protocol:
     """The very protocol of the reference trajectory: start, seed, length, spacing of snapshots.
 
-    A reference MD is short because it is dear. Comparing the same window from the same start
+    A reference MD is short because it costs much. Comparing the same window from the same start
     leaves no part of the difference to equilibration; the long run alone says what is stable.
     """
     info = reference[0].info
@@ -121,8 +121,26 @@ def matched(reference: list[Atoms]) -> md.Protocol:
 def fresh_labels(frames: list[Atoms], count: int, reference: CountingCalculator) -> list[Atoms]:
     """Evenly spaced snapshots of the model's own MD after its first fifth, labelled anew.
 
-    One that gets no label is left out, and the number of frames says so; forces beyond what the
-    reference allows are the model's doing and fail the structure, as does not a single label.
+    Parameters
+    ----------
+    frames
+        Snapshots in order of time.
+    count
+        How many labels are wanted, 0 for none.
+    reference
+        Counts its calls.
+
+    Returns
+    -------
+    list of Atoms
+        At most `count` labelled frames (eV, eV/Å, eV/Å3); one that gets no label is left out, and
+        the number of frames says so.
+
+    Raises
+    ------
+    LabelFailedError
+        For forces beyond what the reference allows, which are the model's doing, and where not a
+        single label came.
     """
     late = frames[len(frames) // 5 :]
     if not count or not late:

@@ -74,10 +74,23 @@ def staged(
 
 
 def ranges(name: str, temperature: int, job: Job) -> ReferenceRange:
-    """Density (g/cm3), energy (eV/atom) and shortest distance (Å) over one trajectory.
+    """Ranges over one trajectory, or the class of its failure.
 
-    The first third is taken as equilibration and left out of the ranges of density and energy.
-    What is not periodic in three directions has no density.
+    Parameters
+    ----------
+    name
+        The held-out structure.
+    temperature
+        Of the run, K.
+    job
+        Says which subsystem the structure is of.
+
+    Returns
+    -------
+    ReferenceRange
+        Density (g/cm3; None where a cell is not periodic in three directions) and energy
+        (eV/atom) without the first third, which is taken as equilibration; shortest distance (Å)
+        over all frames, None where there is but one atom.
     """
     subsystem = job.structure(name).subsystem
     path = RUNS / f"{name}.h5"

@@ -40,7 +40,28 @@ def candidates(plan: SelectData, group: SelectGroup) -> list[Atoms]:
 
 
 def graded(frames: list[Atoms], model: Path, job: Job) -> np.ndarray:
-    """Highest extrapolation grade of each frame (N,), by `mlp calculate_grade`."""
+    """Highest extrapolation grade of each frame, by `mlp calculate_grade`.
+
+    Parameters
+    ----------
+    frames
+        N frames; their labels, if any, are not used.
+    model
+        A potential with its MaxVol active set; `train.cfg` lies beside it.
+    job
+        Gives species and the `mlp` command.
+
+    Returns
+    -------
+    ndarray (N,)
+        Grades, without unit; above 1 the model extrapolates (Podryabinkin and Shapeev, Comput.
+        Mater. Sci. 140, 171, 2017).
+
+    Raises
+    ------
+    MTPError
+        Where `mlp` fails or gives another number of frames.
+    """
     write_cfg(WORK / "candidates.cfg", _numbered(frames, job))
     files = (model, WORK / "candidates.cfg", WORK / "graded.cfg")
     job.mlp_program().calculate_grade(files, WORK / "grade.log", model.with_name("train.cfg"))
@@ -48,7 +69,11 @@ def graded(frames: list[Atoms], model: Path, job: Job) -> np.ndarray:
 
 
 def by_maxvol(frames: list[Atoms], model: Path, job: Job) -> set[int]:
-    """Indices that `mlp select_add` would add to the training set of `model`."""
+    """Indices of `frames` that `mlp select_add` would add to the training set of `model`.
+
+    D-optimality by MaxVol in the neighbourhoods of the frames (Podryabinkin and Shapeev, Comput.
+    Mater. Sci. 140, 171, 2017); MTPError where `mlp` fails.
+    """
     write_cfg(WORK / "extrapolating.cfg", _numbered(frames, job))
     train = model.with_name("train.cfg")
     files = (model, train, WORK / "extrapolating.cfg", WORK / "selected.cfg")
@@ -230,7 +255,26 @@ def judged(
 ) -> tuple[list[Atoms], dict[str, float]]:
     """Labelled frames that are kept, and the errors of the plan's model on all of them.
 
-    By error the `share` frames with the largest force error of any atom are kept, in their order.
+    Parameters
+    ----------
+    frames
+        Labelled frames of one subsystem.
+    share
+        How many are kept by method error: those with the largest force error (eV/Å) of any atom,
+        in their order. The other methods keep all.
+    plan, job
+        Method and model; species.
+
+    Returns
+    -------
+    frames, errors
+        What is kept; `energy_mae` (eV/atom) and `force_mae` (eV/Å per component), empty without a
+        model or a frame.
+
+    Raises
+    ------
+    NotFiniteError
+        Where the model gives no number.
     """
     if not (frames and plan.model):
         return frames, {}

@@ -99,6 +99,22 @@ def iteration_seconds(
 ) -> float:
     """CPU seconds of one iteration over all configurations, from a part of them.
 
+    Parameters
+    ----------
+    start
+        The potential as it will be fitted, its parameters not zero.
+    configurations
+        The training set; up to `FRAMES_TIMED` of them are evaluated.
+    loss
+        Weights of energy, forces and stress.
+
+    Returns
+    -------
+    float
+        Seconds of CPU on this machine.
+
+    Notes
+    -----
     An iteration takes 1.35 gradients of all data and, every tenth time, a Gauss-Newton matrix of
     one batch (mtp.training.optimisers). On 24 to 192 frames of 32 atoms, levels 8 to 16, that was
     0.8 to 1.5 times the truth. The start, pre-training and the active set are not in it, nor
@@ -177,10 +193,22 @@ def fit(
 
 
 def outlier_sets(rows: list[list], misfits: list[Residuals]) -> list[FrameSet]:
-    """Frames whose force error stands out of its subsystem's spread, by data set.
+    """Frames whose force error stands out of its subsystem's spread.
 
     Of a frame the largest |dF| / sqrt(F0² + F²) of its atoms counts, F the label's force on the
-    atom and F0 the subsystem's median: a frame pressed together is hard to fit, not wrong.
+    atom and F0 the subsystem's median (eV/Å): a frame pressed together is hard to fit, not wrong.
+
+    Parameters
+    ----------
+    rows
+        Data set, frame and subsystem of every training frame.
+    misfits
+        Model minus label of the same frames.
+
+    Returns
+    -------
+    list of FrameSet
+        The frames by data set, numbers ascending; no data set without one.
     """
     groups = np.array([subsystem for _, _, subsystem in rows])
     sets: dict[str, list[int]] = {}
