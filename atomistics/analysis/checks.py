@@ -22,6 +22,7 @@ from atomistics.analysis.screening import fingerprint
 from atomistics.bonded import NONMETALS
 from atomistics.errors import UserError
 from atomistics.neighbours import Pairs, pairs
+from atomistics.units import PER_LITRE
 
 BOND = 1.3  # of the sum of covalent radii: farther atoms of one molecule are not bound
 FUSED = 1.1  # of the sum of covalent radii: nearer non-metals of two molecules are bound
@@ -30,7 +31,6 @@ PLAUSIBLE = (0.02, 25.0)  # g/cm3, of anything without vacuum
 ANIONS = frozenset({"O", "F", "Cl", "Br", "I", "S", "Se", "N"})
 NONMETAL_SYMBOLS = frozenset(chemical_symbols[n] for n in NONMETALS)
 NEAREST = 0.7  # of the sum of the covalent radii; N-N 0.77, C-O 0.79, H-H 1.19 in their molecules
-PER_LITRE = 6.02214076e-4  # formula units in Å^3 at 1 mol/L
 ALIKE = 1e-5
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 
-from atomistics.analysis.observables import G_PER_CM3, Rdf, rdf
+from atomistics.analysis.observables import Rdf, rdf
+from atomistics.units import GRAMS_PER_CM3
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def density(atoms: Atoms, layer: Layer) -> float:
     """Mass density of a layer in g/cm3: its mass over the area of a x b times its thickness."""
     area = np.linalg.norm(np.cross(atoms.cell[0], atoms.cell[1]))
     mass = atoms.get_masses()[layer.atoms].sum()
-    return float(mass / (area * thickness(atoms, layer)) * G_PER_CM3)
+    return float(mass / (area * thickness(atoms, layer)) * GRAMS_PER_CM3)
 
 
 def mean_density(frames: Sequence[Atoms], layer: Layer) -> float:
@@ -81,5 +82,5 @@ def profile(frames: Sequence[Atoms], layer: Layer, bins: int = 100) -> np.ndarra
     for atoms in frames:
         parts = atoms.get_scaled_positions(wrap=False)[layer.atoms, 2] % 1.0
         masses = np.histogram(parts, bins, (0.0, 1.0), weights=atoms.get_masses()[layer.atoms])[0]
-        total += masses / (atoms.cell.volume / bins) * G_PER_CM3
+        total += masses / (atoms.cell.volume / bins) * GRAMS_PER_CM3
     return total / len(frames)

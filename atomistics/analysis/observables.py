@@ -8,19 +8,19 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from ase import Atoms, units
+from ase import Atoms
 
 from atomistics.errors import UserError
 from atomistics.neighbours import pairs
+from atomistics.units import GRAMS_PER_CM3
 
-G_PER_CM3 = units._amu * 1e27  # of 1 u/Å^3
 CM2_PER_S = 0.1  # of 1 Å^2/fs
 
 
 def density(atoms: Atoms) -> float:
     """Mass density in g/cm3, standard atomic masses over the cell volume; 0.0 without a volume."""
     volume = atoms.cell.volume if atoms.pbc.all() else 0.0
-    return float(atoms.get_masses().sum() / volume * G_PER_CM3) if volume else 0.0
+    return float(atoms.get_masses().sum() / volume * GRAMS_PER_CM3) if volume else 0.0
 
 
 def pair_name(one: str, other: str) -> str:

@@ -13,12 +13,10 @@ from ase import Atoms, units
 from atomistics.analysis.observables import mean_and_error
 from atomistics.errors import UserError
 from atomistics.md.protocol import ReverseMd
+from atomistics.units import MILLIPASCAL_SECONDS, WATTS_PER_METRE_KELVIN
 
 FEWEST = 3.0  # atoms a slab, on average
 BLOCKS = 5
-SECOND = units.second  # ASE's units of time in a second
-CONDUCTIVITY = SECOND / units.J / 1e-10  # W/m/K of 1 eV/(Å t K)
-VISCOSITY = 1 / units.J / 1e-30 / SECOND * 1e3  # mPa s of 1 eV t/Å^3
 
 
 class Exchange:
@@ -109,7 +107,7 @@ class Exchange:
         than the mean free path of phonons conducts less than the bulk.
         """
         heat = self.stage.exchange == "heat"
-        factor = CONDUCTIVITY if heat else VISCOSITY
+        factor = WATTS_PER_METRE_KELVIN if heat else MILLIPASCAL_SECONDS
         found = {
             "name": "thermal_conductivity" if heat else "shear_viscosity",
             "unit": "W/m/K" if heat else "mPa s",

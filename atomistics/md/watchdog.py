@@ -8,9 +8,9 @@ from ase.data import covalent_radii
 
 from atomistics.neighbours import Pairs, pairs
 from atomistics.reference.counting import largest_grade
+from atomistics.units import GRAMS_PER_CM3
 
 CLASSES = ("nan", "grade", "distance", "lost_atoms", "temperature", "energy", "density")
-GRAMS_PER_CM3 = 1e24 / units.mol  # of 1 u/Å^3
 
 
 @dataclass(frozen=True)

@@ -52,8 +52,10 @@ SIGNS = (
     ),
     Sign(
         "ORCA",
-        re.compile(r"SCF NOT CONVERGED AFTER|[Ww]avefunction (IS )?not fully converged|"
-                   r"wavefunction IS NOT YET CONVERGED"),
+        re.compile(
+            r"SCF NOT CONVERGED AFTER|[Ww]avefunction (IS )?not fully converged|"
+            r"wavefunction IS NOT YET CONVERGED"
+        ),
         re.compile(r"^\s*ORCA SCF\s*$|^\s*SCF ITERATIONS\s*$"),
         re.compile(r"SCF CONVERGED AFTER"),
     ),
@@ -63,7 +65,7 @@ SIGNS = (
     Sign("CASTEP", re.compile(r"max\. SCF cycles performed but system has not reached")),
     Sign("SIESTA", re.compile(r"SCF_NOT_CONV|SCF did not converge")),
     Sign("ABINIT", re.compile(r"was not enough SCF cycles to converge")),
-)  # fmt: skip
+)
 
 
 def unconverged(folder: Path, ended: bool = True) -> str | None:

@@ -10,10 +10,9 @@ from atomistics.builders.mixtures.conformers import Template, total_charge
 from atomistics.builders.mixtures.parameters import Component, Mixture
 from atomistics.builders.sources import templates
 from atomistics.errors import UserError
+from atomistics.units import GRAMS_PER_CM3, PER_LITRE
 
-GRAMS_PER_CM3 = 1.66053906660  # of 1 u/Å^3 (CODATA 2018)
 VOLUME = 0.065  # of the volume, what whole molecules may change it by where a molarity is asked
-PER_LITRE = 6.02214076e-4  # formula units in Å^3 at 1 mol/L
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from rdkit import Chem
 
 from atomistics.builders.mixtures.conformers import Template, template
 from atomistics.builders.mixtures.packing import Room, box, pack
-from atomistics.builders.mixtures.sizing import GRAMS_PER_CM3, PER_LITRE, Batch, gathered, realized
+from atomistics.builders.mixtures.sizing import Batch, gathered, realized
 from atomistics.builders.polymer.parameters import Polymer
 from atomistics.builders.sources import templates
 from atomistics.errors import UserError
+from atomistics.units import GRAMS_PER_CM3, PER_LITRE
 
 LONGEST = 700  # atoms of a chain; RDKit's embedding needs minutes beyond
 HANDS = (Chem.CHI_TETRAHEDRAL_CW, Chem.CHI_TETRAHEDRAL_CCW)
