@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from atomistics.structure_index import INDEX, read_index
 from atomistics.yaml_files import read_text, read_yaml
 from campaign import TOOLKIT
 from campaign.config import Config, Task
@@ -43,14 +44,12 @@ class Campaign:
     @cached_property
     def structures(self) -> list[StructureInfo]:
         """What the index says of every structure; the jobs read and check the files."""
-        path = self.folder / "structures" / "index.yaml"
-        entries = read_yaml(path)
-        if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
-            raise UserError(f"{path}: must be a list of structures (id, file, subsystem, ...)")
-        keys = StructureInfo.model_fields
+        path = self.folder / "structures" / INDEX
         structures = [
-            parse(StructureInfo, {k: v for k, v in entry.items() if k in keys}, str(path))
-            for entry in entries
+            StructureInfo.model_validate(
+                {key: getattr(s, key) for key in StructureInfo.model_fields}
+            )
+            for s in read_index(self.folder / "structures", files=False)
         ]
         subsystems = {s.name for s in self.task.subsystems}
         for structure in structures:
