@@ -27,38 +27,18 @@ from atomistics.neighbours import pairs
 from atomistics.structures import KEPT, TOO_CLOSE
 from campaign.config import Reference
 from campaign.errors import UserError
-from campaign.files import read, write_record
+from campaign.files import write_record
 from campaign.folder import Campaign
 from campaign.results import Count, SelectGroupResult
+from campaign.sources import FOLDER, Source, Sources, imported_file, sources_of
 from campaign.state import DatasetRecord, start
 from mtp.errors import MTPError
 from mtp.reading.files import expanded, read_calculations
 from mtp.reading.frames import Reading, Told
 
-FOLDER = Path("import")
 FAR = 2.5  # of the covalent radii's sum: no bond of solids and molecules is as long
 ENERGY_OUTLIER = 1.0  # eV/atom from the median of its composition, and 20 robust deviations
 SAME = 1e-4  # Å: two frames nearer than this in every coordinate are one
-
-
-class Source(Strict):
-    """One file, or one folder of DeePMD-kit's."""
-
-    name: str = Field(description="without its folder")
-    sha256: str
-    subsystem: Name
-    frames: int
-    held_out: int
-    method: dict[str, str] = Field(description="what the file says of it")
-    line: str = Field(description="frames, labels, left out, not understood")
-
-
-class Sources(Strict):
-    """sources.yaml."""
-
-    files: list[Source]
-    left_out: dict[Name, list[Count]] = Field(description="frames by subsystem and reason")
-    method_by: str = Field(description="how the labels are known to be the reference's")
 
 
 class Wanted(Strict):
@@ -124,11 +104,6 @@ def take_in(
     lines.append(f"{wanted.subsystem}: {told}; left out: {_words(left) or 'nothing'}; {checked}")
     _write(campaign, (before + split[False], held_before + split[True]), sources, left, checked)
     return lines
-
-
-def imported_file(folder: Path, name: str) -> Path:
-    """`dataset` or `held_out` of what was imported, seen from the campaign's iterations."""
-    return folder / "000" / FOLDER / f"{name}.h5"
 
 
 def _may_import(campaign: Campaign, subsystem: str) -> None:
@@ -353,8 +328,7 @@ def _write(
     method_by: str,
 ) -> None:
     folder = campaign.iteration(0)
-    path = folder / FOLDER / "sources.yaml"
-    known = read(Sources, path) if path.exists() else Sources(files=[], left_out={}, method_by="")
+    known = sources_of(campaign) or Sources(files=[], left_out={}, method_by="")
     counts = [Count(kind=k, count=n) for k, n in sorted(left.items())]
     subsystem = sources[0].subsystem
     left_out = known.left_out | {subsystem: [*known.left_out.get(subsystem, []), *counts]}
@@ -362,7 +336,7 @@ def _write(
     for name, held in zip(("dataset", "held_out"), frames, strict=True):
         dataset.write(folder / FOLDER / f"{name}.h5", held)
     together = Sources(files=[*known.files, *sources], left_out=left_out, method_by=method_by)
-    write_record(path, together)
+    write_record(folder / FOLDER / "sources.yaml", together)
     labels = Counter(a.info["subsystem"] for a in frames[0])
     groups = [
         SelectGroupResult(

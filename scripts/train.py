@@ -13,11 +13,11 @@ from atomistics.analysis.observables import outliers
 from campaign.actions.train import Train, TrainResult
 from campaign.errors import UserError
 from campaign.files import read_json, write_record, write_text
-from campaign.imported import imported_file
 from campaign.job import Job, dataset_file, model_file, previous_state, trajectory
 from campaign.prediction import NotFiniteError, Residuals, errors, residuals
 from campaign.results import Errors, FrameSet
 from campaign.script import command_line
+from campaign.sources import imported_file
 from campaign.spread import core_seconds
 from campaign.state import State
 from mtp.configuration import Configuration, from_atoms

@@ -30,6 +30,7 @@ from campaign.report.story import (
     tell,
 )
 from campaign.results import EvaluatedStructure, Verdict
+from campaign.sources import sources_of
 from campaign.state import State
 
 if TYPE_CHECKING:
@@ -153,6 +154,7 @@ def gather(story: Story, folder: Path, home: Path) -> dict[str, Any]:
         "bill": settle(story),
         "failures": failures(story),
         "unreadable": story.unreadable,
+        "imported": sources_of(campaign),
         "versions": _versions(),
         "state_sha256": campaign.state_sha256(state.iteration),
         "task_sha256": _stored(campaign.folder / "task.yaml", home).sha256,

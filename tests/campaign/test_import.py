@@ -14,7 +14,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from atomistics import dataset
 from campaign.files import read
 from campaign.folder import Campaign
-from campaign.imported import Sources, read_files
+from campaign.imported import read_files
+from campaign.sources import Sources
 from campaign.state import State
 from mtp.formats.cfg import read_cfg
 from mtp.reading.frames import Told
@@ -95,6 +96,10 @@ def test_from_files_to_a_first_model_in_one_command(data, capsys) -> None:
     assert state.spent.reference_calls == 0
     assert state.verdict
     assert list((data / "c/result").glob("*.almtp"))
+    card = (data / "c/result/model_card.md").read_text()
+    assert "that of the imported labels" in card
+    assert "gfn1" not in card, "no label is of the reference that was never called"
+    assert "cu: 3 held-out frames with labels, force MAE" in card
     assert main(["replay", "--campaign", "c"]) == 0
     told = capsys.readouterr().out
     assert "12 frames: energy 12, forces 12, stress 12; not understood: nothing" in told
