@@ -65,9 +65,7 @@ def parse_yaml(text: str, source: str) -> Any:
     """Return the document in `text`; UserError names `source` and the line of a syntax error."""
     try:
         _refuse_bombs(text, source)
-        data = yaml.load(text, Loader=_Loader)
-        if "\\" in text and (place := next(_with_nul(data, ""), None)) is not None:
-            raise UserError(f"{source}: {place or 'document'}: holds a NUL character")
+        return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{source}:{mark.line + 1}" if mark else source
@@ -75,7 +73,6 @@ def parse_yaml(text: str, source: str) -> Any:
         raise UserError(f"{where}: not valid YAML ({why})") from None
     except (RecursionError, ValueError) as error:
         raise UserError(f"{source}: not valid YAML ({str(error).splitlines()[0]})") from None
-    return data
 
 
 def _refuse_bombs(text: str, source: str) -> None:
@@ -106,6 +103,12 @@ def _refuse_bombs(text: str, source: str) -> None:
             raise UserError(f"{where}: not valid YAML (*{event.anchor} stands within itself)")
         if sizes and total > MOST_NODES:
             raise UserError(f"{where}: not valid YAML (aliases for over {MOST_NODES} values)")
+
+
+def refuse_nul(data: Any, source: str) -> None:
+    """UserError for a string with a NUL, where commands or file names may come from it."""
+    for place in _with_nul(data, ""):
+        raise UserError(f"{source}: {place or 'document'}: holds a NUL character")
 
 
 def _with_nul(data: Any, place: str) -> Iterator[str]:

@@ -17,6 +17,7 @@ from campaign.estimate import core_hours, measured
 from campaign.files import sha256, write_text
 from campaign.folder import Campaign
 from campaign.gates import check, require
+from campaign.integrity import require_unchanged
 from campaign.plan import Plan
 
 
@@ -112,6 +113,7 @@ def approve(campaign: Campaign) -> dict[str, Any]:
     plan = campaign.pending
     if plan is None:
         raise UserError(f"{campaign.folder}: no plan waits here; `planner next` writes one")
+    require_unchanged(campaign, plan)
     require(plan, campaign.situation())
     given = {
         **bound(campaign, plan),

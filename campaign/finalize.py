@@ -10,6 +10,7 @@ from atomistics.yaml_files import read_text
 from campaign.errors import UserError
 from campaign.files import read, sha256, write_record, write_text
 from campaign.folder import Campaign
+from campaign.integrity import products
 from campaign.ledger import gather, totals
 from campaign.reduce import after
 
@@ -29,7 +30,9 @@ def finalize(result: Path, ledger: Path, state: Path) -> None:
     carried = totals(campaign.iteration(number - 1) / "ledger.jsonl")
     lines = gather(folder, plan.action, carried)
     write_text(ledger, "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines))
-    write_record(state, after(before, plan, outcome, hashes))
+    made = {f"{folder.name}/{name}": digest for name, digest in products(folder).items()}
+    following = after(before, plan, outcome, hashes)
+    write_record(state, following.model_copy(update={"files": {**before.files, **made}}))
 
 
 def publish(campaign: Campaign) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from atomistics.structure_index import INDEX, read_index
-from atomistics.yaml_files import read_text, read_yaml
+from atomistics.yaml_files import read_text, read_yaml, refuse_nul
 from campaign import TOOLKIT
 from campaign.config import Config, Task
 from campaign.errors import UserError
@@ -149,6 +149,7 @@ def configuration(folder: Path) -> Config:
     defaults = read_yaml(TOOLKIT / "config" / "default.yaml")
     path = folder / "config.yaml"
     overlay = read_yaml(path) if path.exists() else None
+    refuse_nul(overlay, str(path))
     if overlay is not None and not isinstance(overlay, dict):
         raise UserError(f"{path}: must be a mapping of config keys")
     return parse(Config, _overlaid(defaults, overlay or {}), str(path))

@@ -10,8 +10,9 @@ import math
 from pathlib import Path
 from typing import Any
 
+from atomistics.yaml_files import read_text
 from campaign.errors import UserError
-from campaign.files import read_json, read_text
+from campaign.files import canonical_json, read_json, sha256
 
 COUNTED = ("reference_calls", "md_steps", "core_seconds")
 
@@ -27,7 +28,19 @@ def gather(folder: Path, action: str, carried: dict[str, Any]) -> list[dict[str,
     kinds = dict(carried.get("by_action", {}))
     kinds[action] = {k: kinds.get(action, {}).get(k, 0) + own[k] for k in COUNTED}
     total = {key: carried.get(key, 0) + own[key] for key in COUNTED}
-    return [*lines, {"total": {**total, "by_action": kinds}}]
+    lines.append({"total": {**total, "by_action": kinds}})
+    return [*lines[:-1], {**lines[-1], "sha256": _fingerprint(lines)}]
+
+
+def intact(path: Path) -> bool:
+    """Whether a ledger is as it was written; one without a hash of its own is taken as it is."""
+    lines = [json.loads(line) for line in read_text(path).splitlines()]
+    written = lines[-1].pop("sha256", None)
+    return written is None or written == _fingerprint(lines)
+
+
+def _fingerprint(lines: list[dict[str, Any]]) -> str:
+    return sha256(canonical_json(lines))
 
 
 def totals(path: Path) -> dict[str, Any]:

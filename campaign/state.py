@@ -144,6 +144,9 @@ class State(Strict):
     spent: Spent = Spent()
     verdict: Verdict | None = None
     history: list[HistoryEntry] = Field(default=[])
+    files: dict[str, str] = Field(
+        default={}, description="SHA-256 of models, data sets and trajectories by iteration/name"
+    )
     plan_sha256: str = "start"
     previous_sha256: str = "start"
 

@@ -7,6 +7,9 @@ from typing import Any
 from campaign.errors import UserError
 from campaign.files import read_text
 from campaign.folder import Campaign
+from campaign.integrity import changes
+from campaign.plan import Plan
+from campaign.provenance import source
 from campaign.terminal import plain
 
 
@@ -19,12 +22,14 @@ def status(campaign: Campaign) -> dict[str, Any]:
         "campaign": campaign.task.name,
         "iteration": state.iteration,
         "verdict": state.verdict.outcome if state.verdict else None,
+        "changed": _changed(campaign, plan),
         "pending": None
         if plan is None or folder is None
         else {
             "iteration": plan.iteration,
             "action": plan.action,
             "reason": plan.reason,
+            "source": source(campaign, plan),
             "chunks_done": len(list(folder.glob(f"{plan.action}/chunks/*.json"))),
             "progress": _written(folder / "progress.json"),
             "queue": _written(folder / "queue.json"),
@@ -34,6 +39,14 @@ def status(campaign: Campaign) -> dict[str, Any]:
         "subsystems": [s.model_dump() for s in state.subsystems],
         "history": [entry.model_dump() for entry in state.history],
     }
+
+
+def _changed(campaign: Campaign, plan: Plan | None) -> list[str]:
+    """What was changed by hand, or cannot even be read; without the data, which take long."""
+    try:
+        return list(changes(campaign, plan, data=False))
+    except UserError as error:
+        return [str(error)]
 
 
 def _written(path: Path) -> dict[str, Any] | None:
@@ -80,9 +93,11 @@ def _holder(reason: str) -> str:
 def render(status: dict[str, Any]) -> str:
     """For people."""
     spent, limits = status["spent"], status["limits"]
-    head = status["verdict"] or "running"
+    head, plan = status["verdict"] or "running", status["pending"]
+    waits = f"; {plan['action']} waits (source: {plan['source']})" if plan else ""
     lines = [
-        f"{status['campaign']}: {head} after {status['iteration']} iterations",
+        f"{status['campaign']}: {head} after {status['iteration']} iterations{waits}",
+        *(f"  CHANGED  {plain(text, 600)}" for text in status["changed"]),
         (
             f"  labels {spent['labels']}/{limits['labels']}, reference calls"
             f" {spent['reference_calls']}/{limits['reference_calls']}, core-hours"

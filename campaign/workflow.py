@@ -16,6 +16,7 @@ from campaign.errors import UserError
 from campaign.files import read, sha256
 from campaign.folder import Campaign
 from campaign.gates import require
+from campaign.integrity import require_unchanged
 from campaign.plan import Plan
 from campaign.state import State
 
@@ -67,6 +68,8 @@ def _pending_jobs(campaign: Campaign, begins: bool) -> Jobs:
     if plan is None:
         return Jobs(campaign.iteration(campaign.last) if campaign.last else campaign.folder)
     state = campaign.state()
+    if begins:
+        require_unchanged(campaign, plan)
     require(plan, campaign.situation())
     config = read(Config, campaign.iteration(plan.iteration) / "config.yaml")
     section, per_job = plan.parameters.argument(), plan.parameters.items_per_job(config)

@@ -58,6 +58,9 @@ def _parser() -> argparse.ArgumentParser:
     init.add_argument("folder", type=Path, help="where the campaign shall live")
     following = command("next", "decide and write the next iteration's plan")
     following.add_argument("--plan", type=Path, help="a plan of one's own, for the same gates")
+    following.add_argument(
+        "--again", action="store_true", help="decide anew in place of a plan that has not begun"
+    )
     for name, text in (
         ("audit", "show what the waiting plan would do and cost"),
         ("status", "show where the campaign stands"),
@@ -104,14 +107,16 @@ def _init(arguments: argparse.Namespace) -> int:
 def _next(arguments: argparse.Namespace) -> int:
     from campaign.folder import Campaign
     from campaign.lock import locked
+    from campaign.provenance import source
     from campaign.terminal import plain
     from planner.decide import next_plan
 
     campaign = Campaign.at(arguments.campaign)
     with locked(campaign.folder, "planner next"):
-        plan = next_plan(campaign, arguments.plan)
+        plan = next_plan(campaign, arguments.plan, arguments.again)
     path = campaign.iteration(plan.iteration) / "plan.yaml"
-    say(f"{path}: {plan.action}: {plain(plan.reason, 600)}")
+    say(f"{path}: {plan.action}  (source: {source(campaign, plan)})")
+    say(f"  reason    {plain(plan.reason, 600)}")
     return 0
 
 

@@ -13,7 +13,9 @@ from campaign.errors import UserError
 from campaign.estimate import core_hours
 from campaign.folder import Campaign
 from campaign.gates import GateVerdict, check
+from campaign.integrity import require_unchanged
 from campaign.plan import Plan
+from campaign.provenance import source
 from campaign.run import dry_run
 from campaign.situation import Situation
 from campaign.terminal import plain, table
@@ -39,6 +41,7 @@ class Audit:
     limits: dict[str, float | None]
     gates: list[GateVerdict]
     source: str
+    provenance: str
     rules: dict[str, Any]
     untrusted: dict[str, str]
     waiting: str | None
@@ -75,6 +78,7 @@ def audit(campaign: Campaign) -> Audit:
     plan = campaign.pending
     if plan is None:
         raise UserError(f"{campaign.folder}: no plan waits here; `planner next` writes one")
+    require_unchanged(campaign, plan)
     gates = [*check(plan, campaign.situation()), *spending.verdicts(campaign, campaign.finalized)]
     price = cost(plan, campaign.situation())
     recorded = (campaign.iteration(plan.iteration) / "decision.json").is_file()
@@ -134,6 +138,7 @@ def _provenance(campaign: Campaign, plan: Plan) -> dict[str, Any]:
     ]
     return {
         "source": f"{known['source']}, edited by hand" if edited else known["source"],
+        "provenance": source(campaign, plan),
         "rules": {
             "rule": own.rule,
             "action": own.action,
@@ -163,10 +168,9 @@ def _differences(plan: Plan, own: Plan) -> dict[str, list[Any]]:
 def render(seen: Audit) -> str:
     """For people: what it is and why, its price, what speaks against it, then the state."""
     plan = seen.plan
-    rule = f", rule {plan.rule}" if plan.rule else ""
     return "\n".join(
         [
-            f"iteration {plan.iteration}: {plan.action}  (source: {seen.source}{rule})",
+            f"iteration {plan.iteration}: {plan.action}  (source: {seen.provenance})",
             *_labelled("reason", textwrap.wrap(plain(plan.reason, 600), WIDTH)),
             *_labelled("plan", _parameters(plan)),
             *_labelled("jobs", [", ".join(f"{n} {rule}" for rule, n in seen.jobs.items())]),

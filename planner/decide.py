@@ -6,7 +6,8 @@ from campaign.errors import GateError, UserError
 from campaign.files import write_record
 from campaign.folder import Campaign
 from campaign.gates import check, require
-from campaign.plan import Plan
+from campaign.integrity import require_unchanged
+from campaign.plan import ACTIONS, Plan
 from campaign.situation import Situation
 from planner import backends, record, spending
 from planner.decision import Decision, HaltError
@@ -14,21 +15,25 @@ from planner.decision import Decision, HaltError
 BLANK = ("plan", "rules", "action", "rule", "plan_sha256", "cost", "gates")
 
 
-def next_plan(campaign: Campaign, brought: Path | None = None) -> Plan:
+def next_plan(campaign: Campaign, brought: Path | None = None, again: bool = False) -> Plan:
     """Return the pending plan, or decide, check and write the next one.
 
-    A plan that a person brings takes the place of a pending one that has not begun. `plan.yaml` is
-    written last: an iteration without it does not exist, so a decision that was interrupted is
-    simply taken again.
+    A plan that a person brings, or one decided `again`, with the configuration as it is now, takes
+    the place of a pending one that has not begun. What was changed by hand is named first.
+    `plan.yaml` is written last: an iteration without it does not exist, so a decision that was
+    interrupted is simply taken again.
     """
-    if (pending := campaign.pending) and brought is None:
+    pending = campaign.pending if not again else _readable(campaign)
+    replaced = again or brought is not None
+    require_unchanged(campaign, None if replaced else pending)
+    if pending and not replaced:
         return pending
     state = campaign.state()
     if state.verdict:
         raise UserError(f"{campaign.folder}: the campaign has ended: {state.verdict.outcome}")
     situation = campaign.situation()
-    if pending:
-        _not_begun(campaign, pending)
+    if campaign.last > campaign.finalized:
+        _not_begun(campaign, campaign.last)
     decision = _decided(campaign, situation, brought)
     require(decision.plan, situation)
     return _write(campaign, situation, decision, overruled=pending)
@@ -60,7 +65,7 @@ def _write(
     gates = [*check(plan, situation), *spending.verdicts(campaign, campaign.finalized)]
     before = spending.spent(campaign, campaign.finalized)
     data = record.record(campaign, situation, decision, gates)
-    if overruled:
+    if overruled and (folder / "decision.json").is_file():
         data["overrules"] = record.load(folder)
         before = before.plus(data["overrules"]["used"])
     data["spent"] = vars(before.plus(data["used"]))
@@ -71,9 +76,17 @@ def _write(
     return plan
 
 
-def _not_begun(campaign: Campaign, pending: Plan) -> None:
-    folder = campaign.iteration(pending.iteration) / pending.action
-    if folder.exists():
-        raise UserError(
-            f"{folder}: iteration {pending.iteration} has begun; its plan can no longer be replaced"
-        )
+def _readable(campaign: Campaign) -> Plan | None:
+    """The pending plan, None where it was edited into what is no plan: it is replaced."""
+    try:
+        return campaign.pending
+    except UserError:
+        return None
+
+
+def _not_begun(campaign: Campaign, number: int) -> None:
+    for folder in (campaign.iteration(number) / action for action in ACTIONS):
+        if folder.exists():
+            raise UserError(
+                f"{folder}: iteration {number} has begun; its plan can no longer be replaced"
+            )

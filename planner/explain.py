@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from campaign.provenance import source_of
 from campaign.terminal import plain
 
 
@@ -10,7 +11,7 @@ def explain(data: dict[str, Any]) -> str:
     """A page about a decision."""
     plan, own = data["plan"], data["rules"]
     lines = [
-        f"iteration {data['iteration']}: {data['action']}  (decided by {_who(data)})",
+        f"iteration {data['iteration']}: {data['action']}  (source: {source_of(data)})",
         f"  reason     {plain(plan['reason'], 600)}",
         *(f"  evidence   {e['key']} = {plain(str(e['value']), 200)}" for e in plan["evidence"]),
         *_section(plan[data["action"]]),
@@ -26,22 +27,13 @@ def explain(data: dict[str, Any]) -> str:
     ]
     if "overrules" in data:
         before = data["overrules"]
-        lines.append(f"  overrules  {before['action']} by {_who(before)}")
+        lines.append(f"  overrules  {before['action']}  (source: {source_of(before)})")
     return "\n".join(lines)
 
 
 def _origin(data: dict[str, Any]) -> str:
     names = ("state", "config", "task", "plan")
     return ", ".join(f"{name} {data[f'{name}_sha256'][:12]}" for name in names)
-
-
-def _who(data: dict[str, Any]) -> str:
-    source = data["source"]
-    if source == "model":
-        return f"{', '.join(map(str, data['model_served'])) or data['model_asked']}"
-    if source.startswith("rules:"):
-        return f"rules, because the model gave no plan: {data['failure']} {data['detail']}".strip()
-    return f"rule {data['rule']}" if source == "rules" else source
 
 
 def _section(section: dict[str, Any]) -> list[str]:

@@ -14,6 +14,7 @@ from campaign.cost import cost
 from campaign.errors import UserError
 from campaign.files import canonical_json, dump_yaml, sha256, write_text
 from campaign.folder import Campaign
+from campaign.integrity import hashes
 from campaign.plan import Plan
 from campaign.situation import Situation
 from planner.decision import Decision
@@ -157,18 +158,6 @@ def load(folder: Path) -> dict[str, Any]:
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise UserError(f"{path}: format: not a decision record of this version")
     return data
-
-
-def hashes(data: dict[str, Any]) -> dict[str, str]:
-    """Hash of every part of a record, so that a change names the part it was made in."""
-    return {k: sha256(json.dumps(v, sort_keys=True)) for k, v in data.items() if k != "hashes"}
-
-
-def changed_parts(data: dict[str, Any]) -> list[str]:
-    """Parts that are not what was written."""
-    kept, now = data.get("hashes"), hashes(data)
-    known = kept if isinstance(kept, dict) else {}
-    return [key for key in dict.fromkeys([*now, *known]) if now.get(key) != known.get(key)]
 
 
 def write(folder: Path, data: dict[str, Any], timing: list[dict[str, Any]]) -> None:

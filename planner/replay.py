@@ -13,6 +13,7 @@ from campaign.config import Config
 from campaign.errors import UserError
 from campaign.files import canonical_json, dump_yaml, parse, read, sha256
 from campaign.folder import Campaign
+from campaign.integrity import changed_parts
 from campaign.plan import Plan
 from campaign.protocols import known
 from campaign.situation import Situation
@@ -20,7 +21,6 @@ from planner import record
 from planner.llm.consult import AskModel, Reply, consult
 from planner.llm.requests import Request
 from planner.policy import rules
-from planner.record import changed_parts
 
 
 @dataclass

@@ -13,7 +13,7 @@ from campaign.actions.end import End
 from campaign.config import Config
 from campaign.errors import UserError
 from campaign.files import dump_yaml, parse, read_json, write_text
-from campaign.folder import _overlaid
+from campaign.folder import _overlaid, configuration
 from campaign.plan import Plan
 
 
@@ -71,8 +71,6 @@ BOMB = _Bomb()
         (BOMB.format("{{<<: [*{0}, *{0}]}}").replace("[0]", "{x: 1}"), "aliases for over"),
         ("a: &a [*a]", "stands within itself"),
         ("a: &a {b: {<<: *a}}", "stands within itself"),
-        ('a: [{b: "x\\0y"}]', "a.0.b: holds a NUL"),
-        ('"a\\0": 1', "holds a NUL"),
     ],
     ids=lambda text: text[:20],
 )
@@ -88,6 +86,12 @@ def test_aliases_people_write_are_read(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(text)
     one = {"x": 1}
     assert read_yaml(tmp_path / "a.yaml") == {"a": one, "b": {"x": 1, "y": 2}, "c": [one, one]}
+
+
+def test_a_nul_in_a_command_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text('mlp: {command: "mlp\\0x"}\n')
+    with pytest.raises(UserError, match=r"config.yaml: mlp.command: holds a NUL"):
+        configuration(tmp_path)
 
 
 def test_what_is_no_file_is_named_and_not_waited_for(tmp_path: Path) -> None:

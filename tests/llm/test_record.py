@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from campaign.folder import Campaign
+from campaign.integrity import hashes
 from mtpilot.cli import main
 from planner.decide import next_plan
 from planner.explain import explain
 from planner.llm import requests
-from planner.record import hashes, load
+from planner.record import load
 from planner.replay import replay
 from tests.llm.scene import carried_on, finalized, folder
 from tests.llm.server import changed, says, serve

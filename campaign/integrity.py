@@ -1,0 +1,135 @@
+"""What the planner has written and a hand has changed since: named before anything runs.
+
+Plans may be edited (and are called EDITED then); states, ledgers, decision records, frozen
+configurations and data may not, for everything later rests on them unseen. `task.yaml` is the
+user's own, but what a campaign is for is fixed when it begins.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from atomistics.yaml_files import read_text
+from campaign.errors import UserError
+from campaign.files import read_json, sha256
+from campaign.folder import Campaign
+from campaign.ledger import intact, totals
+from campaign.plan import Plan
+from campaign.state import State
+
+PRODUCTS = (
+    "reference_calc/runs/*.h5",
+    "sample/runs/*.h5",
+    "sample/dataset.h5",
+    "select_data/dataset.h5",
+    "train/model.almtp",
+)
+PUT_BACK = "put it back as it was"
+
+
+def products(folder: Path) -> dict[str, str]:
+    """SHA-256 of the models, data sets and trajectories of one iteration, by name within it."""
+    paths = (path for pattern in PRODUCTS for path in folder.glob(pattern))
+    return {p.relative_to(folder).as_posix(): file_sha256(p) for p in sorted(paths)}
+
+
+def file_sha256(path: Path) -> str:
+    """Hash of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hashes(record: dict[str, Any]) -> dict[str, str]:
+    """Hash of every part of a decision record, so that a change names the part it was made in."""
+    parts = {key: value for key, value in record.items() if key != "hashes"}
+    return {key: sha256(json.dumps(value, sort_keys=True)) for key, value in parts.items()}
+
+
+def changed_parts(record: dict[str, Any]) -> list[str]:
+    """Parts of a decision record that are not what was written."""
+    written, now = record.get("hashes"), hashes(record)
+    before = written if isinstance(written, dict) else {}
+    return [key for key in dict.fromkeys([*now, *before]) if now.get(key) != before.get(key)]
+
+
+def require_unchanged(campaign: Campaign, plan: Plan | None = None) -> None:
+    """Raise UserError for what was changed: of the finalized iterations, and of `plan`'s own."""
+    for fault in changes(campaign, plan):
+        raise UserError(fault)
+
+
+def changes(campaign: Campaign, plan: Plan | None = None, data: bool = True) -> Iterator[str]:
+    """Every change with its file and remedy, one line each; `data`: read models and frames too."""
+    yield from _task(campaign)
+    if campaign.finalized:
+        yield from _finalized(campaign, campaign.finalized)
+    if plan:
+        yield from _record(campaign.iteration(plan.iteration))
+        yield from _used(campaign, plan, campaign.state()) if data else ()
+
+
+def _task(campaign: Campaign) -> Iterator[str]:
+    """What the campaign is for, against the state it began with."""
+    state, task = campaign.state(), campaign.task
+    for key in ("targets", "temperature"):
+        if getattr(state, key) != getattr(task, key):
+            yield (
+                f"{campaign.folder}/task.yaml: {key}: changed since the campaign began, which goes"
+                f" on for what stands in its state; {PUT_BACK}, or begin another campaign"
+            )
+
+
+def _finalized(campaign: Campaign, number: int) -> Iterator[str]:
+    """The last finalized iteration: what it was made from, its ledger, record and configuration."""
+    folder, state = campaign.iteration(number), campaign.state(number)
+    used = {
+        folder / "plan.yaml": (state.plan_sha256, _hash(folder / "plan.yaml")),
+        campaign.state_file(number - 1): (state.previous_sha256, campaign.state_sha256(number - 1)),
+    }
+    for path, (was, now) in used.items():
+        if was is not None and was != now:
+            yield f"{path}: changed since iteration {number} was finalized with it; {PUT_BACK}"
+    totals(folder / "ledger.jsonl")  # whole, or an error of its own
+    if not intact(folder / "ledger.jsonl"):
+        yield (
+            f"{folder}/ledger.jsonl: changed since it was written; {PUT_BACK}, or delete it with"
+            " state.yaml beside it: the next run finalizes the iteration again"
+        )
+    yield from _record(folder)
+
+
+def _record(folder: Path) -> Iterator[str]:
+    """A decision record, in itself and against the configuration frozen with it."""
+    path = folder / "decision.json"
+    if not path.is_file():
+        return  # a person's plan, laid there by hand
+    record = read_json(path, "format")
+    for part in changed_parts(record):
+        yield f"{path}: {part}: changed since it was written; {PUT_BACK}"
+    was = record.get("config_sha256")
+    if "config_sha256" in record and was != _hash(folder / "config.yaml"):
+        yield (
+            f"{folder}/config.yaml: is not the configuration that was frozen with the decision;"
+            f" {PUT_BACK}, or change config.yaml of the campaign and `planner next --again`"
+        )
+
+
+def _used(campaign: Campaign, plan: Plan, state: State) -> Iterator[str]:
+    """Models, data sets and trajectories that a plan uses, against their hashes in the state."""
+    named = plan.parameters.model_dump_json()
+    for name, was in state.files.items():
+        number = name.partition("/")[0]
+        references = name.split("/")[1] == "reference_calc"
+        if not (references or any(f'"{kind}{number}"' in named for kind in "msd")):
+            continue
+        path = campaign.folder / "iterations" / name
+        if not path.is_file():
+            yield f"{path}: missing; put it back to go on"
+        elif file_sha256(path) != was:
+            yield f"{path}: is not what iteration {int(number)} has made; {PUT_BACK}"
+
+
+def _hash(path: Path) -> str:
+    return sha256(read_text(path)) if path.is_file() else "missing"

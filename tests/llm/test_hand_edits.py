@@ -1,0 +1,114 @@
+"""What a hand has changed is named before anything runs; a plan may be edited, and says so."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from campaign.folder import Campaign
+from campaign.integrity import file_sha256, products
+from campaign.workflow import jobs
+from mtpilot.cli import main
+from tests.llm.scene import carried_on, folder
+from tests.planner.simulation import World
+
+
+@pytest.fixture
+def waiting(tmp_path: Path) -> Campaign:
+    """Three iterations finalized, the ledger of the last with its hash, a plan that waits."""
+    from campaign.ledger import gather, totals
+
+    folder(tmp_path / "c")
+    here = carried_on(tmp_path / "c", World(seed=3), 3)
+    last = here.iteration(3)
+    lines = gather(last, "train", totals(here.iteration(2) / "ledger.jsonl"))
+    (last / "ledger.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert main(["next", "--campaign", str(here.folder)]) == 0
+    return Campaign.at(here.folder)
+
+
+def said(words: list[str], capsys: pytest.CaptureFixture) -> tuple[int, str]:
+    status = main(words)
+    streams = capsys.readouterr()
+    return status, streams.out + streams.err
+
+
+EDITS = {
+    "iterations/003/ledger.jsonl": (r'"core_seconds": [\d.]+', '"core_seconds": 0.5'),
+    "iterations/003/decision.json": ('"reason": "', '"reason": "not '),
+    "iterations/004/decision.json": ('"action": "', '"action": "x'),
+    "iterations/004/config.yaml": (r"labels: \d+", "labels: 99999"),
+    "iterations/003/plan.yaml": ("reason: ", "reason: not "),
+    "iterations/002/state.yaml": ("spent:", "spent: # less"),
+    "task.yaml": (r"force_mae: [\d.]+", "force_mae: 9.9"),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_what_was_changed_is_named_before_anything_runs(
+    waiting: Campaign, capsys: pytest.CaptureFixture, name: str
+) -> None:
+    path = waiting.folder / name
+    text = path.read_text()
+    edited = re.sub(*EDITS[name], text)
+    assert edited != text
+    path.write_text(edited)
+    for verb in ("next", "audit", "approve", "run"):
+        status, told = said([verb, "--campaign", str(waiting.folder)], capsys)
+        assert status != 0
+        assert str(path) in told
+    _, told = said(["status", "--campaign", str(waiting.folder)], capsys)
+    assert f"CHANGED  {path}" in told
+    with pytest.raises(SystemExit, match=re.escape(str(path))):
+        jobs(waiting.folder, begins=True)
+    path.write_text(text)
+    assert main(["next", "--campaign", str(waiting.folder)]) == 0
+
+
+def test_an_edited_plan_says_so_in_every_first_line(
+    waiting: Campaign, capsys: pytest.CaptureFixture
+) -> None:
+    path = waiting.iteration(4) / "plan.yaml"
+    path.write_text(path.read_text() + "# mine\n")
+    for verb in ("next", "status"):
+        status, told = said([verb, "--campaign", str(waiting.folder)], capsys)
+        assert status == 0
+        assert re.search(r"\(source: rules, rule \S+, EDITED by hand since\)", told.split("\n")[0])
+    assert main(["next", "--again", "--campaign", str(waiting.folder)]) == 0
+    _, told = said(["explain", "4", "--campaign", str(waiting.folder)], capsys)
+    assert re.search(r"\(source: rules, rule [^,]+\)", told.split("\n")[0])
+    record = json.loads((waiting.iteration(4) / "decision.json").read_text())
+    assert record["overrules"]["source"] == "rules"
+
+
+@pytest.mark.parametrize("text", ["iteration: 4\naction: fly\n", "[", ""])
+def test_a_plan_that_is_none_is_decided_again(
+    waiting: Campaign, capsys: pytest.CaptureFixture, text: str
+) -> None:
+    path = waiting.iteration(4) / "plan.yaml"
+    before = path.read_text()
+    path.write_text(text)
+    status, told = said(["next", "--campaign", str(waiting.folder)], capsys)
+    assert (status, told.count("\n")) == (1, 1)
+    assert main(["next", "--again", "--campaign", str(waiting.folder)]) == 0
+    assert path.read_text() == before
+
+
+def test_a_plan_that_has_begun_is_not_decided_again(
+    waiting: Campaign, capsys: pytest.CaptureFixture
+) -> None:
+    (waiting.iteration(4) / waiting.pending.action).mkdir()
+    status, told = said(["next", "--again", "--campaign", str(waiting.folder)], capsys)
+    assert status == 1
+    assert "has begun" in told
+
+
+def test_products_are_known_by_their_bytes(tmp_path: Path) -> None:
+    for name in ("train/model.almtp", "sample/runs/a.h5", "sample/runs/a.cost.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    known = products(tmp_path)
+    assert set(known) == {"train/model.almtp", "sample/runs/a.h5"}
+    (tmp_path / "sample/runs/a.h5").write_text("other")
+    assert file_sha256(tmp_path / "sample/runs/a.h5") != known["sample/runs/a.h5"]
