@@ -30,7 +30,11 @@ def folder(path: Path, config: dict | None = None, description: str = "") -> Cam
     """A campaign folder; the structures' files are never read by the planner."""
     task = task_of(SMALL).model_dump(mode="json") | {"description": description}
     (path / "structures").mkdir(parents=True)
-    entries = [s.model_dump(mode="json") for s in structures_of(task_of(SMALL))]
+    entries = [
+        s.model_dump(mode="json")
+        | {"file": f"{s.id}.extxyz", "family": "solid", "description": s.description or s.id}
+        for s in structures_of(task_of(SMALL))
+    ]
     (path / "structures/index.yaml").write_text(yaml.safe_dump(entries))
     (path / "task.yaml").write_text(yaml.safe_dump(task))
     (path / "config.yaml").write_text(yaml.safe_dump(config or {}))
