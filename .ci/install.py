@@ -63,10 +63,12 @@ def followed(words: list[str], log: TextIO) -> int:
         if line.startswith("Collecting "):
             collected += 1
             if time.monotonic() - told > PAUSE:
-                tell(f"{collected} packages found, more to come")
+                tell(f"{collected} packages so far")
                 told = time.monotonic()
-        elif re.match(r"\s+(Building|Preparing) editable.*started", line):
-            tell("the MTP kernel is compiled")
+        elif re.match(r"\s+Installing build dependencies.*started", line):
+            tell("what compiles the MTP kernel")
+        elif re.match(r"\s+Building editable.*started", line):
+            tell("the MTP kernel is compiled: half a minute")
         elif line.startswith("Installing collected packages"):
             tell(f"{line.count(',') + 1} packages are installed: a minute or two")
     return process.wait()

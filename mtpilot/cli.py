@@ -71,6 +71,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     reported = command("report", "how the campaign stands, as a page: report.html, model_card.md")
     reported.add_argument("--to", type=Path, metavar="FOLDER", help="default: report, or result")
+    compared = commands.add_parser("compare", help="two campaigns, or one at two iterations")
+    for name in ("one", "other"):
+        compared.add_argument(name, help="FOLDER, or FOLDER@N as it stood after iteration N")
+    compared.add_argument("--json", action="store_true", help="for machines")
     command("approve", "let the waiting plan run as it stands")
     command("replay", "rebuild every plan from its record, offline").add_argument(
         "--json", action="store_true", help="for machines"
@@ -203,6 +207,19 @@ def _report(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _compare(arguments: argparse.Namespace) -> int:
+    from campaign.report.compare import compare, render, side
+
+    rows = compare(side(arguments.one), side(arguments.other))
+    names = (arguments.one, arguments.other)
+    say(
+        json.dumps([row._asdict() for row in rows], indent=1)
+        if arguments.json
+        else render(rows, names)
+    )
+    return 0
+
+
 def _run(arguments: argparse.Namespace) -> int:
     from campaign.folder import Campaign
     from campaign.status import closing
@@ -245,6 +262,7 @@ _COMMANDS = {
     "doctor": _doctor,
     "status": _status,
     "report": _report,
+    "compare": _compare,
     "run": _run,
     "protocol": protocol_command.run,
     "schema": _schema,

@@ -1,5 +1,6 @@
 """The report holds what the campaign holds, whatever is missing, and nothing a user wrote runs."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -373,6 +374,24 @@ def test_report_at_any_time(copy, finalized, capsys):
     written = {"report.html", "model_card.md"}
     assert {p.name for p in after.keys() - before.keys()} == written
     assert before.items() <= after.items()
+
+
+def test_two_campaigns_side_by_side(copy, capsys):
+    """What one has at an iteration and at its last, by numbers that stand in its states."""
+    folder = str(copy[0].folder)
+    assert main(["compare", f"{folder}@8", folder, "--json"]) == 0
+    rows = {row["quantity"]: row["values"] for row in json.loads(capsys.readouterr().out)}
+    early, late = copy[0].state(8), copy[0].state(14)
+    assert rows["labels"] == [early.spent.labels, late.spent.labels]
+    assert rows["potential"] == ["m006", "m012"]
+    assert rows["core-hours"] == [pytest.approx(3600 / 3600), pytest.approx(10500 / 3600)]
+    assert rows["graphite-held-out: Force MAE, reference MD"] == [0.19, None]
+    assert rows["graphite-h-bn-held-out: Force MAE, fresh frames"] == [None, 0.101]
+    assert rows["h-bn-held-out: ended by"] == ["its length", "density"]
+    assert main(["compare", folder, folder]) == 0
+    assert not re.search(r" [+-][1-9]", capsys.readouterr().out)
+    assert main(["compare", f"{folder}@15", folder]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_heavy_libraries_wait_until_a_report_is_written():
