@@ -275,7 +275,7 @@ def test_refused_convergence_names_the_missed_target(copy):
 def test_files_of_the_potential_are_hashed_and_its_coefficients_counted(copy):
     potential = untrained(8, 3, 1.2, 5.0, 8)
     write_potential(copy[3] / "potential.almtp", potential)
-    facts = gather(tell(*copy[:3]), copy[3])
+    facts = gather(tell(*copy[:3]), copy[3], copy[3])
     radial = 3 * 3 * potential.radial_funcs_count * 8
     expected = radial + 3 + len(potential.alpha_moment_mapping)
     assert facts["header"]["coefficients"] == expected
