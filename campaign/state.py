@@ -1,6 +1,6 @@
-"""The state: what the campaign knows, folded from one iteration to the next.
+"""The state: what the campaign knows, reduced from one iteration to the next.
 
-`after(state, plan, result)` is the only way a state comes about; the rule `seal` writes it as
+`after(state, plan, result)` is the only way a state comes about; the rule `finalize` writes it as
 `state.yaml`. It holds no clock: spending in core-seconds stands in the ledger.
 """
 

@@ -104,7 +104,7 @@ def test_a_signal_ends_everything_within_seconds(
     assert process.wait() != 0
     assert "Traceback" not in (folder / "said").read_text()
     assert not (folder / "planner.lock").exists()
-    assert not list(folder.glob("iterations/001/*/packs/*"))
+    assert not list(folder.glob("iterations/001/*/chunks/*"))
 
 
 def test_a_second_signal_kills_at_once(
