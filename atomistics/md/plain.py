@@ -54,8 +54,27 @@ def run(
 ) -> Outcome:
     """Run MD from `atoms` (N atoms, left as they are) with fresh Maxwell-Boltzmann velocities.
 
-    The watchdog looks every `check_interval` steps and at every kept frame; results that are
-    not finite, and what the calculator raises, stop the run in the step where they appear.
+    Parameters
+    ----------
+    atoms : Atoms
+        the start; for NPT periodic in three directions.
+    calculator : Calculator or CountingCalculator
+        energy (eV), forces (eV/Å), for NPT stress (eV/Å^3).
+    protocol : Protocol
+        ensemble, temperature (K), steps, timestep (fs), pressure (GPa), seed.
+    watchdog : Watchdog or None
+        looks every `check_interval` steps and at every kept frame.
+
+    Returns
+    -------
+    Outcome
+        results that are not finite, and what the calculator raises, are the stop of the step where
+        they appear; every other exception is a fault of ours and goes on as it is.
+
+    Raises
+    ------
+    UserError
+        NPT without three periodic directions, or settings with which the calculator cannot work.
     """
     from atomistics.md.integrators import integrator
 

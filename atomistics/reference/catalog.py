@@ -61,6 +61,8 @@ _TBLITE = Recipe("tblite.ase:TBLite", reuse=False, package="tblite")
 _QUIET = {"verbosity": 0, "cache_api": False}
 _PROGRAM: dict[str, Any] = {"reuse": False, "program": True}
 
+RELAXING = ("opt", "copt", "tightopt", "looseopt", "verytightopt", "optts", "md", "neb", "goat")
+
 NAMED: dict[str, Recipe] = {
     "gfn1-xtb": replace(_TBLITE, options={"method": "GFN1-xTB", **_QUIET}),
     "gfn2-xtb": replace(_TBLITE, options={"method": "GFN2-xTB", **_QUIET}),
@@ -119,10 +121,31 @@ def recipe_of(settings: Settings, folder: Path | None = None) -> Recipe:
             raise UserError(
                 f"config.yaml: reference.options of {settings.method}: '{name}' is missing"
             )
+    if moving := _moving(found, settings.options):
+        raise UserError(
+            f"config.yaml: reference.options: {moving} moves the atoms, and a label is of the"
+            " structure it is given; ask for a single point"
+        )
     options = {**found.options, **_paths(dict(settings.options), folder or Path())}
     reuse = found.reuse if reuse is None else reuse
     where = "reference.options" + (f" of {settings.method}" if settings.method != "ase" else "")
     return replace(found, options=options, reuse=reuse, where=where)
+
+
+def _moving(recipe: Recipe, options: Mapping[str, Any]) -> str | None:
+    """The option with which a program relaxes or runs MD, and ends with another structure."""
+    name = recipe.calculator.rpartition(":")[2]
+    if name == "Vasp" and options.get("nsw"):
+        return f"nsw: {options['nsw']}"
+    if name == "Espresso" and isinstance(data := options.get("input_data"), Mapping):
+        sections = [data, *(part for part in data.values() if isinstance(part, Mapping))]
+        asked = {str(part["calculation"]) for part in sections if "calculation" in part}
+        if asked - {"scf"}:
+            return f"input_data.control.calculation: {sorted(asked - {'scf'})[0]}"
+    if name == "ORCA":
+        words = str(options.get("orcasimpleinput", "")).split()
+        return next((f"orcasimpleinput: {w}" for w in words if w.lower() in RELAXING), None)
+    return None
 
 
 def _paths(value: Any, folder: Path) -> Any:

@@ -38,7 +38,15 @@ class CountingCalculator(GetPropertiesMixin):
         return calculator if isinstance(calculator, cls) else cls(calculator)
 
     def get_property(self, name: str, atoms: Atoms, allow_calculation: bool = True) -> Any:
-        """Return a result (eV, eV/Å, eV/Å^3); LabelFailedError where it is not finite."""
+        """Return energy (eV), forces (N, 3) in eV/Å, stress (6,) in eV/Å^3, or what else there is.
+
+        Raises
+        ------
+        LabelFailedError
+            for what the calculator raises, and for results that are not finite.
+        UserError
+            for settings with which it can never work.
+        """
         if (geometry := _geometry(atoms)) != self._seen:
             if not allow_calculation:
                 return None

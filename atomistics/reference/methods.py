@@ -124,9 +124,17 @@ def reference_calculator(settings: Settings, folder: Path | None = None) -> Refe
 
 
 def label(atoms: Atoms, calculator: Calculator | CountingCalculator) -> Atoms:
-    """Return a copy of `atoms` with energy (eV), forces (eV/Å) and stress (eV/Å^3).
+    """Return a copy of `atoms` (N atoms) with energy (eV), forces (N, 3) in eV/Å and stress.
 
-    Raises LabelFailedError; forces are too large beyond `calculator.max_force`, where it has one.
+    Stress (6,) in eV/Å^3, Voigt order and sign of ASE, where the structure is periodic.
+
+    Raises
+    ------
+    LabelFailedError
+        unconverged, nan, crashed, timeout; forces_too_large beyond `calculator.max_force`, where
+        it has one.
+    UserError
+        for settings with which no label can come.
     """
     counting = CountingCalculator.of(calculator)
     work = atoms.copy()

@@ -195,6 +195,13 @@ def test_no_child_outlives_a_killed_parent():
         ("vasp", {"xc": "pbe"}, "options of vasp: .*command"),
         ("espresso", {"command": "pw.x"}, "options of espresso: 'pseudo_dir' is missing"),
         ("orca", {}, "options of orca: 'command' is missing"),
+        ("vasp", {"nsw": 20}, "reference.options: nsw: 20 moves the atoms"),
+        ("orca", {"command": "orca", "orcasimpleinput": "PBE Opt"}, "orcasimpleinput: Opt moves"),
+        (
+            "espresso",
+            {"command": "x", "pseudo_dir": "y", "input_data": {"control": {"calculation": "md"}}},
+            "input_data.control.calculation: md moves the atoms",
+        ),
     ],
 )
 def test_settings_that_cannot_work_are_named(method, options, words, tmp_path, monkeypatch):
