@@ -69,12 +69,14 @@ def _frame(block: list[str], where: str) -> Atoms:
     )
     header = re.sub(r"Properties=\"?([^\s\"]+)\"?", _properties, header)
     match = re.search(r"Properties=(\S+)", header)
-    widths = [int(w) for w in match[1].split(":")[2::3]] if match else [1, 3]
+    widths = match[1].split(":")[2::3] if match else ["1", "3"]
+    if not all(width.isdecimal() and len(width) < 5 for width in widths):
+        raise MTPError(f"{where}: Properties={match[1]:.60} is no list of NAME:TYPE:COLUMNS")
     for row in block[2:]:
-        if len(row.split()) != sum(widths):
+        if len(row.split()) != sum(map(int, widths)):
             raise MTPError(
                 f"{where}: {len(row.split())} columns in {row.strip()[:40]!r}, Properties names "
-                f"{sum(widths)}; name every column there"
+                f"{sum(map(int, widths))}; name every column there"
             )
     try:
         atoms = next(iter(read_xyz(io.StringIO("".join([block[0], header, *block[2:]])), 0)))

@@ -172,14 +172,21 @@ def _one(
         return Found(key, what, "", None, values[key]) if key in values else None
     same = [f for f in found if f.what == what]
     for other in same[1:]:
-        if np.shape(other.value) != np.shape(same[0].value) or not np.allclose(
-            np.asarray(other.value, float), np.asarray(same[0].value, float), 1e-6, 1e-8
-        ):
+        one, two = _numbers(same[0], where), _numbers(other, where)
+        if one.size != two.size or not np.allclose(one.ravel(), two.ravel(), 1e-6, 1e-8):
             raise MTPError(
                 f"{where}: {same[0].key} and {other.key} hold different {what}; say which counts "
                 f"with --keys={what}={same[0].key}"
             )
     return same[0] if same else None
+
+
+def _numbers(found: Found, where: str) -> np.ndarray:
+    try:
+        return np.asarray(found.value, float)
+    except (TypeError, ValueError):
+        shown = " ".join(str(found.value).split())
+        raise MTPError(f"{where}: {found.key}={shown:.40} is no number") from None
 
 
 def _scaled(found: Found | None, units: Mapping[str, str], where: str) -> Any:
@@ -199,10 +206,7 @@ def _scaled(found: Found | None, units: Mapping[str, str], where: str) -> Any:
                 f"said; give it with --units={found.what}=UNIT"
             )
         name = OWN[found.what]
-    try:
-        value = np.asarray(found.value, float)
-    except (TypeError, ValueError):
-        raise MTPError(f"{where}: {found.key}={found.value!s:.40} is no number") from None
+    value = _numbers(found, where)
     if found.what == "energy" and value.size != 1:
         raise MTPError(f"{where}: {found.key} holds {value.size} numbers, not one energy")
     scaled = value * required(found.what, name, where)

@@ -127,7 +127,7 @@ def _header(line: str, head: _Header, lines: _Counted) -> None:
     elif match := re.search(r"NIONS\s*=\s*(\d+)", line):
         head.ions = head.ions or int(match[1])
     elif "ions per type" in line:
-        head.counts = [int(word) for word in line.split("=")[1].split()]
+        head.counts = [int(word) for word in re.findall(r"\d+", line.partition("=")[2])]
     elif match := re.search(r"NELM\s*=\s*(\d+)", line):
         head.nelm = int(match[1])
     elif match := re.search(r"ISIF\s*=\s*(\d+)", line):

@@ -200,6 +200,8 @@ def test_extxyz_spellings(tmp_path, text) -> None:
         (frame(f"{E} {S}").replace("species:S:1:", "label:S:1:"), "no element"),
         (frame(f"{E} {S}").replace("2\n", "5\n", 1), "5 atoms announced"),
         (frame(f"{E} {S}").replace("2.1", "x"), "no extended XYZ"),
+        (frame(f"{E} {S}").replace("pos:R:3", "pos:R:"), "no list of NAME:TYPE:COLUMNS"),
+        (frame(f"{E} REF_energy=cold {S}"), "REF_energy=cold is no number"),
     ],
 )  # fmt: skip
 def test_extxyz_refusals_name_what_settles_them(tmp_path, text, says) -> None:
