@@ -102,6 +102,10 @@ class Session:
         except _UnusableError as error:
             return Unusable(str(error))
 
+    def forget(self) -> None:
+        """Begin with a new calculator: neighbour lists with a skin depend on where they began."""
+        self._calculator = None
+
     def _label(self, atoms: Atoms) -> Results | Failed:
         attached = self._atoms
         attached.arrays, attached.cell, attached.pbc = atoms.arrays, atoms.cell, atoms.pbc

@@ -70,6 +70,8 @@ class ReferenceCalculator(Calculator):
             charges=self.atoms.get_initial_charges(),
             magmoms=self.atoms.get_initial_magnetic_moments(),
         )
+        if self._child is None and "numbers" in system_changes:
+            self._session.forget()  # cheap, and the last bits do not depend on other structures
         found = self._ask(bare)
         assert isinstance(found, building.Results)
         self.results = {name: value for name, value in found._asdict().items() if value is not None}

@@ -359,3 +359,13 @@ def test_vasp_stopped_at_nelm_whatever_it_says(tmp_path, step, words):
     (tmp_path / "OUTCAR").write_text(outcar([step], nelm=60))
     found = unconverged(tmp_path)
     assert found is None if words is None else words in found
+
+
+def test_an_in_process_reference_forgets_other_structures():
+    """EMT's neighbour list keeps the order it began with: a label must not depend on it."""
+    calculator = reference_calculator(Method("ase", "ase.calculators.emt:EMT"))
+    start, moved = bulk("Cu", cubic=True) * (2, 1, 1), bulk("Cu", cubic=True) * (2, 1, 1)
+    moved.rattle(0.05, seed=4)
+    alone = label(moved, reference_calculator(Method("ase", "ase.calculators.emt:EMT")))
+    label(start, calculator)
+    assert same(label(moved, calculator), alone)
