@@ -95,6 +95,11 @@ def _ceiling(phases: list[Phase], role: str, temperature: int) -> int:
     soft = any(p.kind in ("liquid", "polymer", "molecule") or _molecular(p) for p in phases)
     soft = soft or any(p.adsorbates for p in phases)
     hottest = temperature + (300 if soft else 700)
+    if role != "interface" and len(phases) == 1 and phases[0].kind == "amorphous" and not soft:
+        from preparation.substances import melting
+
+        if (melts := melting(phases[0])) is not None:  # a glass is what its melt froze to
+            return max(hottest, round(1.1 * melts))
     return max(temperature + 50, min(hottest, 2 * temperature)) if role == "target" else hottest
 
 

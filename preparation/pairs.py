@@ -63,7 +63,8 @@ def _on_slab(material: Material, lower: Phase, upper: Phase) -> list[Draft]:
             made["max_atoms"] = 5000
         else:
             made = {"family": "solid-molecule", "surface": slab, "liquid": film}
-        found.append((suffix, told, {**made, "gap_angstrom": round(GAP + apart, 2)}))
+        words = _words(told, [lower, upper])
+        found.append((suffix, words, {**made, "gap_angstrom": round(GAP + apart, 2)}))
     return found
 
 
@@ -143,7 +144,7 @@ def _liquids(material: Material, phases: list[Phase]) -> list[Draft]:
     return [
         (
             suffix,
-            told,
+            _words(told, phases),
             {
                 "family": "liquid-liquid",
                 "phases": [
@@ -171,7 +172,7 @@ def full(material: Material, phases: list[Phase]) -> list[Draft]:
     return [
         (
             suffix,
-            told,
+            _words(told, phases),
             {
                 "family": "stack",
                 "layers": [
@@ -191,6 +192,14 @@ def full(material: Material, phases: list[Phase]) -> list[Draft]:
         )
         for suffix, told, below, above, density, apart in ROWS
     ]
+
+
+def _words(told: str, phases: list[Phase]) -> str:
+    """The row's words; a layer with a solute is as thick as whole formula units take."""
+    if any(i.molarity is not None for phase in phases[1:] for i in phase.substances):
+        told = told.replace("upper layer thicker, 2 %", "upper layer 2 %")
+        told = told.replace("thin layers, upper", "thin lower layer, upper layer")
+    return told
 
 
 def _built(phase: Phase, suffix: str) -> Parameters:
@@ -246,7 +255,9 @@ def layer_thickness(phase: Phase, width: float, factor: float) -> float:
         for i in phase.substances
         if i.molarity is not None
     ]
-    return round(max([LAYER * factor, *(thickness * max(factor, 1.0) for thickness in least)]), 1)
+    return round(
+        max([LAYER * factor, *(thickness * max(round(factor), 1) for thickness in least)]), 1
+    )
 
 
 def chain_size(material: Material, phase: Phase, added: float) -> tuple[int, int]:

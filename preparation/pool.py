@@ -85,7 +85,8 @@ def answer(order: Order) -> dict[str, Any]:
     """In the child: one structure built, relaxed where asked, checked, written; or its failure."""
     try:
         parameters = PARAMETERS.validate_python(order.parameters)
-        needed = order.relax_steps or order.parameters.get("melt_quench")
+        quench = order.parameters.get("melt_quench") or {}
+        needed = order.relax_steps or quench.get("potential") == "reference"
         reference = Reference.model_validate(order.reference)
         calculator = reference_calculator(reference, order.folder) if needed else None
         atoms = build(parameters, order.seed, order.folder, calculator)

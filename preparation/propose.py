@@ -5,17 +5,27 @@ size, composition, shape of the cell, thickness, gap. The last one is held out: 
 the others span, in a cell or arrangement none of them has.
 """
 
+from atomistics.builders.amorphous.pedone import TABLE
 from campaign.config import Task
 from campaign.errors import UserError
 from campaign.files import parse
 from campaign.material import Material, Phase
-from preparation import pairs, phase_parameters
+from preparation import pairs, phase_parameters, substances
 from preparation.categories import Topic, topics
 from preparation.phase_parameters import Parameters
 from preparation.structure_plan import Category, StructurePlan, Variant
 
 Draft = tuple[str, str, Parameters]
 LARGER = 1.5
+QUENCH = {
+    "melt": 4000,
+    "picoseconds": 3.0,
+    "rate": 500.0,
+    "final": 300,
+    "settle": 1.0,
+    "timestep": 2.0,
+    "potential": "pedone",
+}
 
 
 def propose(task: Task, seed: int = 1) -> StructurePlan:
@@ -305,6 +315,7 @@ def fluid(material: Material, phase: Phase, without: bool) -> list[Draft]:
         ("large", "larger box", 1.0, LARGER, 1.0, 1.0),
         ("held-out", "2 % less dense, elongated", 0.98, 1.2, 1.0, 1.3),
     ]
+    quench = {"melt_quench": QUENCH} if _network(phase) else {}
     if solutes:
         rows.insert(4, ("rich", "1.5 times the solute", 1.0, 1.0, 1.5, 1.0))
     elif len(phase.substances) - len(dissolved) > 1:
@@ -322,10 +333,19 @@ def fluid(material: Material, phase: Phase, without: bool) -> list[Draft]:
                 ),
                 "atoms": round(atoms * size),
                 "box_ratio": [1.0, 1.0, long],
+                **quench,
             },
         )
         for suffix, told, density, size, rich, long in rows
     ]
+
+
+def _network(phase: Phase) -> bool:
+    """Whether it is a glass of single atoms that the oxides' potential can melt and quench."""
+    if phase.kind != "amorphous" or not all(part.formula for part in phase.substances):
+        return False
+    present = substances.elements(phase)
+    return "O" in present and len(present) > 1 and present <= set(TABLE)
 
 
 def cluster(phase: Phase) -> list[Draft]:

@@ -27,6 +27,7 @@ class Known(Strict):
     repeat: str | None = None
     density: float | None = Field(default=None, description="g/cm3; glass where there is a crystal")
     melt_density: float | None = Field(default=None, description="g/cm3 above the melting point")
+    melting: int | None = Field(default=None, description="K")
     crystal: CrystalSource | None = None
 
 
@@ -110,6 +111,12 @@ def elements(phase: Phase) -> set[str]:
     if phase.kind == "polymer" and (repeat := repeat_of(phase)):
         found |= set(composition(repeat)[0]) | {"H"}
     return found
+
+
+def melting(phase: Phase) -> int | None:
+    """Highest listed melting point of a glass's oxides, K."""
+    points = [entry.melting for part in phase.substances if (entry := known(part.name))]
+    return max((kelvin for kelvin in points if kelvin), default=None)
 
 
 def density_of(phase: Phase) -> float | None:

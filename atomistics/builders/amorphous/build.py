@@ -7,6 +7,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 from atomistics.builders.amorphous.parameters import Amorphous
+from atomistics.builders.amorphous.pedone import TABLE, Pedone, covers
 from atomistics.builders.molecule import build as molecule
 from atomistics.errors import UserError
 from atomistics.md import stages
@@ -16,17 +17,25 @@ from atomistics.md.protocol import MeltQuench, StagedProtocol
 def build(
     parameters: Amorphous, rng: np.random.Generator, folder: Path, calculator: Calculator | None
 ) -> Atoms:
-    """Ions or atoms packed at the density; then, where asked, melted and quenched by `calculator`.
+    """Ions or atoms packed at the density; then, where asked, melted and quenched by `calculator`,
+    or by a published potential for oxides (no label comes from that).
 
     A quench breaks and makes bonds: atoms then belong to no molecule.
     """
     quench = parameters.melt_quench
+    if quench is not None and quench.potential == "pedone":
+        calculator = Pedone()
     if quench is not None and calculator is None:
         raise UserError("melt_quench: needs a reference method; name one, or leave it out")
     atoms = molecule.build(parameters, rng, folder)
     if quench is None:
         return atoms
-    stage = MeltQuench.model_validate(quench.model_dump(exclude={"timestep"}))
+    if quench.potential == "pedone" and not covers(atoms):
+        raise UserError(
+            f"melt_quench.potential: pedone covers oxides of {', '.join(TABLE)} with balanced"
+            " charges; take reference"
+        )
+    stage = MeltQuench.model_validate(quench.model_dump(exclude={"timestep", "potential"}))
     protocol = StagedProtocol(timestep=quench.timestep, stages=[stage])
     info = dict(atoms.info)
     bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
@@ -36,5 +45,8 @@ def build(
         raise UserError(f"melt_quench: stopped at step {outcome.steps}: {outcome.detail}")
     last = outcome.frames[-1]
     quenched = Atoms(last.numbers, last.positions, cell=last.cell, pbc=True)
-    quenched.info = info | {"melt_quench_steps": outcome.steps}
+    quenched.info = info | {
+        "melt_quench_steps": outcome.steps,
+        "melt_quench_potential": quench.potential,
+    }
     return quenched

@@ -9,10 +9,13 @@ from atomistics.md.protocol import MeltQuench
 
 
 class Quench(MeltQuench):
-    """MD with the campaign's reference: melt, cool at a constant rate, settle (K, ps)."""
+    """MD by the campaign's reference or a published potential: melt, cool, settle (K, ps)."""
 
     stage: Literal["melt-quench"] = "melt-quench"
     timestep: float = Field(default=1.0, gt=0, le=10, description="fs")
+    potential: Literal["reference", "pedone"] = Field(
+        default="reference", description="pedone: oxides of Li Na K Mg Ca Al Si Ge P, in seconds"
+    )
 
 
 class Amorphous(Box):

@@ -12,7 +12,7 @@ from atomistics.builders.sources import templates
 from atomistics.errors import UserError
 from atomistics.units import GRAMS_PER_CM3, PER_LITRE
 
-VOLUME = 0.065  # of the volume, what whole molecules may change it by where a molarity is asked
+VOLUME = 0.062  # of the volume, what whole molecules may change it by where a molarity is asked
 
 
 @dataclass(frozen=True)
