@@ -62,6 +62,7 @@ rule all:
         JOBS.targets,
 
 
+include: "rules/settle.smk"
 include: "rules/reference_calc.smk"
 include: "rules/sample.smk"
 include: "rules/select_data.smk"

@@ -1,7 +1,7 @@
 """Structures around a given one: compressed, expanded, rattled, relaxed."""
 
 import numpy as np
-from ase import Atoms
+from ase import Atoms, units
 from ase.calculators.calculator import Calculator
 from ase.parallel import DummyMPI
 
@@ -9,6 +9,9 @@ from atomistics.bonded import whole
 from atomistics.errors import UserError
 from atomistics.reference.counting import CountingCalculator, LabelFailedError
 from atomistics.reference.methods import label
+
+STRAIN = 0.02  # standard deviation of each component
+PROBE = 0.03  # Å
 
 
 def compression(atoms: Atoms, factors: list[float]) -> list[Atoms]:
@@ -34,10 +37,16 @@ def compression(atoms: Atoms, factors: list[float]) -> list[Atoms]:
     return frames
 
 
-def rattle(atoms: Atoms, amplitude: float, seed: int, index: int) -> Atoms:
-    """Copy number `index` with Gaussian displacements, standard deviation `amplitude` in Å."""
+def rattle(atoms: Atoms, amplitude: float, seed: int, index: int, strain: float = 0.0) -> Atoms:
+    """Copy number `index` with Gaussian displacements, standard deviation `amplitude` in Å.
+
+    `strain` is the standard deviation of each component of a symmetric strain before it.
+    """
     frame = atoms.copy()
     generator = np.random.default_rng([seed, index])
+    if strain and atoms.cell.rank == 3:
+        tensor = generator.normal(0.0, strain, (3, 3))
+        frame.set_cell(atoms.cell.array @ (np.eye(3) + (tensor + tensor.T) / 2), scale_atoms=True)
     frame.positions += generator.normal(0.0, amplitude, frame.positions.shape)
     return frame
 
@@ -71,6 +80,45 @@ def rattle_and_relax(
                 raise
             failures.append((index, error.kind, error.detail))
     return frames
+
+
+def warm_copies(
+    atoms: Atoms,
+    calculator: Calculator | CountingCalculator,
+    count: int,
+    most: float,
+    kelvin: float,
+    seed: int,
+    failures: list[tuple[int, str, str]],
+) -> list[Atoms]:
+    """Labelled copies displaced in even steps up to what three times `kelvin` does to a crystal.
+
+    Under a random strain of 2 % each, and by no more than `most` Å: what MD will visit, for a call
+    a frame and two besides. Copies that give no label are told in `failures`.
+    """
+    counting = CountingCalculator.of(calculator)
+    largest = min(most, thermal(atoms, counting, 3 * kelvin, seed))
+    frames = []
+    for index in range(count):
+        try:
+            copy = rattle(atoms, largest * (index + 1) / count, seed, index, STRAIN)
+            frames.append(label(copy, counting))
+        except LabelFailedError as error:
+            failures.append((index, error.kind, error.detail))
+    return frames
+
+
+def thermal(atoms: Atoms, counting: CountingCalculator, kelvin: float, seed: int) -> float:
+    """Standard deviation (Å) of displacements that raise the energy as `kelvin` would, two calls.
+
+    In a harmonic crystal 3N kT / 2 of potential energy go with it (equipartition), and the energy
+    grows with the square of the displacement. Independent displacements load the stiff modes more
+    than heat does, the soft ones less.
+    """
+    rest = label(atoms, counting).get_potential_energy()
+    probe = label(rattle(atoms, PROBE, seed, -1 % 2**31), counting).get_potential_energy()
+    risen = max((probe - rest) / (3 * len(atoms)), 1e-6)
+    return PROBE * float(np.sqrt(units.kB * kelvin / 2 / risen))
 
 
 def _relaxed(start: Atoms, counting: CountingCalculator, steps: int) -> list[Atoms]:

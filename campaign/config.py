@@ -27,6 +27,15 @@ class Subsystem(Strict):
     max_temperature: Temperature = Field(description="highest sampling temperature, K")
 
 
+class Margin(Strict):
+    """How far above the temperature of use a potential holds: weaker than the targets."""
+
+    temperature: Annotated[float, Field(ge=1, le=5)] = Field(
+        default=1.2, description="times the temperature of use"
+    )
+    stops: Fraction = Field(default=0.5, description="of the runs that far may stop early at most")
+
+
 class Targets(Strict):
     """What 'converged' means, written down before the campaign; held to target subsystems."""
 
@@ -43,6 +52,7 @@ class Targets(Strict):
     component_factor: Annotated[float, Field(ge=1)] = Field(
         default=2.0, description="how much looser the errors may be outside target subsystems"
     )
+    margin: Margin = Field(default=Margin(), description="asked besides the targets")
 
 
 class Task(Strict):
@@ -121,6 +131,17 @@ class WatchdogSettings(Strict):
     density_margin: Positive = Field(description="fraction beyond the reference range")
     min_distance_factor: Positive = Field(description="of the shortest distance in the reference")
     grade: Positive = Field(description="extrapolation grade that stops a run")
+
+
+class Settling(Strict):
+    """Relaxing and warming a structure by the reference before anything else uses it."""
+
+    crystal: int = Field(ge=0, le=1000, description="most steps of relaxing a crystal and its cell")
+    packing: int = Field(ge=0, le=10_000, description="most steps of relaxing what was packed")
+    warm: int = Field(ge=0, le=10_000, description="steps of warming, damped and rate-limited")
+    warm_packing: int = Field(
+        ge=0, le=100_000, description="most steps of it while a packing still gives off heat"
+    )
 
 
 class ReferenceMd(Strict):
@@ -264,6 +285,7 @@ class Config(Strict):
     mlp: Mlp
     md: Md
     watchdog: WatchdogSettings
+    settle: Settling = Settling(crystal=0, packing=0, warm=0, warm_packing=0)
     reference_calc: ReferenceMd
     reference_sample: ReferenceSample
     model_sample: ModelSample

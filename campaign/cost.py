@@ -2,18 +2,40 @@
 
 import math
 
-from campaign.actions.section import Cost
+from atomistics.settling_effort import KEEP
+from campaign.actions.section import Cost, Section
 from campaign.plan import Plan
 from campaign.situation import Situation
+from campaign.starts import calls_at_most, unsettled
 
 
 def cost(plan: Plan, situation: Situation) -> Cost:
     """Upper bounds of a plan, with the price of a reference call as it has been so far."""
     section = plan.parameters
     bare = section.cost(situation.state, situation.protocols)
-    seconds = bare.reference_calls * seconds_per_call(situation)
-    steps = bare.md_steps + section.repeated_steps(situation)
-    return bare.model_copy(update={"core_seconds": seconds, "md_steps": steps})
+    settling = settling_calls(section, situation)
+    calls = bare.reference_calls + settling
+    learns = section.cost(situation.state, situation.protocols).labels and not section.held_out
+    return bare.model_copy(
+        update={
+            "reference_calls": calls,
+            "labels": bare.labels + (settling // KEEP if learns else 0),
+            "core_seconds": calls * seconds_per_call(situation),
+            "md_steps": bare.md_steps + section.repeated_steps(situation),
+        }
+    )
+
+
+def bare_calls(plan: Plan, situation: Situation) -> int:
+    """Reference calls at most of an action's own items."""
+    return plan.parameters.cost(situation.state, situation.protocols).reference_calls
+
+
+def settling_calls(section: Section, situation: Situation) -> int:
+    """Reference calls at most of settling the structures an action is the first to use."""
+    settling = situation.config.settle
+    named = section.named_structures()
+    return len(unsettled(named, situation.state, settling)) * calls_at_most(settling)
 
 
 def seconds_per_call(situation: Situation) -> float:

@@ -11,7 +11,7 @@ MODEL_STEP = 0.002  # core-seconds of an MD step with a model, until one was mea
 def core_hours(campaign: Campaign, plan: Plan, calls: int, steps: int) -> float:
     """Estimate from what a call or an MD step has cost so far, else from the configuration."""
     spent = _spent(campaign, campaign.finalized)
-    labelling = [spent[a] for a in ("reference_calc", "select_data") if spent.get(a)]
+    labelling = [spent[a] for a in ("settle", "reference_calc", "select_data") if spent.get(a)]
     calls_made = sum(a["reference_calls"] for a in labelling)
     per_call = (
         sum(a["core_seconds"] for a in labelling) / calls_made

@@ -1,7 +1,7 @@
 """What a job finds in its iteration's folder: configuration, campaign, state, calculators."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +11,7 @@ from typing import Any
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator
 
+from atomistics import dataset
 from atomistics.analysis.observables import density
 from atomistics.md.plain_protocol import Ensemble
 from atomistics.md.watchdog import Limits
@@ -19,12 +20,15 @@ from atomistics.reference.methods import label, reference_calculator
 from atomistics.structures import Structure, check, load, read_index
 from campaign.config import Config
 from campaign.errors import UserError
-from campaign.files import read, read_json
+from campaign.files import parse, read, read_json
 from campaign.folder import Campaign
+from campaign.results import SettledStructure
 from campaign.state import State
 from mtp.calculator import MTP
 from mtp.potential import Potential
 from mtp.runner.mlp_program import MlpProgram
+
+SETTLED = Path("settle/runs")
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,51 @@ class Job:
         check(atoms, self.species, self.config.mlp.cutoff)
         return atoms
 
+    def start(self, structure: str) -> Atoms:
+        """What MD of a structure starts from: settled by the reference, else as it was built."""
+        atoms = self.atoms(structure)
+        if path := self.settled(structure):
+            last = dataset.read(path)[-1]
+            atoms.set_cell(last.cell)
+            atoms.set_positions(last.positions)
+        return atoms
+
+    def settled(self, structure: str) -> Path | None:
+        """The frames of a structure's settling, by this action or the first that used it."""
+        here = self.folder / SETTLED / f"{structure}.h5"
+        if here.is_file():
+            return here
+        number = int(self.folder.resolve().name)
+        for record in self.campaign.state(number - 1).settled if number > 1 else ():
+            if record.structure == structure and record.status == "ok":
+                path = self.folder / f"../{record.iteration:03d}" / SETTLED / f"{structure}.h5"
+                if not path.is_file():
+                    raise UserError(f"{path}: the settled start of {structure} is gone; restore it")
+                return path
+        return None
+
+    def settlings(self) -> list[SettledStructure]:
+        """What this action settled, for its result; one that failed begins as it was built."""
+        found = []
+        for path in sorted((self.folder / SETTLED).glob("*.cost.json")):
+            name = path.name.removesuffix(".cost.json")
+            report = path.with_name(f"{name}.report.json")
+            if path.with_name(f"{name}.h5").is_file():
+                found.append(parse(SettledStructure, read_json(report), str(report)))
+                continue
+            found.append(
+                SettledStructure(
+                    structure=name,
+                    subsystem=self.structure(name).subsystem,
+                    status="failed",
+                    failure=failure(path.with_name(f"{name}.failed.json")),
+                    reference_calls=int(read_json(path, "reference_calls")["reference_calls"]),
+                    temperature=self.campaign.task.temperature,
+                )
+            )
+        number = int(self.folder.resolve().name)
+        return [record.model_copy(update={"iteration": number}) for record in found]
+
     def ensemble(self, structure: str, asked: Ensemble) -> Ensemble:
         """The ensemble asked for, at constant volume where the index says fixed_cell and where a
         structure is not periodic in three directions: it has no volume to control."""
@@ -90,9 +139,15 @@ class Job:
     def limits(self, atoms: Atoms, temperature: float, state: State) -> Limits:
         """When an MD is stopped.
 
-        Bands are relative to the start of the run, because a subsystem's structures differ in
-        composition: potential energy may rise by 3/2 kT for each of kinetic and potential energy
-        (equipartition) plus `energy_margin` (eV/atom), density may differ by `density_margin`.
+        Bands are those of the reference's own MD of the subsystem, as far as it drifted from its
+        start, laid round the start of this run (structures of a subsystem differ in composition),
+        and widened. Potential energy: by 3/2 kT for each of kinetic and potential energy
+        (equipartition) and `energy_margin` (eV/atom). Density: by `density_margin`, more above
+        the temperature of use, as things expand. Temperature: `temperature_factor`, six standard
+        deviations of the canonical ensemble in a small cell, or a quarter above what the
+        reference reached. The shortest distance is that of the reference MD times
+        `min_distance_factor` (Å). False alarms of a class widen its margin by half each time,
+        those of the grade threefold.
 
         Parameters
         ----------
@@ -101,8 +156,7 @@ class Job:
         temperature
             Of the thermostat, K.
         state
-            Its reference MD gives the shortest distance, times `min_distance_factor` (Å); none
-            where there was none of the subsystem.
+            Its reference MD gives drift, heat and the shortest distance of the subsystem.
 
         Returns
         -------
@@ -115,26 +169,67 @@ class Job:
         LabelFailedError
             Where the start itself gets no label.
         """
-        watch = self.config.watchdog
+        watch, name = self.config.watchdog, atoms.info["subsystem"]
+        drift = Drift.of(state, name)
+        settled = next((s for s in state.settled if s.structure == atoms.info["structure"]), None)
+        wider = next((s.widened for s in state.subsystems if s.name == name), {})
+        energy = watch.energy_margin * widening(wider, "energy")
         start = label(atoms, atoms.calc).get_potential_energy() / len(atoms)
-        rho = density(atoms)
-        seen = [
-            r.min_distance
-            for r in state.reference
-            if r.subsystem == atoms.info["subsystem"] and r.min_distance is not None
-        ]
+        hotter = max(1.0, temperature / state.temperature)
+        margin = min(0.9, watch.density_margin * widening(wider, "density") * hotter)
+        rho = (settled and settled.relaxed_density) or density(atoms)
+        fluctuation = 1 + 6 * (2 / (3 * len(atoms))) ** 0.5
+        factor = max(watch.temperature_factor, fluctuation) * widening(wider, "temperature")
         return Limits(
-            temperature=watch.temperature_factor * temperature,
+            temperature=max(factor * temperature, 1.25 * drift.hottest),
             energy=(
-                start - watch.energy_margin,
-                start + watch.energy_margin + 3 * units.kB * temperature,
+                start - energy - drift.energy_down,
+                start + energy + drift.energy_up + 3 * units.kB * temperature,
             ),
-            density=(rho * (1 - watch.density_margin), rho * (1 + watch.density_margin))
+            density=(
+                rho * drift.density_low * (1 - margin),
+                rho * drift.density_high * (1 + margin),
+            )
             if rho
             else None,
-            min_distance=watch.min_distance_factor * min(seen) if seen else None,
-            grade=watch.grade,
+            min_distance=watch.min_distance_factor * drift.shortest if drift.shortest else None,
+            grade=watch.grade * widening(wider, "grade"),
         )
+
+
+def widening(wider: Mapping[str, int], kind: str) -> float:
+    """Factor on a margin of the watchdog after so many selections with false alarms of the kind."""
+    if kind == "grade":  # a scale of orders of magnitude
+        return min(30.0, 3.0 ** wider.get(kind, 0))
+    return min(4.0, 1.5 ** wider.get(kind, 0))
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How far the reference's own MD of a subsystem went from its starts: what is no fault."""
+
+    density_low: float = 1.0
+    density_high: float = 1.0
+    energy_down: float = 0.0
+    energy_up: float = 0.0
+    hottest: float = 0.0
+    shortest: float | None = None
+
+    @classmethod
+    def of(cls, state: State, subsystem: str) -> "Drift":
+        """From the ranges of the subsystem's reference MD; density as a ratio, energy eV/atom."""
+        own = [r for r in state.reference if r.subsystem == subsystem and r.status == "ok"]
+        ratios, ways = [1.0], [0.0]
+        for r in own:
+            if r.start_density and r.visited_density:
+                ratios += [v / r.start_density for v in vars(r.visited_density).values()]
+            if r.start_energy is not None and r.visited_energy:
+                ways += [v - r.start_energy for v in vars(r.visited_energy).values()]
+        return cls(
+            min(ratios), max(ratios), -min(ways), max(ways),
+            max((r.hottest or 0.0 for r in own), default=0.0),
+            min((r.min_distance for r in own if r.min_distance is not None), default=None),
+        )  # fmt: skip
 
 
 def previous_state(job: Job, path: Path | None) -> State:

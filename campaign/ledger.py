@@ -20,13 +20,17 @@ COUNTED = ("reference_calls", "md_steps", "core_seconds")
 def gather(folder: Path, action: str, carried: dict[str, Any]) -> list[dict[str, Any]]:
     """Lines of the ledger of the iteration in `folder`; the last one is the total."""
     lines = []
-    for path in sorted(folder.glob(f"{action}/**/*.cost.json")):
-        cost = read_json(path, "core_seconds")
-        name = path.relative_to(folder).as_posix().removesuffix(".cost.json")
-        lines.append({"item": name, "kind": action, **{k: cost.get(k, 0) for k in COUNTED}})
-    own = {key: sum(line[key] for line in lines) for key in COUNTED}
     kinds = dict(carried.get("by_action", {}))
-    kinds[action] = {k: kinds.get(action, {}).get(k, 0) + own[k] for k in COUNTED}
+    for kind in ("settle", action):
+        for path in sorted(folder.glob(f"{kind}/**/*.cost.json")):
+            cost = read_json(path, "core_seconds")
+            name = path.relative_to(folder).as_posix().removesuffix(".cost.json")
+            lines.append({"item": name, "kind": kind, **{k: cost.get(k, 0) for k in COUNTED}})
+        paid = [line for line in lines if line["kind"] == kind]
+        if paid or kind == action:
+            before = kinds.get(kind, {})
+            kinds[kind] = {k: before.get(k, 0) + sum(line[k] for line in paid) for k in COUNTED}
+    own = {key: sum(line[key] for line in lines) for key in COUNTED}
     total = {key: carried.get(key, 0) + own[key] for key in COUNTED}
     lines.append({"total": {**total, "by_action": kinds}})
     return [*lines[:-1], {**lines[-1], "sha256": _fingerprint(lines)}]

@@ -1,13 +1,16 @@
 """How a result changes the state: what every action has in common; pure."""
 
 from campaign.plan import Plan
-from campaign.results import Result
+from campaign.results import Result, SettledStructure
 from campaign.state import HistoryEntry, State
 
 
 def after(state: State, plan: Plan, result: Result, hashes: tuple[str, str]) -> State:
     """The state once `plan` has given `result`; hashes are those of the plan and of `state`."""
     changed, outcome, note = plan.parameters.reduce(state, plan.iteration, result)
+    if settled := getattr(result, "settled", []):
+        changed = changed.model_copy(update={"settled": [*state.settled, *settled]})
+        note += _told(settled)
     entry = HistoryEntry(
         iteration=plan.iteration,
         action=plan.action,
@@ -24,3 +27,10 @@ def after(state: State, plan: Plan, result: Result, hashes: tuple[str, str]) -> 
             "previous_sha256": hashes[1],
         }
     )
+
+
+def _told(settled: list[SettledStructure]) -> str:
+    failed = [s.structure for s in settled if s.status == "failed"]
+    calls = sum(s.reference_calls for s in settled)
+    told = f"; {len(settled) - len(failed)} structures settled in {calls} reference calls"
+    return told + (f", not {', '.join(failed)}: begun as built" if failed else "")

@@ -59,6 +59,52 @@ class ReferenceRange(Strict):
     density: Range | None = Field(default=None, description="g/cm3")
     energy: Range | None = Field(default=None, description="eV/atom")
     min_distance: float | None = Field(default=None, description="Å")
+    start_density: float | None = Field(default=None, description="as built and relaxed, g/cm3")
+    start_energy: float | None = Field(default=None, description="eV/atom")
+    visited_density: Range | None = Field(default=None, description="with equilibration, g/cm3")
+    visited_energy: Range | None = Field(default=None, description="with equilibration, eV/atom")
+    hottest: float | None = Field(default=None, description="instantaneous temperature, K")
+
+
+class SettledStructure(Strict):
+    """A structure relaxed and warmed by the reference: the start of every MD of it.
+
+    Densities in g/cm3, None where the cell is not periodic in three directions. One that failed
+    begins as it was built.
+    """
+
+    structure: Name
+    subsystem: Name
+    iteration: int = Field(default=0, description="whose folder holds its frames")
+    status: Literal["ok", "failed"]
+    failure: str | None = None
+    crystal: bool = Field(default=False, description="its forces were small from the beginning")
+    reference_calls: int
+    frames: int = Field(default=0, description="kept, the last is the start")
+    temperature: Temperature
+    force: float | None = Field(default=None, description="largest as built, eV/Å")
+    gained: float | None = Field(default=None, description="energy given off, eV/atom")
+    built_density: float | None = None
+    relaxed_density: float | None = None
+    density: float | None = Field(default=None, description="at the start of MD")
+
+
+class MovingResult(Result):
+    """Result of an action that starts MD: it settles what no action before it has used."""
+
+    settled: list[SettledStructure] = Field(default=[], exclude_if=lambda found: not found)
+
+
+class JudgedStops(Strict):
+    """Early stops of one class held against the reference at their last sound frames.
+
+    A false alarm: model and reference agree there within the targets, so what the watchdog
+    stopped was physics.
+    """
+
+    kind: str = Field(pattern=r"^[a-z0-9_-]{1,40}$")
+    judged: int = Field(ge=1)
+    false_alarms: int = Field(ge=0)
 
 
 class Property(Strict):
@@ -108,10 +154,21 @@ class SampleGroupResult(Strict):
     runs: int
     early_stops: int
     stops: list[Count] = Field(description="early stops by class")
+    false_alarms: int = Field(
+        default=0,
+        description="of the early stops, by the labels bought from them",
+        exclude_if=lambda count: not count,
+    )
     failed_runs: int = Field(description="jobs that gave no trajectory")
     snapshots: int
     atoms: int
     max_grade: float | None = Field(default=None, description="highest extrapolation grade")
+
+    @property
+    def stopped(self) -> float | None:
+        """Fraction of the runs with a trajectory that stopped early, false alarms apart."""
+        kept = self.runs - self.failed_runs
+        return (self.early_stops - self.false_alarms) / kept if kept > 0 else None
 
 
 class SelectGroupResult(Strict):
@@ -125,6 +182,7 @@ class SelectGroupResult(Strict):
     failed: list[Count] = Field(description="labels quarantined, by class")
     energy_mae: float | None = Field(default=None, description="of the model on them, eV/atom")
     force_mae: float | None = Field(default=None, description="of the model on them, eV/Å")
+    stops: list[JudgedStops] = Field(default=[], exclude_if=lambda found: not found)
 
 
 class Errors(Strict):
@@ -181,6 +239,15 @@ class EvaluatedStructure(Strict):
     )
     density: float | None = Field(default=None, description="mean of the model's MD, g/cm3")
     density_deviation: float | None = Field(default=None, description="fraction of the reference")
+    bulk: bool = Field(default=True, description="periodic in x, y and z: has density and RDF")
+    pressure_bias: float | None = Field(
+        default=None, description="model minus reference over the fresh frames, GPa"
+    )
+    density_bias: float | None = Field(
+        default=None,
+        description="what that makes of the density, as a fraction: times the compressibility of"
+        " the model's own NPT run, less twice the standard error",
+    )
     rdf_overlap: float | None = Field(default=None, description="least over all pairs, 1 is equal")
     diffusion: list[PairOfDiffusion] = Field(default=[])
     layers: list[ComparedLayer] = Field(

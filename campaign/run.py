@@ -22,7 +22,7 @@ from campaign.folder import Campaign
 from campaign.interrupt import descendants, end
 from campaign.lock import end_marked, marked
 from campaign.plan import Plan
-from campaign.workflow import jobs
+from campaign.workflow import Jobs, jobs
 
 ATTEMPTS = 3
 CANCEL_TIMEOUT = 20.0  # seconds for Snakemake to end its jobs, SLURM's too
@@ -180,9 +180,13 @@ def _write_off(it: Iteration, say: Callable[[str], None]) -> bool:
 
     The items a lost job had finished stand on disk and count; the rest is reported as `lost`.
     """
-    table, action = jobs(it.campaign.folder), it.plan.action
-    paths = map(Path, table.chunk_files(action))
-    chunks = dict(zip(paths, map(json.loads, table.chunks[action].values()), strict=True))
+    table = jobs(it.campaign.folder)
+    return any(_write_off_of(kind, table, say) for kind in ("settle", it.plan.action))
+
+
+def _write_off_of(kind: str, table: Jobs, say: Callable[[str], None]) -> bool:
+    paths = map(Path, table.chunk_files(kind))
+    chunks = dict(zip(paths, map(json.loads, table.chunks[kind].values()), strict=True))
     missing = {path: items for path, items in chunks.items() if not (table.folder / path).is_file()}
     if not missing or len(missing) == len(chunks):
         return False

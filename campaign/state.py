@@ -20,6 +20,7 @@ from campaign.results import (
     ReferenceRange,
     SampleGroupResult,
     SelectGroupResult,
+    SettledStructure,
     Verdict,
 )
 
@@ -99,6 +100,11 @@ class SubsystemState(Strict):
     held_out_force_mae: float | None = None
     evaluation: Literal["passed", "failed"] | None = None
     evaluated_model: ModelId | None = None
+    widened: dict[str, int] = Field(
+        default={},
+        description="selections that found false alarms of a class: its limit widens",
+        exclude_if=lambda found: not found,
+    )
     selection: SelectGroupResult | None = Field(
         default=None, description="what was bought from the last sampling, absent until selected"
     )
@@ -137,6 +143,7 @@ class State(Strict):
     targets: Targets = Field(description="as they stood when the campaign began")
     subsystems: list[SubsystemState]
     reference: list[ReferenceRange] = Field(default=[])
+    settled: list[SettledStructure] = Field(default=[])
     samples: list[SampleRecord] = Field(default=[])
     datasets: list[DatasetRecord] = Field(default=[])
     models: list[ModelRecord] = Field(default=[])

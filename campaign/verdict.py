@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from campaign.config import Targets
 from campaign.results import EvaluatedStructure
-from campaign.state import State
+from campaign.state import ModelRecord, State, SubsystemState
 
 
 class Criterion(NamedTuple):
@@ -31,15 +31,22 @@ def criteria(evaluated: EvaluatedStructure, role: str, targets: Targets) -> list
         "fresh_force_mae": targets.force_mae,
         "energy_mae": targets.energy_mae,
         "density_deviation": targets.density_deviation,
+        "density_bias": targets.density_deviation,
     }
     table = []
     for key, target in upper.items():
         value, bound = getattr(evaluated, key), target * slack
-        asked = key != "fresh_force_mae" or evaluated.fresh_frames > 0
+        asked = {
+            "fresh_force_mae": evaluated.fresh_frames > 0,
+            "density_deviation": evaluated.bulk,
+            "density_bias": evaluated.density_bias is not None,
+        }.get(key, True)
         met = value is not None and abs(value) <= bound
         table.append(Criterion(key, value, bound, met if asked else None))
     least, overlap = 1 - (1 - targets.rdf_overlap) * slack, evaluated.rdf_overlap
-    table.append(Criterion("rdf_overlap", overlap, least, overlap is not None and overlap >= least))
+    alike = overlap is not None and overlap >= least
+    # what is not periodic has neither density nor RDF
+    table.append(Criterion("rdf_overlap", overlap, least, alike if evaluated.bulk else None))
     if targets.diffusion_deviation is not None:
         table.append(_diffusion(evaluated, targets.diffusion_deviation * slack))
     wanted = targets.stable_ps if role == "target" else None
@@ -81,6 +88,49 @@ def _shortfall(evaluated: EvaluatedStructure, missed: Criterion) -> str:
     return f"{missed.key} {shown} > {missed.bound:.4g} {UNITS.get(missed.key, '')}".rstrip()
 
 
+def margin_temperature(state: State, subsystem: SubsystemState) -> int:
+    """How far above the temperature of use a potential is asked to hold, K."""
+    return min(
+        subsystem.max_temperature, round(state.targets.margin.temperature * state.temperature)
+    )
+
+
+def beyond(state: State, subsystem: SubsystemState, model: str | None) -> list[str]:
+    """The margin above the temperature of use, as the newest sampling that went so far shows it.
+
+    By this model or an earlier one: the margin is weaker than the targets, which are held against
+    the very model that is handed over.
+    """
+    if not subsystem.rounds and not subsystem.labels:
+        return []  # nothing of it may be sampled
+    kelvin, allowed = margin_temperature(state, subsystem), state.targets.margin.stops
+    shown = [
+        share
+        for record in state.samples
+        if record.model and model and int(record.model[1:]) <= int(model[1:])
+        for group in record.groups
+        if group.subsystem == subsystem.name and group.temperature_high >= kelvin
+        if (share := group.stopped) is not None
+    ]
+    if not shown:
+        return [f"{subsystem.name}: no MD up to the margin at {kelvin} K"]
+    if shown[-1] > allowed:
+        told = f"{100 * shown[-1]:.0f} % of the runs up to {kelvin} K stop early"
+        return [f"{subsystem.name}: {told} > {100 * allowed:g} %"]
+    return []
+
+
+def meets_errors(state: State, subsystem: SubsystemState, model: ModelRecord) -> bool:
+    """Whether a fit meets the error targets on the reference MD of the held-out structures."""
+    own = [e for e in model.errors if e.subsystem == subsystem.name and e.split == "held_out"]
+    slack = 1.0 if subsystem.role == "target" else state.targets.component_factor
+    return bool(own) and all(
+        e.force_mae <= slack * state.targets.force_mae
+        and e.energy_mae <= slack * state.targets.energy_mae
+        for e in own
+    )
+
+
 def open_targets(state: State, model: str | None) -> list[str]:
     """What stands between `model` and 'converged': per target subsystem, its last evaluation.
 
@@ -103,6 +153,7 @@ def open_targets(state: State, model: str | None) -> list[str]:
         if evaluated:
             left = (r.structure for r in ready if r.structure not in latest)
             missed += [f"{name}: {model} was never evaluated on it" for name in left]
+        missed += beyond(state, subsystem, model)
         for structure in latest.values():
             if structure.temperature != state.temperature:
                 kelvin = f"{structure.temperature} K, not {state.temperature} K"

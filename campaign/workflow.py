@@ -12,14 +12,17 @@ from campaign.actions import ACTIONS
 from campaign.actions.section import Items
 from campaign.approval import overtime, refusal
 from campaign.config import Config
+from campaign.cost import bare_calls, seconds_per_call, settling_calls
 from campaign.errors import UserError
 from campaign.files import read, sha256
 from campaign.folder import Campaign
 from campaign.gates import require
 from campaign.integrity import require_unchanged
 from campaign.plan import Plan
+from campaign.starts import unsettled
 from campaign.state import State
 
+WORTH = 60.0  # core-seconds, what the start of a job is small beside
 LONGEST = 100_000  # characters of the items of a job
 COMMAND = 125_000  # characters of items and section; Linux refuses a line of 131,072
 
@@ -39,7 +42,9 @@ class Jobs:
     iteration: int = 0
     previous: list[str] = field(default_factory=list)
     sections: dict[str, str] = field(default_factory=lambda: dict.fromkeys(ACTIONS, "{}"))
-    chunks: dict[str, dict[str, str]] = field(default_factory=lambda: {a: {} for a in ACTIONS})
+    chunks: dict[str, dict[str, str]] = field(
+        default_factory=lambda: {a: {} for a in ("settle", *ACTIONS)}
+    )
     datasets: dict[str, list[str]] = field(default_factory=lambda: {a: [] for a in ACTIONS})
     model: list[str] = field(default_factory=list)
     targets: list[str] = field(default_factory=list)
@@ -67,10 +72,10 @@ def _pending_jobs(campaign: Campaign, begins: bool) -> Jobs:
     plan = campaign.pending
     if plan is None:
         return Jobs(campaign.iteration(campaign.last) if campaign.last else campaign.folder)
-    state = campaign.state()
+    state, situation = campaign.state(), campaign.situation()
     if begins:
         require_unchanged(campaign, plan)
-    require(plan, campaign.situation())
+    require(plan, situation)
     config = read(Config, campaign.iteration(plan.iteration) / "config.yaml")
     section, per_job = plan.parameters.argument(), plan.parameters.items_per_job(config)
     room = min(LONGEST, COMMAND - len(section))
@@ -80,7 +85,8 @@ def _pending_jobs(campaign: Campaign, begins: bool) -> Jobs:
             f"{place}: {plan.action}: {len(section)} characters of parameters, a command line takes"
             f" {COMMAND - LONGEST // 10}; name fewer structures, data sets or frames in one plan"
         )
-    table = items(plan, state, config)
+    table, settling = items(plan, state, config), starts(plan, state, config)
+    calls = settling_calls(plan.parameters, situation), bare_calls(plan, situation)
     dataset = [f"{plan.action}/dataset.h5"] if plan.parameters.gives_dataset() else []
     none = Jobs(campaign.iteration(plan.iteration))
     return replace(
@@ -90,12 +96,31 @@ def _pending_jobs(campaign: Campaign, begins: bool) -> Jobs:
         iteration=plan.iteration,
         previous=_previous(campaign),
         sections={**none.sections, plan.action: section},
-        chunks={**none.chunks, plan.action: chunked(table, per_job, room)},
+        chunks={
+            **none.chunks,
+            "settle": chunked(settling, _worth_a_job(settling, calls[0], campaign), LONGEST),
+            plan.action: chunked(
+                table, max(per_job, _worth_a_job(table, calls[1], campaign)), room
+            ),
+        },
         datasets={**none.datasets, plan.action: dataset},
         model=_model(plan),
         targets=["state.yaml"],
         refusal=refusal(campaign, plan) or (begins and overtime(campaign)) or "",
     )
+
+
+def _worth_a_job(table: Items, calls: int, campaign: Campaign) -> int:
+    """Items of one job where a reference call is cheap beside the start of a job.
+
+    So many that the job has a minute's work, by what a call has cost so far, but never less than
+    two jobs of them all; as many as the configuration says where calls are dear or not yet known.
+    """
+    least = campaign.config.reference_runs_per_job
+    if not calls or not table or not campaign.core_seconds():
+        return least
+    each = calls / len(table) * seconds_per_call(campaign.situation())
+    return max(least, min(math.ceil(len(table) / 2), int(WORTH / each)))
 
 
 def _name(campaign: Campaign, plan: Plan) -> str:
@@ -121,6 +146,20 @@ def _previous(campaign: Campaign) -> list[str]:
     return [f"../{campaign.finalized:03d}/state.yaml"] if there else []
 
 
+def starts(plan: Plan, state: State, config: Config) -> Items:
+    """Structures this plan is the first to use, to be settled before its own items."""
+    section = plan.parameters
+    seed = getattr(section, "seed", 0)
+    return {
+        name: {
+            "structure": name,
+            "held_out": section.held_out,
+            "seed": _seed(seed, f"settle/{name}"),
+        }
+        for name in unsettled(section.named_structures(), state, config.settle)
+    }
+
+
 def _model(plan: Plan) -> list[str]:
     model = getattr(plan.parameters, "model", None)
     return [f"../{int(model[1:]):03d}/train/model.almtp"] if model else []
@@ -134,6 +173,8 @@ def _seed(seed: int, name: str) -> int:
 def chunked(table: Items, size: int, longest: int = LONGEST) -> dict[str, str]:
     """The items as one JSON object a job, `size` of them or as many as `longest` characters."""
     names = list(table)
+    if not names:
+        return {}
     length = sum(len(json.dumps({name: item})) for name, item in table.items())
     count = max(math.ceil(len(names) / size), math.ceil(length / longest))
     chunks = [names[i::count] for i in range(count)]

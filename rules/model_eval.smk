@@ -14,6 +14,7 @@ rule evaluate:
     """The structures of one chunk."""
     input:
         config=ancient("config.yaml"),
+        settled=JOBS.chunk_files("settle"),
         model=JOBS.model,
         state=JOBS.previous,
     output:

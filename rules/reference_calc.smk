@@ -11,6 +11,7 @@ rule reference_md:
     """Reference MD of the structures of one chunk; what is on disk is not run again."""
     input:
         config=ancient("config.yaml"),
+        settled=JOBS.chunk_files("settle"),
     output:
         "reference_calc/chunks/{chunk}.json",
     log:

@@ -13,6 +13,7 @@ rule sample_md:
     """The runs of one chunk, each under the watchdog; what is on disk is not run again."""
     input:
         config=ancient("config.yaml"),
+        settled=JOBS.chunk_files("settle"),
         model=JOBS.model,
         state=JOBS.previous,
     output:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase import Atoms
+from ase import Atoms, units
 
 from atomistics import dataset
 from atomistics.analysis.comparison import Comparison, compare
@@ -39,7 +39,7 @@ def run(plan: ModelEval, items: Items, state: Path | None, model: Path, output: 
     job = Job()
     before = previous_state(job, state)
     # read before any is run: a bad file is for the user to mend, no failure of the model
-    start = {name: job.atoms(item["structure"]) for name, item in items.items()}
+    start = {name: job.start(item["structure"]) for name, item in items.items()}
     protocols = protocol_runs.loaded(job, items)
     plain = [name for name, item in items.items() if "protocol" not in item]
     references = {name: dataset.read(trajectory(before, name)) for name in plain}
@@ -77,6 +77,7 @@ def run(plan: ModelEval, items: Items, state: Path | None, model: Path, output: 
         if twin.stop and not outcome.stop:
             report |= {"status": "early_stop", "stop": twin.stop}
         report |= _errors(job, potential, reference, fresh, seen)
+        report |= _bias(job, potential, fresh, outcome.frames, long)
         seen.add_long_run(outcome.frames, long.timestep)
         write_text(WORK / name / "observables.json", json.dumps(seen.curves) + "\n")
         # a copy of this job may be at work elsewhere: no name in common with it before the rename
@@ -172,6 +173,7 @@ def _report(
             (f.info["grade"] for f in outcome.frames if "grade" in f.info), default=None
         ),
         "temperature": protocol.temperature,
+        "bulk": bool(job.start(name).pbc.all()),
         "density": seen.density,
         "density_deviation": seen.density_deviation,
         "rdf_overlap": seen.rdf_overlap,
@@ -194,6 +196,32 @@ def _errors(
     }
     report: dict[str, Any] = {**_mae("", found), "fresh_frames": len(fresh)}
     return report | (_mae("fresh_", residuals(model, job.species, fresh)) if fresh else {})
+
+
+def _bias(
+    job: Job, model: Potential, fresh: list[Atoms], frames: list[Atoms], protocol: md.Protocol
+) -> dict[str, Any]:
+    """Pressure (GPa) of the model less the reference's on the model's own MD, and what it makes
+    of the density.
+
+    A reference MD is too short to settle its density; but where the two differ, so do their
+    pressures at the same volumes: d ln rho = -kappa dP, with kappa = <dV^2> / (kT <V>) from the
+    fluctuations of the model's NPT run (Allen and Tildesley, section 2.5). Only what goes beyond
+    twice the standard error of the mean over the fresh frames counts as a bias of the density.
+    """
+    stresses = [r.stress for r in residuals(model, job.species, fresh)] if fresh else []
+    pressures = [-float(s[:3].mean()) for s in stresses if s is not None]
+    if len(pressures) < 3:
+        return {}
+    mean = float(np.mean(pressures))
+    found: dict[str, Any] = {"pressure_bias": mean}
+    volumes = np.array([a.get_volume() for a in frames[len(frames) // 3 :]])
+    if protocol.ensemble == "npt" and len(volumes) > 20:
+        kelvin = units.kB * protocol.temperature
+        softness = volumes.var() / (kelvin * volumes.mean()) * units.GPa  # 1/GPa
+        error = float(np.std(pressures, ddof=1) / np.sqrt(len(pressures)))
+        found["density_bias"] = -softness * np.sign(mean) * max(0.0, abs(mean) - 2 * error)
+    return found
 
 
 def _mae(prefix: str, found: list) -> dict[str, float]:
@@ -233,12 +261,14 @@ def collect(plan: ModelEval, chunks: list[Path], plots: Path, output: Path) -> N
                 temperature=plan.temperature,
             )
         )
-    costs = costs_of(RUNS)
+    costs, settled = costs_of(RUNS), job.settlings()
     result = ModelEvalResult(
         model=plan.model,
         structures=rows,
         protocol_runs=protocol_runs.table(RUNS, names, "model"),
-        reference_calls=sum(c["reference_calls"] for c in costs),
+        settled=settled,
+        reference_calls=sum(c["reference_calls"] for c in costs)
+        + sum(s.reference_calls for s in settled),
         md_steps=sum(c["md_steps"] for c in costs),
     )
     write_record(output, result)

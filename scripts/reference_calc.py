@@ -28,7 +28,7 @@ def run(plan: ReferenceCalc, items: Items, output: Path) -> None:
     """One reference trajectory for every item of the chunk."""
     job = Job()
     # read before any is run: a bad file is for the user to mend, no failure of its MD
-    start = {name: job.atoms(item["structure"]) for name, item in items.items()}
+    start = {name: job.start(item["structure"]) for name, item in items.items()}
     protocols = protocol_runs.loaded(job, items)
 
     def one(name: str, target: Path) -> ItemCost:
@@ -115,21 +115,43 @@ def ranges(name: str, temperature: int, job: Job) -> ReferenceRange:
         status="ok",
         temperature=temperature,
         frames=len(frames),
+        **_drift(job, name, frames),
         density=Range(low=min(densities), high=max(densities)) if densities else None,
         energy=Range(low=min(energies), high=max(energies)),
         min_distance=shortest if isfinite(shortest) else None,
     )
 
 
+def _drift(job: Job, name: str, frames: list[Atoms]) -> dict[str, Any]:
+    """Whence the run drifted, how far, and how hot it became; limits of a watchdog rest on it."""
+    report = next((s for s in job.settlings() if s.structure == name), None)
+    path = job.settled(name)
+    first = dataset.read(path)[-1] if path else frames[0]
+    energies = [a.get_potential_energy() / len(a) for a in frames]
+    found: dict[str, Any] = {
+        "start_energy": first.get_potential_energy() / len(first),
+        "visited_energy": Range(low=min(energies), high=max(energies)),
+        "hottest": max((a.info["kelvin"] for a in frames), default=None),
+    }
+    if frames[0].pbc.all():
+        visited = [density(a) for a in frames]
+        relaxed = report.relaxed_density if report else None
+        found["start_density"] = relaxed or density(job.start(name))
+        found["visited_density"] = Range(low=min(visited), high=max(visited))
+    return found
+
+
 def collect(plan: ReferenceCalc, chunks: list[Path], output: Path) -> None:
     """Ranges of every structure, and what they cost."""
     job = Job()
     names = items_of(chunks)
-    costs = costs_of(RUNS)
+    costs, settled = costs_of(RUNS), job.settlings()
     result = ReferenceCalcResult(
         structures=[ranges(n, plan.temperature, job) for n in names if "+" not in n],
         protocol_runs=protocol_runs.table(RUNS, names, "reference"),
-        reference_calls=sum(c["reference_calls"] for c in costs),
+        settled=settled,
+        reference_calls=sum(c["reference_calls"] for c in costs)
+        + sum(s.reference_calls for s in settled),
         md_steps=sum(c["md_steps"] for c in costs),
     )
     write_record(output, result)

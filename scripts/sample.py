@@ -5,10 +5,12 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ase import Atoms
 
 from atomistics import dataset
 from atomistics import deformation as series
+from atomistics.contract import Ensemble
 from atomistics.md import plain as md
 from atomistics.md import stages
 from atomistics.md.watchdog import Watchdog
@@ -19,7 +21,7 @@ from campaign.actions.sample import Sample, SampleResult
 from campaign.files import read_json, write_record, write_text
 from campaign.job import Job, billed, costs_of, items_of, previous_state
 from campaign.protocols import Approved
-from campaign.results import Count, SampleGroupResult
+from campaign.results import Count, SampleGroupResult, SettledStructure
 from campaign.script import Items, command_line
 from campaign.spread import ItemCost, spread
 from campaign.state import State
@@ -34,7 +36,7 @@ def run(plan: Sample, items: Items, state: Path | None, model: Path | None, outp
     job = Job()
     before = previous_state(job, state)
     # read before any is run: a bad file is for the user to mend, no failure of its MD
-    start = {name: job.atoms(item["structure"]) for name, item in items.items()}
+    start = {name: job.start(item["structure"]) for name, item in items.items()}
     protocols = protocol_runs.loaded(job, items)
     reference = None if model else job.reference()
     potential = read_potential(model) if model else None
@@ -80,9 +82,9 @@ def _made(
     if item["kind"] == "compression":
         return _compressed(atoms, plan.compression)
     if item["kind"] == "rattle":
-        return _rattled(atoms, plan, item["seed"])
+        return _rattled(atoms, plan, item["seed"], job.campaign.task.temperature)
     protocol = md.Protocol(
-        ensemble=job.ensemble(item["structure"], item["kind"]),
+        ensemble=ensemble_of(job, item, state),
         temperature=item["temperature"],
         steps=plan.steps,
         timestep=job.config.md.timestep,
@@ -92,6 +94,15 @@ def _made(
     )
     watchdog = Watchdog(job.limits(atoms, item["temperature"], state))
     return md.run(atoms, atoms.calc, protocol, watchdog)
+
+
+def ensemble_of(job: Job, item: dict[str, Any], state: State) -> Ensemble:
+    """As asked; but what is no crystal is held at its volume above the temperature of use, where
+    at no pressure it would boil, whoever's potential it is."""
+    asked = job.ensemble(item["structure"], item["kind"])
+    fluid = {s.structure for s in [*state.settled, *job.settlings()] if not s.crystal}
+    hot = item["temperature"] > job.campaign.task.temperature
+    return "nvt" if asked == "npt" and hot and item["structure"] in fluid else asked
 
 
 def _staged(
@@ -119,16 +130,13 @@ def _compressed(atoms: Atoms, factors: list[float]) -> md.Outcome:
     return md.Outcome(frames, 0, None, str(failure or ""), atoms.calc.calls)
 
 
-def _rattled(atoms: Atoms, plan: Sample, seed: int) -> md.Outcome:
+def _rattled(atoms: Atoms, plan: Sample, seed: int, kelvin: int) -> md.Outcome:
     failures: list[tuple[int, str, str]] = []
-    frames = series.rattle_and_relax(
-        atoms,
-        atoms.calc,
-        plan.rattle,
-        plan.amplitude,
-        plan.relax_steps,
-        seed,
-        failures,
+    given = (atoms, atoms.calc, plan.rattle, plan.amplitude)
+    frames = (
+        series.rattle_and_relax(*given, plan.relax_steps, seed, failures)
+        if plan.relax_steps
+        else series.warm_copies(*given, kelvin, seed, failures)
     )
     if failures and not frames:
         raise LabelFailedError(failures[0][1], failures[0][2])
@@ -154,6 +162,25 @@ def group(subsystem: str, reports: list[dict[str, Any]], failed: int) -> SampleG
     )
 
 
+def on_the_way(job: Job, record: SettledStructure) -> list[Atoms]:
+    """Labelled frames of a settling that the reference may be believed in."""
+    path = job.settled(record.structure)
+    frames = [] if path is None else dataset.read(path)
+    allowed = job.config.reference.max_force
+    return [a for a in frames if np.linalg.norm(a.get_forces(), axis=1).max() <= allowed]
+
+
+def settling_report(record: SettledStructure, frames: list[Atoms]) -> dict[str, Any]:
+    """A settling as a run of its subsystem."""
+    return {
+        "stop": None,
+        "temperature": record.temperature,
+        "snapshots": len(frames),
+        "atoms": sum(map(len, frames)),
+        "max_grade": None,
+    }
+
+
 def collect(
     plan: Sample, iteration: int, chunks: list[Path], dataset_file: Path | None, output: Path
 ) -> None:
@@ -161,6 +188,7 @@ def collect(
 
     Its file holds no frame where every run failed; the result names it only where it holds one.
     """
+    job = Job()
     table, done = plan.runs(), set(items_of(chunks))
     names = [name for name in table if name in done]
     reports: dict[str, list[dict[str, Any]]] = {}
@@ -175,6 +203,11 @@ def collect(
         reports[subsystem].append(read_json(path, *REPORTED))
         if dataset_file:
             frames += dataset.read(RUNS / f"{name}.h5")
+    settled = job.settlings()
+    for record in settled if dataset_file else ():
+        own = on_the_way(job, record)
+        reports[record.subsystem].append(settling_report(record, own))
+        frames += own
     if dataset_file:
         dataset.write(dataset_file, frames)
     costs = costs_of(RUNS)
@@ -182,8 +215,10 @@ def collect(
         method=plan.method,
         model=plan.model,
         groups=[group(name, rows, failed.get(name, 0)) for name, rows in reports.items()],
+        settled=settled,
         dataset=f"d{iteration:03d}" if frames else None,
-        reference_calls=sum(c["reference_calls"] for c in costs),
+        reference_calls=sum(c["reference_calls"] for c in costs)
+        + sum(s.reference_calls for s in settled),
         md_steps=sum(c["md_steps"] for c in costs),
     )
     write_record(output, result)

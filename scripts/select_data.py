@@ -17,7 +17,7 @@ from campaign.candidates import bands as bands_of
 from campaign.files import read_json, write_record, write_text
 from campaign.job import Job, billed, dataset_file, failure, model_file, previous_state
 from campaign.prediction import residuals
-from campaign.results import Count, SelectGroupResult
+from campaign.results import Count, JudgedStops, SelectGroupResult
 from campaign.script import Items, command_line
 from campaign.spread import ItemCost, spread
 from campaign.state import State
@@ -25,6 +25,8 @@ from mtp.configuration import from_atoms
 from mtp.formats.almtp import read_potential
 from mtp.formats.cfg import read_cfg, write_cfg
 
+AGREED_GPA = 0.2  # pressure error below which a drifting density is the reference's own doing
+JUDGED = 4  # labels that judge the early stops of one class
 WORK = Path("select_data")
 LABELS = WORK / "labels"
 
@@ -35,7 +37,12 @@ def candidates(plan: SelectData, group: SelectGroup) -> list[Atoms]:
     for sample in plan.samples:
         runs = Path(f"../{int(sample[1:]):03d}/sample/runs")
         for path in sorted(runs.glob("*.h5")):
-            frames += [a for a in dataset.read(path) if a.info["subsystem"] == group.subsystem]
+            own = [a for a in dataset.read(path) if a.info["subsystem"] == group.subsystem]
+            report = path.with_name(f"{path.stem}.report.json")
+            stop = read_json(report).get("stop") if own and report.is_file() else None
+            if stop:
+                own[-1].info |= {"stop": stop, "run": f"{sample}/{path.stem}"}
+            frames += own
     return frames
 
 
@@ -100,6 +107,26 @@ def pick(frames: list[Atoms], group: SelectGroup, total: int, plan: SelectData, 
     wanted = group.quota(total)
     if plan.method == "all":
         return spaced(frames, wanted)
+    first = before_stops(frames) + spaced(frames, group.spaced)
+    rest = extrapolating(frames, plan, job)
+    return list({id(a): a for a in first + rest}.values())[:wanted]
+
+
+def before_stops(frames: list[Atoms]) -> list[Atoms]:
+    """The last sound frames of some runs of each class of early stop, each run's own last.
+
+    Whether the potential was at fault shows in their labels, and where the grade saw nothing, as
+    in a density that drifts, nothing else would ever bring a label there.
+    """
+    last: dict[str, dict[str, Atoms]] = {}
+    for atoms in frames:
+        if atoms.info.get("stop"):
+            last.setdefault(atoms.info["stop"], {})[atoms.info["run"]] = atoms
+    return [a for runs in last.values() for a in spaced(list(runs.values()), JUDGED)]
+
+
+def extrapolating(frames: list[Atoms], plan: SelectData, job: Job) -> list[Atoms]:
+    """What MaxVol would add of the frames that extrapolate, the highest grades first."""
     model = model_file(plan.model)
     grades = graded(frames, model, job)
     for atoms, grade in zip(frames, grades, strict=True):
@@ -108,7 +135,7 @@ def pick(frames: list[Atoms], group: SelectGroup, total: int, plan: SelectData, 
     if not beyond:
         return []
     chosen = [beyond[i] for i in by_maxvol(beyond, model, job)]
-    return sorted(chosen, key=lambda a: -a.info["grade"])[:wanted]
+    return sorted(chosen, key=lambda a: -a.info["grade"])
 
 
 def spaced(frames: list[Atoms], count: int) -> list[Atoms]:
@@ -150,6 +177,9 @@ def choose(plan: SelectData, state: Path | None, chosen: Path, gate: Path) -> No
         frames = candidates(plan, group)
         bands = bands_of(before.reference, group.subsystem, job.config)
         kept, rejected = screen(frames, bands, owned(before, group.subsystem))
+        doubtful = [r for r in rejected if r.reason == "density" and "stop" in frames[r.index].info]
+        kept = sorted([*kept, *(r.index for r in doubtful)])  # drifted: the reference will say
+        rejected = [r for r in rejected if r not in doubtful]
         picked.append(pick([frames[i] for i in kept], group, len(frames), plan, job))
         counts[group.subsystem] = {
             "candidates": len(frames),
@@ -230,6 +260,7 @@ def collect(
                 reference_calls=calls[name],
                 labels=len(own),
                 failed=[Count(kind=k, count=n) for k, n in sorted(failed[name].items())],
+                stops=judgement(labelled_of[name], plan, job),
                 **errors,
             )
         )
@@ -287,6 +318,28 @@ def judged(
         worst = np.argsort([-np.linalg.norm(r.forces, axis=1).max() for r in rows], kind="stable")
         frames = [frames[i] for i in sorted(worst[:share])]
     return frames, errors
+
+
+def judgement(frames: list[Atoms], plan: SelectData, job: Job) -> list[JudgedStops]:
+    """Early stops by class, and how many of them model and reference agree about."""
+    stopped = [a for a in frames if a.info.get("stop")]
+    if not stopped or not plan.model:
+        return []
+    targets = job.campaign.state(0).targets
+    found = residuals(read_potential(model_file(plan.model)), job.species, stopped)
+    table: dict[str, list[bool]] = {}
+    for atoms, seen in zip(stopped, found, strict=True):
+        pressure = 0.0 if seen.stress is None else abs(float(seen.stress[:3].mean()))
+        agrees = (
+            np.abs(seen.forces).mean() <= targets.force_mae
+            and abs(seen.energy) <= targets.energy_mae
+            and pressure <= AGREED_GPA
+        )
+        table.setdefault(atoms.info["stop"], []).append(bool(agrees))
+    return [
+        JudgedStops(kind=kind, judged=len(rows), false_alarms=sum(rows))
+        for kind, rows in sorted(table.items())
+    ]
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from ase.calculators.calculator import Calculator
 
 from atomistics.errors import UserError
 from atomistics.md.plain_protocol import Protocol
-from atomistics.md.watchdog import Watchdog
+from atomistics.md.watchdog import Watchdog, temperature
 from atomistics.reference.convergence import LabelFailedError
 from atomistics.reference.counting import CountingCalculator, labelled
 
@@ -133,7 +133,7 @@ class Record:
         if self.stop:
             return True
         frame = labelled(self._moving)
-        frame.info |= {"step": step, **self.note}
+        frame.info |= {"step": step, "kelvin": round(temperature(self._moving), 1), **self.note}
         self._tail.append(frame)
         grade = frame.info.get("grade")
         if grade is not None and (self._highest is None or grade > self._highest.info["grade"]):

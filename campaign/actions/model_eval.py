@@ -19,13 +19,13 @@ from campaign.actions.section import (
 from campaign.config import Config
 from campaign.identifiers import ModelId, ProtocolName, Seed
 from campaign.protocol_files import ProtocolInfo
-from campaign.results import EvaluatedStructure, Event, ProtocolRun, Result
+from campaign.results import EvaluatedStructure, Event, MovingResult, ProtocolRun
 from campaign.situation import Situation
 from campaign.state import EvaluationRecord, State
 from campaign.verdict import shortfalls
 
 
-class ModelEvalResult(Result):
+class ModelEvalResult(MovingResult):
     """model_eval/result.yaml."""
 
     model: ModelId

@@ -19,12 +19,12 @@ from campaign.actions.section import (
 from campaign.config import Config
 from campaign.identifiers import ProtocolName, Seed
 from campaign.protocol_files import ProtocolInfo
-from campaign.results import Event, ProtocolRun, ReferenceRange, Result
+from campaign.results import Event, MovingResult, ProtocolRun, ReferenceRange
 from campaign.situation import Situation
 from campaign.state import State
 
 
-class ReferenceCalcResult(Result):
+class ReferenceCalcResult(MovingResult):
     """reference_calc/result.yaml."""
 
     structures: list[ReferenceRange]

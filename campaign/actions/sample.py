@@ -10,14 +10,14 @@ from campaign.actions.section import Change, Cost, Fault, Items, Section, outcom
 from campaign.config import Config
 from campaign.identifiers import DatasetId, ModelId, ProtocolName, Seed
 from campaign.protocol_files import ProtocolInfo
-from campaign.results import Count, Event, Result, SampleGroupResult, SelectGroupResult
+from campaign.results import Count, Event, MovingResult, SampleGroupResult, SelectGroupResult
 from campaign.situation import Situation
 from campaign.state import DatasetRecord, SampleRecord, State, SubsystemState
 
 TEMPERATURE_MARGIN = 1.05  # of max_temperature, above which sampling is denied
 
 
-class SampleResult(Result):
+class SampleResult(MovingResult):
     """sample/result.yaml; with the reference the snapshots are a data set already."""
 
     method: Literal["reference", "model"]
@@ -71,7 +71,12 @@ class Sample(Section):
         le=1000,
         description="rattled and relaxed copies a structure, reference only",
     )
-    amplitude: float = Field(default=0.1, gt=0, le=1, description="of the rattle, Å")
+    amplitude: float = Field(
+        default=0.1,
+        gt=0,
+        le=1,
+        description="of the rattle, Å; without relaxation at most, as heat would displace",
+    )
     relax_steps: int = Field(default=2, ge=0, le=100, description="after a rattle")
     seed: Seed
 
@@ -116,7 +121,12 @@ class Sample(Section):
         scaled = kinds.count("compression") * len(self.compression)
         rattled = kinds.count("rattle") * self.rattle
         return Cost(
-            reference_calls=steps + md + len(staged) + scaled + rattled * (self.relax_steps + 1),
+            reference_calls=steps
+            + md
+            + len(staged)
+            + scaled
+            + rattled * (self.relax_steps + 1)
+            + (0 if self.relax_steps else 2 * kinds.count("rattle")),  # how stiff it is
             labels=md * frames + staged_frames + scaled + rattled * (2 if self.relax_steps else 1),
             md_steps=steps,
             runs=len(runs),

@@ -12,7 +12,7 @@ from campaign.identifiers import DatasetId, ModelId, SampleId
 from campaign.protocol_files import ProtocolInfo
 from campaign.results import Event, Result, SelectGroupResult
 from campaign.situation import Situation
-from campaign.state import DatasetRecord, State
+from campaign.state import DatasetRecord, SampleRecord, State
 
 
 class SelectDataResult(Result):
@@ -46,6 +46,14 @@ class SelectGroup(Strict):
     subsystem: Name
     fraction: float | None = Field(default=None, gt=0, le=1)
     count: int | None = Field(default=None, ge=1, le=1_000_000)
+    spaced: int = Field(
+        default=0,
+        ge=0,
+        le=10_000,
+        description="of these, taken evenly over the runs whatever their grade: for what"
+        " extrapolation cannot see, such as a density that drifts",
+        exclude_if=lambda number: not number,
+    )
 
     @model_validator(mode="after")
     def _one_measure(self) -> "SelectGroup":
@@ -157,13 +165,11 @@ class SelectData(Section):
         failed = sum(c.count for g in result.groups for c in g.failed)
         calls = sum(g.reference_calls for g in result.groups)
         changes = state.labels_with(result.groups)
+        samples = [_judged(s, result, iteration) for s in state.samples]
         for group in result.groups:
-            changes[group.subsystem]["selection"] = group
+            changes[group.subsystem] |= {"selection": group} | _alarms(state, samples, group)
         update: dict[str, Any] = {
-            "samples": [
-                s.model_copy(update={"selected_by": iteration}) if s.id in result.samples else s
-                for s in state.samples
-            ],
+            "samples": samples,
             "subsystems": state.subsystems_with(changes),
             "spent": state.spent.plus(labels=labels, reference_calls=calls),
         }
@@ -175,7 +181,7 @@ class SelectData(Section):
             state.model_copy(update=update),
             outcome_of(failed, labels + failed),
             f"{labels} labels of {candidates} candidates by {result.method},"
-            f" {calls} reference calls",
+            f" {calls} reference calls{_told(result)}",
         )
 
     def project(self, iteration: int, sit: Situation, bound: Cost, well: bool) -> SelectDataResult:
@@ -204,3 +210,41 @@ class SelectData(Section):
             groups=groups,
             dataset=f"d{iteration:03d}" if bound.labels else None,
         )
+
+
+def _judged(record: SampleRecord, result: SelectDataResult, iteration: int) -> SampleRecord:
+    """A sampling with its false alarms: of each class the share that the labels found."""
+    if record.id not in result.samples:
+        return record
+    groups = []
+    for group in record.groups:
+        judged = next((g.stops for g in result.groups if g.subsystem == group.subsystem), [])
+        shares = {j.kind: j.false_alarms / j.judged for j in judged}
+        false = round(sum(c.count * shares.get(c.kind, 0.0) for c in group.stops))
+        groups.append(group.model_copy(update={"false_alarms": false}))
+    return record.model_copy(update={"selected_by": iteration, "groups": groups})
+
+
+def _alarms(state: State, samples: list[SampleRecord], bought: SelectGroupResult) -> dict[str, Any]:
+    """What judged stops change of a subsystem: its stability, and limits that were too narrow."""
+    subsystem = state.subsystem(bought.subsystem)
+    false = [j.kind for j in bought.stops if j.false_alarms * 2 >= j.judged]
+    if not false:
+        return {}
+    own = [g for s in samples if s.method == "model" for g in s.groups]
+    last = next((g for g in reversed(own) if g.subsystem == bought.subsystem), None)
+    widened = {k: subsystem.widened.get(k, 0) + 1 for k in false}
+    return {
+        "widened": {**subsystem.widened, **widened},
+        "early_stop_fraction": last.stopped if last else subsystem.early_stop_fraction,
+    }
+
+
+def _told(result: SelectDataResult) -> str:
+    """Early stops held against the reference, in words."""
+    rows = [
+        f"{j.false_alarms} of {j.judged} early stops by {j.kind} of {g.subsystem} false alarms"
+        for g in result.groups
+        for j in g.stops
+    ]
+    return f"; {', '.join(rows)}" if rows else ""

@@ -14,7 +14,9 @@ from campaign.identifiers import iteration_of
 from campaign.results import SampleGroupResult
 from campaign.situation import Situation
 from campaign.state import SubsystemState
+from campaign.verdict import beyond, margin_temperature, meets_errors
 
+LAST_ROUNDS = 2
 Need = Literal["sample", "evaluate", "improve", "finish"]
 
 
@@ -31,6 +33,8 @@ def focus(sit: Situation, model: str | None) -> Focus:
     """What the campaign needs next if `model` is (or were) its newest."""
     for stage in sorted({s.stage for s in sit.state.subsystems}):
         of_it = [s for s in sit.state.subsystems if s.stage == stage]
+        if good := [s for s in of_it if unproven(sit, s, model)]:
+            return Focus(stage, "evaluate", good)
         open_ = [s for s in of_it if not settled(sit, s)]
         if open_:
             return Focus(stage, "sample", open_)
@@ -42,6 +46,22 @@ def focus(sit: Situation, model: str | None) -> Focus:
     if last_word:
         return Focus(0, "evaluate", last_word)
     return Focus(0, "finish", sit.targets)
+
+
+def unproven(sit: Situation, s: SubsystemState, model: str | None) -> bool:
+    """Whether `model` meets the error targets of a target and nobody ran it at its use.
+
+    Errors say what labels can mend; what MD does with a potential only MD shows, and it is cheap
+    beside labels. So a fit that is good enough is evaluated before another label is bought.
+    """
+    record = next((m for m in sit.state.usable_models if m.id == model), None)
+    return (
+        s.role == "target"
+        and record is not None
+        and s.evaluated_model != model
+        and bool(sit.baselines(s.name))
+        and meets_errors(sit.state, s, record)
+    )
 
 
 def unseen(sit: Situation, s: SubsystemState) -> bool:
@@ -71,9 +91,13 @@ def settled(sit: Situation, s: SubsystemState) -> bool:
     """Whether sampling this subsystem further would teach little."""
     if not sit.training(s.name):
         return True
-    if not s.rounds or s.early_stop_fraction is None:
-        return False
     spent = s.rounds >= sit.config.rules.max_rounds
+    tested = s.role == "target" and sit.model and s.evaluated_model == sit.model.id
+    if sit.model and tested and (s.evaluation == "failed" or not spent):
+        # where it is used: failed is for `improve`, passed leaves the margin above
+        return s.evaluation == "failed" or not beyond(sit.state, s, sit.model.id)
+    if not s.rounds or s.early_stop_fraction is None:
+        return spent and stable_once(sit, s)  # no run of the last round gave a trajectory
     if unstable(sit, s):
         return spent and stable_once(sit, s)
     return spent or (s.sampled_temperature or 0) >= ceiling(sit, s) or run_dry(sit, s)
@@ -100,9 +124,8 @@ def run_dry(sit: Situation, s: SubsystemState) -> bool:
 
 
 def stopped(group: SampleGroupResult) -> float | None:
-    """Fraction of the runs with a trajectory that stopped early."""
-    kept = group.runs - group.failed_runs
-    return group.early_stops / kept if kept > 0 else None
+    """Fraction of the runs with a trajectory that stopped early, false alarms apart."""
+    return group.stopped
 
 
 def ever_unstable(sit: Situation, s: SubsystemState) -> bool:
@@ -169,7 +192,13 @@ def hopeless(sit: Situation, s: SubsystemState) -> bool:
 
 
 def ceiling(sit: Situation, s: SubsystemState) -> int:
-    """Temperature a subsystem is taken to; components need basic accuracy only (appendix E)."""
+    """Temperature a subsystem is taken to; components need basic accuracy only (appendix E).
+
+    A target is taken as far as its margin: hotter, a solid melts and a liquid decomposes, and
+    stops there say nothing of the use.
+    """
+    if s.role == "target":
+        return margin_temperature(sit.state, s)
     return first_high(sit, s) if s.role == "component" else s.max_temperature
 
 
@@ -178,6 +207,8 @@ def first_high(sit: Situation, s: SubsystemState) -> int:
     earlier = [o for o in sit.state.subsystems if o.stage < s.stage and o.sampled_temperature]
     if earlier:
         return min(s.max_temperature, *(o.sampled_temperature or 0 for o in earlier))
+    if s.role == "target":
+        return margin_temperature(sit.state, s)
     return min([s.max_temperature, *sorted(sit.config.reference_sample.temperatures)[-1:]])
 
 
@@ -190,8 +221,10 @@ def window(sit: Situation, s: SubsystemState) -> tuple[int, int]:
     step = sit.config.model_sample.temperature_step
     low = min(sit.task.temperature, s.max_temperature)
     high = s.sampled_temperature
-    if high is None:
-        return low, max(low, first_high(sit, s))
+    last = s.rounds >= sit.config.rules.max_rounds - LAST_ROUNDS and not stable_once(sit, s)
+    if high is None or last:
+        # before giving up: where it will be used and nowhere else
+        return low, low if last else max(low, first_high(sit, s))
     high = min(high, s.max_temperature)
     if s.early_stop_fraction is None:
         return low, max(low, high)

@@ -2,18 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 
+from atomistics.settling_effort import KEEP
+from campaign import starts
 from campaign.actions.model_eval import ModelEval
 from campaign.actions.reference_calc import ReferenceCalc
 from campaign.actions.sample import Sample, SampleGroup
 from campaign.actions.section import Cost
 from campaign.actions.select_data import SelectData, SelectGroup
 from campaign.actions.train import Train
-from campaign.cost import steps_for
+from campaign.cost import settling_calls, steps_for
 from campaign.situation import Situation
 from campaign.state import SubsystemState
+from campaign.verdict import meets_errors
 from planner.policy.curriculum import ladder, severe, unstable
 
 SHARE_OF_FIRST_DATA = 0.75
+FEWEST_A_ROUND = 24  # labels a round may take however little is known: a score and a few
 
 
 def seed(sit: Situation) -> int:
@@ -40,7 +44,8 @@ def reserve(sit: Situation) -> int:
 def reference_calc(sit: Situation, structures: Sequence[str]) -> ReferenceCalc | None:
     """Reference MD, shortened to a quarter of the reference calls there are."""
     settings = sit.config.reference_calc
-    room = left(sit).reference_calls // (4 * len(structures)) - 1
+    settling = starts.calls_at_most(sit.config.settle)
+    room = left(sit).reference_calls // (4 * len(structures)) - 1 - settling // 4
     steps = min(settings.steps, room)
     if steps < 2 * settings.interval:
         return None
@@ -57,7 +62,10 @@ def reference_calc(sit: Situation, structures: Sequence[str]) -> ReferenceCalc |
 def reference_sample(
     sit: Situation, subsystems: Sequence[SubsystemState], share: float
 ) -> Sample | None:
-    """MD, compression and rattle with the reference, shortened until it fits its share."""
+    """Compression, rattle and MD with the reference, shortened until it fits its share.
+
+    What settling the structures may cost comes first; its frames are labels too.
+    """
     settings, room = sit.config.reference_sample, left(sit)
     able = [s for s in subsystems if sit.training(s.name)]
     for shorter in (1, 2, 4, 8, 16, 32) if able else ():
@@ -84,10 +92,10 @@ def reference_sample(
             relax_steps=settings.relax_steps,
             seed=seed(sit),
         )
-        bound = plan.cost(sit.state)
+        bound, settling = plan.cost(sit.state), settling_calls(plan, sit)
         if (
-            bound.labels <= share * room.labels
-            and bound.reference_calls <= share * room.reference_calls
+            bound.labels + settling // KEEP <= share * room.labels
+            and bound.reference_calls + settling <= share * room.reference_calls
         ):
             return plan if bound.labels else None
     return None
@@ -125,11 +133,33 @@ def fraction(sit: Situation, s: SubsystemState) -> float:
     return settings.stable
 
 
+def most_labels(sit: Situation, s: SubsystemState, share: int) -> int:
+    """Labels a round may bring: its share, but half as many as there are of a good fit.
+
+    Where errors meet the targets only holes are left that MD falls into; a few labels mend each,
+    and the next evaluation says whether they did before more is paid for.
+    """
+    if s.role != "target" or sit.model is None or not meets_errors(sit.state, s, sit.model):
+        return share
+    return min(share, max(FEWEST_A_ROUND, s.labels if severe(sit, s) else s.labels // 2))
+
+
+def spaced(sit: Situation, s: SubsystemState) -> int:
+    """Labels whatever their grade: where an evaluation failed, or the grade has run dry while
+    errors are above target, extrapolation is not what is wrong."""
+    model = sit.model
+    dry = s.selection is not None and s.selection.labels < FEWEST_A_ROUND // 2
+    poor = model is not None and not meets_errors(sit.state, s, model)
+    return FEWEST_A_ROUND // 2 if s.evaluation == "failed" or (dry and poor) else 0
+
+
 def select_data(sit: Situation) -> SelectData | None:
     """Labels from all trajectories nothing was bought from; by grade where errors cost too much."""
-    on_offer = {g.subsystem: 0 for s in sit.pending for g in s.groups if g.snapshots}
+    on_offer: dict[str, int] = {}
+    for group in (g for s in sit.pending for g in s.groups if g.snapshots):
+        on_offer[group.subsystem] = on_offer.get(group.subsystem, 0) + group.snapshots
     groups = [
-        SelectGroup(subsystem=s.name, fraction=max(0.001, fraction(sit, s)))
+        SelectGroup(subsystem=s.name, fraction=max(0.001, fraction(sit, s)), spaced=spaced(sit, s))
         for s in sit.state.subsystems
         if s.name in on_offer
     ]
@@ -143,7 +173,11 @@ def select_data(sit: Situation) -> SelectData | None:
     room = left(sit)
     if plan.method == "error" and plan.candidates(sit.state) > room.reference_calls:
         plan = plan.model_copy(update={"method": "grade"})
-    labels = min(plan.cost(sit.state).labels, room.labels)
+    most = sum(
+        most_labels(sit, sit.state.subsystem(g.subsystem), g.quota(on_offer[g.subsystem]))
+        for g in groups
+    )
+    labels = min(plan.cost(sit.state).labels, room.labels, most)
     if plan.method == "grade":
         labels = min(labels, room.reference_calls)
     return plan.model_copy(update={"max_labels": labels}) if labels else None

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from campaign.actions.prune import Prune
-from campaign.results import FrameSet
+from campaign.results import FrameSet, SampleGroupResult
 from campaign.situation import Situation
 from campaign.state import DatasetRecord, ModelRecord, SubsystemState
 from planner.policy import ending, parameters
@@ -30,7 +30,8 @@ def refused(sit: Situation) -> Draft | None:
     keys = ("models.count", f"models.{last.id}.status", f"models.{last.id}.failure")
     pruned = sit.last("prune") > sit.last("train")
     if count == 1 or (count == 2 and pruned):
-        effort = "accurate" if focus(sit, None).need == "evaluate" else "quick"
+        due = focus(sit, None).need == "evaluate" or last.effort == "accurate"
+        effort = "accurate" if due else "quick"
         reason = f"{last.id} was refused ({last.failure}): fit from scratch with another seed."
         return Draft(parameters.train(sit, "scratch", effort), reason, keys) if sit.active else None
     suspect = suspects(sit) if count == 2 else None
@@ -83,12 +84,18 @@ def regressed(sit: Situation, s: SubsystemState) -> bool:
     if now is None or before is None or now - before < sit.config.rules.regression - 1e-9:
         return False
     rounds = sit.samplings(s.name)
+    if rounds and rounds[-1][0].selected_by is None and _by_grade(rounds[-1][1]):
+        return False  # it stops where a label is worth its price; the labels will say what it was
     if rounds and sit.model and rounds[-1][0].model != sit.model.id:
         return False
     if len(rounds) < 2:
         return True
     (old, cooler), (new, group) = rounds[-2:]
     return old.model != new.model and group.temperature_high <= cooler.temperature_high
+
+
+def _by_grade(group: SampleGroupResult) -> bool:
+    return bool(group.stops) and all(stop.kind == "grade" for stop in group.stops)
 
 
 def take_back(sit: Situation) -> Prune | None:
@@ -122,15 +129,21 @@ def worse_evaluation(sit: Situation) -> Draft | None:
 
 
 def blown_up(sit: Situation) -> Draft | None:
-    """The newest fit is much worse than the best so far and was continued: a local minimum."""
+    """The newest fit is much worse than the best so far and was continued: a local minimum.
+
+    On the held-out frames, which stay the same, where there are any: on its own data a fit gets
+    worse as harder frames come in, and that is what they are for.
+    """
     model = sit.model
     others = [m for m in sit.state.usable_models if model and m.id != model.id]
-    for split in ("train", "held_out"):
+    for split in ("held_out", "train"):
         mine = model.force_mae(split) if model else None
         known = [(mae, m) for m in others if (mae := m.force_mae(split)) is not None]
         if mine is None or not known or not sit.active:
             continue
         mae, least = min(known, key=lambda pair: pair[0])
+        if mine <= sit.config.rules.scratch_ratio * min(known, key=lambda pair: pair[0])[0]:
+            return None
         if mine > sit.config.rules.scratch_ratio * mae:
             reason = (
                 f"{split} force MAE of {model.id} is {mine:.3g} eV/Å, that of {least.id} "

@@ -26,6 +26,7 @@ from planner.policy.curriculum import (
     referred,
     sampled_since_evaluation,
     stuck,
+    unproven,
     unstable,
     window,
 )
@@ -77,6 +78,15 @@ def budget(sit: Situation) -> Draft | None:
     return ending.wind_up(sit, limit) if limit else None
 
 
+def proven(sit: Situation) -> Draft | None:
+    """Nothing is open any more: what was sampled to show it needs no label."""
+    if sit.model is None or not sit.pending or open_targets(sit.state, sit.model.id):
+        return None
+    keys = keys_of(sit.targets, "evaluation", "evaluated_model", "early_stop_fraction")
+    reason = f"{sit.model.id} meets every target, and holds as far above its use as asked."
+    return ending.end(sit, "converged", reason, keys)
+
+
 def select(sit: Situation) -> Draft | None:
     """Label from fresh trajectories: more where runs stopped early."""
     if not sit.pending or sit.model is None:
@@ -115,7 +125,7 @@ def train(sit: Situation) -> Draft | None:
 def give_up(sit: Situation) -> Draft | None:
     """A subsystem that did not become stable in all its rounds ends the campaign."""
     lost = [s for s in sit.state.subsystems if hopeless(sit, s)]
-    if not lost:
+    if not lost or _here(sit).need == "evaluate":  # never before a good fit was put to the test
         return None
     told = ", ".join(
         f"{s.name} (early stops in {100 * (s.early_stop_fraction or 0):.0f} % of runs)"
@@ -189,8 +199,10 @@ def evaluate(sit: Situation) -> Draft | None:
     if here.need != "evaluate" or sit.model is None:
         return None
     names = [name for s in here.subsystems for name in sit.baselines(s.name)]
+    good = all(unproven(sit, s, sit.model.id) for s in here.subsystems)
+    why = "errors meet the targets" if good else "stable"
     reason = (
-        f"{', '.join(s.name for s in here.subsystems)}: stable; hold {sit.model.id} against the "
+        f"{', '.join(s.name for s in here.subsystems)}: {why}; hold {sit.model.id} against the "
         f"reference{'' if here.stage else ' for the verdict'}."
     )
     keys = keys_of(here.subsystems, "early_stop_fraction", "evaluated_model", "evaluation")
@@ -234,6 +246,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("R0-budget", budget),
     *BEGINNING,
     *MENDING,
+    ("R7-proven", proven),
     ("R7-select", select),
     ("R8-train", train),
     ("R9-give-up", give_up),

@@ -30,12 +30,14 @@ from campaign.situation import Situation, StructureInfo
 from campaign.state import State, start
 from planner.policy import rules
 
+AS_BUILT = {"crystal": 0, "packing": 0, "warm": 0, "warm_packing": 0}  # settling costs calls
 TARGETS = {
     "force_mae": 0.15,
     "energy_mae": 0.02,
     "density_deviation": 0.02,
     "rdf_overlap": 0.8,
     "stable_ps": 10.0,
+    "margin": {"temperature": 5.0},  # up to max_temperature
 }
 
 
@@ -94,6 +96,7 @@ class World:
     misses: float = 0.0
     evaluation_fails: float = 0.0
     core_seconds: float = 1.0
+    fit_error: float = 0.16  # eV/Å; TARGETS asks for 0.15, so MD has to show what a fit is worth
     rng: random.Random = field(init=False)
     hardness: dict[str, float] = field(init=False, default_factory=dict)
 
@@ -208,7 +211,7 @@ class World:
     def train(self, plan: Plan, sit: Situation) -> TrainResult:
         section = plan.train
         refused = self.chance(self.refused)
-        mae = 0.1 * (3 if self.chance(self.blow_up) else 1)
+        mae = self.fit_error * (3 if self.chance(self.blow_up) else 1)
         labels = {d.id: d.labels for d in sit.state.datasets}
         return TrainResult(
             model=f"m{plan.iteration:03d}",

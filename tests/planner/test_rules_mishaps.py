@@ -9,7 +9,15 @@ from campaign.errors import UserError
 from campaign.results import FrameSet
 from campaign.situation import Situation
 from planner.policy.rules import decide
-from tests.planner.simulation import SMALL, World, campaign, config_of, structures_of, task_of
+from tests.planner.simulation import (
+    AS_BUILT,
+    SMALL,
+    World,
+    campaign,
+    config_of,
+    structures_of,
+    task_of,
+)
 from tests.planner.states import (
     DATA,
     END,
@@ -176,7 +184,10 @@ def test_a_target_without_held_out_structure_blocks_before_anything_is_spent() -
     [{"labels": 60}, {"reference_calls": 3000}, {"decisions": 10}],
 )
 def test_a_budget_at_its_end_trains_evaluates_and_ends(limits: dict[str, int]) -> None:
-    config = config_of(limits=limits, reference_sample={"steps": 40, "rattle": 0})
+    config = config_of(
+        limits=limits, settle=AS_BUILT, model_sample={"steps": 5000, "interval": 50, "rungs": 3},
+        reference_sample={"steps": 40, "compression": [0.94, 0.97, 1.0, 1.03, 1.06], "rattle": 0},
+    )  # fmt: skip
     run = campaign(World(unstable=0.5, learning=1.0), task_of(SMALL), config)
     state = run.states[-1]
     assert state.verdict.outcome in ("budget_exhausted", "converged")
@@ -227,9 +238,11 @@ def test_ranking_by_error_gives_way_to_grades_when_it_costs_too_much() -> None:
 
 
 def test_the_first_data_set_leaves_labels_for_learning() -> None:
-    sit = at(DATA, limits={"labels": 100})
+    sit = at(DATA, limits={"labels": 100}, settle=AS_BUILT)
     assert 0 < decided(sit).sample.cost(sit.state).labels <= 75
-    assert decided(at(DATA, limits={"labels": 2})).end.outcome == "budget_exhausted"
+    assert (
+        decided(at(DATA, limits={"labels": 2}, settle=AS_BUILT)).end.outcome == "budget_exhausted"
+    )
 
 
 def test_converged_is_said_however_the_end_comes() -> None:

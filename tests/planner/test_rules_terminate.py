@@ -39,6 +39,7 @@ def simulated(seed: int) -> tuple[Run, object]:
         learning=dice.choice([0.2, 0.6, 0.9, 1.3]),
         selection=dice.choice([1, 1, 0.5, 0]),
         core_seconds=dice.choice([0, 1, 100]),
+        fit_error=random.Random(-seed).choice([0.1, 0.16]),
         **{name: dice.choice([0] * 9 + [0.05, 0.3, 1]) for name in FAULTS},
     )
     task = task_of(dice.choice(TASKS))
@@ -74,7 +75,8 @@ def test_every_campaign_ends_inside_its_limits(batch: int) -> None:
 
 def test_the_simulations_meet_every_rule() -> None:
     fired = Counter(plan.rule for seed in range(400) for plan in simulated(seed)[0].plans)
-    rare = {"R4-labels-fail", "R5-evaluation-worse", "R10-lost-jobs", "R9-give-up"}
+    # R6-undone: a scratch fit that is worse for want of what was pruned, one campaign in a thousand
+    rare = {"R4-labels-fail", "R5-evaluation-worse", "R10-lost-jobs", "R9-give-up", "R6-undone"}
     assert {name for name, _ in RULES} - rare <= set(fired)
 
 

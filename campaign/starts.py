@@ -1,0 +1,36 @@
+"""Which structures an action is the first to use, and what settling them may cost."""
+
+from collections.abc import Iterable
+
+from atomistics.settling_effort import Effort
+from campaign.config import Settling
+from campaign.state import State
+
+
+def unsettled(
+    named: Iterable[tuple[str, str | None]], state: State, settling: Settling
+) -> list[str]:
+    """Structures among (structure, subsystem) that no action before has started MD from."""
+    if not settling.packing and not settling.crystal:
+        return []
+    known = {s.structure for s in state.settled} | {r.structure for r in state.reference}
+    # a campaign from before structures were settled goes on as it began
+    begun = {s.name for s in state.subsystems if s.rounds or s.labels} if not state.settled else ()
+    names = dict.fromkeys(name for name, subsystem in named if subsystem not in begun)
+    return [name for name in names if name not in known]
+
+
+def effort(settling: Settling, held_out: bool) -> Effort:
+    """What is held against MD must be at the temperature of use; see Effort."""
+    return Effort(
+        crystal=settling.crystal,
+        packing=settling.packing,
+        warm=settling.warm,
+        warm_packing=settling.warm_packing,
+        warm_crystal=held_out,
+    )
+
+
+def calls_at_most(settling: Settling) -> int:
+    """Reference calls of settling one structure, taken for a packing."""
+    return 2 + settling.packing + max(settling.warm, settling.warm_packing)

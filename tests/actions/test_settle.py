@@ -1,0 +1,123 @@
+"""settle: a crystal to its reference's lattice, a packing without strains, both on record."""
+
+import json
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.calculators.lj import LennardJones
+
+from atomistics import dataset
+from atomistics.md import plain as md
+from atomistics.settling import STRIDE, settle
+from atomistics.settling_effort import Effort
+from campaign.actions.sample import Sample, SampleGroup
+from campaign.workflow import starts
+from scripts import settle as script
+from tests.actions.conftest import Bench
+
+AS_MADE = {"crystal": 15, "packing": 150, "warm": 60, "warm_packing": 100}
+ARGON = {"sigma": 3.4, "epsilon": 0.0104, "rc": 8.5}
+
+
+def packing(seed: int) -> Atoms:
+    """32 argon atoms at random places at least 2.6 Å apart, in a box that would hold a liquid."""
+    generator = np.random.default_rng(seed)
+    atoms = Atoms(cell=[12.0] * 3, pbc=True)
+    while len(atoms) < 32:
+        trial = atoms + Atoms("Ar", [generator.uniform(0, 12, 3)], cell=atoms.cell, pbc=True)
+        near = trial.get_all_distances(mic=True)[-1, :-1]
+        if not len(near) or near.min() > 2.6:
+            atoms = trial
+    return atoms
+
+
+@pytest.mark.parametrize("scale", [0.97, 1.04])
+def test_a_crystal_goes_to_the_lattice_constant_of_its_reference(scale: float) -> None:
+    perfect = bulk("Cu", "fcc", a=3.6, cubic=True).repeat(2)
+    found = settle(_scaled(perfect, scale), EMT(), 300, 5.0, 1)
+    assert found.crystal
+    assert found.calls <= 17
+    # EMT's copper: minimum of the energy over the lattice constant
+    lattices = np.linspace(3.5, 3.7, 201)
+    energies = [_energy(a) for a in lattices]
+    assert found.frames[-1].cell.lengths() / 2 == pytest.approx(
+        lattices[int(np.argmin(energies))], abs=0.01
+    )
+
+
+def test_a_fixed_cell_stays() -> None:
+    strained = _scaled(bulk("Cu", "fcc", a=3.6, cubic=True).repeat(2), 1.04)
+    found = settle(strained, EMT(), 300, 5.0, 1, fixed_cell=True)
+    assert found.frames[-1].cell.array == pytest.approx(strained.cell.array)
+
+
+def test_a_packing_no_longer_heats_and_no_step_was_long() -> None:
+    atoms, calculator = packing(3), LennardJones(**ARGON)
+    raw = md.run(atoms, calculator, md.Protocol("nvt", 90, 200, 2.0, 10, seed=1))
+    found = settle(atoms, calculator, 90, 2.0, 1)
+    assert not found.crystal
+    assert found.gained > 0.01
+    run = md.run(found.frames[-1], calculator, md.Protocol("nvt", 90, 200, 2.0, 10, seed=1))
+    hottest = [max(a.info["kelvin"] for a in outcome.frames) for outcome in (raw, run)]
+    assert hottest[0] > 3 * 90, "the packing is strained, or this shows nothing"
+    assert hottest[1] < 2 * 90
+    ways = np.diff([a.positions for a in found.frames], axis=0)
+    assert np.linalg.norm(ways, axis=-1).max() < 8 * STRIDE * 1.01
+
+
+def test_what_is_warmed_is_at_the_temperature_and_the_volume_follows() -> None:
+    cold = bulk("Cu", "fcc", a=3.6, cubic=True).repeat(3)
+    found = settle(cold, EMT(), 600, 2.0, 1, effort=Effort(warm=150, warm_crystal=True))
+    relaxed, warm = found.relaxed, found.frames[-1]
+    assert 1.005 < warm.get_volume() / relaxed.get_volume() < 1.06  # copper: 3 % at 600 K
+    heat = (warm.get_potential_energy() - relaxed.get_potential_energy()) / len(warm)
+    assert heat == pytest.approx(1.5 * 8.617e-5 * 600, rel=0.35)
+
+
+def test_settled_once_and_used_by_what_follows(new: Bench) -> None:
+    new.configure(settle=AS_MADE)
+    section = Sample(
+        method="reference",
+        groups=[
+            SampleGroup(
+                subsystem="copper", structures=["cu_small"], temperatures=[], ensembles=[]
+            )
+        ],
+        steps=0, interval=1, compression=[1.0], seed=3,
+    )  # fmt: skip
+    plan = new.begin(section)
+    items = starts(plan, new.campaign.state(), new.campaign.config)
+    assert list(items) == ["cu_small"]
+    with new.monkeypatch.context() as patch:
+        patch.chdir(new.here)
+        script.run(items, new.here / "settle/chunks/0001.json")
+    new.on_items("run")
+    new.call("collect", iteration=plan.iteration)
+    result = new.result()
+    assert [s.structure for s in result.settled] == ["cu_small"]
+    frames = dataset.read(new.here / "settle/runs/cu_small.h5")
+    labelled = dataset.read(new.here / "sample/dataset.h5")
+    assert len(labelled) == 1 + len(frames)
+    assert labelled[0].positions == pytest.approx(frames[-1].positions)
+    calls = json.loads((new.here / "settle/runs/cu_small.cost.json").read_text())
+    assert result.reference_calls == calls["reference_calls"] + 1
+    new.finalize()
+    state = new.campaign.state()
+    assert [s.structure for s in state.settled] == ["cu_small"]
+    assert state.spent.reference_calls == result.reference_calls
+    assert starts(new.begin(section), state, new.campaign.config) == {}
+
+
+def _scaled(atoms: Atoms, factor: float) -> Atoms:
+    copy = atoms.copy()
+    copy.set_cell(atoms.cell * factor, scale_atoms=True)
+    return copy
+
+
+def _energy(lattice: float) -> float:
+    atoms = bulk("Cu", "fcc", a=lattice, cubic=True).repeat(2)
+    atoms.calc = EMT()
+    return atoms.get_potential_energy()
