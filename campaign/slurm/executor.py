@@ -41,7 +41,7 @@ LONGEST_PAUSE = 60.0
 PATIENCE = {"busy": 86400.0, "away": 86400.0, "unknown": 3600.0}
 SILENCE = 600.0  # seconds without an answer that are worth a warning
 WAITS_FOR = {
-    "busy": "your jobs fill what the site allows you",
+    "busy": "its queue is full for you",
     "away": "the controller is away",
     "unknown": "an answer nobody has met here",
 }
