@@ -36,7 +36,7 @@ systems: setup nep89
 
 nep89: $(NEP89)
 $(NEP89): | setup
-	$(BIN)/pip install --quiet '.[nep]'
+	$(BIN)/pip install --quiet --editable '.[nep]'
 	@mkdir -p build/nep89
 	env -u PIP_CONSTRAINT $(BIN)/pip download --quiet --no-deps --dest build/nep89 neptrainkit==3.1.5
 	tar -xzOf build/nep89/neptrainkit-3.1.5.tar.gz neptrainkit-3.1.5/src/NepTrainKit/Config/nep89.txt > $@.tmp
