@@ -98,7 +98,7 @@ def test_files_of_the_task_folder_and_no_others(tmp_path):
     assert len(built) == 6
     for name, said in (
         ("link.cif", "outside"),
-        ("broken.vasp", "not a structure"),
+        ("broken.vasp", "is no POSCAR"),
         ("none.cif", "no such"),
     ):
         with pytest.raises(UserError, match=said):

@@ -140,7 +140,7 @@ def test_what_a_person_must_mend_ends_at_once_in_the_sites_words(tmp_path: Path)
     assert status == 1
     assert len(submissions(tmp_path / "site")) == 2  # no job is asked for again
     cause = _cause(tmp_path, said.splitlines(keepends=True))
-    assert re.fullmatch(r"SLURM refuses rule_pack\S*: You must specify an account!", cause)
+    assert re.fullmatch(r"SLURM refuses rule_chunk\S*: You must specify an account!", cause)
 
 
 def test_a_site_that_forbids_memory_by_node_is_asked_by_core(tmp_path: Path) -> None:

@@ -150,7 +150,10 @@ def test_audit_tells_state_bill_limits_and_what_to_type(tmp_path: Path, monkeypa
     assert main(words(path, "audit", "--json")) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["state"]["model"] == "m003"
-    assert told["state"]["open_targets"] == ["joint: m003 was never evaluated on it"]
+    assert told["state"]["open_targets"] == [
+        "joint: m003 was never evaluated on it",
+        "joint: no MD up to the margin at 1000 K",
+    ]
     assert told["state"]["subsystems"]["oxide"]["labels"] == 272
     assert (told["spent"]["labels"], told["limits"]["labels"]) == (816, 5000)
     assert (told["spent"]["tokens"], told["limits"]["tokens"]) == (2 * 5700, 4_000_000)
