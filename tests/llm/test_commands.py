@@ -154,13 +154,13 @@ def test_audit_tells_state_bill_limits_and_what_to_type(tmp_path: Path, monkeypa
         "joint: m003 was never evaluated on it",
         "joint: no MD up to the margin at 1000 K",
     ]
-    assert told["state"]["subsystems"]["oxide"]["labels"] == 272
-    assert (told["spent"]["labels"], told["limits"]["labels"]) == (816, 5000)
+    assert told["state"]["subsystems"]["oxide"]["labels"] == 20
+    assert (told["spent"]["labels"], told["limits"]["labels"]) == (60, 5000)
     assert (told["spent"]["tokens"], told["limits"]["tokens"]) == (2 * 5700, 4_000_000)
     assert told["command"] == f"cd '{here.folder}' && planner approve && snakemake"
     assert main(words(path, "audit")) == 0
     page = capsys.readouterr().out
-    assert re.search(r"oxide +1 +272 +0  never sampled +none\n", page)
+    assert re.search(r"oxide +1 +20 +0  never sampled +none\n", page)
     assert re.search(r"tokens +- +11400 +4000000\n", page)
     labels = list(dict.fromkeys(re.findall(r"^  ([a-z]+) ", page, re.MULTILINE)))
     before = ["reason", "plan", "jobs", "cost", "gates", "rules", "untrusted"]
