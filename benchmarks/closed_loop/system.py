@@ -45,6 +45,8 @@ CONFIG = {
     },
     "mlp": {"level": 8},
     "md": {"timestep": 4.0},
+    # crystals of EMT at rest: labels are few and all of them the policies' own
+    "settle": {"crystal": 0, "packing": 0, "warm": 0, "warm_packing": 0},
     "reference_calc": {"steps": 60, "interval": 6},
     "reference_sample": {
         "ensembles": ["nvt"],

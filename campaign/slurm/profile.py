@@ -22,7 +22,10 @@ NUMBERS = {
     "mem_mb": "mem",
     "mem_mb_per_cpu": "mem-per-cpu",
 }
-RULES = ("reference_md", "sample_md", "choose", "label", "train_inputs", "fit", "train", "evaluate")
+RULES = (
+    *("settle", "reference_md", "sample_md", "choose", "label"),
+    *("train_inputs", "fit", "train", "evaluate"),
+)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from campaign.situation import Situation
 from planner.policy import ending, parameters
-from planner.policy.curriculum import referred
+from planner.policy.curriculum import focus, referred
 from planner.policy.draft import Draft, keys_of
 
 
@@ -75,10 +75,12 @@ def first_data(sit: Situation) -> Draft | None:
 def unlabelled(sit: Situation) -> Draft | None:
     """A subsystem none of whose labels came about: no model that never saw it may explore it."""
     seen = {g.subsystem for d in sit.active for g in d.groups if g.labels}
+    due = focus(sit, sit.model.id if sit.model else None)
     lost = [
         s
         for s in sit.state.subsystems
         if s.name not in seen and sit.training(s.name) and referred(sit, s) < 2
+        if s.stage <= due.stage
     ]
     section = parameters.reference_sample(sit, lost, 0.5) if lost else None
     if section is None:

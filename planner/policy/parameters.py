@@ -72,12 +72,13 @@ def reference_sample(
         steps = settings.steps // shorter
         moving = steps >= settings.interval
         middle = len(settings.compression) // 2 % shorter
+        fewer = max(1, shorter // 2)  # structures too, each is settled first
         plan = Sample(
             method="reference",
             groups=[
                 SampleGroup(
                     subsystem=s.name,
-                    structures=sit.training(s.name),
+                    structures=sit.training(s.name)[::fewer],
                     temperatures=[t for t in settings.temperatures if t <= s.max_temperature]
                     or [s.max_temperature],
                     ensembles=settings.ensembles if moving else [],
@@ -98,7 +99,8 @@ def reference_sample(
             and bound.reference_calls + settling <= share * room.reference_calls
         ):
             return plan if bound.labels else None
-    return None
+    # too little for all of them: the first ones, rather than nothing of any
+    return reference_sample(sit, able[:-1], share) if len(able) > 1 else None
 
 
 def model_sample(sit: Situation, windows: Mapping[str, tuple[int, int]]) -> Sample:

@@ -9,8 +9,9 @@ import pytest
 
 from campaign.actions.end import End
 from campaign.actions.model_eval import ModelEval, ModelEvalResult
+from campaign.actions.sample import Sample, SampleGroup, SampleResult
 from campaign.finalize import publish
-from campaign.results import EvaluatedStructure, Verdict
+from campaign.results import EvaluatedStructure, SampleGroupResult, Verdict
 from tests.actions.conftest import HELD_OUT, ROOT, Bench
 
 GOOD = {
@@ -26,6 +27,28 @@ GOOD = {
     "fresh_energy_mae": 0.01,
     "fresh_force_mae": 0.06,
 }
+
+
+def held_above_use(bench: Bench) -> None:
+    """Iteration 4: m003 ran the alloy up to its margin, 1.2 times 300 K, without a stop."""
+    group = SampleGroup(
+        subsystem="alloy", structures=["alloy_a"], temperatures=[360], ensembles=["nvt"]
+    )
+    bench.begin(Sample(method="model", model="m003", groups=[group], steps=10, interval=5, seed=1))
+    ran = SampleGroupResult(
+        subsystem="alloy",
+        temperature_low=360,
+        temperature_high=360,
+        runs=1,
+        early_stops=0,
+        stops=[],
+        failed_runs=0,
+        snapshots=2,
+        atoms=64,
+    )
+    bench.finalize(
+        SampleResult(method="model", model="m003", groups=[ran], reference_calls=0, md_steps=10)
+    )
 
 
 def evaluated(bench: Bench, **alloy: object) -> None:
@@ -63,6 +86,7 @@ def model_of(bench: Bench) -> Path:
 
 
 def test_converged_with_every_target_met(begun: Bench) -> None:
+    held_above_use(begun)
     evaluated(begun)
     verdict = end(begun, "converged")
     assert (verdict.outcome, verdict.asked, verdict.model) == ("converged", "converged", "m003")

@@ -78,7 +78,7 @@ def test_one_section_only() -> None:
 
 def test_runs_are_every_structure_ensemble_and_temperature() -> None:
     runs = decide(at(COMPONENTS)).sample.runs()
-    assert len(runs) == 2 * 2 * 2 * 3
+    assert len(runs) == 2 * 2 * 2 * 2
     assert runs["oxide-t0-npt-1000k"] == {
         "structure": "oxide-t0",
         "subsystem": "oxide",
