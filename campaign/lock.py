@@ -46,7 +46,11 @@ def _one_at_a_time(path: Path) -> Iterator[None]:
     A dead lock is recognised on its own host only, so a lock of that host's file system will do.
     """
     name = hashlib.sha256(str(path).encode()).hexdigest()[:16]
-    guard = Path(tempfile.gettempdir()) / f"mtpilot-{os.getuid()}-{name}.lock"
+    try:
+        guard = Path(tempfile.gettempdir()) / f"mtpilot-{os.getuid()}-{name}.lock"
+    except FileNotFoundError:  # what Python says when no folder takes a file
+        why = "no folder for temporary files takes any; make room, or set TMPDIR"
+        raise UserError(f"{path}: cannot be written ({why})") from None
     try:
         handle = os.open(guard, os.O_CREAT | os.O_RDWR, 0o600)
     except OSError as error:
