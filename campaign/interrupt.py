@@ -27,12 +27,23 @@ def _interrupted(_number: int, _frame: FrameType | None) -> None:
     """End all local jobs, then go the way of Snakemake's Ctrl-C; a second signal kills at once."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _killed)
-    end(descendants())
+    end(_held())
     raise KeyboardInterrupt
 
 
 def _killed(_number: int, _frame: FrameType | None) -> None:
-    end(descendants(), grace=0.0)
+    end(_held(), grace=0.0)
+
+
+def _held() -> list[psutil.Process]:
+    """All descendants, stopped: what one starts while they are counted would outlive it unseen."""
+    held: list[psutil.Process] = []
+    while fresh := [process for process in descendants() if process not in held]:
+        for process in fresh:
+            with suppress(psutil.Error):
+                process.suspend()
+        held += fresh
+    return held
 
 
 def descendants(process: int | None = None) -> list[psutil.Process]:
@@ -53,6 +64,7 @@ def end(processes: Iterable[psutil.Process], grace: float = GRACE) -> None:
         for process in left:
             with suppress(psutil.Error):
                 process.terminate()
+                process.resume()
     until = time.monotonic() + grace
     while (left := [process for process in left if _alive(process)]) and time.monotonic() < until:
         time.sleep(0.05)

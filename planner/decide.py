@@ -85,8 +85,9 @@ def _readable(campaign: Campaign) -> Plan | None:
 
 
 def _not_begun(campaign: Campaign, number: int) -> None:
-    for folder in (campaign.iteration(number) / action for action in ACTIONS):
+    for folder in (campaign.iteration(number) / kind for kind in ("settle", *ACTIONS)):
         if folder.exists():
             raise UserError(
-                f"{folder}: iteration {number} has begun; its plan can no longer be replaced"
+                f"{folder}: iteration {number} has begun; its plan can no longer be replaced,"
+                " unless no job of it runs and you delete this folder with what it has computed"
             )

@@ -167,8 +167,6 @@ def test_control_c_loses_nothing(tmp_path) -> None:
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        # as in a terminal: whoever starts the tests behind nohup has it ignored by every child
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     running.stdin.write("water: liquid\n")
     running.stdin.flush()
