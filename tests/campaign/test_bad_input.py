@@ -197,6 +197,9 @@ def test_missing_mlp_stops_with_its_name_and_goes_on_when_mended(
     one_line(done, "/nowhere/mlp")
     (campaign / "config.yaml").write_text(yaml.safe_dump(config))
     # what was frozen with the decision is left alone: the same decision is taken anew
+    begun = campaign / "iterations/003/train"
+    one_line(planner("next", "--again", cwd=campaign), f"{begun}: iteration 3 has begun")
+    shutil.rmtree(begun)
     again = planner("next", "--again", cwd=campaign)
     assert again.returncode == 0, again.stderr
     done = planner("run", cwd=campaign)
