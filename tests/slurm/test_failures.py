@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from campaign.folder import Campaign
 from tests.slurm.conftest import Site, bill, iteration_of, kill, like_local, restored, until
 from tests.slurm.lab import Lab
 
@@ -116,15 +117,24 @@ def _submitted(here: Site, number: str) -> int:
 
 
 def test_failing_and_hanging_labels_are_quarantined(site: Callable[..., Site], local: Path) -> None:
-    number = iteration_of(local, "select_data")
+    number = iteration_of(local, "end")
+    record = Campaign.at(local).state(number - 1)
     doubles = Path(__file__).parent / "doubles"
     here = site(setup=f"export PYTHONPATH={doubles}")
     restored(here, local, number - 1)
     config = yaml.safe_load((here.folder / "config.yaml").read_text())
-    config["reference"] |= {"method": "gfn1-xtb", "timeout": 30.0}
-    config["select_data"] = {"method": "error", "stable": 0.5}
+    config["reference"] = {"method": "gfn1-xtb", "timeout": 30.0}
     (here.folder / "config.yaml").write_text(yaml.safe_dump(config))
-    assert here.run("planner", "next") == 0
+    selection = {
+        "method": "error",
+        "model": record.models[-1].id,
+        "samples": [record.samples[-1].id],
+        "groups": [{"subsystem": "copper", "fraction": 0.5}],
+        "max_labels": 30,
+    }
+    plan = {"iteration": number, "action": "select_data", "reason": "More.", "rule": "manual"}
+    (here.folder / "mine.yaml").write_text(yaml.safe_dump({**plan, "select_data": selection}))
+    assert here.run("planner", "next", "--plan", "mine.yaml") == 0, here.said[-3000:]
     assert here.run("snakemake", "--profile", "slurm") == 0, here.said[-3000:]
     failed = here.folder.glob(f"iterations/{number:03d}/select_data/labels/*.failed.json")
     classes = Counter(json.loads(path.read_text())["class"] for path in failed)

@@ -4,13 +4,18 @@ import hashlib
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ase.calculators.emt import EMT
 
 
 class TBLite(EMT):
     """What mtpilot asks of the real one."""
+
+    default_parameters: ClassVar = {
+        **EMT.default_parameters,
+        **dict.fromkeys(("method", "verbosity", "cache_api")),
+    }
 
     def __init__(self, **options: Any) -> None:
         super().__init__()
