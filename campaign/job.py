@@ -226,10 +226,13 @@ class Drift:
             if r.start_energy is not None and r.visited_energy:
                 ways += [v - r.start_energy for v in vars(r.visited_energy).values()]
         return cls(
-            min(ratios), max(ratios), -min(ways), max(ways),
+            min(ratios),
+            max(ratios),
+            -min(ways),
+            max(ways),
             max((r.hottest or 0.0 for r in own), default=0.0),
             min((r.min_distance for r in own if r.min_distance is not None), default=None),
-        )  # fmt: skip
+        )
 
 
 def previous_state(job: Job, path: Path | None) -> State:

@@ -24,8 +24,11 @@ def tree() -> str:
     """The page, from what git tracks in the checkout."""
     listed = subprocess.run(
         ["git", "ls-files", "-c", "-o", "--exclude-standard", "--deduplicate"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    ).stdout.splitlines()  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
     names = sorted(name for name in listed if shown(name) and (ROOT / name).is_file())
     page = [HEAD]
     for folder, files in groupby(sorted(names, key=folder_of), key=folder_of):

@@ -20,9 +20,14 @@ def fresh() -> dict[str, str]:
 def run(*words: object, cwd: Path, status: int = 0, **environment: str) -> str:
     """What a command says; any exit status but this one is the test's failure."""
     done = subprocess.run(
-        list(map(str, words)), cwd=cwd, env={**fresh(), **environment}, check=False,
-        capture_output=True, text=True, timeout=1800,
-    )  # fmt: skip
+        list(map(str, words)),
+        cwd=cwd,
+        env={**fresh(), **environment},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=1800,
+    )
     assert done.returncode == status, f"{words}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
     return done.stdout + done.stderr
 

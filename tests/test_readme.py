@@ -109,7 +109,10 @@ def test_citation_is_whole() -> None:
 
 def test_tree_is_written_by_its_command(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, str(ROOT / "docs/tree.py"), "--check"], cwd=tmp_path,
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [sys.executable, str(ROOT / "docs/tree.py"), "--check"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0 or "make docs" in done.stderr

@@ -108,9 +108,14 @@ def planner(words: list[object], folder: Path, hours: float) -> str:
     with log.open("a") as stream:
         try:
             done = subprocess.run(
-                command, cwd=folder, stdout=stream, stderr=stream, check=False,
-                timeout=3600 * hours, env={**os.environ, "OMP_NUM_THREADS": "1"},
-            )  # fmt: skip
+                command,
+                cwd=folder,
+                stdout=stream,
+                stderr=stream,
+                check=False,
+                timeout=3600 * hours,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+            )
         except subprocess.TimeoutExpired:
             return f"no verdict within {hours:g} h; the same command goes on"
     lines = log.read_text().strip().splitlines()

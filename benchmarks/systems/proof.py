@@ -44,9 +44,11 @@ def proof(folder: Path, model: str) -> dict:
     run = simulate(start, calculator, kelvin, timestep, PICOSECONDS, pressure)
     frames = run.pop("frames")
     oracle = reference_calculator(campaign.config.reference, folder)
-    own = {} if campaign.config.reference.method == "gfn1-xtb" else simulate(
-        start, oracle, kelvin, timestep, REFERENCE_PICOSECONDS, pressure
-    )  # fmt: skip
+    own = (
+        {}
+        if campaign.config.reference.method == "gfn1-xtb"
+        else simulate(start, oracle, kelvin, timestep, REFERENCE_PICOSECONDS, pressure)
+    )
     return {
         "proof_structure": name,
         "proof_model": model,
@@ -77,9 +79,13 @@ def simulate(
         dynamics = Bussi(atoms, step, kelvin, taut=100 * units.fs, rng=random)
     else:
         dynamics = IsotropicMTKNPT(
-            atoms, step, temperature_K=kelvin, pressure_au=pressure * units.GPa,
-            tdamp=100 * units.fs, pdamp=1000 * units.fs,
-        )  # fmt: skip
+            atoms,
+            step,
+            temperature_K=kelvin,
+            pressure_au=pressure * units.GPa,
+            tdamp=100 * units.fs,
+            pdamp=1000 * units.fs,
+        )
     blocks = 100
     densities, frames = [], []
     for block in range(blocks):

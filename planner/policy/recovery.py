@@ -149,8 +149,12 @@ def blown_up(sit: Situation) -> Draft | None:
                 f"{split} force MAE of {model.id} is {mine:.3g} eV/Å, that of {least.id} "
                 f"was {mae:.3g}."
             )
-            keys = (f"models.{m.id}.errors.{i}.force_mae" for m in (model, least)
-                    for i, e in enumerate(m.errors) if e.split == split)  # fmt: skip
+            keys = (
+                f"models.{m.id}.errors.{i}.force_mae"
+                for m in (model, least)
+                for i, e in enumerate(m.errors)
+                if e.split == split
+            )
             effort = "accurate" if focus(sit, None).need == "evaluate" else "quick"
             return Draft(parameters.train(sit, "scratch", effort), reason, tuple(keys))
     return None
@@ -184,10 +188,14 @@ def failed_evaluation(sit: Situation) -> Draft | None:
     if model is None:
         return None
     runs = [e for e in sit.state.evaluations if e.model == model.id]
-    lost = [s for s in sit.state.subsystems
-            if any(e.status == "failed" for e in sit.evaluated(s.name, model.id))]  # fmt: skip
-    names = [e.structure for s in lost for e in sit.evaluated(s.name, model.id)
-             if e.status == "failed"]  # fmt: skip
+    lost = [
+        s
+        for s in sit.state.subsystems
+        if any(e.status == "failed" for e in sit.evaluated(s.name, model.id))
+    ]
+    names = [
+        e.structure for s in lost for e in sit.evaluated(s.name, model.id) if e.status == "failed"
+    ]
     if not names or sit.last("model_eval") != runs[-1].iteration:
         return None
     tries = sum(any(s.structure == names[0] for s in e.structures) for e in runs)

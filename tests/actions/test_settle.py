@@ -82,12 +82,13 @@ def test_settled_once_and_used_by_what_follows(new: Bench) -> None:
     section = Sample(
         method="reference",
         groups=[
-            SampleGroup(
-                subsystem="copper", structures=["cu_small"], temperatures=[], ensembles=[]
-            )
+            SampleGroup(subsystem="copper", structures=["cu_small"], temperatures=[], ensembles=[])
         ],
-        steps=0, interval=1, compression=[1.0], seed=3,
-    )  # fmt: skip
+        steps=0,
+        interval=1,
+        compression=[1.0],
+        seed=3,
+    )
     plan = new.begin(section)
     items = starts(plan, new.campaign.state(), new.campaign.config)
     assert list(items) == ["cu_small"]

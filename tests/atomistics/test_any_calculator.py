@@ -216,13 +216,18 @@ def test_a_bug_of_ours_in_the_child_is_a_traceback():
     child.close()
 
 
-NESTED = {"mode": {"name": "pw", "ecut": 300.0}, "kpts": [1, [2, 3]], "maxiter": None,
-          "setups": [{"Cu": "paw"}, {"Ag": ["a", True]}]}  # fmt: skip
+NESTED = {
+    "mode": {"name": "pw", "ecut": 300.0},
+    "kpts": [1, [2, 3]],
+    "maxiter": None,
+    "setups": [{"Cu": "paw"}, {"Ag": ["a", True]}],
+}
 
 
 def test_nested_options_survive_the_configuration(tmp_path):
-    text = yaml.safe_dump({"reference": {"method": "ase", "calculator": "gpaw:GPAW",
-                                         "options": NESTED}})  # fmt: skip
+    text = yaml.safe_dump(
+        {"reference": {"method": "ase", "calculator": "gpaw:GPAW", "options": NESTED}}
+    )
     (tmp_path / "config.yaml").write_text(text)
     config = configuration(tmp_path)
     frozen = parse(Config, yaml.safe_load(dump_yaml(config)), "frozen")
@@ -289,8 +294,15 @@ Ni 1.8 1.8 0.0 -2.0 -1.0
 def test_moments_and_charges_of_a_file_reach_the_label(folder, columns, energy):
     """File, MD, data set, label: the magnetic state is that of the structure at each step."""
     (folder / "ni.extxyz").write_text(NICKEL.format(columns))
-    entry = Structure(id="ni", file="ni.extxyz", subsystem="ni", family="solid", held_out=False,
-                      description="antiferromagnet", folder=folder)  # fmt: skip
+    entry = Structure(
+        id="ni",
+        file="ni.extxyz",
+        subsystem="ni",
+        family="solid",
+        held_out=False,
+        description="antiferromagnet",
+        folder=folder,
+    )
     calculator = reference_calculator(Method("ase", "own_reference:Magnetic"), folder)
     outcome = run(load(entry), calculator, Protocol("nvt", 300, 4, interval=2))
     write(folder / "frames.h5", outcome.frames)

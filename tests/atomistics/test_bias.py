@@ -22,9 +22,15 @@ DISTANCE = {"variable": "distance", "atoms": [0, 1], "width": 0.05}
 
 def protocol(*variables: dict, picoseconds: float = 2.0, **changes: object) -> StagedProtocol:
     stage = {
-        "stage": "metadynamics", "temperature": 100, "picoseconds": picoseconds,
-        "variables": list(variables), "height": 0.02, "every": 20, "bias_factor": 30, **changes,
-    }  # fmt: skip
+        "stage": "metadynamics",
+        "temperature": 100,
+        "picoseconds": picoseconds,
+        "variables": list(variables),
+        "height": 0.02,
+        "every": 20,
+        "bias_factor": 30,
+        **changes,
+    }
     return parse(StagedProtocol, {"timestep": 2.0, "stages": [stage]}, "test")
 
 

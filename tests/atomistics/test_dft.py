@@ -46,11 +46,17 @@ def espresso(command="pw.x", calculation="scf", **electrons):
         "kpts": [2, 3, 3],
         "input_data": {
             "control": {"calculation": calculation, "tstress": True, "tprnfor": True},
-            "system": {"ecutwfc": 15, "occupations": "smearing", "smearing": "gaussian",
-                       "degauss": 0.05, "nosym": True, "noinv": True},
+            "system": {
+                "ecutwfc": 15,
+                "occupations": "smearing",
+                "smearing": "gaussian",
+                "degauss": 0.05,
+                "nosym": True,
+                "noinv": True,
+            },
             "electrons": {"conv_thr": 1e-9, **electrons},
         },
-    }  # fmt: skip
+    }
     return reference_calculator(Method("espresso", options=options, timeout=300))
 
 
@@ -101,8 +107,14 @@ def test_espresso_fails_with_its_own_last_words():
 
 
 def cp2k(**options):
-    defaults = {"command": "cp2k -s", "xc": "PADE", "pseudo_potential": "GTH-PADE", "cutoff": 5000,
-                "basis_set": "SZV-MOLOPT-SR-GTH", "stress_tensor": True}  # fmt: skip
+    defaults = {
+        "command": "cp2k -s",
+        "xc": "PADE",
+        "pseudo_potential": "GTH-PADE",
+        "cutoff": 5000,
+        "basis_set": "SZV-MOLOPT-SR-GTH",
+        "stress_tensor": True,
+    }
     return reference_calculator(Method("cp2k", options=defaults | options, timeout=300))
 
 

@@ -217,7 +217,11 @@ def test_ranks_that_mpi_does_not_know_of_are_refused(tmp_path):
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "SLURM_STEP_NUM_TASKS": "4"}
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60,
+        [sys.executable, "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
         check=False,
-    )  # fmt: skip
+    )
     assert done.stdout.startswith("MPI: 4 ranks were launched but mpi4py sees 1"), done.stderr

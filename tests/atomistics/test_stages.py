@@ -144,9 +144,15 @@ def test_modulus_of_a_known_curve_and_of_one_too_short() -> None:
 
 
 HEAT = {
-    "stage": "rnemd", "exchange": "heat", "axis": "c", "slabs": 12, "every": 80,
-    "temperature": 87, "picoseconds": 16, "settle": 4,
-}  # fmt: skip
+    "stage": "rnemd",
+    "exchange": "heat",
+    "axis": "c",
+    "slabs": 12,
+    "every": 80,
+    "temperature": 87,
+    "picoseconds": 16,
+    "settle": 4,
+}
 EQUILIBRATED = (
     {"stage": "hold", "temperature": 180, "picoseconds": 2},
     {"stage": "hold", "temperature": 87, "picoseconds": 4},
@@ -245,9 +251,13 @@ def test_the_seed_decides_and_later_stages_do_not_reach_back() -> None:
 def test_an_early_stop_keeps_sound_frames_and_gives_no_property() -> None:
     atoms = crystal(2)
     strain = {
-        "stage": "strain", "direction": "x", "strain": 0.2, "rate": 0.5, "others": "fixed",
+        "stage": "strain",
+        "direction": "x",
+        "strain": 0.2,
+        "rate": 0.5,
+        "others": "fixed",
         "temperature": 300,
-    }  # fmt: skip
+    }
     given = protocol(2.0, HOLD, strain)
     volume = atoms.get_volume() / len(atoms)
     watchdog = Watchdog(Limits(volume=(0, 1.1 * volume)))

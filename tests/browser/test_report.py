@@ -41,9 +41,18 @@ document.documentElement.dataset.seen = JSON.stringify({wide, inner: innerWidth,
 def browser(page: Path, width: int, *words: str) -> tuple[str, str]:
     """The document and what was logged, without a network."""
     program = shutil.which("chromium") or shutil.which("chromium-browser") or "chromium"
-    command = [program, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
-               "--host-resolver-rules=MAP * ~NOTFOUND", f"--window-size={width},900",
-               f"--user-data-dir={page.parent / 'profile'}", *words, page.as_uri()]  # fmt: skip
+    command = [
+        program,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--enable-logging=stderr",
+        "--host-resolver-rules=MAP * ~NOTFOUND",
+        f"--window-size={width},900",
+        f"--user-data-dir={page.parent / 'profile'}",
+        *words,
+        page.as_uri(),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     return done.stdout, done.stderr
 

@@ -83,8 +83,20 @@ def test_added_species_leave_the_old_energies(files, capsys):
 
 
 def test_grades_carry_the_number_of_their_configuration(files):
-    assert main(["select_add", "pot.mtp", "train.cfg", "train.cfg", "o.cfg", "--al_mode=nbh",
-                 "--save_to=al.almtp"]) == 0  # fmt: skip
+    assert (
+        main(
+            [
+                "select_add",
+                "pot.mtp",
+                "train.cfg",
+                "train.cfg",
+                "o.cfg",
+                "--al_mode=nbh",
+                "--save_to=al.almtp",
+            ]
+        )
+        == 0
+    )
     assert main(["calculate_grade", "al.almtp", "train.cfg", "g.cfg", "--log=none"]) == 0
     assert [c.features["ID"] for c in read_cfg("g.cfg")] == ["0", "1", "2", "3"]
 

@@ -150,25 +150,27 @@ E, S, V = "energy=-7.5", f'stress="{NINE}"', f'virial="{VIRIAL}"'
         frame(f"{E} {V}", "force:R:3"),
         frame(f"REF_{E} REF_{S}", "REF_forces:R:3"),
         frame(f"DFT_{E} dft_{V}", "dft_force:R:3"),
-        frame(f"energy_dft=-7.5 virials_dft=\"{VIRIAL}\"", "forces_dft:R:3"),
+        frame(f'energy_dft=-7.5 virials_dft="{VIRIAL}"', "forces_dft:R:3"),
         frame(f"energy=-7.4 free_{E} {S}"),
         frame(f"ref_energy=-7.4 ref_free_{E} REF_{V}", "ref_forces:R:3"),
         frame(f"{E} {S} {V}"),
-        frame(f"{E} stresses=\"{NINE}\""),
-        frame(f"{E} {V} stresses=\"{NINE}\""),
+        frame(f'{E} stresses="{NINE}"'),
+        frame(f'{E} {V} stresses="{NINE}"'),
         frame(f"{E} {S} REF_{E}"),
-        frame(f"Energy=-7.5 Virial=\"{VIRIAL}\"", "Force:R:3"),
+        frame(f'Energy=-7.5 Virial="{VIRIAL}"', "Force:R:3"),
         frame(f"{E} {V}").replace("Lattice", "lattice").replace("Properties", "properties"),
         frame(f"{E} {V}").replace("species", "element").replace(":pos", ":positions"),
-        frame(f"energy_eV=-7.5 virial_eV=\"{VIRIAL}\""),
-        frame(f"{E} stress_GPa=\"1.602176634 .3204353268 .4806529902 .3204353268 3.204353268 "
-              '.6408706536 .4806529902 .6408706536 4.806529902"'),
+        frame(f'energy_eV=-7.5 virial_eV="{VIRIAL}"'),
+        frame(
+            f'{E} stress_GPa="1.602176634 .3204353268 .4806529902 .3204353268 3.204353268 '
+            '.6408706536 .4806529902 .6408706536 4.806529902"'
+        ),
         frame(f"{E} {S} config_weight=2.0 energy_weight=1.0"),
         frame(f'{E} REF_stress="0.01 0.02 0.03 0.004 0.003 0.002"'),
         "\n" + frame(f"{E} {S}") + "\n",
         "\ufeff" + frame(f"{E} {S}").replace("\n", "\r\n"),
     ],
-)  # fmt: skip
+)
 def test_extxyz_spellings(tmp_path, text) -> None:
     (atoms,) = parsed(tmp_path, "a.xyz", text).frames
     results = atoms.calc.results
@@ -187,14 +189,14 @@ def test_extxyz_spellings(tmp_path, text) -> None:
         (frame(f"{E} {S}", "gap_force:R:3"), "--keys=forces=gap_force"),
         (frame(f"{E} pressure=3.0"), "'pressure'; say with --keys=stress=pressure"),
         (frame(f"{E} REF_energy=-7.6 {S}"), "REF_energy and energy hold different energy"),
-        (frame(f"{E} {S} virial=\"{NINE}\""), "contradict each other"),
+        (frame(f'{E} {S} virial="{NINE}"'), "contradict each other"),
         (frame(f"{E} {S} stress-unit=furlong"), "'furlong' of stress is not known"),
         (frame(f"{E} {S} energy_unit=Hartree"), "the unit of forces is not said"),
         (frame(f"{E} {S} length_unit=bohr"), "the unit of forces is not said"),
         (frame(f"{E} {S} units=real"), "units=real does not say"),
-        (frame(f"{E} stress=\"20 0 0 0 20 0 0 0 20\""), "3204 GPa if it is in eV/Å^3"),
-        (frame(f"{E} stress=\"0.01 0 0 0.01 0 0 0.01 0 0\""), "not symmetric"),
-        (frame(f"{E} virial_dft=\"1 2 3 4 5 6\""), "order of the six numbers of virial_dft"),
+        (frame(f'{E} stress="20 0 0 0 20 0 0 0 20"'), "3204 GPa if it is in eV/Å^3"),
+        (frame(f'{E} stress="0.01 0 0 0.01 0 0 0.01 0 0"'), "not symmetric"),
+        (frame(f'{E} virial_dft="1 2 3 4 5 6"'), "order of the six numbers of virial_dft"),
         (frame(f"{E} {S}", "forces:R:2", ("0 0", "0 0")), "forces of shape"),
         (frame(f"{E} {S}", ""), "7 columns"),
         (frame(f"{E} {S}").replace("species:S:1:", "label:S:1:"), "no element"),
@@ -203,7 +205,7 @@ def test_extxyz_spellings(tmp_path, text) -> None:
         (frame(f"{E} {S}").replace("pos:R:3", "pos:R:"), "no list of NAME:TYPE:COLUMNS"),
         (frame(f"{E} REF_energy=cold {S}"), "REF_energy=cold is no number"),
     ],
-)  # fmt: skip
+)
 def test_extxyz_refusals_name_what_settles_them(tmp_path, text, says) -> None:
     with pytest.raises(MTPError) as error:
         parsed(tmp_path, "a.xyz", text)
@@ -239,7 +241,8 @@ def test_frames_of_one_file_may_differ(tmp_path) -> None:
         line[: line.find("0.5")] if "Cu" in line else line for line in bare.split("\n")
     )
     text = frame(f"{E} {S}") + frame(f"REF_{E} gap_energy=3", "tags:I:1:force:R:3").replace(
-        "0 0 0 0.5", "0 0 0 1 0.5").replace("2.1 2 2 -0.5", "2.1 2 2 1 -0.5")  # fmt: skip
+        "0 0 0 0.5", "0 0 0 1 0.5"
+    ).replace("2.1 2 2 -0.5", "2.1 2 2 1 -0.5")
     text += "2\nProperties=species:S:1:pos:R:3\nCu 0 0 0\nCu 2.1 2 2\n"
     text += frame(f"energy=nan {S}")
     line = parsed(tmp_path, "a.xyz", text).line(())

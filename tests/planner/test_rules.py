@@ -31,9 +31,18 @@ from tests.planner.states import (
 def test_the_natural_path_is_short() -> None:
     run = campaign(World(), task_of(SMALL), config_of())
     assert run.actions == [
-        "reference_calc", "sample", "train", "sample", "select_data", "train",
-        "sample", "select_data", "train", "model_eval", "end",
-    ]  # fmt: skip
+        "reference_calc",
+        "sample",
+        "train",
+        "sample",
+        "select_data",
+        "train",
+        "sample",
+        "select_data",
+        "train",
+        "model_eval",
+        "end",
+    ]
     assert run.states[-1].verdict.outcome == "converged"
     assert run.plans[-1].reason.endswith(" meets every target.")
     assert "yet" not in run.plans[-1].reason.lower()
@@ -138,9 +147,17 @@ def test_a_stage_that_was_unstable_is_evaluated_before_the_next() -> None:
 def test_selection_that_bought_nothing_moves_on() -> None:
     run = campaign(World(selection=0.0), task_of(SMALL), config_of())
     assert run.actions == [
-        "reference_calc", "sample", "train", "sample", "select_data", "sample", "select_data",
-        "train", "model_eval", "end",
-    ]  # fmt: skip
+        "reference_calc",
+        "sample",
+        "train",
+        "sample",
+        "select_data",
+        "sample",
+        "select_data",
+        "train",
+        "model_eval",
+        "end",
+    ]
     assert run.plans[7].train.effort == "accurate"
 
 

@@ -185,9 +185,11 @@ def test_a_target_without_held_out_structure_blocks_before_anything_is_spent() -
 )
 def test_a_budget_at_its_end_trains_evaluates_and_ends(limits: dict[str, int]) -> None:
     config = config_of(
-        limits=limits, settle=AS_BUILT, model_sample={"steps": 5000, "interval": 50, "rungs": 3},
+        limits=limits,
+        settle=AS_BUILT,
+        model_sample={"steps": 5000, "interval": 50, "rungs": 3},
         reference_sample={"steps": 40, "compression": [0.94, 0.97, 1.0, 1.03, 1.06], "rattle": 0},
-    )  # fmt: skip
+    )
     run = campaign(World(unstable=0.5, learning=1.0), task_of(SMALL), config)
     state = run.states[-1]
     assert state.verdict.outcome in ("budget_exhausted", "converged")

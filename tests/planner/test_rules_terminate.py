@@ -21,13 +21,23 @@ CAMPAIGNS, BATCHES = 1200, 8
 TASKS = (
     SMALL,
     [("solid", 1, "target", 300)],
-    [("a", 1, "component", 900), ("b", 2, "interface", 800), ("c", 3, "target", 600),
-     ("d", 3, "target", 250)],
-)  # fmt: skip
+    [
+        ("a", 1, "component", 900),
+        ("b", 2, "interface", 800),
+        ("c", 3, "target", 600),
+        ("d", 3, "target", 250),
+    ],
+)
 FAULTS = (
-    "reference_fails", "job_fails", "no_snapshots", "label_fails", "refused", "blow_up", "misses",
+    "reference_fails",
+    "job_fails",
+    "no_snapshots",
+    "label_fails",
+    "refused",
+    "blow_up",
+    "misses",
     "evaluation_fails",
-)  # fmt: skip
+)
 
 
 def simulated(seed: int) -> tuple[Run, object]:

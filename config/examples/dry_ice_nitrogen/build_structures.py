@@ -51,10 +51,19 @@ RECIPES = (
     Recipe("nitrogen-thin", "nitrogen", "molecule", 0, 4, 5.19, 35.0, "4 % thinner", True),
     Recipe("thin-thin", "interface", "solid-molecule", 2, 2, 5.40, 33.5, "8 CO2 and 8 N2"),
     Recipe("dense", "interface", "solid-molecule", 2, 2, 5.20, 29.5, "8 and 8, 13 % denser"),
-    Recipe("mixed", "interface", "solid-molecule", 2, 2, 5.46, 35.0, "8 and 8, one pair exchanged",
-           exchanged=True),
+    Recipe(
+        "mixed",
+        "interface",
+        "solid-molecule",
+        2,
+        2,
+        5.46,
+        35.0,
+        "8 and 8, one pair exchanged",
+        exchanged=True,
+    ),
     Recipe("thin-thick", "interface", "solid-molecule", 2, 4, 5.42, 34.0, "8 CO2, 16 N2", True),
-)  # fmt: skip
+)
 
 
 def build(recipe: Recipe, seed: int) -> Atoms:
