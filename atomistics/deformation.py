@@ -3,6 +3,7 @@
 import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.parallel import DummyMPI
 
 from atomistics.bonded import whole
@@ -94,11 +95,12 @@ def warm_copies(
     """Labelled copies displaced in even steps up to what three times `kelvin` does to a crystal.
 
     Under a random strain of 2 % each, and by no more than `most` Å: what MD will visit, for a call
-    a frame and two besides. Copies that give no label are told in `failures`.
+    a frame, the first of which tells how stiff it is (and one more where `atoms` is not labelled).
+    Copies that give no label are told in `failures`.
     """
     counting = CountingCalculator.of(calculator)
-    largest = min(most, thermal(atoms, counting, 3 * kelvin, seed))
-    frames = []
+    found, probe = thermal(atoms, counting, 3 * kelvin, seed)
+    largest, frames = min(most, found), [probe]
     for index in range(count):
         try:
             copy = rattle(atoms, largest * (index + 1) / count, seed, index, STRAIN)
@@ -108,17 +110,22 @@ def warm_copies(
     return frames
 
 
-def thermal(atoms: Atoms, counting: CountingCalculator, kelvin: float, seed: int) -> float:
-    """Standard deviation (Å) of displacements that raise the energy as `kelvin` would, two calls.
+def thermal(
+    atoms: Atoms, counting: CountingCalculator, kelvin: float, seed: int
+) -> tuple[float, Atoms]:
+    """Standard deviation (Å) of displacements that raise the energy as `kelvin` would.
+
+    And the labelled copy that told: a call, and another where `atoms` is not labelled itself.
 
     In a harmonic crystal 3N kT / 2 of potential energy go with it (equipartition), and the energy
     grows with the square of the displacement. Independent displacements load the stiff modes more
     than heat does, the soft ones less.
     """
-    rest = label(atoms, counting).get_potential_energy()
-    probe = label(rattle(atoms, PROBE, seed, -1 % 2**31), counting).get_potential_energy()
-    risen = max((probe - rest) / (3 * len(atoms)), 1e-6)
-    return PROBE * float(np.sqrt(units.kB * kelvin / 2 / risen))
+    known = atoms if isinstance(atoms.calc, SinglePointCalculator) else label(atoms, counting)
+    rest = known.calc.results["energy"]
+    probe = label(rattle(atoms, PROBE, seed, -1 % 2**31), counting)
+    risen = max((probe.get_potential_energy() - rest) / (3 * len(atoms)), 1e-6)
+    return PROBE * float(np.sqrt(units.kB * kelvin / 2 / risen)), probe
 
 
 def _relaxed(start: Atoms, counting: CountingCalculator, steps: int) -> list[Atoms]:

@@ -5,6 +5,7 @@ is not the reference's own. MD from there heats by hundreds of kelvin within ste
 potential, and a watchdog cannot tell that from a bad one.
 """
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -16,14 +17,18 @@ from ase.md.langevinbaoab import LangevinBAOAB
 from ase.optimize import BFGS, FIRE
 from ase.parallel import DummyMPI
 
+from atomistics.deformation import rattle, thermal
 from atomistics.md.plain import start_velocities
 from atomistics.md.plain_protocol import Protocol
 from atomistics.reference.convergence import LabelFailedError
 from atomistics.reference.counting import CountingCalculator, labelled
-from atomistics.settling_effort import KEEP, Effort
+from atomistics.settling_effort import Effort
 
 CRYSTAL = 1.0  # eV/Å: no atom of a lattice from a table is further from rest, of a packing some are
-REST = 0.03  # eV/Å and, per atom, eV of strain: where the relaxation of a crystal ends
+REST = 0.05  # eV/Å: where the relaxation of a crystal ends,
+STRAINLESS = 0.1  # GPa, together with the stress along its axes
+STIFFNESS = 40.0  # GPa: what a relaxation takes a cell for at first, between lithium and steel
+COPIES = 4  # displaced copies that find the volume of a warm crystal
 CALM = 0.5  # eV/Å: warm liquids have larger forces than this, so nothing is gained beyond
 FLAT = 0.002  # eV/atom in PATIENCE steps: 23 K of heat, which a thermostat takes in passing
 PATIENCE = 10
@@ -31,8 +36,7 @@ QUIET = 0.01  # eV/atom in LULL steps: what a packing may still give off once it
 LULL = 40
 STRIDE = 0.1  # Å, the longest way of an atom in one step of relaxation or of the warm-up
 FRICTION = 20.0  # fs: takes the heat of a relaxing packing away as it comes
-SOFTNESS = 0.05  # 1/GPa, compressibility of rock salt: with it volume follows pressure in SWELLING
-SWELLING = 50.0  # fs
+APART = 0.05  # Å, root mean square: frames closer than this are one label, whatever was computed
 
 
 @dataclass
@@ -62,39 +66,37 @@ def settle(
 ) -> Settled:
     """Relax `atoms` (left as they are) and, where it was a packing, warm it to `kelvin`.
 
-    A crystal (largest force below 1 eV/Å) is relaxed with its axes, unless `fixed_cell`. What is
-    packed goes downhill at its own density by FIRE (Bitzek et al., Phys. Rev. Lett. 97, 170201
-    (2006)), then through Langevin dynamics of strong friction at `timestep` fs in which no atom
-    moves further than 0.1 Å a step; a crystal that is warmed begins with twice the kinetic energy,
-    half of which becomes potential (equipartition), and its volume follows the pressure as in
-    Berendsen et al., J. Chem. Phys. 81, 3684 (1984). Raises LabelFailedError where the reference
-    fails.
+    A crystal (largest force below 1 eV/Å) is relaxed with its axes, unless `fixed_cell`, and warmed
+    by displacements that raise its energy as heat does (see `displaced`). What is packed goes
+    downhill at its own density by FIRE (Bitzek et al., Phys. Rev. Lett. 97, 170201 (2006)), then
+    through Langevin dynamics of strong friction at `timestep` fs in which no atom moves further
+    than 0.1 Å a step. Raises LabelFailedError where the reference fails.
     """
     moving = atoms.copy()
     moving.calc = counting = CountingCalculator.of(calculator)
     before, found, effort = counting.calls, Settled(), effort or Effort()
     try:
-        found.frames.append(_frame(moving, 0))
+        _keep(found, moving, 0)
         found.crystal = _largest_force(moving) < CRYSTAL
         if found.crystal:
-            _rest(moving, effort.crystal, fixed_cell)
+            for step in _rest(moving, effort.crystal, fixed_cell):
+                _keep(found, moving, step)
             found.relaxed = _frame(moving, 0)
-            steps = effort.warm if effort.warm_crystal else 0
+            if effort.warm and effort.warm_crystal:
+                free = not fixed_cell and bool(moving.pbc.all())
+                for step in displaced(moving, found, kelvin, seed, free):
+                    _keep(found, moving, step)
         else:
             for step in _downhill(moving, effort.packing):
-                if step % KEEP == 0:
-                    found.frames.append(_frame(moving, step))
+                _keep(found, moving, step)
             found.relaxed = _frame(moving, 0)
-            steps = effort.warm_packing
-        free = found.crystal and not fixed_cell and bool(moving.pbc.all())
-        heat = Protocol("nvt", kelvin * (1 + found.crystal), max(1, steps), timestep, seed=seed)
-        energies = []
-        for step in _warm(moving, heat, kelvin, free) if steps else ():
-            if step % KEEP == 0:
-                found.frames.append(_frame(moving, step))
-            energies.append(moving.get_potential_energy() / len(moving))
-            if step >= effort.warm and _quiet(energies):
-                break
+            heat = Protocol("nvt", kelvin, max(1, effort.warm_packing), timestep, seed=seed)
+            energies = []
+            for step in _warm(moving, heat) if effort.warm_packing else ():
+                _keep(found, moving, step)
+                energies.append(moving.get_potential_energy() / len(moving))
+                if step >= effort.warm and _quiet(energies):
+                    break
     except LabelFailedError as error:
         error.reference_calls = counting.calls - before
         raise
@@ -117,16 +119,72 @@ def _frame(moving: Atoms, step: int) -> Atoms:
     return frame
 
 
+def _keep(found: Settled, moving: Atoms, step: int) -> None:
+    """One more label of what was computed anyway, if it is far enough from the last one kept."""
+    if found.frames:
+        way = moving.positions - found.frames[-1].positions
+        if np.sqrt((way**2).sum(axis=1).mean()) < APART:
+            return
+    found.frames.append(_frame(moving, step))
+
+
 def _largest_force(atoms: Atoms) -> float:
     return float(np.linalg.norm(atoms.get_forces(), axis=1).max())
 
 
-def _rest(moving: Atoms, steps: int, fixed_cell: bool) -> None:
-    """Positions and the lengths of the axes downhill; symmetry is kept by the forces themselves."""
-    target = moving
-    if moving.pbc.all() and not fixed_cell:
-        target = FrechetCellFilter(moving, mask=[1, 1, 1, 0, 0, 0])
-    BFGS(target, logfile=None, maxstep=STRIDE, comm=DummyMPI()).run(fmax=REST, steps=steps)
+def _rest(moving: Atoms, steps: int, fixed_cell: bool) -> Iterator[int]:
+    """Positions and the lengths of the axes downhill; symmetry is kept by the forces themselves.
+
+    The cell counts in BFGS as if its strain were a displacement; scaled so that a solid of
+    STIFFNESS has the curvature that ASE begins with (70 eV/Å2), it takes three to eight steps.
+    """
+    target, free = moving, bool(moving.pbc.all()) and not fixed_cell
+    if free:
+        scale = float(np.sqrt(STIFFNESS * units.GPa * moving.get_volume() / 70.0))
+        target = FrechetCellFilter(moving, mask=[1, 1, 1, 0, 0, 0], exp_cell_factor=scale)
+    optimiser = BFGS(target, logfile=None, maxstep=STRIDE, comm=DummyMPI())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of a logarithm exact to 1e-12
+        for _ in optimiser.irun(fmax=0.0, steps=steps):
+            stress = moving.get_stress()[:3] / units.GPa if free else np.zeros(3)
+            yield optimiser.nsteps
+            if _largest_force(moving) < REST and np.abs(stress).max() < STRAINLESS:
+                return
+
+
+def displaced(moving: Atoms, found: Settled, kelvin: float, seed: int, free: bool) -> Iterator[int]:
+    """Warm a crystal without MD: copies displaced as heat would, at the volume of no pressure.
+
+    Each copy has the potential energy of `kelvin` (equipartition, see `deformation.thermal`), and
+    its pressure with that of the momenta tells the volume at which there is none, by the bulk
+    modulus that the relaxation showed. The copies' mean is taken: one alone is off by the
+    fluctuation of its pressure. Ten calls in place of the hundred that MD takes to swell a cell.
+    """
+    rest = found.relaxed
+    modulus = _bulk_modulus(found.frames) if free else STIFFNESS
+    amplitude, _ = thermal(rest, moving.calc, kelvin, seed)
+    logarithms: list[float] = []
+    for copy in range(COPIES if free else 1):
+        growth = float(np.clip(np.mean(logarithms), -0.1, 0.15)) if logarithms else 0.0
+        shape = rest.copy()
+        shape.set_cell(rest.cell.array * np.exp(growth / 3), scale_atoms=True)
+        moving.set_cell(shape.cell)
+        moving.set_positions(rattle(shape, amplitude, seed, copy).positions)
+        if free:
+            stress = moving.get_stress()[:3].mean() / units.GPa
+            ideal = len(moving) * units.kB * kelvin / moving.get_volume() / units.GPa
+            logarithms.append(growth + (ideal - stress) / modulus)
+        yield copy
+
+
+def _bulk_modulus(frames: list[Atoms]) -> float:
+    """From the widest and the densest frame of a relaxation, GPa; STIFFNESS where they are one."""
+    low, high = (pick(frames, key=lambda a: a.get_volume()) for pick in (min, max))
+    strain = np.log(high.get_volume() / low.get_volume())
+    if strain < 0.003:
+        return STIFFNESS
+    rise = (high.get_stress()[:3].mean() - low.get_stress()[:3].mean()) / units.GPa
+    return float(np.clip(rise / strain, STIFFNESS / 8, STIFFNESS * 10))
 
 
 def _downhill(moving: Atoms, steps: int) -> Iterator[int]:
@@ -147,12 +205,12 @@ def _quiet(energies: list[float]) -> bool:
     return 2 * (np.mean(late[:half]) - np.mean(late[half:])) < QUIET
 
 
-def _warm(moving: Atoms, heat: Protocol, kelvin: float, free: bool) -> Iterator[int]:
+def _warm(moving: Atoms, heat: Protocol) -> Iterator[int]:
     start_velocities(moving, heat)
     dynamics = LangevinBAOAB(
         moving,
         heat.timestep * units.fs,
-        temperature_K=kelvin,
+        temperature_K=heat.temperature,
         T_tau=FRICTION * units.fs,
         rng=np.random.default_rng([heat.seed, 1]),
         comm=DummyMPI(),
@@ -166,7 +224,3 @@ def _warm(moving: Atoms, heat: Protocol, kelvin: float, free: bool) -> Iterator[
             moving.set_velocities(velocities * slower[:, None])
         if dynamics.nsteps:
             yield dynamics.nsteps
-        if free:
-            stress = moving.get_stress(include_ideal_gas=True)[:3] / units.GPa
-            growth = np.exp(np.clip(stress * -SOFTNESS * heat.timestep / SWELLING / 3, -0.01, 0.01))
-            moving.set_cell(moving.cell.array * growth, scale_atoms=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-KEEP = 8  # steps between frames kept as labels
+KEEP = 3  # calls a label of a packing: most of its steps are too short to make one
 
 
 @dataclass(frozen=True)

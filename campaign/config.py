@@ -149,6 +149,7 @@ class ReferenceMd(Strict):
 
     ensemble: Ensemble
     steps: int = Field(ge=2)
+    least: int = Field(default=0, ge=0, description="ends there once it is steady; 0: never")
     interval: int = Field(ge=1)
 
     @model_validator(mode="after")

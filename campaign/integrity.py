@@ -20,6 +20,7 @@ from campaign.plan import Plan
 from campaign.state import State
 
 PRODUCTS = (
+    "settle/runs/*.h5",
     "reference_calc/runs/*.h5",
     "sample/runs/*.h5",
     "sample/dataset.h5",
@@ -30,7 +31,7 @@ PUT_BACK = "put it back as it was"
 
 
 def products(folder: Path) -> dict[str, str]:
-    """SHA-256 of the models, data sets and trajectories of one iteration, by name within it."""
+    """SHA-256 of an iteration's models, data sets, trajectories and settled starts, by name."""
     paths = (path for pattern in PRODUCTS for path in folder.glob(pattern))
     return {p.relative_to(folder).as_posix(): file_sha256(p) for p in sorted(paths)}
 
@@ -117,12 +118,12 @@ def _record(folder: Path) -> Iterator[str]:
 
 
 def _used(campaign: Campaign, plan: Plan, state: State) -> Iterator[str]:
-    """Models, data sets and trajectories that a plan uses, against their hashes in the state."""
+    """Models, data, trajectories and starts of a plan, against their hashes in the state."""
     named = plan.parameters.model_dump_json()
     for name, was in state.files.items():
         number = name.partition("/")[0]
-        references = name.split("/")[1] == "reference_calc"
-        if not (references or any(f'"{kind}{number}"' in named for kind in "msd")):
+        starts = name.split("/")[1] in ("reference_calc", "settle")
+        if not (starts or any(f'"{kind}{number}"' in named for kind in "msd")):
             continue
         path = campaign.folder / "iterations" / name
         if not path.is_file():

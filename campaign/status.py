@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from campaign.calls import calls
 from campaign.errors import UserError
 from campaign.files import read_text
 from campaign.folder import Campaign
@@ -35,6 +36,7 @@ def status(campaign: Campaign) -> dict[str, Any]:
             "queue": _written(folder / "queue.json"),
         },
         "spent": {**state.spent.model_dump(), "core_hours": campaign.core_seconds() / 3600},
+        "calls": {**calls(campaign)._asdict(), "told": str(calls(campaign))},
         "limits": limits.model_dump(),
         "subsystems": [s.model_dump() for s in state.subsystems],
         "history": [entry.model_dump() for entry in state.history],
@@ -103,6 +105,7 @@ def render(status: dict[str, Any]) -> str:
             f" {spent['reference_calls']}/{limits['reference_calls']}, core-hours"
             f" {spent['core_hours']:.2f}/{limits['core_hours']:g}"
         ),
+        *([f"  {status['calls']['told']}"] if status["calls"]["told"] else []),
         "",
         (
             f"  {'subsystem':<18}{'stage':>6}{'labels':>8}{'rounds':>8}{'early stops':>13}"
@@ -148,6 +151,7 @@ def closing(campaign: Campaign) -> str:
             f" {spent.reference_md_steps + spent.model_md_steps} MD steps,"
             f" {campaign.core_seconds() / 60:.1f} core-minutes in {state.iteration} iterations"
         ),
+        *([f"           {told}"] if (told := str(calls(campaign))) else []),
     ]
     return "\n".join(lines)
 

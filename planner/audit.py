@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from campaign import approval
+from campaign.calls import calls
 from campaign.cost import cost
 from campaign.errors import UserError
 from campaign.estimate import core_hours
@@ -45,6 +46,7 @@ class Audit:
     rules: dict[str, Any]
     untrusted: dict[str, str]
     waiting: str | None
+    calls: str
     folder: Path
 
     @property
@@ -105,6 +107,7 @@ def audit(campaign: Campaign) -> Audit:
             "money": settings.money,
         },
         gates=gates,
+        calls=str(calls(campaign)),
         folder=campaign.folder,
         **_provenance(campaign, plan),
     )
@@ -174,7 +177,7 @@ def render(seen: Audit) -> str:
             *_labelled("reason", textwrap.wrap(plain(plan.reason, 600), WIDTH)),
             *_labelled("plan", _parameters(plan)),
             *_labelled("jobs", [", ".join(f"{n} {rule}" for rule, n in seen.jobs.items())]),
-            *_labelled("cost", table(_costs(seen))),
+            *_labelled("cost", [*table(_costs(seen)), seen.calls]),
             *(
                 f"  {v.verdict:<9} {v.gate}: {plain(v.detail, 300)}"
                 for v in seen.gates

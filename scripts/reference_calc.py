@@ -12,6 +12,7 @@ from atomistics import dataset
 from atomistics.analysis.observables import density, min_distance
 from atomistics.md import plain as md
 from atomistics.md import stages
+from atomistics.md.steady import Steady
 from campaign import protocol_runs
 from campaign.actions.reference_calc import ReferenceCalc, ReferenceCalcResult
 from campaign.files import write_record, write_text
@@ -49,7 +50,10 @@ def run(plan: ReferenceCalc, items: Items, output: Path) -> None:
         )
         # kept with the frames, because an evaluation repeats this very protocol
         atoms.info |= {"source": name, **asdict(protocol)}
-        outcome = md.run(atoms, job.reference(), protocol, watchdog=None)
+        enough = Steady(plan.temperature, plan.least, plan.interval) if plan.least else None
+        outcome = md.run(atoms, job.reference(), protocol, watchdog=None, enough=enough)
+        for frame in outcome.frames:
+            frame.info["steps"] = outcome.steps
         paid = {"reference_calls": outcome.reference_calls, "md_steps": outcome.steps}
         if outcome.stop:
             raise md.StoppedError(outcome.stop, outcome.detail, **paid)

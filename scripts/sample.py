@@ -82,7 +82,7 @@ def _made(
     if item["kind"] == "compression":
         return _compressed(atoms, plan.compression)
     if item["kind"] == "rattle":
-        return _rattled(atoms, plan, item["seed"], job.campaign.task.temperature)
+        return _rattled(job, item, atoms, plan)
     protocol = md.Protocol(
         ensemble=ensemble_of(job, item, state),
         temperature=item["temperature"],
@@ -130,14 +130,17 @@ def _compressed(atoms: Atoms, factors: list[float]) -> md.Outcome:
     return md.Outcome(frames, 0, None, str(failure or ""), atoms.calc.calls)
 
 
-def _rattled(atoms: Atoms, plan: Sample, seed: int, kelvin: int) -> md.Outcome:
+def _rattled(job: Job, item: dict[str, Any], atoms: Atoms, plan: Sample) -> md.Outcome:
     failures: list[tuple[int, str, str]] = []
-    given = (atoms, atoms.calc, plan.rattle, plan.amplitude)
-    frames = (
-        series.rattle_and_relax(*given, plan.relax_steps, seed, failures)
-        if plan.relax_steps
-        else series.warm_copies(*given, kelvin, seed, failures)
-    )
+    amounts, seed = (plan.rattle, plan.amplitude), item["seed"]
+    if plan.relax_steps:
+        given = (atoms, atoms.calc, *amounts, plan.relax_steps, seed, failures)
+        frames = series.rattle_and_relax(*given)
+    else:
+        start, kelvin = atoms.copy(), job.campaign.task.temperature
+        if path := job.settled(item["structure"]):
+            start.calc = dataset.read(path)[-1].calc  # its label is there already
+        frames = series.warm_copies(start, atoms.calc, *amounts, kelvin, seed, failures)
     if failures and not frames:
         raise LabelFailedError(failures[0][1], failures[0][2])
     return md.Outcome(frames, 0, None, "", atoms.calc.calls)

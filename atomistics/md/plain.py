@@ -1,7 +1,7 @@
 """Molecular dynamics with any ASE calculator, watched, seeded, never ending in a traceback."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -51,6 +51,7 @@ def run(
     protocol: Protocol,
     watchdog: Watchdog | None = None,
     check_interval: int = 10,
+    enough: Callable[[Atoms], bool] | None = None,
 ) -> Outcome:
     """Run MD from `atoms` (N atoms, left as they are) with fresh Maxwell-Boltzmann velocities.
 
@@ -64,6 +65,8 @@ def run(
         ensemble, temperature (K), steps, timestep (fs), pressure (GPa), seed.
     watchdog : Watchdog or None
         looks every `check_interval` steps and at every kept frame.
+    enough : callable or None
+        asked after every step; True ends the run, which is no early stop.
 
     Returns
     -------
@@ -87,7 +90,7 @@ def run(
         start_velocities(moving, protocol)
         dynamics = integrator(moving, protocol)
         for _ in dynamics.irun(protocol.steps):
-            if record.breach(dynamics.nsteps):
+            if record.breach(dynamics.nsteps) or (enough and enough(moving)):
                 break
     kind, detail = record.stop or (None, "")
     return Outcome(record.frames(), record.step, kind, detail, counting.calls - before)

@@ -51,6 +51,13 @@ class ReferenceCalc(Section):
     ensemble: Ensemble
     steps: int = Field(ge=2, le=1_000_000, description="MD steps, one reference call each")
     interval: int = Field(ge=1, le=100_000, description="MD steps between kept snapshots")
+    least: int = Field(
+        default=0,
+        ge=0,
+        le=1_000_000,
+        description="steps after which a run ends once energy and density are steady; 0: never",
+        exclude_if=lambda steps: not steps,
+    )
     protocol: ProtocolName = None
     seed: Seed
 
@@ -99,11 +106,13 @@ class ReferenceCalc(Section):
         changed = {"reference": [*kept, *result.structures], "spent": spent}
         count, runs = len(result.structures), result.protocol_runs or []
         note = f"reference MD of {count - failed}/{count} held-out structures"
+        stops = [f"{r.structure} stopped early ({r.failure})" for r in result.structures
+                 if r.status == "failed"]  # fmt: skip
         failed += sum(run.stop is not None for run in runs)
         return Change(
             state.model_copy(update=changed),
             outcome_of(failed, count + len(runs)),
-            "; ".join([note, *(line for run in runs for line in run.lines())]),
+            "; ".join([note, *stops, *(line for run in runs for line in run.lines())]),
         )
 
     def project(

@@ -127,7 +127,11 @@ class Sample(Section):
             + scaled
             + rattled * (self.relax_steps + 1)
             + (0 if self.relax_steps else 2 * kinds.count("rattle")),  # how stiff it is
-            labels=md * frames + staged_frames + scaled + rattled * (2 if self.relax_steps else 1),
+            labels=md * frames
+            + staged_frames
+            + scaled
+            + rattled * (2 if self.relax_steps else 1)
+            + (0 if self.relax_steps else kinds.count("rattle")),
             md_steps=steps,
             runs=len(runs),
         )
@@ -194,7 +198,7 @@ class Sample(Section):
         return Change(
             state.model_copy(update=update),
             outcome_of(sum(g.failed_runs for g in result.groups), runs),
-            f"{runs} runs by {by}, {stops} early stops, {snapshots} snapshots",
+            f"{runs} runs by {by}, {stops} early stops, {snapshots} snapshots{_classes(result)}",
         )
 
     def project(self, iteration: int, sit: Situation, bound: Cost, well: bool) -> SampleResult:
@@ -228,6 +232,14 @@ class Sample(Section):
             reference_calls=bound.reference_calls,
             md_steps=bound.md_steps,
         )
+
+
+def _classes(result: SampleResult) -> str:
+    """Classes of the reference's own early stops: whatever they are, no model is at fault."""
+    if result.method == "model":
+        return ""  # they stand with the subsystem, and labels will judge them
+    told = [f"{g.subsystem} {s.kind} ({s.count})" for g in result.groups for s in g.stops]
+    return f"; the reference itself stopped: {', '.join(told)}" if told else ""
 
 
 def _sampled(subsystem: SubsystemState, group: SampleGroupResult) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from campaign.actions import Action
 from campaign.situation import Situation
-from campaign.state import SubsystemState
+from campaign.state import State, SubsystemState
 from planner.llm import tables
 from planner.llm.tables import Detail
 from planner.llm.untrusted import Quotes
@@ -141,12 +141,22 @@ def _budget(sit: Situation) -> dict[str, Any]:
     return {key: {"spent": used, "limit": limit} for key, (used, limit) in pairs.items()}
 
 
+def _reference_stops(state: State) -> dict[str, int]:
+    """Runs of the reference itself that stopped early, by class: no model is at fault there."""
+    found = Counter(r.failure or "unknown" for r in state.reference if r.status == "failed")
+    for sample in state.samples:
+        for group in sample.groups if sample.method == "reference" else ():
+            found.update({stop.kind: stop.count for stop in group.stops})
+    return dict(found)
+
+
 def _overview(sit: Situation, level: Detail, quotes: Quotes) -> dict[str, Any]:
     state = sit.state
     older = state.history[: -level.history] if len(state.history) > level.history else []
     told = state.history[len(older) :]
     return {
         "reference": dict(Counter(r.status for r in state.reference)),
+        "reference_early_stops": _reference_stops(state),
         "models": tables.models(sit, level, quotes),
         "datasets": tables.datasets(sit, level),
         "datasets_not_in_newest_model": [d.id for d in sit.unused][-20:],

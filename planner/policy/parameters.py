@@ -54,6 +54,7 @@ def reference_calc(sit: Situation, structures: Sequence[str]) -> ReferenceCalc |
         temperature=sit.task.temperature,
         ensemble=settings.ensemble,
         steps=steps,
+        least=min(settings.least, steps),
         interval=settings.interval,
         seed=seed(sit),
     )

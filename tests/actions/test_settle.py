@@ -11,9 +11,12 @@ from ase.calculators.lj import LennardJones
 
 from atomistics import dataset
 from atomistics.md import plain as md
+from atomistics.md.steady import Steady
 from atomistics.settling import STRIDE, settle
 from atomistics.settling_effort import Effort
 from campaign.actions.sample import Sample, SampleGroup
+from campaign.calls import calls
+from campaign.integrity import products
 from campaign.workflow import starts
 from scripts import settle as script
 from tests.actions.conftest import Bench
@@ -77,6 +80,30 @@ def test_what_is_warmed_is_at_the_temperature_and_the_volume_follows() -> None:
     assert heat == pytest.approx(1.5 * 8.617e-5 * 600, rel=0.35)
 
 
+def test_a_warm_crystal_costs_a_dozen_calls_and_each_label_differs() -> None:
+    strained = _scaled(bulk("Cu", "fcc", a=3.6, cubic=True).repeat(2), 1.03)
+    found = settle(strained, EMT(), 600, 2.0, 1, effort=Effort(warm_crystal=True))
+    assert found.calls <= 12
+    assert found.frames[0].positions == pytest.approx(strained.positions)
+    heat = found.frames[-1].get_potential_energy() - found.relaxed.get_potential_energy()
+    assert heat / len(strained) == pytest.approx(1.5 * 8.617e-5 * 600, rel=0.35)
+    run = md.run(found.frames[-1], EMT(), md.Protocol("npt", 600, 300, 3.0, 10, seed=2))
+    volumes = [a.get_volume() for a in run.frames[10:]]
+    assert found.frames[-1].get_volume() == pytest.approx(np.mean(volumes), rel=0.03)
+
+
+def test_a_reference_run_ends_once_it_is_steady_and_not_before() -> None:
+    atoms, calculator = packing(3), LennardJones(**ARGON)
+    protocol = md.Protocol("nvt", 90, 400, 2.0, 10, seed=1)
+    strained = md.run(atoms, calculator, protocol, enough=Steady(90, 40, 10))
+    start = settle(atoms, calculator, 90, 2.0, 1).frames[-1]
+    calm = md.run(start, calculator, protocol, enough=Steady(90, 40, 10))
+    assert calm.stop is None
+    assert calm.steps % 10 == 0
+    assert 40 <= calm.steps < 400
+    assert strained.steps > 40, "a packing that heats is not steady"
+
+
 def test_settled_once_and_used_by_what_follows(new: Bench) -> None:
     new.configure(settle=AS_MADE)
     section = Sample(
@@ -103,13 +130,17 @@ def test_settled_once_and_used_by_what_follows(new: Bench) -> None:
     labelled = dataset.read(new.here / "sample/dataset.h5")
     assert len(labelled) == 1 + len(frames)
     assert labelled[0].positions == pytest.approx(frames[-1].positions)
-    calls = json.loads((new.here / "settle/runs/cu_small.cost.json").read_text())
-    assert result.reference_calls == calls["reference_calls"] + 1
+    cost = json.loads((new.here / "settle/runs/cu_small.cost.json").read_text())
+    assert result.reference_calls == (calls_made := cost["reference_calls"]) + 1
     new.finalize()
     state = new.campaign.state()
     assert [s.structure for s in state.settled] == ["cu_small"]
     assert state.spent.reference_calls == result.reference_calls
     assert starts(new.begin(section), state, new.campaign.config) == {}
+    assert "settle/runs/cu_small.h5" in products(new.here)
+    paid = calls(new.campaign)
+    assert paid.by_kind == {"settling": calls_made, "first data": 1}
+    assert paid.a_label == pytest.approx((calls_made + 1) / (1 + len(frames)))
 
 
 def _scaled(atoms: Atoms, factor: float) -> Atoms:
