@@ -136,11 +136,11 @@ def test_settled_once_and_used_by_what_follows(new: Bench) -> None:
     state = new.campaign.state()
     assert [s.structure for s in state.settled] == ["cu_small"]
     assert state.spent.reference_calls == result.reference_calls
-    assert starts(new.begin(section), state, new.campaign.config) == {}
-    assert "settle/runs/cu_small.h5" in products(new.here)
+    assert "settle/runs/cu_small.h5" in products(new.campaign.iteration(plan.iteration))
     paid = calls(new.campaign)
     assert paid.by_kind == {"settling": calls_made, "first data": 1}
     assert paid.a_label == pytest.approx((calls_made + 1) / (1 + len(frames)))
+    assert starts(new.begin(section), state, new.campaign.config) == {}
 
 
 def _scaled(atoms: Atoms, factor: float) -> Atoms:
