@@ -30,9 +30,10 @@ sei: setup nep89
 	$(BIN)/planner run --campaign $(SEI)
 
 # ordinary systems by answers alone, with NEP89; SYSTEMS= takes all of benchmarks/systems (hours)
-SYSTEMS ?= rock_salt silicon
+SYSTEMS ?= rock_salt lithium
 systems: setup nep89
-	$(BIN)/python -m benchmarks.systems $(SYSTEMS) --nep89 $(NEP89) --work build/systems --again
+	$(BIN)/python -m benchmarks.systems $(SYSTEMS) --nep89 $(NEP89) --work build/systems \
+	--results build/systems/results --again
 
 nep89: $(NEP89)
 $(NEP89): | setup

@@ -22,7 +22,7 @@ from atomistics.md.plain import start_velocities
 from atomistics.md.plain_protocol import Protocol
 from atomistics.reference.convergence import LabelFailedError
 from atomistics.reference.counting import CountingCalculator, labelled
-from atomistics.settling_effort import Effort
+from atomistics.settling_effort import MOST_KEPT, Effort
 
 CRYSTAL = 1.0  # eV/Å: no atom of a lattice from a table is further from rest, of a packing some are
 REST = 0.05  # eV/Å: where the relaxation of a crystal ends,
@@ -36,7 +36,7 @@ QUIET = 0.01  # eV/atom in LULL steps: what a packing may still give off once it
 LULL = 40
 STRIDE = 0.1  # Å, the longest way of an atom in one step of relaxation or of the warm-up
 FRICTION = 20.0  # fs: takes the heat of a relaxing packing away as it comes
-APART = 0.05  # Å, root mean square: frames closer than this are one label, whatever was computed
+APART = 0.04  # Å, root mean square: frames closer than this are one label, whatever was computed
 
 
 @dataclass
@@ -107,6 +107,8 @@ def settle(
         last.cell.array, found.frames[-1].cell.array
     ):
         found.frames.append(last)
+    spots = np.linspace(0, len(found.frames) - 1, min(MOST_KEPT, len(found.frames)))
+    found.frames = [found.frames[spot] for spot in spots.round().astype(int)]
     found.calls = counting.calls - before
     return found
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-KEEP = 3  # calls a label of a packing: most of its steps are too short to make one
+MOST_KEPT = 40  # frames of one settling kept as labels
 
 
 @dataclass(frozen=True)

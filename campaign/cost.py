@@ -2,7 +2,7 @@
 
 import math
 
-from atomistics.settling_effort import KEEP
+from atomistics.settling_effort import MOST_KEPT
 from campaign.actions.section import Cost, Section
 from campaign.plan import Plan
 from campaign.situation import Situation
@@ -19,7 +19,7 @@ def cost(plan: Plan, situation: Situation) -> Cost:
     return bare.model_copy(
         update={
             "reference_calls": calls,
-            "labels": bare.labels + (settling // KEEP if learns else 0),
+            "labels": bare.labels + (settling_labels(section, situation) if learns else 0),
             "core_seconds": calls * seconds_per_call(situation),
             "md_steps": bare.md_steps + section.repeated_steps(situation),
         }
@@ -36,6 +36,12 @@ def settling_calls(section: Section, situation: Situation) -> int:
     settling = situation.config.settle
     named = section.named_structures()
     return len(unsettled(named, situation.state, settling)) * calls_at_most(settling)
+
+
+def settling_labels(section: Section, situation: Situation) -> int:
+    """Labels at most that come of it."""
+    named = section.named_structures()
+    return MOST_KEPT * len(unsettled(named, situation.state, situation.config.settle))
 
 
 def seconds_per_call(situation: Situation) -> float:

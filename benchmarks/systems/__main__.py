@@ -34,6 +34,7 @@ COLUMNS = (
     "held-out force MAE, eV/Å",
     "density, g/cm3",
     "reference's own",
+    "less, %",
     "20 ps",
 )
 
@@ -46,6 +47,8 @@ def main() -> None:
     parser.add_argument(
         "--nep89", type=Path, help="nep89.txt; without it GFN1-xTB is the reference"
     )
+    parser.add_argument("--calculator", help="another reference: package.module:Name")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where rows and table go")
     parser.add_argument("--work", type=Path, default=Path("build/systems"), help="campaigns")
     parser.add_argument("--hours", type=float, default=2.0, help="wall time of one campaign")
     parser.add_argument("--again", action="store_true", help="also where a result stands")
@@ -54,23 +57,28 @@ def main() -> None:
     if unknown := sorted(set(options.names) - set(names)):
         parser.error(f"no system {unknown[0]}")
     kind = "nep89" if options.nep89 else "gfn1-xtb"
+    if options.calculator:
+        kind = options.calculator.rpartition(":")[2].lower()
+    fine = True
     for name in [] if options.table else options.names or names:
-        path = RESULTS / f"{name}-{kind}.json"
+        path = options.results / f"{name}-{kind}.json"
         if path.is_file() and not options.again:
             continue
         row = run(name, kind, options)
-        path.parent.mkdir(exist_ok=True)
+        fine &= true(row)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(row, indent=1) + "\n")
         sys.stdout.write("  ".join(map(str, cells(row))) + "\n")
         sys.stdout.flush()
-    table()
+    table(options.results)
+    sys.exit(0 if fine else "not every system converged and held for 20 ps: see the rows above")
 
 
 def run(name: str, kind: str, options: argparse.Namespace) -> dict:
     """One system to its verdict, and the check of it."""
     folder = (options.work / f"{name}-{kind}").resolve()
     answers = yaml.safe_load((ANSWERS / f"{name}.yaml").read_text())
-    answers["reference"] = reference(options.nep89)
+    answers["reference"] = reference(options)
     folder.parent.mkdir(parents=True, exist_ok=True)
     source = folder.with_suffix(".answers.yaml")
     source.write_text(yaml.safe_dump(answers, sort_keys=False))
@@ -90,14 +98,16 @@ def run(name: str, kind: str, options: argparse.Namespace) -> dict:
     return row
 
 
-def reference(nep89: Path | None) -> object:
+def reference(options: argparse.Namespace) -> object:
     """The only thing that is set."""
-    if nep89 is None:
+    if options.calculator:
+        return {"method": "ase", "calculator": options.calculator}
+    if options.nep89 is None:
         return "gfn1-xtb"
     return {
         "method": "ase",
         "calculator": "calorine.calculators:CPUNEP",
-        "options": {"model_filename": str(nep89.resolve())},
+        "options": {"model_filename": str(options.nep89.resolve())},
     }
 
 
@@ -167,32 +177,57 @@ def cells(row: dict) -> list[str]:
         f"{calls / labels:.2f}" if labels and calls else "–",
         shown("core_minutes"),
         shown("held_out_force_mae", ".4f"),
-        shown("density", ".4f"),
-        shown("reference_density", ".4f"),
+        with_error(row, "density"),
+        with_error(row, "reference_density"),
+        deviation(row),
         held,
     ]
 
 
-def table() -> None:
-    """results/README.md, from the results alone."""
-    rows = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
+def with_error(row: dict, key: str) -> str:
+    """A mean density and the standard error of its last digits."""
+    if row.get(key) is None:
+        return "–"
+    error = row.get(f"{key}_error")
+    return f"{row[key]:.3f}" + (f" ({1000 * error:.0f})" if error is not None else "")
+
+
+def deviation(row: dict) -> str:
+    """Density less the reference's, in percent, with the standard error of both."""
+    mine, own = row.get("density"), row.get("reference_density")
+    if mine is None or own is None:
+        return "–"
+    errors = [row.get(f"{kind}density_error") or 0.0 for kind in ("", "reference_")]
+    error = sum(e * e for e in errors) ** 0.5
+    return f"{100 * (mine / own - 1):+.2f}" + (f" ± {100 * error / own:.2f}" if error else "")
+
+
+def true(row: dict) -> bool:
+    """Converged, and its 20 ps hold."""
+    return row["verdict"] == "converged" and row.get("stable") is True and "stopped" not in row
+
+
+def table(results: Path) -> None:
+    """README.md of the results, from them alone."""
+    rows = [json.loads(path.read_text()) for path in sorted(results.glob("*.json"))]
     lines = [
         "# Ordinary systems on defaults",
         "",
         "Made by `python -m benchmarks.systems --nep89 FILE` (`make nep89` fetches the file);",
         "nothing is set but the reference. Density: means over the second half of 20 ps (model)",
-        "and 5 ps (reference) of constant-pressure MD by plain ASE, outside the campaign.",
+        "and 5 ps (reference) of constant-pressure MD by plain ASE, outside the campaign; in",
+        "brackets the standard error of the last digit. Core-minutes are CPU time of all jobs.",
         "",
         "| " + " | ".join(COLUMNS) + " |",
         "|" + "---|" * len(COLUMNS),
         *("| " + " | ".join(cells(row)) + " |" for row in rows),
     ]
-    failed = [row for row in rows if row["verdict"] != "converged" or row.get("stopped")]
+    failed = [row for row in rows if not true(row)]
     lines += [""] * bool(failed)
     for row in failed:
         why = "; ".join([*row.get("reasons", []), *([row["stopped"]] if "stopped" in row else [])])
         lines.append(f"- {row['system']}: {why}")
-    (RESULTS / "README.md").write_text("\n".join(lines) + "\n")
+    (results / "README.md").write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -54,6 +54,7 @@ def proof(folder: Path, model: str) -> dict:
         "proof_model": model,
         **run,
         "reference_density": own.get("density"),
+        "reference_density_error": own.get("density_error"),
         "fresh_force_mae": round(force_mae(frames, oracle), 5),
     }
 
@@ -66,8 +67,9 @@ def simulate(
     picoseconds: float,
     pressure: float | None,
 ) -> dict:
-    """Mean density (g/cm3) over the second half, whether it held, and frames of the model.
+    """Mean density (g/cm3) over the second half and its error, whether it held, and frames.
 
+    The error is that of the mean of five blocks.
     `pressure` in GPa; None: constant volume.
     """
     atoms = Atoms(start.numbers, start.positions, cell=start.cell, pbc=start.pbc)
@@ -99,8 +101,11 @@ def simulate(
             frame = atoms.copy()
             frame.arrays["model_forces"] = atoms.get_forces()
             frames.append(frame)
-    density = None if pressure is None else round(float(np.mean(densities[50:])), 5)
-    return {"stable": True, "density": density, "frames": frames}
+    if pressure is None:
+        return {"stable": True, "density": None, "frames": frames}
+    late = np.mean(np.reshape(densities[50:], (5, 10)), axis=1)
+    found = {"density": late.mean(), "density_error": late.std(ddof=1) / 5**0.5}
+    return {"stable": True, **{k: round(float(v), 5) for k, v in found.items()}, "frames": frames}
 
 
 def force_mae(frames: list[Atoms], oracle: Calculator) -> float:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-from atomistics.settling_effort import KEEP
 from campaign import starts
 from campaign.actions.model_eval import ModelEval
 from campaign.actions.reference_calc import ReferenceCalc
@@ -10,7 +9,7 @@ from campaign.actions.sample import Sample, SampleGroup
 from campaign.actions.section import Cost
 from campaign.actions.select_data import SelectData, SelectGroup
 from campaign.actions.train import Train
-from campaign.cost import settling_calls, steps_for
+from campaign.cost import settling_calls, settling_labels, steps_for
 from campaign.situation import Situation
 from campaign.state import SubsystemState
 from campaign.verdict import meets_errors
@@ -96,7 +95,7 @@ def reference_sample(
         )
         bound, settling = plan.cost(sit.state), settling_calls(plan, sit)
         if (
-            bound.labels + settling // KEEP <= share * room.labels
+            bound.labels + settling_labels(plan, sit) <= share * room.labels
             and bound.reference_calls + settling <= share * room.reference_calls
         ):
             return plan if bound.labels else None
