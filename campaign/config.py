@@ -202,6 +202,9 @@ class EvaluationSettings(Strict):
 
     interval: int = Field(ge=1)
     fresh_frames: int = Field(ge=0)
+    fresh_most: int = Field(
+        default=0, ge=0, description="where the density's bias is vaguer than its target; 0: never"
+    )
     protocol: ProtocolName = None
     grade: Positive = Field(
         default=1000.0, description="extrapolation grade that ends an evaluation as an early stop"

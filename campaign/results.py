@@ -246,7 +246,7 @@ class EvaluatedStructure(Strict):
     density_bias: float | None = Field(
         default=None,
         description="what that makes of the density, as a fraction: times the compressibility of"
-        " the model's own NPT run, less twice the standard error",
+        " the model's own NPT run, less its standard error",
     )
     rdf_overlap: float | None = Field(default=None, description="least over all pairs, 1 is equal")
     diffusion: list[PairOfDiffusion] = Field(default=[])

@@ -59,6 +59,13 @@ class ModelEval(Section):
         le=1000,
         description="snapshots of the model's own MD, each checked by a reference call",
     )
+    fresh_most: int = Field(
+        default=0,
+        ge=0,
+        le=4000,
+        description="so many where fewer leave the bias of the density vaguer than its target",
+        exclude_if=lambda count: not count,
+    )
     protocol: ProtocolName = None
     seed: Seed
 
@@ -67,7 +74,7 @@ class ModelEval(Section):
         del state
         runs = len(self.structures)
         return Cost(
-            reference_calls=runs * self.fresh_frames,
+            reference_calls=runs * max(self.fresh_frames, self.fresh_most),
             md_steps=runs * (self.steps + protocol_steps(self.protocol, protocols)),
             runs=2 * runs if self.protocol else runs,
         )

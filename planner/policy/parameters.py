@@ -37,7 +37,8 @@ def left(sit: Situation) -> Cost:
 def reserve(sit: Situation) -> int:
     """Reference calls the evaluation of the targets will need."""
     held_out = sum(len(sit.held_out(s.name)) for s in sit.targets)
-    return min(held_out * sit.config.model_eval.fresh_frames, sit.config.limits.reference_calls)
+    fresh = max(sit.config.model_eval.fresh_frames, sit.config.model_eval.fresh_most)
+    return min(held_out * fresh, sit.config.limits.reference_calls)
 
 
 def reference_calc(sit: Situation, structures: Sequence[str]) -> ReferenceCalc | None:
@@ -209,6 +210,7 @@ def model_eval(sit: Situation, model: str, structures: Sequence[str]) -> ModelEv
         steps=steps,
         interval=min(sit.config.model_eval.interval, steps),
         fresh_frames=min(sit.config.model_eval.fresh_frames, calls // len(structures)),
+        fresh_most=min(sit.config.model_eval.fresh_most, calls // len(structures)),
         protocol=sit.config.model_eval.protocol,
         seed=seed(sit),
     )

@@ -226,7 +226,7 @@ def test_selection_is_cut_to_the_labels_left() -> None:
     spent = at(SELECT).state.spent.labels
     sit = at(SELECT, limits={"labels": spent + 40, "reference_calls": 10**6})
     assert decided(sit).select_data.max_labels == 40
-    calls = at(SELECT).state.spent.reference_calls + at(SELECT).config.model_eval.fresh_frames
+    calls = at(SELECT).state.spent.reference_calls + at(SELECT).config.model_eval.fresh_most
     sit = at(SELECT, limits={"reference_calls": calls + 120})
     assert decided(sit).select_data.max_labels == 120
 
