@@ -3,13 +3,15 @@
 import shlex
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from atomistics.contract import Element, Ensemble, Name, Positive, Scale, Strict, Temperature
+from atomistics.properties.asked import Asked, kind_of
 from campaign.identifiers import ProtocolName
 from campaign.material import Material, ReferenceChoice
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+PropertyName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,80}$")]
 
 
 def _kept(steps: int, interval: int) -> None:
@@ -25,6 +27,39 @@ class Subsystem(Strict):
     stage: int = Field(ge=1, le=20)
     role: Literal["component", "interface", "target"]
     max_temperature: Temperature = Field(description="highest sampling temperature, K")
+    properties: Asked | None = Field(
+        default=None,
+        description="of its held-out structures, by reference and model; or a list of kinds",
+        exclude_if=lambda asked: asked is None,
+    )
+
+    @field_validator("properties", mode="before")
+    @classmethod
+    def _kinds_alone(cls, given: object) -> object:
+        return {"kinds": given} if isinstance(given, list) else given
+
+
+class PropertyTarget(Strict):
+    """How near the model's property is asked to be, to the reference's or to a number given."""
+
+    name: PropertyName
+    subsystem: Name | None = Field(default=None, description="absent: every one that measures it")
+    relative: Positive | None = Field(default=None, description="fraction of the reference's value")
+    absolute: Positive | None = Field(default=None, description="in the unit of the property")
+    value: float | None = Field(
+        default=None, description="held against in place of the reference's, which is too dear"
+    )
+    source: str | None = Field(default=None, min_length=3, max_length=200, description="of `value`")
+
+    @model_validator(mode="after")
+    def _coherent(self) -> "PropertyTarget":
+        if kind_of(self.name) is None:
+            raise ValueError(f"name: no property is called {self.name}; see docs/properties.md")
+        if (self.relative is None) == (self.absolute is None):
+            raise ValueError(f"{self.name}: give one of relative and absolute")
+        if (self.value is None) != (self.source is None):
+            raise ValueError(f"{self.name}: give value and source together")
+        return self
 
 
 class Margin(Strict):
@@ -48,6 +83,12 @@ class Targets(Strict):
         default=None,
         description="fraction of the reference's D of every element, or inside both error bars",
         exclude_if=lambda bound: bound is None,
+    )
+    properties: list[PropertyTarget] = Field(
+        default=[],
+        max_length=100,
+        description="properties of the subsystems held to a tolerance",
+        exclude_if=lambda asked: not asked,
     )
     component_factor: Annotated[float, Field(ge=1)] = Field(
         default=2.0, description="how much looser the errors may be outside target subsystems"
@@ -75,6 +116,16 @@ class Task(Strict):
             raise ValueError("subsystems, species: every name once")
         if not any(s.role == "target" for s in self.subsystems):
             raise ValueError("subsystems: give at least one the role 'target'")
+        for asked in self.targets.properties:
+            kind = kind_of(asked.name)
+            if not any(
+                asked.subsystem in (None, s.name) and s.properties and kind in s.properties.needed
+                for s in self.subsystems
+            ):
+                whose = asked.subsystem or "a subsystem"
+                raise ValueError(
+                    f"targets.properties: {asked.name}: add {kind} to the properties of {whose}"
+                )
         return self
 
 

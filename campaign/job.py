@@ -1,7 +1,7 @@
 """What a job finds in its iteration's folder: configuration, campaign, state, calculators."""
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -62,6 +62,11 @@ class Job:
         if name not in self.structures:
             raise UserError(f"structures/index.yaml: no structure {name}; put it back")
         return self.structures[name]
+
+    def formulas(self, structures: Iterable[str]) -> dict[str, str]:
+        """Reduced formula of each of these structures."""
+        found = {name: load(self.structure(name)).symbols.formula for name in structures}
+        return {name: f"{formula.reduce()[0]:hill}" for name, formula in found.items()}
 
     def atoms(self, structure: str) -> Atoms:
         """One structure, with its provenance in `info`."""

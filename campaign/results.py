@@ -1,5 +1,6 @@
 """Records of results that the state keeps; the results themselves stand with their actions."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
@@ -47,6 +48,33 @@ class Range(Strict):
     high: float
 
 
+class Property(Strict):
+    """A property by model and reference, with standard errors or bounds of numerical ones."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,80}$")
+    unit: str = Field(max_length=12)
+    model: float | None = None
+    model_error: float | None = None
+    reference: float | None = None
+    reference_error: float | None = None
+
+
+class Measurements(Strict):
+    """Properties of one structure; notes say how each kind came about, or why it did not."""
+
+    values: list[Property] = Field(default=[])
+    notes: list[str] = Field(default=[], description="whose, kind, and in words how")
+
+    def value(self, name: str) -> Property | None:
+        """The property of that name."""
+        return next((p for p in self.values if p.name == name), None)
+
+    @property
+    def failed(self) -> list[str]:
+        """Notes on what has no value."""
+        return [note for note in self.notes if ": no value: " in note]
+
+
 class ReferenceRange(Strict):
     """Reference MD of one held-out structure: the ranges later used as gates."""
 
@@ -64,6 +92,9 @@ class ReferenceRange(Strict):
     visited_density: Range | None = Field(default=None, description="with equilibration, g/cm3")
     visited_energy: Range | None = Field(default=None, description="with equilibration, eV/atom")
     hottest: float | None = Field(default=None, description="instantaneous temperature, K")
+    properties: Measurements | None = Field(
+        default=None, description="where asked for", exclude_if=lambda found: found is None
+    )
 
 
 class SettledStructure(Strict):
@@ -105,17 +136,6 @@ class JudgedStops(Strict):
     kind: str = Field(pattern=r"^[a-z0-9_-]{1,40}$")
     judged: int = Field(ge=1)
     false_alarms: int = Field(ge=0)
-
-
-class Property(Strict):
-    """What a stage of a protocol measured, by model and reference, with standard errors."""
-
-    name: str = Field(pattern=r"^[a-z_]{1,40}$")
-    unit: Literal["GPa", "W/m/K", "mPa s"]
-    model: float | None = None
-    model_error: float | None = None
-    reference: float | None = None
-    reference_error: float | None = None
 
 
 class ProtocolRun(Strict):
@@ -250,6 +270,9 @@ class EvaluatedStructure(Strict):
     )
     rdf_overlap: float | None = Field(default=None, description="least over all pairs, 1 is equal")
     diffusion: list[PairOfDiffusion] = Field(default=[])
+    properties: Measurements | None = Field(
+        default=None, description="where asked for", exclude_if=lambda found: found is None
+    )
     layers: list[ComparedLayer] = Field(
         default=[],
         description="of a stack, from the bottom up",
@@ -260,6 +283,15 @@ class EvaluatedStructure(Strict):
     fresh_frames: int = 0
     fresh_energy_mae: float | None = Field(default=None, description="own MD, eV/atom")
     fresh_force_mae: float | None = Field(default=None, description="own MD, eV/Å")
+
+
+def unmeasured(structures: Sequence[ReferenceRange | EvaluatedStructure]) -> list[Event]:
+    """Properties that were asked for and have no value."""
+    return [
+        Event("property without a value", s.subsystem, note.split(": ")[1], 1)
+        for s in structures
+        for note in (s.properties.failed if s.properties else ())
+    ]
 
 
 class Verdict(Result):

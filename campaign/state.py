@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from atomistics.contract import Name, Strict
+from atomistics.properties.asked import Asked
 from campaign.actions import Action
 from campaign.config import Subsystem, Targets, Task
 from campaign.identifiers import DatasetId, ModelId, SampleId
@@ -91,6 +92,7 @@ class SubsystemState(Strict):
     stage: int
     role: Literal["component", "interface", "target"]
     max_temperature: int
+    properties: Asked | None = Field(default=None, exclude_if=lambda asked: asked is None)
     labels: int = 0
     rounds: int = Field(default=0, description="samplings with a model")
     early_stop_fraction: float | None = Field(default=None, description="of the last sampling")

@@ -1,8 +1,10 @@
 """Targets held against evaluations: code, not the planner, says what has converged."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from campaign.config import Targets
+from atomistics.properties.asked import kind_of, unit_of
+from campaign.config import PropertyTarget, Targets
 from campaign.results import EvaluatedStructure
 from campaign.state import ModelRecord, State, SubsystemState
 
@@ -19,8 +21,23 @@ class Criterion(NamedTuple):
 UNITS = {"force_mae": "eV/Å", "fresh_force_mae": "eV/Å", "energy_mae": "eV/atom"}
 
 
-def criteria(evaluated: EvaluatedStructure, role: str, targets: Targets) -> list[Criterion]:
-    """Every target held against `evaluated`; a missing value meets none.
+def property_targets(subsystem: SubsystemState, targets: Targets) -> list[PropertyTarget]:
+    """The targets that ask for properties which this subsystem measures."""
+    measured = subsystem.properties.needed if subsystem.properties else ()
+    return [
+        t
+        for t in targets.properties
+        if t.subsystem in (None, subsystem.name) and kind_of(t.name) in measured
+    ]
+
+
+def criteria(
+    evaluated: EvaluatedStructure,
+    role: str,
+    targets: Targets,
+    properties: Sequence[PropertyTarget] = (),
+) -> list[Criterion]:
+    """Every target held against `evaluated`, `properties` last; a missing value meets none.
 
     Errors outside target subsystems may be `targets.component_factor` times larger. Stability is
     asked of every role: an early stop is a miss whatever the errors are.
@@ -52,7 +69,23 @@ def criteria(evaluated: EvaluatedStructure, role: str, targets: Targets) -> list
     wanted = targets.stable_ps if role == "target" else None
     long_enough = wanted is None or evaluated.picoseconds >= wanted * (1 - 1e-9)
     stable = evaluated.status == "ok" and long_enough
-    return [*table, Criterion("picoseconds", evaluated.picoseconds, wanted, stable)]
+    table.append(Criterion("picoseconds", evaluated.picoseconds, wanted, stable))
+    return table + [held(evaluated, asked, slack) for asked in properties]
+
+
+def held(evaluated: EvaluatedStructure, asked: PropertyTarget, slack: float = 1.0) -> Criterion:
+    """Difference of model and reference (or the number given), in its unit or as a fraction.
+
+    A property without a value is a miss.
+    """
+    bound = slack * (asked.absolute or asked.relative or 0.0)
+    measured = evaluated.properties.value(asked.name) if evaluated.properties else None
+    truth = asked.value if asked.value is not None else measured and measured.reference
+    if measured is None or measured.model is None or truth is None:
+        return Criterion(asked.name, None, bound, False)
+    difference = abs(measured.model - truth)
+    value = difference if asked.absolute else difference / max(abs(truth), 1e-300)
+    return Criterion(asked.name, value, bound, value <= bound)
 
 
 def _diffusion(evaluated: EvaluatedStructure, bound: float) -> Criterion:
@@ -68,14 +101,20 @@ def _diffusion(evaluated: EvaluatedStructure, bound: float) -> Criterion:
     return Criterion("diffusion_deviation", worst, bound, worst is not None and worst <= bound)
 
 
-def shortfalls(evaluated: EvaluatedStructure, role: str, targets: Targets) -> list[str]:
+def shortfalls(
+    evaluated: EvaluatedStructure,
+    role: str,
+    targets: Targets,
+    properties: Sequence[PropertyTarget] = (),
+) -> list[str]:
     """Every target that `evaluated` misses, with value and bound; stability first."""
-    missed = [c for c in criteria(evaluated, role, targets) if c.met is False]
+    missed = [c for c in criteria(evaluated, role, targets, properties) if c.met is False]
     missed.sort(key=lambda c: c.key != "picoseconds")
-    return [f"{evaluated.structure}: {_shortfall(evaluated, c)}" for c in missed]
+    units = UNITS | {t.name: unit_of(t.name) or "" for t in properties if t.absolute}
+    return [f"{evaluated.structure}: {_shortfall(evaluated, c, units)}" for c in missed]
 
 
-def _shortfall(evaluated: EvaluatedStructure, missed: Criterion) -> str:
+def _shortfall(evaluated: EvaluatedStructure, missed: Criterion, units: dict[str, str]) -> str:
     if missed.key == "picoseconds":
         length = f"{evaluated.picoseconds:g} ps"
         if evaluated.status != "ok":
@@ -85,7 +124,7 @@ def _shortfall(evaluated: EvaluatedStructure, missed: Criterion) -> str:
         shown = "not measured" if missed.value is None else f"{missed.value:.3f}"
         return f"rdf_overlap {shown} < {missed.bound:.3f}"
     shown = "not measured" if missed.value is None else f"{abs(missed.value):.4g}"
-    return f"{missed.key} {shown} > {missed.bound:.4g} {UNITS.get(missed.key, '')}".rstrip()
+    return f"{missed.key} {shown} > {missed.bound:.4g} {units.get(missed.key, '')}".rstrip()
 
 
 def margin_temperature(state: State, subsystem: SubsystemState) -> int:
@@ -158,5 +197,6 @@ def open_targets(state: State, model: str | None) -> list[str]:
             if structure.temperature != state.temperature:
                 kelvin = f"{structure.temperature} K, not {state.temperature} K"
                 missed.append(f"{structure.structure}: evaluated at {kelvin}")
-            missed += shortfalls(structure, subsystem.role, state.targets)
+            asked = property_targets(subsystem, state.targets)
+            missed += shortfalls(structure, subsystem.role, state.targets, asked)
     return missed

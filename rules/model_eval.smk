@@ -4,6 +4,7 @@ reads   plan.yaml:model_eval  config.yaml  ../../protocols  the model  ../NNN/re
 writes  model_eval/chunks/{chunk}.json           which items a job has dealt with
         model_eval/runs/{structure}.h5           trajectory of the model (an item's files)
         model_eval/runs/{structure}.fresh.h5     its snapshots with reference labels
+        model_eval/runs/{structure}.curves.json  of properties: equation of state, phonons
         model_eval/{structure}/observables.json  density, RDF, MSD, parity: model and reference
         model_eval/plots/{structure}-*.svg       plots of them
         model_eval/result.yaml                   numbers per structure

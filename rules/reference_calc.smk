@@ -3,6 +3,7 @@
 reads   plan.yaml:reference_calc  config.yaml  ../../structures  ../../protocols
 writes  reference_calc/chunks/{chunk}.json  which items a job has dealt with
         reference_calc/runs/{structure}.h5  labelled trajectory of every structure (an item's file)
+        reference_calc/runs/{structure}.properties.yaml, .curves.json  what else was measured of it
         reference_calc/result.yaml          ranges of density, energy and minimum distance
 """
 

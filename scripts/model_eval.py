@@ -14,6 +14,7 @@ from atomistics.analysis.layers import layers_of
 from atomistics.md import plain as md
 from atomistics.md import stages
 from atomistics.md.watchdog import Watchdog
+from atomistics.properties.measure import MD
 from atomistics.reference.counting import CountingCalculator, LabelFailedError
 from atomistics.reference.methods import label
 from campaign import protocol_runs
@@ -21,6 +22,7 @@ from campaign.actions.model_eval import ModelEval, ModelEvalResult
 from campaign.files import parse, read_json, write_record, write_text
 from campaign.job import Job, billed, costs_of, failure, items_of, previous_state, trajectory
 from campaign.prediction import residuals
+from campaign.properties import by_model, measured, of_reference, with_polymorphs
 from campaign.protocols import Approved
 from campaign.report import figures
 from campaign.results import EvaluatedStructure
@@ -83,6 +85,11 @@ def run(plan: ModelEval, items: Items, state: Path | None, model: Path, output: 
         report |= _errors(job, potential, reference, fresh, seen)
         report |= _bias(job, potential, fresh, outcome.frames, long)
         seen.add_long_run(outcome.frames, long.timestep)
+        beside = of_reference(before, name)
+        ran = MD(outcome.frames, plan.temperature)
+        if found := measured(job, name, plan.properties, job.model(potential), ran, beside):
+            report["properties"] = by_model(found, beside).model_dump()
+            write_text(RUNS / f"{name}.curves.json", json.dumps(found.curves) + "\n")
         write_text(WORK / name / "observables.json", json.dumps(seen.curves) + "\n")
         # a copy of this job may be at work elsewhere: no name in common with it before the rename
         dataset.write(target.with_suffix(".fresh.h5"), fresh)
@@ -306,7 +313,7 @@ def collect(plan: ModelEval, chunks: list[Path], plots: Path, output: Path) -> N
     costs, settled = costs_of(RUNS), job.settlings()
     result = ModelEvalResult(
         model=plan.model,
-        structures=rows,
+        structures=with_polymorphs(rows, job.formulas(r.structure for r in rows)),
         protocol_runs=protocol_runs.table(RUNS, names, "model"),
         settled=settled,
         reference_calls=sum(c["reference_calls"] for c in costs)

@@ -13,12 +13,14 @@ from atomistics.analysis.observables import density, min_distance
 from atomistics.md import plain as md
 from atomistics.md import stages
 from atomistics.md.steady import Steady
+from atomistics.properties.measure import MD
 from campaign import protocol_runs
 from campaign.actions.reference_calc import ReferenceCalc, ReferenceCalcResult
-from campaign.files import write_record, write_text
+from campaign.files import read, write_record, write_text
 from campaign.job import Job, costs_of, failure, items_of
+from campaign.properties import by_reference, measured, with_polymorphs
 from campaign.protocols import Approved
-from campaign.results import Range, ReferenceRange
+from campaign.results import Measurements, Range, ReferenceRange
 from campaign.script import Items, command_line
 from campaign.spread import ItemCost, spread
 
@@ -58,6 +60,11 @@ def run(plan: ReferenceCalc, items: Items, output: Path) -> None:
         if outcome.stop:
             raise md.StoppedError(outcome.stop, outcome.detail, **paid)
         dataset.write(target, outcome.frames)
+        ran = MD(outcome.frames, plan.temperature)
+        if found := measured(job, name, plan.properties, job.reference(), ran):
+            write_text(RUNS / f"{name}.curves.json", json.dumps(found.curves) + "\n")
+            write_record(RUNS / f"{name}.properties.yaml", by_reference(found))
+            paid["reference_calls"] += found.calls
         return ItemCost(**paid)
 
     spread(items, one, RUNS, ".h5", output)
@@ -123,7 +130,13 @@ def ranges(name: str, temperature: int, job: Job) -> ReferenceRange:
         density=Range(low=min(densities), high=max(densities)) if densities else None,
         energy=Range(low=min(energies), high=max(energies)),
         min_distance=shortest if isfinite(shortest) else None,
+        properties=_properties(name),
     )
+
+
+def _properties(name: str) -> Measurements | None:
+    path = RUNS / f"{name}.properties.yaml"
+    return read(Measurements, path) if path.is_file() else None
 
 
 def _drift(job: Job, name: str, frames: list[Atoms]) -> dict[str, Any]:
@@ -150,8 +163,9 @@ def collect(plan: ReferenceCalc, chunks: list[Path], output: Path) -> None:
     job = Job()
     names = items_of(chunks)
     costs, settled = costs_of(RUNS), job.settlings()
+    rows = [ranges(n, plan.temperature, job) for n in names if "+" not in n]
     result = ReferenceCalcResult(
-        structures=[ranges(n, plan.temperature, job) for n in names if "+" not in n],
+        structures=with_polymorphs(rows, job.formulas(r.structure for r in rows)),
         protocol_runs=protocol_runs.table(RUNS, names, "reference"),
         settled=settled,
         reference_calls=sum(c["reference_calls"] for c in costs)

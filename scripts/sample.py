@@ -14,6 +14,7 @@ from atomistics.contract import Ensemble
 from atomistics.md import plain as md
 from atomistics.md import stages
 from atomistics.md.watchdog import Watchdog
+from atomistics.properties.teaching import taught
 from atomistics.reference.counting import CountingCalculator, LabelFailedError
 from atomistics.reference.methods import label
 from campaign import protocol_runs
@@ -81,6 +82,8 @@ def _made(
 ) -> md.Outcome:
     if item["kind"] == "compression":
         return _compressed(atoms, plan.compression)
+    if item["kind"] == "teach":
+        return _taught(atoms, plan, item)
     if item["kind"] == "rattle":
         return _rattled(job, item, atoms, plan)
     protocol = md.Protocol(
@@ -117,17 +120,31 @@ def _staged(
     return stages.run(atoms, atoms.calc, approved.protocol, plan.interval, item["seed"], watch)
 
 
-def _compressed(atoms: Atoms, factors: list[float]) -> md.Outcome:
-    """Labels of the scaled copies; one that fails is left out, all failing fails the run."""
+def _taught(atoms: Atoms, plan: Sample, item: dict[str, Any]) -> md.Outcome:
+    """Labels near what measures a property; one that fails is left out, all failing fails it."""
+    asked = next(g.teach for g in plan.groups if g.subsystem == item["subsystem"] and g.teach)
+    info = atoms.info
+    return _labelled(
+        taught(atoms, item["property"], asked, plan.copies, item["seed"]), atoms.calc, info
+    )
+
+
+def _labelled(copies: list[Atoms], calculator: Any, info: dict[str, Any]) -> md.Outcome:
     frames, failure = [], None
-    for copy in series.compression(atoms, factors):
+    for copy in copies:
+        copy.info = dict(info)
         try:
-            frames.append(label(copy, atoms.calc))
+            frames.append(label(copy, calculator))
         except LabelFailedError as error:
             failure = error
     if failure and not frames:
         raise failure
-    return md.Outcome(frames, 0, None, str(failure or ""), atoms.calc.calls)
+    return md.Outcome(frames, 0, None, str(failure or ""), calculator.calls)
+
+
+def _compressed(atoms: Atoms, factors: list[float]) -> md.Outcome:
+    """Labels of the scaled copies; one that fails is left out, all failing fails the run."""
+    return _labelled(series.compression(atoms, factors), atoms.calc, atoms.info)
 
 
 def _rattled(job: Job, item: dict[str, Any], atoms: Atoms, plan: Sample) -> md.Outcome:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from atomistics.contract import Name, Temperature
 from campaign.actions.section import (
@@ -11,6 +11,7 @@ from campaign.actions.section import (
     Cost,
     Fault,
     Items,
+    MeasuredStructure,
     Section,
     outcome_of,
     protocol_items,
@@ -19,10 +20,10 @@ from campaign.actions.section import (
 from campaign.config import Config
 from campaign.identifiers import ModelId, ProtocolName, Seed
 from campaign.protocol_files import ProtocolInfo
-from campaign.results import EvaluatedStructure, Event, MovingResult, ProtocolRun
+from campaign.results import EvaluatedStructure, Event, MovingResult, ProtocolRun, unmeasured
 from campaign.situation import Situation
 from campaign.state import EvaluationRecord, State
-from campaign.verdict import shortfalls
+from campaign.verdict import property_targets, shortfalls
 
 
 class ModelEvalResult(MovingResult):
@@ -40,7 +41,7 @@ class ModelEvalResult(MovingResult):
             Event(f"evaluation: {s.status.replace('_', ' ')}", s.subsystem, s.stop or "unknown", 1)
             for s in self.structures
             if s.status != "ok"
-        ]
+        ] + unmeasured(self.structures)
 
 
 class ModelEval(Section):
@@ -67,7 +68,19 @@ class ModelEval(Section):
         exclude_if=lambda count: not count,
     )
     protocol: ProtocolName = None
+    properties: list[MeasuredStructure] = Field(
+        default=[],
+        description="measured besides, on structures named above",
+        exclude_if=lambda measured: not measured,
+    )
     seed: Seed
+
+    @model_validator(mode="after")
+    def _measured_are_named(self) -> "ModelEval":
+        measured = [m.structure for m in self.properties]
+        if len(set(measured)) < len(measured) or not set(measured) <= set(self.structures):
+            raise ValueError("properties: each of structures at most once, and no other")
+        return self
 
     def cost(self, state: State, protocols: Mapping[str, ProtocolInfo] | None = None) -> Cost:
         """Reference calls on fresh frames; MD with the model."""
@@ -118,8 +131,9 @@ class ModelEval(Section):
         """A subsystem passes if none of its structures misses a target."""
         missed: dict[str, list[str]] = {}
         for evaluated in result.structures:
-            role = state.subsystem(evaluated.subsystem).role
-            misses = shortfalls(evaluated, role, state.targets)
+            subsystem = state.subsystem(evaluated.subsystem)
+            asked = property_targets(subsystem, state.targets)
+            misses = shortfalls(evaluated, subsystem.role, state.targets, asked)
             missed.setdefault(evaluated.subsystem, []).extend(misses)
         record = EvaluationRecord(
             iteration=iteration,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from atomistics.contract import Ensemble, Name, Temperature
 from campaign.actions.section import (
@@ -11,15 +11,17 @@ from campaign.actions.section import (
     Cost,
     Fault,
     Items,
+    MeasuredStructure,
     Section,
     outcome_of,
+    property_calls,
     protocol_items,
     protocol_steps,
 )
 from campaign.config import Config
 from campaign.identifiers import ProtocolName, Seed
 from campaign.protocol_files import ProtocolInfo
-from campaign.results import Event, MovingResult, ProtocolRun, ReferenceRange
+from campaign.results import Event, MovingResult, ProtocolRun, ReferenceRange, unmeasured
 from campaign.situation import Situation
 from campaign.state import State
 
@@ -37,7 +39,7 @@ class ReferenceCalcResult(MovingResult):
         failed = [r for r in self.structures if r.status == "failed"]
         return [
             Event("reference MD failed", r.subsystem, r.failure or "unknown", 1) for r in failed
-        ]
+        ] + unmeasured(self.structures)
 
 
 class ReferenceCalc(Section):
@@ -59,7 +61,19 @@ class ReferenceCalc(Section):
         exclude_if=lambda steps: not steps,
     )
     protocol: ProtocolName = None
+    properties: list[MeasuredStructure] = Field(
+        default=[],
+        description="measured besides, on structures named above",
+        exclude_if=lambda measured: not measured,
+    )
     seed: Seed
+
+    @model_validator(mode="after")
+    def _measured_are_named(self) -> "ReferenceCalc":
+        measured = [m.structure for m in self.properties]
+        if len(set(measured)) < len(measured) or not set(measured) <= set(self.structures):
+            raise ValueError("properties: each of structures at most once, and no other")
+        return self
 
     def plain(self, ready: set[str]) -> list[str]:
         """Structures that need plain MD; beside a protocol, not those which have it already."""
@@ -71,7 +85,8 @@ class ReferenceCalc(Section):
         staged = len(self.structures) if self.protocol else 0
         steps = plain * self.steps + staged * protocol_steps(self.protocol, protocols)
         runs = plain + staged
-        return Cost(reference_calls=steps + runs, md_steps=steps, runs=runs)
+        calls = steps + runs + property_calls(self.properties)
+        return Cost(reference_calls=calls, md_steps=steps, runs=runs)
 
     def named_structures(self) -> list[tuple[str, str | None]]:
         """All of them."""

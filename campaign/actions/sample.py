@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from atomistics.contract import Ensemble, Name, Scale, Strict, Temperature
+from atomistics.properties.asked import Asked
 from campaign.actions.section import Change, Cost, Fault, Items, Section, outcome_of, protocol_steps
 from campaign.config import Config
 from campaign.identifiers import DatasetId, ModelId, ProtocolName, Seed
@@ -50,6 +51,11 @@ class SampleGroup(Strict):
     temperatures: list[Temperature] = Field(max_length=20)
     ensembles: list[Ensemble] = Field(max_length=2)
     protocol: ProtocolName = None
+    teach: Asked | None = Field(
+        default=None,
+        description="configurations near those that measure these properties, reference only",
+        exclude_if=lambda asked: asked is None,
+    )
 
 
 class Sample(Section):
@@ -78,6 +84,13 @@ class Sample(Section):
         description="of the rattle, Å; without relaxation at most, as heat would displace",
     )
     relax_steps: int = Field(default=2, ge=0, le=100, description="after a rattle")
+    copies: int = Field(
+        default=0,
+        ge=0,
+        le=200,
+        description="configurations a structure and kind of what a group shall teach",
+        exclude_if=lambda count: not count,
+    )
     seed: Seed
 
     @model_validator(mode="after")
@@ -86,6 +99,9 @@ class Sample(Section):
             raise ValueError("model: give a model id with method 'model' and none with 'reference'")
         if self.method == "model" and (self.compression or self.rattle):
             raise ValueError("compression, rattle: only with method 'reference'")
+        taught = any(g.teach for g in self.groups)
+        if taught and (self.method == "model" or not self.copies):
+            raise ValueError("teach: only with method 'reference', and with copies")
         return self
 
     def runs(self) -> Items:
@@ -101,6 +117,9 @@ class Sample(Section):
                 for kind in ("compression", "rattle"):
                     if getattr(self, kind):
                         table[f"{structure}-{kind}"] = {**place, "kind": kind, "temperature": 0}
+                for kind in group.teach.kinds if group.teach else ():
+                    taught = {"kind": "teach", "property": kind, "temperature": 0}
+                    table[f"{structure}-teach-{kind}"] = {**place, **taught}
                 if name := group.protocol:
                     staged = {"kind": "protocol", "protocol": name, "temperature": 0}
                     table[f"{structure}+{name}"] = {**place, **staged}
@@ -120,16 +139,19 @@ class Sample(Section):
         staged_frames = sum(length // self.interval + 1 for length in staged)
         scaled = kinds.count("compression") * len(self.compression)
         rattled = kinds.count("rattle") * self.rattle
+        taught = kinds.count("teach") * self.copies
         return Cost(
             reference_calls=steps
             + md
             + len(staged)
             + scaled
+            + taught
             + rattled * (self.relax_steps + 1)
             + (0 if self.relax_steps else 2 * kinds.count("rattle")),  # how stiff it is
             labels=md * frames
             + staged_frames
             + scaled
+            + taught
             + rattled * (2 if self.relax_steps else 1)
             + (0 if self.relax_steps else kinds.count("rattle")),
             md_steps=steps,
@@ -155,7 +177,8 @@ class Sample(Section):
                     yield "deny", f"temperatures: {kelvin} K, {group.subsystem} allows {highest} K"
         moves = self.steps and any(g.temperatures and g.ensembles for g in self.groups)
         staged = any(g.protocol for g in self.groups)
-        if not (moves or self.compression or self.rattle or staged):
+        taught = any(g.teach and g.teach.kinds for g in self.groups)
+        if not (moves or self.compression or self.rattle or staged or taught):
             yield "deny", "steps, temperatures, ensembles: nothing would be sampled"
 
     def items(self, state: State, config: Config) -> Items:

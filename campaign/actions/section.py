@@ -4,12 +4,25 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Literal, NamedTuple
 
-from atomistics.contract import Strict
+from atomistics.contract import Name, Strict
+from atomistics.properties.asked import Asked
 from campaign.config import Config
 from campaign.protocol_files import ProtocolInfo
 from campaign.results import Result
 from campaign.situation import Situation
 from campaign.state import State
+
+
+class MeasuredStructure(Asked):
+    """Properties measured on one of the structures."""
+
+    structure: Name
+
+
+def property_calls(measured: Iterable[MeasuredStructure]) -> int:
+    """Reference calls at most."""
+    return sum(asked.calls() for asked in measured)
+
 
 Fault = tuple[Literal["warn", "deny"], str]
 Items = dict[str, dict[str, Any]]

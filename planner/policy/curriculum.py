@@ -9,12 +9,20 @@ of the paper (appendices E and G).
 from dataclasses import dataclass
 from typing import Literal
 
+from atomistics.properties.asked import CRYSTAL, KINDS, Kind, kind_of
 from campaign.actions.select_data import SelectGroup
 from campaign.identifiers import iteration_of
 from campaign.results import SampleGroupResult
 from campaign.situation import Situation
 from campaign.state import SubsystemState
-from campaign.verdict import beyond, margin_temperature, meets_errors
+from campaign.verdict import (
+    beyond,
+    held,
+    margin_temperature,
+    meets_errors,
+    property_targets,
+    shortfalls,
+)
 
 LAST_ROUNDS = 2
 Need = Literal["sample", "evaluate", "improve", "finish"]
@@ -163,6 +171,17 @@ def sampled_since_evaluation(sit: Situation, s: SubsystemState) -> bool:
         return False
     record = samplings[-1][0]
     return iteration_of(record.id) > evaluations[-1] and record.model == s.evaluated_model
+
+
+def lesson(sit: Situation, s: SubsystemState) -> list[Kind]:
+    """Kinds of the properties whose targets its newest evaluations miss, and no other target."""
+    evaluated = sit.evaluated(s.name, s.evaluated_model or "")
+    asked = property_targets(s, sit.state.targets)
+    if any(shortfalls(e, s.role, sit.state.targets) for e in evaluated):
+        return []
+    slack = 1.0 if s.role == "target" else sit.state.targets.component_factor
+    missed = {kind_of(t.name) for t in asked for e in evaluated if not held(e, t, slack).met}
+    return [kind for kind in KINDS if kind in missed & CRYSTAL]
 
 
 def jobs_failed(sit: Situation, s: SubsystemState) -> int:

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
+from atomistics.properties.asked import Asked, Kind
 from campaign import starts
 from campaign.actions.model_eval import ModelEval
 from campaign.actions.reference_calc import ReferenceCalc
 from campaign.actions.sample import Sample, SampleGroup
-from campaign.actions.section import Cost
+from campaign.actions.section import Cost, MeasuredStructure
 from campaign.actions.select_data import SelectData, SelectGroup
 from campaign.actions.train import Train
 from campaign.cost import settling_calls, settling_labels, steps_for
@@ -49,6 +50,7 @@ def reference_calc(sit: Situation, structures: Sequence[str]) -> ReferenceCalc |
     steps = min(settings.steps, room)
     if steps < 2 * settings.interval:
         return None
+    spare = left(sit).reference_calls - len(structures) * (steps + 1 + settling)
     return ReferenceCalc(
         structures=list(structures),
         temperature=sit.task.temperature,
@@ -56,8 +58,36 @@ def reference_calc(sit: Situation, structures: Sequence[str]) -> ReferenceCalc |
         steps=steps,
         least=min(settings.least, steps),
         interval=settings.interval,
+        properties=affordable(measured(sit, structures), spare // 2),
         seed=seed(sit),
     )
+
+
+def measured(sit: Situation, structures: Sequence[str]) -> list[MeasuredStructure]:
+    """The properties that task.yaml asks of the subsystems of these structures."""
+    asked = {s.name: s.properties for s in sit.state.subsystems if s.properties}
+    places = {s.id: s.subsystem for s in sit.structures}
+    return [
+        MeasuredStructure(structure=name, **asked[places[name]].model_dump())
+        for name in structures
+        if places.get(name) in asked and asked[places[name]].kinds
+    ]
+
+
+def affordable(properties: list[MeasuredStructure], calls: int) -> list[MeasuredStructure]:
+    """As many kinds as so many reference calls allow at most, those named last dropped first.
+
+    What is dropped is measured of the model all the same, and held against numbers that a person
+    gives with a target.
+    """
+    while properties and sum(m.calls() for m in properties) > calls:
+        longest = max(len(m.kinds) for m in properties)
+        fewer = [
+            m.model_copy(update={"kinds": m.kinds[:-1]}) if len(m.kinds) == longest else m
+            for m in properties
+        ]
+        properties = [m for m in fewer if m.kinds]
+    return properties
 
 
 def reference_sample(
@@ -102,6 +132,41 @@ def reference_sample(
             return plan if bound.labels else None
     # too little for all of them: the first ones, rather than nothing of any
     return reference_sample(sit, able[:-1], share) if len(able) > 1 else None
+
+
+def teach(sit: Situation, lessons: Mapping[str, Sequence[Kind]], before: int) -> Sample | None:
+    """Strained and displaced cells, vacancies, slabs of these subsystems, by the reference.
+
+    More of them each time (`before`); within half of what is left, or none.
+    """
+    room = left(sit)
+    for copies in (12 * (1 + before), 6 * (1 + before), 3):
+        plan = Sample(
+            method="reference",
+            groups=[
+                SampleGroup(
+                    subsystem=name,
+                    structures=sit.training(name)[:3],
+                    temperatures=[],
+                    ensembles=[],
+                    teach=(sit.state.subsystem(name).properties or Asked()).model_copy(
+                        update={"kinds": list(kinds)}
+                    ),
+                )
+                for name, kinds in lessons.items()
+            ],
+            steps=0,
+            interval=1,
+            copies=copies,
+            seed=seed(sit),
+        )
+        bound, settling = plan.cost(sit.state), settling_calls(plan, sit)
+        if (
+            bound.labels <= room.labels // 2
+            and bound.reference_calls + settling <= room.reference_calls // 2
+        ):
+            return plan
+    return None
 
 
 def model_sample(sit: Situation, windows: Mapping[str, tuple[int, int]]) -> Sample:
@@ -212,5 +277,6 @@ def model_eval(sit: Situation, model: str, structures: Sequence[str]) -> ModelEv
         fresh_frames=min(sit.config.model_eval.fresh_frames, calls // len(structures)),
         fresh_most=min(sit.config.model_eval.fresh_most, calls // len(structures)),
         protocol=sit.config.model_eval.protocol,
+        properties=measured(sit, structures),
         seed=seed(sit),
     )

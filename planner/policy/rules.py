@@ -23,6 +23,7 @@ from planner.policy.curriculum import (
     focus,
     hopeless,
     jobs_failed,
+    lesson,
     referred,
     sampled_since_evaluation,
     stuck,
@@ -209,6 +210,30 @@ def evaluate(sit: Situation) -> Draft | None:
     return Draft(parameters.model_eval(sit, sit.model.id, names), reason, keys)
 
 
+LESSONS = 3  # samplings that teach properties before something else is tried
+
+
+def teach(sit: Situation) -> Draft | None:
+    """Errors and MD are right, a property is not: sample by reference what it is made of.
+
+    MD near equilibrium visits neither strained cells nor slabs nor vacancies, however long.
+    """
+    here = _here(sit)
+    if here.need != "improve" or sit.model is None:
+        return None
+    before = sum(h.rule == "R15-teach" for h in sit.state.history)
+    lessons = {s.name: lesson(sit, s) for s in here.subsystems if sit.training(s.name)}
+    lessons = {name: kinds for name, kinds in lessons.items() if kinds}
+    section = parameters.teach(sit, lessons, before) if lessons and before < LESSONS else None
+    if section is None:
+        return None
+    told = "; ".join(f"{', '.join(kinds)} of {name}" for name, kinds in lessons.items())
+    keys = keys_of(
+        [s for s in here.subsystems if s.name in lessons], "evaluation", "evaluated_model"
+    )
+    return Draft(section, f"{sit.model.id} misses {told}: label what teaches it.", keys)
+
+
 def improve(sit: Situation) -> Draft | None:
     """A failed evaluation: sample what failed; a fit from scratch if that taught nothing."""
     here = _here(sit)
@@ -255,6 +280,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("R12-sample", sample),
     ("R13-sharpen", sharpen),
     ("R14-evaluate", evaluate),
+    ("R15-teach", teach),
     ("R15-improve", improve),
     ("R16-finish", finish),
 )

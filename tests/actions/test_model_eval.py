@@ -278,3 +278,44 @@ def test_a_copy_of_the_job_has_names_of_its_own(begun: Bench, reference: Referen
     assert others.read_text() == "half of what another copy writes"
     assert len(dataset.read(others.with_name("cu_held.fresh.h5"))) == 2
     assert not [p for p in others.parent.iterdir() if "partial" in p.name]
+
+
+def asked(**given: object) -> dict[str, object]:
+    return {"structure": "cu_held", "kinds": ["lattice", "elastic", "cohesion"], **given}
+
+
+def test_properties_by_both_stand_side_by_side_and_are_billed(begun: Bench) -> None:
+    """EMT by way of the campaign is EMT by hand; the model beside it is the model by hand."""
+    from campaign.actions.reference_calc import ReferenceCalc
+
+    section = ReferenceCalc(
+        structures=["cu_held", "alloy_held"], temperature=300, ensemble="nvt", steps=20,
+        interval=4, seed=3, properties=[asked()],
+    )  # fmt: skip
+    begun.begin(section)
+    begun.on_items("run")
+    begun.call("collect")
+    mine = next(r for r in begun.result().structures if r.structure == "cu_held").properties
+    other = next(r for r in begun.result().structures if r.structure == "alloy_held")
+    assert other.properties is None
+    assert mine.value("a").reference == pytest.approx(3.59, abs=0.002)
+    assert mine.value("c11").reference == pytest.approx(172.6, abs=1.5)
+    calls = begun.result().reference_calls
+    assert 2 * 21 + 26 < calls <= section.cost(begun.campaign.state()).reference_calls
+    assert sum(c["reference_calls"] for c in begun.costs()) == calls
+    begun.finalize()
+    begun.begin(plan(structures=["cu_held"], properties=[asked(kinds=["lattice", "cohesion"])]))
+    begun.on_items("run")
+    plots = begun.here / "model_eval/plots"
+    begun.call("collect", plots=plots)
+    seen = begun.result().structures[0].properties
+    a = seen.value("a")
+    assert a.reference == pytest.approx(3.59, abs=0.002)
+    assert a.model == pytest.approx(a.reference, abs=0.1)
+    assert a.model != a.reference
+    # the same atoms alone for both, so the difference is that of the crystals' energies
+    cohesive, energy = seen.value("cohesive_energy"), seen.value("energy")
+    gain = energy.reference - energy.model
+    assert cohesive.model - cohesive.reference == pytest.approx(gain, abs=1e-6)
+    assert seen.value("c11").model is None  # not asked of the model
+    assert any(note.startswith("model: lattice: space group") for note in seen.notes)

@@ -266,3 +266,36 @@ def test_a_broken_model_is_one_line_and_no_run_is_written_off(begun: Bench) -> N
     line = begun.fails("run")
     assert "model.almtp" in line
     assert not list(begun.here.glob("sample/runs/*"))
+
+
+def test_what_teaches_a_property_is_labelled_and_counted(begun: Bench) -> None:
+    """Slabs with vacuum, cells without an atom, strained cells: so many labels as priced."""
+    from atomistics import dataset
+
+    group = SampleGroup(
+        subsystem="copper", structures=["cu_small"], temperatures=[], ensembles=[],
+        teach={"kinds": ["elastic", "vacancy", "surfaces"], "length": 5.0},
+    )  # fmt: skip
+    section = Sample(method="reference", groups=[group], steps=0, interval=1, copies=3, seed=4)
+    begun.begin(section)
+    begun.on_items("run")
+    number = begun.campaign.pending.iteration
+    begun.call("collect", iteration=number)
+    result = begun.result()
+    assert result.labels_kept() == 9
+    assert section.cost(begun.campaign.state()).labels == 9
+    assert result.reference_calls == section.cost(begun.campaign.state()).reference_calls
+    frames = dataset.read(begun.here / "sample/dataset.h5")
+    assert max(a.get_volume() / len(a) for a in frames) > 20  # a slab
+    assert {a.info["subsystem"] for a in frames} == {"copper"}
+    begun.finalize()
+    assert begun.campaign.state().subsystem("copper").labels >= 9
+
+
+def test_a_model_teaches_nothing() -> None:
+    group = {"subsystem": "copper", "structures": ["x"], "temperatures": [], "ensembles": []}
+    with pytest.raises(ValueError, match="teach"):
+        Sample(
+            method="model", model="m003", groups=[{**group, "teach": {"kinds": ["elastic"]}}],
+            steps=10, interval=1, copies=3, seed=1,
+        )  # fmt: skip

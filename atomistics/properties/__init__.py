@@ -1,0 +1,1 @@
+"""Properties of materials, by a reference or a model through the very same code."""

@@ -1,0 +1,100 @@
+"""All properties asked for of one structure, one after another; one that fails harms no other."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+
+from atomistics.properties import crystal, defects, liquid, phonons
+from atomistics.properties.asked import CRYSTAL, Asked, Kind, calls
+from atomistics.properties.measuring import (
+    Capped,
+    Found,
+    PropertyError,
+    Value,
+    at_rest,
+    on,
+    require_crystal,
+)
+from atomistics.reference.convergence import LabelFailedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass
+class Measured:
+    """Values with how they came about by kind, classes of failures by kind, curves, calls."""
+
+    values: list[Value] = field(default_factory=list)
+    how: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    curves: dict[str, Any] = field(default_factory=dict)
+    calls: int = 0
+
+
+@dataclass
+class MD:
+    """Frames of MD with energies, and its temperature in K: what liquids are judged by."""
+
+    frames: list[Atoms]
+    kelvin: float
+
+
+def measure(
+    built: Atoms,
+    asked: Asked,
+    calculator: Calculator,
+    md: MD | None = None,
+    atoms: dict[str, float] | None = None,
+) -> Measured:
+    """Everything `asked` of the structure as it was built.
+
+    `atoms`: energies (eV) of isolated atoms that the reference gave, for `cohesion` by a model.
+    A kind that fails or would take more calls than `asked.CALLS` allows is in `failed`.
+    """
+    capped, found = Capped(calculator), Measured()
+    relaxed: list[Atoms] = []
+
+    def rest() -> Found:
+        require_crystal(built)
+        moving = on(built, capped)
+        at_rest(moving, "free")
+        relaxed.append(moving)
+        return crystal.lattice(moving, built, capped)
+
+    for kind in asked.needed:
+        if kind in CRYSTAL and kind != "lattice" and not relaxed:
+            found.failed[kind] = "the crystal was not brought to rest"
+            continue
+        of: dict[Kind, Callable[[], Found]] = {
+            "lattice": rest,
+            "eos": lambda: crystal.equation_of_state(relaxed[0], asked, capped),
+            "elastic": lambda: crystal.elastic(relaxed[0], asked, capped),
+            "phonons": lambda: phonons.phonons(relaxed[0], asked, capped),
+            "vacancy": lambda: defects.vacancy(relaxed[0], asked, capped),
+            "surfaces": lambda: defects.surfaces(relaxed[0], asked, capped),
+            "cohesion": lambda: defects.cohesion(relaxed[0], asked, capped, atoms or {}),
+            "vaporisation": lambda: _liquid(md, capped),
+        }
+        capped.most = capped.calls + calls(kind, asked)
+        try:
+            result = of[kind]()
+        except PropertyError as error:
+            found.failed[kind] = str(error)
+            continue
+        except LabelFailedError as error:  # its text is a program's, and may name a path
+            found.failed[kind] = f"a calculation failed ({error.kind})"
+            continue
+        found.values += result.values
+        found.how[kind] = result.how
+        found.curves |= result.curves
+    found.calls = capped.calls
+    return found
+
+
+def _liquid(md: MD | None, capped: Capped) -> Found:
+    if md is None:
+        raise PropertyError("there is no MD of it")
+    return liquid.vaporisation(md.frames, md.kelvin, capped)

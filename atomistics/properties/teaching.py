@@ -1,0 +1,66 @@
+"""Configurations that teach a model the properties it misses: near those that measure them."""
+
+from collections.abc import Iterator
+from itertools import islice
+
+import numpy as np
+from ase import Atoms
+
+from atomistics.deformation import rattle
+from atomistics.properties.asked import Asked, Kind
+from atomistics.properties.defects import slabs, vacancies
+from atomistics.properties.measuring import PropertyError, conventional, require_crystal, supercell
+
+STRAIN = 0.03  # largest component; the properties themselves take 1 to 2 %
+SMALL, LARGE = 0.02, 0.1  # Å, displacements
+
+
+def taught(crystal: Atoms, kind: Kind, asked: Asked, count: int, seed: int) -> list[Atoms]:
+    """At most `count` configurations without labels for one kind, drawn with `seed`.
+
+    lattice, eos: volumes of -8 to +8 %, a little displaced; elastic: random strains up to 3 %;
+    phonons: supercells displaced by 0.02 to 0.1 Å; vacancy: supercells without an atom; surfaces:
+    slabs of every plane in turn; cohesion: volumes up to +30 %. PropertyError where the structure
+    is no crystal or no slab can be cut.
+    """
+    require_crystal(crystal)
+    frames = list(islice(_drawn(crystal, kind, asked, count, seed), count))
+    if not frames:
+        raise PropertyError(f"{kind}: nothing to learn it from")
+    return frames
+
+
+def _drawn(crystal: Atoms, kind: Kind, asked: Asked, count: int, seed: int) -> Iterator[Atoms]:
+    even = np.linspace(-1, 1, count) if count > 1 else np.zeros(1)
+    amplitudes = np.linspace(SMALL, LARGE, count)
+    rng = np.random.default_rng(seed)
+    if kind in ("lattice", "eos", "cohesion"):
+        span = 0.027 if kind != "cohesion" else 0.09
+        for number, x in enumerate(even):
+            copy = crystal.copy()
+            scale = 1 + (span * x if kind != "cohesion" else span * (x + 1) / 2)
+            copy.set_cell(crystal.cell * scale, scale_atoms=True)
+            yield rattle(copy, SMALL, seed, number)
+    elif kind == "elastic":
+        for number in range(count):
+            tensor = rng.uniform(-STRAIN, STRAIN, (3, 3))
+            copy = crystal.copy()
+            deformed = crystal.cell.array @ (np.eye(3) + (tensor + tensor.T) / 2)
+            copy.set_cell(deformed, scale_atoms=True)
+            yield rattle(copy, SMALL, seed, number)
+    elif kind == "phonons":
+        unit = conventional(crystal)
+        whole = unit.repeat(supercell(unit, asked.length))
+        for number, amplitude in enumerate(amplitudes):
+            yield rattle(whole, float(amplitude), seed, number)
+    else:
+        found = [cell for cells in _defective(crystal, kind, asked) for cell in cells]
+        for number, amplitude in enumerate(amplitudes if found else ()):
+            yield rattle(found[number % len(found)], float(amplitude), seed, number)
+
+
+def _defective(crystal: Atoms, kind: Kind, asked: Asked) -> Iterator[list[Atoms]]:
+    if kind == "vacancy":
+        yield from vacancies(crystal, asked).values()
+    else:
+        yield from (slabs(crystal, plane, asked.length) for plane in asked.planes)

@@ -1,0 +1,112 @@
+"""Properties in results: measured by one calculator, set beside the other's."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ase.calculators.calculator import Calculator
+
+from atomistics.properties.asked import unit_of
+from atomistics.properties.measure import MD, Measured, measure
+from campaign.actions.section import MeasuredStructure
+from campaign.job import Job
+from campaign.results import Measurements, Property
+from campaign.state import State
+
+ATOM = "atom_"  # energies of isolated atoms: the reference's stand for the model's too
+
+
+def measured(
+    job: Job,
+    structure: str,
+    asked: Sequence[MeasuredStructure],
+    calculator: Calculator,
+    md: MD,
+    beside: Measurements | None = None,
+) -> Measured | None:
+    """What the plan asks of this structure, on `calculator`; None where it asks nothing.
+
+    `beside`: what the reference found of it, where `calculator` is a model.
+    """
+    own = next((a for a in asked if a.structure == structure), None)
+    if own is None:
+        return None
+    atoms = {
+        p.name.removeprefix(ATOM): p.reference
+        for p in (beside.values if beside else ())
+        if p.name.startswith(ATOM) and p.reference is not None
+    }
+    return measure(job.atoms(structure), own, calculator, md, atoms)
+
+
+def by_reference(found: Measured) -> Measurements:
+    """The reference's measurements as its result keeps them."""
+    values = [
+        Property(
+            name=v.name, unit=unit_of(v.name) or "1", reference=v.value, reference_error=v.error
+        )
+        for v in found.values
+    ]
+    return Measurements(values=values, notes=_notes(found, "reference"))
+
+
+def by_model(found: Measured, beside: Measurements | None) -> Measurements:
+    """The model's, each beside the reference's of the same name; then what only that has."""
+    known = {p.name: p for p in (beside.values if beside else ())}
+    values = [
+        known.get(v.name, Property(name=v.name, unit=unit_of(v.name) or "1")).model_copy(
+            update={"model": v.value, "model_error": v.error}
+        )
+        for v in found.values
+    ]
+    mine = {v.name for v in found.values}
+    values += [p for name, p in known.items() if name not in mine and not name.startswith(ATOM)]
+    notes = [*(beside.notes if beside else ()), *_notes(found, "model")]
+    return Measurements(values=values, notes=notes)
+
+
+def _notes(found: Measured, whose: str) -> list[str]:
+    told = [f"{whose}: {kind}: {how}" for kind, how in found.how.items()]
+    return told + [f"{whose}: {kind}: no value: {why}" for kind, why in found.failed.items()]
+
+
+def of_reference(state: State, structure: str) -> Measurements | None:
+    """What the reference found of a structure."""
+    known = next((r for r in state.reference if r.structure == structure), None)
+    return known.properties if known else None
+
+
+def with_polymorphs(rows: Sequence[Any], formulas: dict[str, str]) -> list[Any]:
+    """Structures of one composition are compared: how far each lies above the first, meV/atom.
+
+    `formulas`: the reduced formula of each structure by name. The first is the lowest by the
+    reference, where it has values, so that both answer the same question.
+    """
+    energies = {r.structure: r.properties.value("energy") for r in rows if r.properties}
+    known = {name: e for name, e in energies.items() if e is not None}
+    changed = []
+    for row in rows:
+        mine = known.get(row.structure)
+        alike = [n for n in known if formulas[n] == formulas[row.structure]] if mine else []
+        lowest = min(alike, key=lambda n: (_level(known[n]), n), default=row.structure)
+        if not mine or lowest == row.structure:
+            changed.append(row)
+            continue
+        values = [*row.properties.values, _difference(f"above_{lowest}", mine, known[lowest])]
+        properties = row.properties.model_copy(update={"values": values})
+        changed.append(row.model_copy(update={"properties": properties}))
+    return changed
+
+
+def _level(energy: Property) -> float:
+    found = energy.model if energy.reference is None else energy.reference
+    return found if found is not None else 0.0
+
+
+def _difference(name: str, one: Property, other: Property) -> Property:
+    given: dict[str, Any] = {}
+    for who in ("model", "reference"):
+        high, low = getattr(one, who), getattr(other, who)
+        if high is not None and low is not None:
+            errors = (getattr(p, f"{who}_error") or 0.0 for p in (one, other))
+            given |= {who: 1000 * (high - low), f"{who}_error": 1000 * sum(errors)}
+    return Property(name=name, unit="meV/atom", **given)

@@ -1,0 +1,193 @@
+"""Properties against closed forms, published values and ASE's own: EMT, Lennard-Jones, silicon."""
+
+import numpy as np
+import pytest
+from ase import Atoms, units
+from ase.build import bulk, molecule
+from ase.calculators.calculator import Calculator
+from ase.calculators.emt import EMT
+from ase.calculators.lj import LennardJones
+from ase.calculators.tersoff import Tersoff, TersoffParameters
+
+from atomistics.properties.asked import BY_FAMILY, CALLS, KINDS, Asked, kind_of, unit_of
+from atomistics.properties.measure import MD, Measured, measure
+from atomistics.properties.teaching import taught
+from atomistics.reference.methods import label
+
+SIGMA, EPSILON = 3.4, 0.0104
+
+
+def numbers(found: Measured) -> dict[str, float]:
+    return {v.name: v.value for v in found.values}
+
+
+@pytest.fixture(scope="module")
+def copper() -> Measured:
+    built = bulk("Cu", cubic=True, a=3.7) * 2
+    return measure(built, Asked(kinds=list(KINDS[:-1])), EMT())
+
+
+def test_copper_by_emt_is_what_its_authors_and_ase_publish(copper: Measured) -> None:
+    """ASE's documentation: a 3.59 Å, B 134.4 GPa, C11 172, C12 116, C44 90 GPa (Jacobsen,
+    Stoltze and Norskov, Surf. Sci. 366, 394 (1996); their E0 is -3.51 eV)."""
+    assert not copper.failed
+    value = numbers(copper)
+    assert value["a"] == pytest.approx(3.590, abs=0.002)
+    assert "b" not in value  # cubic: one axis, no angle
+    assert value["bulk_modulus"] == pytest.approx(134.4, abs=0.5)
+    assert value["c11"] == pytest.approx(172.6, abs=1.5)
+    assert value["c12"] == pytest.approx(115.5, abs=1.5)
+    assert value["c44"] == pytest.approx(90.0, abs=1.0)
+    assert value["cohesive_energy"] == pytest.approx(3.51, abs=0.01)
+
+
+def test_ways_to_the_same_number_agree(copper: Measured) -> None:
+    value = numbers(copper)
+    assert value["bulk_modulus"] == pytest.approx((value["c11"] + 2 * value["c12"]) / 3, rel=0.005)
+    assert value["eos_volume"] == pytest.approx(value["volume"], rel=1e-4)
+    assert value["volume"] == pytest.approx(value["a"] ** 3 / 4, rel=1e-6)
+    assert value["vacancy"] <= value["vacancy_unrelaxed"]
+    assert value["surface_111"] < value["surface_100"] < value["surface_110"]
+    # by hand, ASE's own slab: 1.0444 J/m2 as cut
+    from ase.build import fcc111
+
+    slab = fcc111("Cu", (1, 1, 5), a=value["a"], vacuum=6.0, periodic=True)
+    slab.calc = EMT()
+    area = np.linalg.norm(np.cross(slab.cell[0], slab.cell[1]))
+    excess = (slab.get_potential_energy() - len(slab) * value["energy"]) / (2 * area)
+    assert value["surface_111_unrelaxed"] == pytest.approx(excess * units.m**2 / units.J, rel=1e-4)
+
+
+def test_sound_velocity_ties_phonons_to_elastic_constants(copper: Measured) -> None:
+    """The lowest branch towards X near q = 0: rho v^2 = C44."""
+    value, bands = numbers(copper), copper.curves["phonons"]
+    assert "no imaginary mode" in copper.how["phonons"]
+    assert bands["labels"][:2] == ["Γ", "X"]
+    q = bands["distance"][2]
+    slope = bands["frequencies"][0][2] * 1e12 / (q * 1e10)  # Hz m, over 1/m without or with 2 pi
+    density = 4 * 63.546 * 1.66053907e-27 / (value["a"] * 1e-10) ** 3
+    speed = np.sqrt(value["c44"] * 1e9 / density)
+    assert min(abs(slope / speed - 1), abs(slope * 2 * np.pi / speed - 1)) < 0.06
+
+
+def test_lennard_jones_solid_is_the_lattice_sum() -> None:
+    """Static fcc, lattice sums 14.4539 and 12.1319: a = 1.5418 sigma, E = -8.6102 epsilon,
+    B V = 8 |E|; a pair potential at zero pressure obeys Cauchy: C12 = C44."""
+    built = bulk("Ar", "fcc", a=1.57 * SIGMA, cubic=True) * 2
+    calculator = LennardJones(sigma=SIGMA, epsilon=EPSILON, rc=6 * SIGMA)
+    found = numbers(measure(built, Asked(kinds=["eos", "elastic"]), calculator))
+    a = (2 * 12.13188 / 14.45392) ** (1 / 6) * np.sqrt(2) * SIGMA
+    assert a / SIGMA == pytest.approx(1.5418, abs=1e-4)
+    assert found["a"] == pytest.approx(a, rel=6e-4)
+    assert found["c12"] == pytest.approx(found["c44"], rel=0.01)
+    # B V = 8 |E| for any n-m potential: n m / 9 with 12 and 6
+    modulus = 8 * 8.6102 * EPSILON / (a**3 / 4) / units.GPa
+    assert found["bulk_modulus"] == pytest.approx(modulus, rel=0.01)
+
+
+def test_tersoff_silicon_is_as_published() -> None:
+    """Tersoff 1988 (T3): a 5.432 Å, 4.63 eV, C11 143, C12 75, C44 69 GPa relaxed, 119 not
+    (Balamane, Halicioglu and Tiller, Phys. Rev. B 46, 2250 (1992))."""
+    asked = Asked(kinds=["elastic", "cohesion", "phonons"], length=10)
+    found = measure(bulk("Si", cubic=True, a=5.5), asked, silicon())
+    value = numbers(found)
+    assert not found.failed
+    assert value["a"] == pytest.approx(5.432, abs=0.002)
+    assert value["cohesive_energy"] == pytest.approx(4.63, abs=0.01)
+    assert value["c11"] == pytest.approx(143, abs=2)
+    assert value["c12"] == pytest.approx(75, abs=2)
+    assert value["c44"] == pytest.approx(69, abs=2)
+    assert value["stability"] > 0
+
+
+def silicon() -> Calculator:
+    """Si(C) of J. Tersoff, Phys. Rev. B 38, 9902 (1988)."""
+    t3 = TersoffParameters(
+        m=3.0, lambda3=0.0, c=1.0039e5, d=16.217, h=-0.59825, n=0.78734, beta=1.1e-6,
+        lambda2=1.7322, B=471.18, R=2.85, D=0.15, lambda1=2.4799, A=1830.8, gamma=1.0,
+    )  # fmt: skip
+    return Tersoff({("Si", "Si", "Si"): t3})
+
+
+def test_an_unstable_crystal_is_named() -> None:
+    """Bcc copper by EMT is no minimum: soft shear or imaginary modes, told with where."""
+    found = measure(
+        bulk("Cu", "bcc", a=2.86, cubic=True) * 3, Asked(kinds=["elastic", "phonons"]), EMT()
+    )
+    told = found.how["elastic"] + found.how["phonons"]
+    assert "UNSTABLE" in told or "imaginary modes at" in told, told
+    assert numbers(found)["phonon_lowest"] < -0.1
+
+
+def test_schottky_needs_no_chemical_potential() -> None:
+    """Adding a constant to the energy of an element changes no defect energy."""
+
+    class Shifted(EMT):
+        def calculate(self, *given: object, **named: object) -> None:
+            super().calculate(*given, **named)
+            self.results["energy"] += 3.0 * self.atoms.get_chemical_symbols().count("Ag")
+
+    built = bulk("CuAg", "cesiumchloride", a=3.2)
+    asked = Asked(kinds=["vacancy"], length=6)
+    one, other = (numbers(measure(built, asked, c())) for c in (EMT, Shifted))
+    assert one["schottky"] == pytest.approx(other["schottky"], abs=1e-3)
+    assert one["schottky"] > 0.5
+    assert "vacancy" not in one
+
+
+def test_calls_are_bounded_and_failures_have_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Atoms("Cu4", positions=np.eye(4, 3) * 2.5)
+    found = measure(cluster, Asked(kinds=["lattice", "elastic"]), EMT())
+    assert "not periodic" in found.failed["lattice"]
+    assert found.failed["elastic"]
+    mixed = bulk("Cu", cubic=True).repeat((2, 2, 1))  # no symmetry: too many displacements
+    mixed.symbols[[0, 1, 3, 6, 7, 12]] = "Ag"
+    allowed = dict(CALLS)
+    monkeypatch.setitem(CALLS, "phonons", 7)
+    found = measure(mixed, Asked(kinds=["phonons"], length=4), EMT())
+    assert found.calls <= allowed["lattice"] + 7
+    assert "too-many-calls" in found.failed["phonons"]
+
+
+def test_heat_of_vaporisation_of_an_ideal_gas_of_molecules_is_rt() -> None:
+    """Molecules that feel nothing of each other, at rest: <E(gas)> - <E(liquid)> is what the
+    harmonic vibrations hold, here none in the frames, so RT + vibrations of one bond (kT/2)."""
+    pair = molecule("N2")
+    box = Atoms(cell=np.eye(3) * 60, pbc=True)
+    for x in (10, 30, 50):
+        copy = pair.copy()
+        copy.translate((x, 0.3 * x, x / 2))
+        box += copy
+    from ase.optimize import BFGS
+
+    box.calc = EMT()
+    BFGS(box, logfile=None).run(fmax=0.001)
+    frames = [label(box, EMT())] * 30
+    found = measure(box, Asked(kinds=["vaporisation"]), EMT(), MD(frames, 300.0))
+    assert not found.failed
+    rt = units.kB * 300 / (units.kJ / units.mol)
+    assert numbers(found)["heat_of_vaporisation"] == pytest.approx(1.5 * rt, abs=0.02)
+    assert "3 N2" in found.how["vaporisation"]
+
+
+def test_names_lead_to_kinds_and_units() -> None:
+    assert kind_of("c11") == "elastic"
+    assert kind_of("surface_1-10") == "surfaces"
+    assert kind_of("nonsense") is None
+    assert unit_of("vacancy") == "eV"
+    assert unit_of("phonon_lowest") == "THz"
+    assert {k for kinds in BY_FAMILY.values() for k in kinds} <= set(KINDS)
+
+
+@pytest.mark.parametrize("kind", ["lattice", "elastic", "phonons", "vacancy", "surfaces"])
+def test_teaching_frames_are_near_what_is_missed(kind: str) -> None:
+    built = bulk("Cu", cubic=True) * 2
+    frames = taught(built, kind, Asked(kinds=[kind]), 5, seed=4)
+    again = taught(built, kind, Asked(kinds=[kind]), 5, seed=4)
+    assert len(frames) == 5
+    assert all(np.array_equal(a.positions, b.positions) for a, b in zip(frames, again, strict=True))
+    assert all(np.isfinite(label(a, EMT()).get_potential_energy()) for a in frames)
+    if kind == "vacancy":
+        assert {len(a) for a in frames} == {107}
+    if kind == "surfaces":
+        assert all(a.get_volume() / len(a) > 15 for a in frames)
