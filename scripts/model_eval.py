@@ -313,7 +313,7 @@ def collect(plan: ModelEval, chunks: list[Path], plots: Path, output: Path) -> N
     costs, settled = costs_of(RUNS), job.settlings()
     result = ModelEvalResult(
         model=plan.model,
-        structures=with_polymorphs(rows, job.formulas(r.structure for r in rows)),
+        structures=with_polymorphs(rows, job.formulas(r.structure for r in rows if r.properties)),
         protocol_runs=protocol_runs.table(RUNS, names, "model"),
         settled=settled,
         reference_calls=sum(c["reference_calls"] for c in costs)

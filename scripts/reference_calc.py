@@ -165,7 +165,7 @@ def collect(plan: ReferenceCalc, chunks: list[Path], output: Path) -> None:
     costs, settled = costs_of(RUNS), job.settlings()
     rows = [ranges(n, plan.temperature, job) for n in names if "+" not in n]
     result = ReferenceCalcResult(
-        structures=with_polymorphs(rows, job.formulas(r.structure for r in rows)),
+        structures=with_polymorphs(rows, job.formulas(r.structure for r in rows if r.properties)),
         protocol_runs=protocol_runs.table(RUNS, names, "reference"),
         settled=settled,
         reference_calls=sum(c["reference_calls"] for c in costs)

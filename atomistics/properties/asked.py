@@ -48,12 +48,8 @@ _NAMES: tuple[tuple[str, Kind, str], ...] = (
     (r"heat_of_vaporisation", "vaporisation", "kJ/mol"),
 )
 Miller = Annotated[
-    tuple[
-        Annotated[int, Field(ge=-9, le=9)],
-        Annotated[int, Field(ge=-9, le=9)],
-        Annotated[int, Field(ge=-9, le=9)],
-    ],
-    Field(description="indices of the conventional cell"),
+    list[Annotated[int, Field(ge=-9, le=9)]],
+    Field(min_length=3, max_length=3, description="indices of the conventional cell"),
 ]
 
 
@@ -62,7 +58,7 @@ class Asked(Strict):
 
     kinds: list[Kind] = Field(default=[], max_length=len(KINDS))
     planes: list[Miller] = Field(
-        default=[(1, 0, 0), (1, 1, 0), (1, 1, 1)],
+        default=[[1, 0, 0], [1, 1, 0], [1, 1, 1]],
         min_length=1,
         max_length=12,
         description="whose surface energies",

@@ -1,5 +1,7 @@
 """What breaks the lattice: vacancies, surfaces, and all of its bonds."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from ase import Atoms, units
 
@@ -71,7 +73,7 @@ def vacancy(crystal: Atoms, asked: Asked, calculator: Capped) -> Found:
     return Found(values, f"{n} conventional cells, {atoms} atoms, constant volume, neutral")
 
 
-def slabs(crystal: Atoms, plane: tuple[int, int, int], thickness: float) -> list[Atoms]:
+def slabs(crystal: Atoms, plane: Sequence[int], thickness: float) -> list[Atoms]:
     """Slabs of the crystal's own composition with two equal faces, each cut where it can be."""
     from pymatgen.core.surface import SlabGenerator
     from pymatgen.io.ase import AseAtomsAdaptor
@@ -80,7 +82,9 @@ def slabs(crystal: Atoms, plane: tuple[int, int, int], thickness: float) -> list
     bulk = AseAtomsAdaptor.get_structure(unit)
     if not any(plane):
         raise PropertyError("planes: 0 0 0 is no plane")
-    generator = SlabGenerator(bulk, plane, thickness, VACUUM, center_slab=True, primitive=True)
+    generator = SlabGenerator(
+        bulk, tuple(plane), thickness, VACUUM, center_slab=True, primitive=True
+    )
     found = []
     for slab in generator.get_slabs(symmetrize=False):
         whole = slab.composition.reduced_formula == bulk.composition.reduced_formula

@@ -10,7 +10,7 @@ from campaign.actions.sample import Sample, SampleGroup
 from campaign.actions.section import Cost, MeasuredStructure
 from campaign.actions.select_data import SelectData, SelectGroup
 from campaign.actions.train import Train
-from campaign.cost import settling_calls, settling_labels, steps_for
+from campaign.cost import seconds_per_call, settling_calls, settling_labels, steps_for
 from campaign.situation import Situation
 from campaign.state import SubsystemState
 from campaign.verdict import meets_errors
@@ -50,7 +50,7 @@ def reference_calc(sit: Situation, structures: Sequence[str]) -> ReferenceCalc |
     steps = min(settings.steps, room)
     if steps < 2 * settings.interval:
         return None
-    spare = left(sit).reference_calls - len(structures) * (steps + 1 + settling)
+    spare = _callable(sit) - len(structures) * (steps + 1 + settling)
     return ReferenceCalc(
         structures=list(structures),
         temperature=sit.task.temperature,
@@ -61,6 +61,12 @@ def reference_calc(sit: Situation, structures: Sequence[str]) -> ReferenceCalc |
         properties=affordable(measured(sit, structures), spare // 2),
         seed=seed(sit),
     )
+
+
+def _callable(sit: Situation) -> int:
+    """Reference calls that both limits leave, of calls and of core-hours."""
+    room = left(sit)
+    return min(room.reference_calls, int(room.core_seconds / max(seconds_per_call(sit), 1e-9)))
 
 
 def measured(sit: Situation, structures: Sequence[str]) -> list[MeasuredStructure]:

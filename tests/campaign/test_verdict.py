@@ -3,8 +3,9 @@
 import pytest
 
 from campaign.actions.end import End, conclude
-from campaign.results import PairOfDiffusion
-from campaign.verdict import open_targets, shortfalls
+from campaign.config import PropertyTarget, Subsystem, Targets, Task
+from campaign.results import Measurements, PairOfDiffusion, Property
+from campaign.verdict import open_targets, property_targets, shortfalls
 from tests.planner.states import END, at, with_last
 
 SEEN = at(END).state.evaluations[-1].structures[0]
@@ -78,3 +79,67 @@ def test_another_models_evaluation_does_not_count() -> None:
 def test_other_ends_stand_as_asked(outcome: str) -> None:
     asked = End(outcome=outcome, model="m009", recommendation="")
     assert conclude(at(END).state, asked).outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("given", "model", "missed"),
+    [
+        ({"relative": 0.1}, 109.0, ""),
+        ({"relative": 0.1}, 111.0, "c11 0.11 > 0.1"),
+        ({"absolute": 5.0}, 106.0, "c11 6 > 5 GPa"),
+        ({"relative": 0.1}, None, "c11 not measured > 0.1"),
+        # a number that somebody gives stands in the place of the reference's
+        ({"relative": 0.1, "value": 150.0, "source": "a handbook"}, 109.0, "c11 0.2733 > 0.1"),
+        ({"relative": 0.1, "value": 110.0, "source": "a handbook"}, 109.0, ""),
+    ],
+)
+def test_a_property_is_a_target(given: dict, model: float | None, missed: str) -> None:
+    target = PropertyTarget(name="c11", **given)
+    c11 = Property(name="c11", unit="GPa", model=model, reference=100.0, reference_error=0.1)
+    seen = SEEN.model_copy(update={"properties": Measurements(values=[c11])})
+    found = shortfalls(seen, "target", TARGETS, [target])
+    assert found == ([f"{SEEN.structure}: {missed}"] if missed else [])
+    assert not shortfalls(seen, "component", TARGETS, [target]) or (model or 0) != 111.0
+
+
+def test_nobody_converges_by_leaving_a_property_out() -> None:
+    """An evaluation whose plan measured nothing misses what the task asks for."""
+    state = at(END).state
+    asked = PropertyTarget(name="c11", relative=0.1)
+    joint = state.subsystem("joint").model_copy(update={"properties": {"kinds": ["elastic"]}})
+    joint = type(joint).model_validate(joint.model_dump(warnings=False))
+    changed = state.model_copy(
+        update={
+            "targets": state.targets.model_copy(update={"properties": [asked]}),
+            "subsystems": [joint if s.name == "joint" else s for s in state.subsystems],
+        }
+    )
+    assert not open_targets(state, "m009")
+    assert property_targets(joint, changed.targets) == [asked]
+    assert any("c11 not measured" in line for line in open_targets(changed, "m009"))
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ({"name": "hardness", "relative": 0.1}, "no property is called hardness"),
+        ({"name": "c11"}, "one of relative and absolute"),
+        ({"name": "c11", "relative": 0.1, "absolute": 1.0}, "one of relative and absolute"),
+        ({"name": "c11", "relative": 0.1, "value": 3.0}, "value and source together"),
+        ({"name": "phonon_lowest", "absolute": 1.0}, "add phonons to the properties of"),
+        ({"name": "c11", "relative": 0.1, "subsystem": "b"}, "add elastic to the properties of b"),
+    ],
+)
+def test_a_target_nobody_could_meet_is_refused(target: dict, told: str) -> None:
+    limits = TARGETS.model_dump() | {"properties": [target]}
+    parts = [
+        {"name": "a", "stage": 1, "role": "target", "max_temperature": 300,
+         "properties": ["lattice", "elastic"]},
+        {"name": "b", "stage": 1, "role": "component", "max_temperature": 300},
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match=told):
+        Task(
+            name="x", description="", species=["Cu"], temperature=300,
+            subsystems=[Subsystem.model_validate(p) for p in parts],
+            targets=Targets.model_validate(limits),
+        )  # fmt: skip

@@ -1,5 +1,10 @@
 """What the rules decide around evaluations: passed, failed, lost, contradictory."""
 
+from dataclasses import replace
+
+from atomistics.properties.asked import Asked
+from campaign.config import PropertyTarget
+from campaign.results import Measurements, Property
 from campaign.situation import Situation
 from tests.planner.simulation import SMALL, World, campaign, config_of, task_of
 from tests.planner.states import (
@@ -103,3 +108,44 @@ def test_passed_without_an_evaluation_on_record_is_looked_at_again() -> None:
 
 def test_evaluation_runs_as_long_as_the_targets_ask() -> None:
     assert decided(at(EVALUATE, md={"timestep": 2.0})).model_eval.steps == 5000
+
+
+def missed_property(name: str, **changes: object) -> Situation:
+    """All is well at the end but one property of the target."""
+    sit = at(END)
+    target = PropertyTarget(name=name, relative=0.1)
+    value = Property(name=name, unit="GPa", model=80.0, reference=100.0)
+    record = sit.state.evaluations[-1]
+    measured = {"properties": Measurements(values=[value]), **changes}
+    seen = [s.model_copy(update=measured) for s in record.structures]
+    sit = with_last(sit, "evaluations", structures=seen, passed=[], failed=["joint"])
+    asked = Asked(kinds=["elastic", "vacancy"])
+    sit = with_subsystem(sit, "joint", evaluation="failed", properties=asked)
+    targets = sit.state.targets.model_copy(update={"properties": [target]})
+    task = sit.task.model_copy(update={"targets": targets})
+    return replace(bent(sit, targets=targets), task=task)
+
+
+def test_a_missed_property_is_taught_by_what_measures_it() -> None:
+    """Strained cells for elastic constants, cells without an atom for a vacancy; no MD."""
+    for name, kind in (("c44", "elastic"), ("vacancy", "vacancy")):
+        plan = decided(missed_property(name))
+        assert plan.rule == "R15-teach"
+        assert plan.sample.method == "reference"
+        assert [g.teach.kinds for g in plan.sample.groups] == [[kind]]
+        assert plan.sample.copies == 12
+        assert not plan.sample.steps
+
+
+def test_errors_come_before_properties() -> None:
+    plan = decided(missed_property("c44", force_mae=0.9))
+    assert plan.rule == "R15-improve"
+
+
+def test_teaching_ends() -> None:
+    sit = missed_property("c44")
+    entry = sit.state.history[-1].model_copy(update={"rule": "R15-teach"})
+    sit = bent(sit, history=[*sit.state.history, entry])
+    assert decided(sit).sample.copies == 24  # more than the last time
+    sit = bent(sit, history=[*sit.state.history, entry, entry])
+    assert decided(sit).rule != "R15-teach"
