@@ -251,6 +251,7 @@ def _build(arguments: argparse.Namespace) -> int:
 
 _COMMANDS = {
     "build": _build,
+    "deposit": data_command.keep,
     "export": data_command.give,
     "import": _import,
     "init": _init,

@@ -36,6 +36,8 @@ def add(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
     taken.add_argument("--temperature", type=int, default=300, help="of --new, K (default: 300)")
     given = command("export", "write the campaign's labels for other programs")
     given.add_argument("file", type=Path, help=f"NAME.{{{','.join(EXPORTS)}}}")
+    kept = command("deposit", "the campaign as a folder for a data repository")
+    kept.add_argument("folder", type=Path, help="a new folder")
     given.add_argument("--datasets", default="", help="d000,d003 (default: all that are active)")
 
 
@@ -96,4 +98,13 @@ def give(arguments: argparse.Namespace) -> int:
 
     names = [name for name in arguments.datasets.split(",") if name]
     say(export(Campaign.at(arguments.campaign), arguments.file, names))
+    return 0
+
+
+def keep(arguments: argparse.Namespace) -> int:
+    """`planner deposit`: potential, data, decisions, hashes and how to do it again."""
+    from campaign.deposit import deposit
+    from campaign.folder import Campaign
+
+    say(deposit(Campaign.at(arguments.campaign), arguments.folder))
     return 0

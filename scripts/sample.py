@@ -14,6 +14,7 @@ from atomistics.contract import Ensemble
 from atomistics.md import plain as md
 from atomistics.md import stages
 from atomistics.md.watchdog import Watchdog
+from atomistics.properties.asked import Asked
 from atomistics.properties.teaching import taught
 from atomistics.reference.counting import CountingCalculator, LabelFailedError
 from atomistics.reference.methods import label
@@ -83,7 +84,7 @@ def _made(
     if item["kind"] == "compression":
         return _compressed(atoms, plan.compression)
     if item["kind"] == "teach":
-        return _taught(atoms, plan, item)
+        return _taught(atoms, plan, item, state)
     if item["kind"] == "rattle":
         return _rattled(job, item, atoms, plan)
     protocol = md.Protocol(
@@ -120,13 +121,11 @@ def _staged(
     return stages.run(atoms, atoms.calc, approved.protocol, plan.interval, item["seed"], watch)
 
 
-def _taught(atoms: Atoms, plan: Sample, item: dict[str, Any]) -> md.Outcome:
+def _taught(atoms: Atoms, plan: Sample, item: dict[str, Any], state: State) -> md.Outcome:
     """Labels near what measures a property; one that fails is left out, all failing fails it."""
-    asked = next(g.teach for g in plan.groups if g.subsystem == item["subsystem"] and g.teach)
-    info = atoms.info
-    return _labelled(
-        taught(atoms, item["property"], asked, plan.copies, item["seed"]), atoms.calc, info
-    )
+    asked = state.subsystem(item["subsystem"]).properties or Asked()
+    copies = taught(atoms, item["property"], asked, plan.copies, item["seed"])
+    return _labelled(copies, atoms.calc, atoms.info)
 
 
 def _labelled(copies: list[Atoms], calculator: Any, info: dict[str, Any]) -> md.Outcome:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from atomistics.contract import Ensemble, Name, Scale, Strict, Temperature
-from atomistics.properties.asked import Asked
+from atomistics.properties.asked import KINDS, Kind
 from campaign.actions.section import Change, Cost, Fault, Items, Section, outcome_of, protocol_steps
 from campaign.config import Config
 from campaign.identifiers import DatasetId, ModelId, ProtocolName, Seed
@@ -51,10 +51,11 @@ class SampleGroup(Strict):
     temperatures: list[Temperature] = Field(max_length=20)
     ensembles: list[Ensemble] = Field(max_length=2)
     protocol: ProtocolName = None
-    teach: Asked | None = Field(
-        default=None,
-        description="configurations near those that measure these properties, reference only",
-        exclude_if=lambda asked: asked is None,
+    teach: list[Kind] = Field(
+        default=[],
+        max_length=len(KINDS),
+        description="configurations near those that measure these, reference only",
+        exclude_if=lambda kinds: not kinds,
     )
 
 
@@ -88,7 +89,7 @@ class Sample(Section):
         default=0,
         ge=0,
         le=200,
-        description="configurations a structure and kind of what a group shall teach",
+        description="of each structure for each kind of teach",
         exclude_if=lambda count: not count,
     )
     seed: Seed
@@ -117,7 +118,7 @@ class Sample(Section):
                 for kind in ("compression", "rattle"):
                     if getattr(self, kind):
                         table[f"{structure}-{kind}"] = {**place, "kind": kind, "temperature": 0}
-                for kind in group.teach.kinds if group.teach else ():
+                for kind in group.teach:
                     taught = {"kind": "teach", "property": kind, "temperature": 0}
                     table[f"{structure}-teach-{kind}"] = {**place, **taught}
                 if name := group.protocol:
@@ -177,7 +178,7 @@ class Sample(Section):
                     yield "deny", f"temperatures: {kelvin} K, {group.subsystem} allows {highest} K"
         moves = self.steps and any(g.temperatures and g.ensembles for g in self.groups)
         staged = any(g.protocol for g in self.groups)
-        taught = any(g.teach and g.teach.kinds for g in self.groups)
+        taught = any(g.teach for g in self.groups)
         if not (moves or self.compression or self.rattle or staged or taught):
             yield "deny", "steps, temperatures, ensembles: nothing would be sampled"
 

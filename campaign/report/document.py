@@ -25,6 +25,7 @@ from campaign.report.story import (
     failures,
     files_of_potential,
     measures,
+    property_rows,
     standing,
     target_rows,
     tell,
@@ -143,6 +144,7 @@ def gather(story: Story, folder: Path, home: Path) -> dict[str, Any]:
         "measures": measures(targets),
         "targets": target_rows(story),
         "domain": domain(story),
+        "properties": property_rows(story),
         "potentials": potentials,
         "species": json.dumps(campaign.task.species),
         "header": _header(folder / potentials[0].path) if potentials else {},
@@ -172,8 +174,27 @@ def _shown(story: Story, number: int, seen: EvaluatedStructure, report_folder: P
         return Shown(number, seen, [], 0, str(error), fresh)
     rdf, hidden = figures.rdf_figure(seen.structure, observed)
     plots = [figures.time_figure(seen.structure, observed), rdf]
-    plots = [svg for svg in [*plots, *figures.layer_figures(seen.structure, observed)] if svg]
+    plots += figures.layer_figures(seen.structure, observed)
+    plots.append(_property_figure(story, number, seen.structure))
+    plots = [svg for svg in plots if svg]
     return Shown(number, seen, plots, hidden, "", fresh)
+
+
+def _property_figure(story: Story, number: int, structure: str) -> str:
+    """Equation of state and phonons, by the model and the last reference run that has them."""
+    made = [number, *sorted((h.iteration for h in story.state.history), reverse=True)]
+    found: list[dict[str, Any]] = []
+    for action, numbers in (("model_eval", made[:1]), ("reference_calc", made[1:])):
+        paths = (
+            story.campaign.iteration(n) / action / "runs" / f"{structure}.curves.json"
+            for n in numbers
+        )
+        path = next((p for p in paths if p.is_file()), None)
+        try:
+            found.append(json.loads(path.read_text(encoding="utf-8")) if path else {})
+        except (OSError, ValueError):
+            found.append({})
+    return figures.property_figure(structure, *found)
 
 
 def _stored(path: Path, start: Path) -> StoredFile:

@@ -2,14 +2,23 @@
 
 from dataclasses import dataclass, field
 
+from atomistics.properties.asked import kind_of
 from campaign.actions.sample import Sample, SampleResult
 from campaign.actions.select_data import SelectDataResult
 from campaign.report.story import Story
 from campaign.results import Range
 from campaign.state import SubsystemState
 
+KINDS_IN_WORDS = {
+    "lattice": "Lattice parameters of the crystal at rest",
+    "eos": "Equations of state",
+    "elastic": "Elastic constants",
+    "phonons": "Phonons",
+    "vacancy": "Vacancy energies",
+    "surfaces": "Surface energies",
+}
 NEVER_TESTED = (
-    "Phonons, elastic constants, surface, defect and migration energies: no action measures them.",
+    "Migration, adsorption and interface energies: no action measures them.",
     "Charged cells, magnetic order, applied fields; reactions the sampled MD did not go through.",
 )
 
@@ -151,6 +160,16 @@ def _never(story: Story, parts: list[Part], everything: Sampled) -> list[str]:
             f"Equilibrium density and slow change of structure: held against {min(brief):g} ps of "
             "reference MD, from the same start."
         )
+    measured = {
+        kind_of(p.name)
+        for _, s in story.evaluated().values()
+        if s.properties
+        for p in s.properties.values
+        if p.model is not None
+    }
+    if missing := [words for kind, words in KINDS_IN_WORDS.items() if kind not in measured]:
+        listed = ", ".join([missing[0], *(w[0].lower() + w[1:] for w in missing[1:])])
+        said.append(f"{listed}: not measured for this potential.")
     said.append(
         f"Forces between atoms more than {config.mlp.cutoff:g} Å apart, long-range electrostatics "
         "and dispersion among them: the potential is local."

@@ -34,6 +34,8 @@ STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
 }
 PAIRS_SHOWN = 8
+PALE: dict[str, Any] = {"color": "0.72", "linewidth": 2.6}
+THIN: dict[str, Any] = {"color": COLOURS[0], "linewidth": 0.9}
 POINTS_SHOWN = 20_000
 
 
@@ -181,6 +183,51 @@ def _rdf_figure(name: str, rdf: Rdf) -> tuple[str, int]:
 
     title = f"{name}: radial distribution functions, model and reference"
     return _svg(draw_all, f"rdf-{name}", title), len(rdf.pairs) - len(worst)
+
+
+def property_figure(name: str, model: dict[str, Any], reference: dict[str, Any]) -> str:
+    """Energy against volume, phonon bands and density of states, of whichever has them."""
+    panels = [
+        draw
+        for key, draws in (("eos", [_volumes]), ("phonons", [_bands, _dos]))
+        if key in model or key in reference
+        for draw in draws
+    ]
+    if not panels:
+        return ""
+
+    def draw_all(figure: "Figure") -> None:
+        figure.set_size_inches(3.2 * len(panels), 2.4)
+        for axis, draw in zip(_grid(figure, 1, len(panels)), panels, strict=True):
+            draw(axis, model, reference)
+
+    return _svg(draw_all, f"properties-{name}", f"{name}: equation of state and phonons")
+
+
+def _volumes(axis: "Axes", model: dict[str, Any], reference: dict[str, Any]) -> None:
+    for style, curves in ((PALE, reference), (THIN, model)):
+        if eos := curves.get("eos"):
+            lowest = min(eos["energy"])
+            energies = [1000 * (e - lowest) for e in eos["energy"]]
+            axis.plot(eos["volume"], energies, marker=".", **style)
+    axis.set(title="energy − lowest, meV/atom", xlabel="volume, Å³/atom")
+
+
+def _bands(axis: "Axes", model: dict[str, Any], reference: dict[str, Any]) -> None:
+    for style, curves in ((PALE, reference), (THIN, model)):
+        if found := curves.get("phonons"):
+            for band in found["frequencies"]:
+                axis.plot(found["distance"], band, **style)
+            axis.set_xticks(found["ticks"], found["labels"])
+    axis.axhline(0, color="0.35", linewidth=0.6)
+    axis.set_title("phonons, THz (below 0: imaginary)")
+
+
+def _dos(axis: "Axes", model: dict[str, Any], reference: dict[str, Any]) -> None:
+    for style, curves in ((PALE, reference), (THIN, model)):
+        if found := curves.get("phonons"):
+            axis.plot(found["dos_frequency"], found["dos"], **style)
+    axis.set(title="density of states", xlabel="THz")
 
 
 def profile_figure(name: str, seen: Observables) -> str:

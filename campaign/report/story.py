@@ -4,14 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from campaign.config import Targets
+from atomistics.properties.asked import unit_of
+from campaign.config import PropertyTarget, Targets
 from campaign.errors import UserError
 from campaign.files import read
 from campaign.folder import Campaign
 from campaign.plan import Plan
-from campaign.results import EvaluatedStructure, Result, Verdict
+from campaign.results import EvaluatedStructure, Property, Result, Verdict
 from campaign.state import HistoryEntry, ModelRecord, State, SubsystemState
-from campaign.verdict import criteria, open_targets
+from campaign.verdict import criteria, held, open_targets, property_targets
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,48 @@ def target_rows(story: Story) -> list[TargetRow]:
         if not of_it:
             rows.append(TargetRow(subsystem, None, [], _never_evaluated(story, subsystem)))
     return rows
+
+
+class PropertyRow(NamedTuple):
+    """A property by model and reference; `target` in words, met None where it is none."""
+
+    structure: str
+    measured: Property
+    difference: float | None
+    target: str
+    source: str
+    met: bool | None
+
+
+def property_rows(story: Story) -> list[PropertyRow]:
+    """Every property measured of the model, or that a target asks for, by structure."""
+    rows = []
+    for _, seen in story.evaluated().values():
+        subsystem = story.state.subsystem(seen.subsystem)
+        slack = 1.0 if subsystem.role == "target" else story.state.targets.component_factor
+        asked = {t.name: t for t in property_targets(subsystem, story.state.targets)}
+        values = list(seen.properties.values) if seen.properties else []
+        known = {p.name for p in values}
+        values += [Property(name=n, unit=unit_of(n) or "1") for n in asked if n not in known]
+        rows += [_property_row(seen, p, asked.get(p.name), slack) for p in values]
+    return sorted(rows, key=lambda row: row.structure)
+
+
+def _property_row(
+    seen: EvaluatedStructure, measured: Property, target: PropertyTarget | None, slack: float
+) -> PropertyRow:
+    truth, source, met, told = measured.reference, "reference", None, ""
+    if target:
+        found = held(seen, target, slack)
+        met = found.met
+        told = f"{found.bound:.3g} {measured.unit}" if target.absolute else f"{found.bound:.1%}"
+        if target.value is not None:
+            truth, source = target.value, target.source or ""
+    if truth is not None:
+        measured = measured.model_copy(update={"reference": truth})
+    both = measured.model is not None and truth is not None
+    difference = measured.model - truth if both else None
+    return PropertyRow(seen.structure, measured, difference, told, source, met)
 
 
 def _never_evaluated(story: Story, subsystem: SubsystemState) -> str:

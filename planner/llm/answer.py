@@ -13,6 +13,7 @@ from pydantic import Field, StringConstraints, ValidationError
 
 from atomistics.contract import Strict
 from campaign.actions import ACTIONS, Action
+from campaign.actions.section import MeasuredStructure
 from campaign.evidence import evidence_at, has_value
 from campaign.files import flags_for_numbers
 from campaign.plan import SECTIONS, Plan
@@ -35,7 +36,7 @@ MOST_BRACES = 200  # that open no object, in an answer with prose
 THOUGHTS = re.compile(r".*</think(?:ing)?>", re.DOTALL)
 FENCED = re.compile(r"```[a-zA-Z]*\n(.*?)```", re.DOTALL)
 KEPT = ("type", "enum", "const", "$ref")
-FILLED_IN = ("seed",)
+FILLED_IN = ("seed", "properties")  # by code: properties are those that task.yaml asks for
 Key = Annotated[str, StringConstraints(max_length=128)]
 
 
@@ -69,7 +70,9 @@ def wire(schema: dict[str, Any]) -> dict[str, Any]:
         names = {k: wire(v) for k, v in schema["properties"].items() if k not in FILLED_IN}
         out |= {"properties": names, "required": list(names), "additionalProperties": False}
     if "$defs" in schema:
-        out["$defs"] = {k: wire(v) for k, v in schema["$defs"].items()}
+        shared = {k: wire(v) for k, v in schema["$defs"].items()}
+        used = json.dumps([out, *shared.values()])
+        out["$defs"] = {k: v for k, v in shared.items() if f'"#/$defs/{k}"' in used}
     bounds = [f"{sign} {schema[key]}" for key, sign in BOUNDS.items() if key in schema]
     told = [*([schema["description"]] if "description" in schema else []), *bounds]
     if told and "$ref" not in out and "properties" not in out:
@@ -219,6 +222,18 @@ def single(text: str) -> tuple[Choice, dict[str, Any]]:
     return chosen, step["parameters"]
 
 
+def _names(given: object) -> bool:
+    return isinstance(given, list) and all(isinstance(name, str) for name in given)
+
+
+def _asked(sit: Situation, action: Action, structures: list[str]) -> list[MeasuredStructure]:
+    """What task.yaml asks of these structures; of the reference no more than limits allow."""
+    found = parameters.measured(sit, dict.fromkeys(structures))
+    if action == "model_eval":
+        return found
+    return parameters.affordable(found, parameters.calls_left(sit) // 2)
+
+
 def plan_of(sit: Situation, chosen: Choice, section: dict[str, Any]) -> Plan:
     """The plan an answer stands for; AnswerError lists what is wrong with it."""
     unknown = [plain(key, 128) for key in chosen.evidence if not has_value(sit.state, key)]
@@ -228,6 +243,9 @@ def plan_of(sit: Situation, chosen: Choice, section: dict[str, Any]) -> Plan:
     model = section_schema(chosen.action)
     if "seed" in SECTIONS[chosen.action].model_fields:
         filled["seed"] = parameters.seed(sit)
+    names = filled.get("structures")
+    if "properties" in SECTIONS[chosen.action].model_fields and _names(names):
+        filled["properties"] = [m.model_dump() for m in _asked(sit, chosen.action, names)]
     if surplus := sorted(set(section) - set(model["properties"])):
         raise AnswerError([f"{chosen.action}: unknown key {plain(key, 60)}" for key in surplus])
     if chosen.action == "end" and isinstance(filled.get("recommendation"), str):

@@ -1,8 +1,8 @@
 """Parameters of each action from configuration, curriculum and what is left of the budget."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from atomistics.properties.asked import Asked, Kind
+from atomistics.properties.asked import Kind
 from campaign import starts
 from campaign.actions.model_eval import ModelEval
 from campaign.actions.reference_calc import ReferenceCalc
@@ -50,7 +50,7 @@ def reference_calc(sit: Situation, structures: Sequence[str]) -> ReferenceCalc |
     steps = min(settings.steps, room)
     if steps < 2 * settings.interval:
         return None
-    spare = _callable(sit) - len(structures) * (steps + 1 + settling)
+    spare = calls_left(sit) - len(structures) * (steps + 1 + settling)
     return ReferenceCalc(
         structures=list(structures),
         temperature=sit.task.temperature,
@@ -63,13 +63,13 @@ def reference_calc(sit: Situation, structures: Sequence[str]) -> ReferenceCalc |
     )
 
 
-def _callable(sit: Situation) -> int:
+def calls_left(sit: Situation) -> int:
     """Reference calls that both limits leave, of calls and of core-hours."""
     room = left(sit)
     return min(room.reference_calls, int(room.core_seconds / max(seconds_per_call(sit), 1e-9)))
 
 
-def measured(sit: Situation, structures: Sequence[str]) -> list[MeasuredStructure]:
+def measured(sit: Situation, structures: Iterable[str]) -> list[MeasuredStructure]:
     """The properties that task.yaml asks of the subsystems of these structures."""
     asked = {s.name: s.properties for s in sit.state.subsystems if s.properties}
     places = {s.id: s.subsystem for s in sit.structures}
@@ -155,9 +155,7 @@ def teach(sit: Situation, lessons: Mapping[str, Sequence[Kind]], before: int) ->
                     structures=sit.training(name)[:3],
                     temperatures=[],
                     ensembles=[],
-                    teach=(sit.state.subsystem(name).properties or Asked()).model_copy(
-                        update={"kinds": list(kinds)}
-                    ),
+                    teach=list(kinds),
                 )
                 for name, kinds in lessons.items()
             ],

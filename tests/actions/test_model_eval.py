@@ -304,7 +304,7 @@ def test_properties_by_both_stand_side_by_side_and_are_billed(begun: Bench) -> N
     assert 2 * 21 + 26 < calls <= section.cost(begun.campaign.state()).reference_calls
     assert sum(c["reference_calls"] for c in begun.costs()) == calls
     begun.finalize()
-    begun.begin(plan(structures=["cu_held"], properties=[asked(kinds=["lattice", "cohesion"])]))
+    begun.begin(plan(structures=["cu_held"], properties=[asked(kinds=["eos", "cohesion"])]))
     begun.on_items("run")
     plots = begun.here / "model_eval/plots"
     begun.call("collect", plots=plots)
@@ -319,3 +319,12 @@ def test_properties_by_both_stand_side_by_side_and_are_billed(begun: Bench) -> N
     assert cohesive.model - cohesive.reference == pytest.approx(gain, abs=1e-6)
     assert seen.value("c11").model is None  # not asked of the model
     assert any(note.startswith("model: lattice: space group") for note in seen.notes)
+    begun.finalize()
+    from campaign.report.document import write_now
+
+    page = write_now(begun.campaign, begun.folder / "page").read_text()
+    assert "<td>cohesive energy</td>" in page
+    assert "cu_held: equation of state and phonons" in page
+    assert "phonons, vacancy energies" in page  # what was not measured is said
+    card = (begun.folder / "page/model_card.md").read_text()
+    assert "bulk modulus" in card

@@ -132,7 +132,7 @@ def test_a_missed_property_is_taught_by_what_measures_it() -> None:
         plan = decided(missed_property(name))
         assert plan.rule == "R15-teach"
         assert plan.sample.method == "reference"
-        assert [g.teach.kinds for g in plan.sample.groups] == [[kind]]
+        assert [g.teach for g in plan.sample.groups] == [[kind]]
         assert plan.sample.copies == 12
         assert not plan.sample.steps
 
