@@ -113,6 +113,19 @@ def settle(
     return found
 
 
+def as_it_stands(atoms: Atoms, calculator: Calculator | CountingCalculator) -> Settled:
+    """One label of `atoms` (left as they are), nothing moved; LabelFailedError where it fails."""
+    still = atoms.copy()
+    still.calc = counting = CountingCalculator.of(calculator)
+    before = counting.calls
+    try:
+        frame = _frame(still, 0)
+    except LabelFailedError as error:
+        error.reference_calls = counting.calls - before
+        raise
+    return Settled([frame], counting.calls - before, relaxed=frame)
+
+
 def _frame(moving: Atoms, step: int) -> Atoms:
     moving.get_potential_energy()
     frame = labelled(moving)

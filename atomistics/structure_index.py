@@ -2,7 +2,9 @@
 
 A list; each entry has id, file (inside the folder), subsystem, family (Table 1 of the paper),
 held_out, description; `fixed_cell: true` where no barostat may act, whatever a plan says (nothing
-periodic, or a vacuum that it would close); and, where the file was built rather than brought, its
+periodic, or a vacuum that it would close); `single_point: true` of what has no dynamics to sample
+(an isolated atom, a dimer): labelled once, as it stands, with the first reference data of its
+subsystem; and, where the file was built rather than brought, its
 builder's parameters, its seed and its sha256.
 """
 
@@ -44,6 +46,7 @@ class Structure(BaseModel):
     held_out: bool
     description: str = Field(min_length=1)
     fixed_cell: Literal[True] | None = None
+    single_point: Literal[True] | None = None
     parameters: dict[str, Any] | None = None
     seed: int | None = Field(default=None, ge=0, lt=2**31)
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
@@ -68,13 +71,20 @@ def read_index(folder: Path, files: bool = True) -> list[Structure]:
         for value in values:
             if values.count(value) > 1:
                 raise UserError(f"{index}: {key} '{value}' appears twice; give each its own")
+    for structure in structures:
+        if structure.held_out and structure.single_point:
+            raise UserError(
+                f"{index}: {structure.id}: held_out and single_point; evaluation is MD, which a"
+                " single point has none of"
+            )
     held_out = [structure.subsystem for structure in structures if structure.held_out]
     for subsystem in dict.fromkeys(structure.subsystem for structure in structures):
         if subsystem not in held_out:
             raise UserError(
                 f"{index}: subsystem '{subsystem}' has no held-out structure; set held_out on one"
             )
-        if held_out.count(subsystem) == sum(s.subsystem == subsystem for s in structures):
+        moving = [s for s in structures if s.subsystem == subsystem and not s.single_point]
+        if held_out.count(subsystem) >= len(moving):
             raise UserError(
                 f"{index}: subsystem '{subsystem}' is held out whole; add one to train on"
             )

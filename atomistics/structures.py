@@ -71,6 +71,8 @@ def unused(structure: Structure) -> list[str]:
     """What stands in the structure's file and no calculation sees, by name."""
     found = _one(structure)
     info = {"charge", "spin", "multiplicity", "spin_multiplicity", "magmom"} & found.info.keys()
+    if found.info.get("charge") == 0:  # as every calculation takes it
+        info -= {"charge"}
     names = [*info, *(found.arrays.keys() - {*OWN_COLUMNS, *KEPT})]
     if found.constraints:
         names.append("constraints")

@@ -6,7 +6,7 @@ from atomistics.settling_effort import MOST_KEPT
 from campaign.actions.section import Cost, Section
 from campaign.plan import Plan
 from campaign.situation import Situation
-from campaign.starts import calls_at_most, unsettled
+from campaign.starts import calls_at_most, single_points, unsettled
 
 
 def cost(plan: Plan, situation: Situation) -> Cost:
@@ -14,12 +14,14 @@ def cost(plan: Plan, situation: Situation) -> Cost:
     section = plan.parameters
     bare = section.cost(situation.state, situation.protocols)
     settling = settling_calls(section, situation)
-    calls = bare.reference_calls + settling
+    single = len(single_points(section, situation.state, situation.structures))
+    calls = bare.reference_calls + settling + single
     learns = section.cost(situation.state, situation.protocols).labels and not section.held_out
     return bare.model_copy(
         update={
             "reference_calls": calls,
-            "labels": bare.labels + (settling_labels(section, situation) if learns else 0),
+            "labels": bare.labels
+            + (settling_labels(section, situation) + single if learns else 0),
             "core_seconds": calls * seconds_per_call(situation),
             "md_steps": bare.md_steps + section.repeated_steps(situation),
         }

@@ -100,7 +100,8 @@ def _has_dynamics(atoms: Any) -> None:
     if len(atoms) == 1:
         raise UserError(
             f"structure {atoms.info.get('structure')}: one atom alone has no dynamics to sample;"
-            " leave it out, or repeat its cell"
+            " say single_point: true in structures/index.yaml (labelled once), leave it out, or"
+            " repeat its cell"
         )
 
 
@@ -129,8 +130,9 @@ def check(campaign: Campaign) -> None:
             atoms = load(structure)
             check_structure(atoms, list(task.species), config.mlp.cutoff)
             periodic |= bool(atoms.pbc.all())
-            _has_dynamics(atoms)
-            if not atoms.pbc.all() and not structure.fixed_cell:
+            if structure.single_point is None:
+                _has_dynamics(atoms)
+            if not (atoms.pbc.all() or structure.fixed_cell or structure.single_point):
                 constant.append(structure.id)
         except UserError as error:
             fault = str(error)

@@ -86,6 +86,8 @@ def _structures(plan: Plan, sit: Situation) -> Iterator[Fault]:
         elif entries[name].held_out != section.held_out:
             has = "is not held out" if section.held_out else "is held out: it may not be sampled"
             yield "deny", f"structures: {name} {has}"
+        elif entries[name].single_point:
+            yield "deny", f"structures: {name} is a single point, no start of MD"
         elif subsystem not in (None, entries[name].subsystem):
             place = entries[name].subsystem
             yield "deny", f"structures: {name} belongs to {place}, not {subsystem}"

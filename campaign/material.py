@@ -217,6 +217,10 @@ class Material(Strict):
     )
     procedure: Text | None = Field(default=None, description="how it will be simulated, in words")
     properties: list[Label] = Field(default=["structure", "density"], max_length=20)
+    isolated: bool = Field(
+        default=True,
+        description="isolated atoms and dimers of all elements, one reference call each",
+    )
     atoms: int = Field(
         default=100, ge=20, le=2000, description="about how many atoms a component's structure has"
     )

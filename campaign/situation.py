@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from pydantic import Field
 
@@ -19,6 +20,11 @@ class StructureInfo(Strict):
     subsystem: Name
     held_out: bool
     description: str = Field(default="", description="somebody's words, never interpreted")
+    single_point: Literal[True] | None = Field(
+        default=None,
+        description="labelled once as it stands, never a start of MD",
+        exclude_if=lambda single: single is None,
+    )
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,8 @@ class Situation:
 
     def training(self, subsystem: str) -> list[str]:
         """Structures that may be sampled."""
-        return [s.id for s in self.structures if s.subsystem == subsystem and not s.held_out]
+        own = [s for s in self.structures if s.subsystem == subsystem and not s.single_point]
+        return [s.id for s in own if not s.held_out]
 
     def held_out(self, subsystem: str) -> list[str]:
         """Structures kept for evaluation."""

@@ -1,9 +1,11 @@
 """Which structures an action is the first to use, and what settling them may cost."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from atomistics.settling_effort import Effort
+from campaign.actions.section import Section
 from campaign.config import Settling
+from campaign.situation import StructureInfo
 from campaign.state import State
 
 
@@ -18,6 +20,16 @@ def unsettled(
     begun = {s.name for s in state.subsystems if s.rounds or s.labels} if not state.settled else ()
     names = dict.fromkeys(name for name, subsystem in named if subsystem not in begun)
     return [name for name in names if name not in known]
+
+
+def single_points(section: Section, state: State, structures: Sequence[StructureInfo]) -> list[str]:
+    """Isolated atoms and dimers of the subsystems that the reference samples, not yet labelled."""
+    if section.held_out or not section.gives_dataset():
+        return []
+    sampled = {subsystem for _, subsystem in section.named_structures()}
+    known = {s.structure for s in state.settled}
+    own = [s for s in structures if s.single_point and s.subsystem in sampled]
+    return [s.id for s in own if s.id not in known]
 
 
 def effort(settling: Settling, held_out: bool) -> Effort:

@@ -19,7 +19,7 @@ from campaign.folder import Campaign
 from campaign.gates import require
 from campaign.integrity import require_unchanged
 from campaign.plan import Plan
-from campaign.starts import unsettled
+from campaign.starts import single_points, unsettled
 from campaign.state import State
 
 WORTH = 60.0  # core-seconds, what the start of a job is small beside
@@ -86,6 +86,7 @@ def _pending_jobs(campaign: Campaign, begins: bool) -> Jobs:
             f" {COMMAND - LONGEST // 10}; name fewer structures, data sets or frames in one plan"
         )
     table, settling = items(plan, state, config), starts(plan, state, config)
+    single = single_points(plan.parameters, state, campaign.structures)
     calls = settling_calls(plan.parameters, situation), bare_calls(plan, situation)
     dataset = [f"{plan.action}/dataset.h5"] if plan.parameters.gives_dataset() else []
     none = Jobs(campaign.iteration(plan.iteration))
@@ -98,7 +99,8 @@ def _pending_jobs(campaign: Campaign, begins: bool) -> Jobs:
         sections={**none.sections, plan.action: section},
         chunks={
             **none.chunks,
-            "settle": chunked(settling, _worth_a_job(settling, calls[0], campaign), LONGEST),
+            "settle": chunked(settling, _worth_a_job(settling, calls[0], campaign), LONGEST)
+            | _of_single_points(single),
             plan.action: chunked(
                 table, max(per_job, _worth_a_job(table, calls[1], campaign)), room
             ),
@@ -158,6 +160,13 @@ def starts(plan: Plan, state: State, config: Config) -> Items:
         }
         for name in unsettled(section.named_structures(), state, config.settle)
     }
+
+
+def _of_single_points(names: list[str]) -> dict[str, str]:
+    """One job for all of them, as each is one call; numbered beyond those of settling."""
+    table = {name: {"structure": name, "held_out": False, "seed": 0} for name in names}
+    chunks = chunked(table, max(1, len(table)), LONGEST)
+    return {f"9{key[1:]}": chunk for key, chunk in chunks.items()}
 
 
 def _model(plan: Plan) -> list[str]:

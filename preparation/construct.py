@@ -67,8 +67,8 @@ def construct(plan: StructurePlan, settings: BuildSettings, tell: Tell) -> Built
     """
     plan.agree_with(settings.task)
     report = _known(settings)
-    todo = [v for v in plan.variants if not _stands(plan, v, settings, report.get(v.id))]
-    report = {v.id: report[v.id] for v in plan.variants if v not in todo}
+    todo = [v for v in plan.structures if not _stands(plan, v, settings, report.get(v.id))]
+    report = {v.id: report[v.id] for v in plan.structures if v not in todo}
     names = {v.id for v in todo}
 
     def make(variants: list[Variant]) -> None:
@@ -90,7 +90,7 @@ def construct(plan: StructurePlan, settings: BuildSettings, tell: Tell) -> Built
         make([v for v in first if v in todo and v.id not in report])
     tried = {c.name for c in plan.categories if any(_sound(report, v) for v in c.variants)}
     left, task = without(plan, settings.task, {c.name for c in plan.categories} - tried)
-    make([v for v in left.variants if v in todo and v.id not in report])
+    make([v for v in left.structures if v in todo and v.id not in report])
     _mark_duplicates(left, settings, report)
     _write(settings, plan, report)
     poor = {c.name for c in left.categories if sum(_sound(report, v) for v in c.variants) < 2}
@@ -148,7 +148,7 @@ def without(plan: StructurePlan, task: Task, names: set[str]) -> tuple[Structure
 def check_all(plan: StructurePlan, settings: BuildSettings) -> dict[str, dict[str, Any]]:
     """Every structure of the plan as it lies on disk, checked again; nothing is built."""
     report = _known(settings)
-    for variant in plan.variants:
+    for variant in plan.structures:
         path = settings.structures / f"{variant.id}.extxyz"
         before = report.get(variant.id, {})
         if not path.is_file():
@@ -245,7 +245,7 @@ def _mark_duplicates(
 ) -> None:
     frames = [
         (v.id, io.read(settings.structures / f"{v.id}.extxyz"))
-        for v in plan.variants
+        for v in plan.structures
         if report.get(v.id, {}).get("status") == "ok"
     ]
     for name, twin in checks.duplicates(frames).items():
@@ -257,7 +257,7 @@ def _write(settings: BuildSettings, plan: StructurePlan, report: dict[str, dict[
         path = settings.structures / f"{name}.extxyz"
         if entry["status"] == "ok" and path.is_file():
             entry["sha256"] = structures.digest(path)
-    ordered = {v.id: report[v.id] for v in plan.variants if v.id in report}
+    ordered = {v.id: report[v.id] for v in plan.structures if v.id in report}
     text = yaml.safe_dump({"format": FORMAT, "structures": ordered}, sort_keys=False, width=10**6)
     write_text(settings.structures / REPORT, text)
 
@@ -276,9 +276,10 @@ def _write_index(
             parameters=short(variant.parameters),
             seed=plan.seed_of(variant),
             fixed_cell=_open(variant.parameters) or None,
+            single_point=(variant in category.single_points) or None,
         )
         for category in plan.categories
-        for variant in category.variants
+        for variant in [*category.variants, *category.single_points]
         if report.get(variant.id, {}).get("status") == "ok"
     ]
     structures.write_index(settings.structures, entries)
@@ -319,12 +320,12 @@ def summary(plan: StructurePlan, report: dict[str, dict[str, Any]]) -> str:
         lines.append(f"{category.name:<26}{len(sizes):>6}{failed:>8}{span:>12}  {held_out}")
     lines += [
         f"failed: {v.id}: {report.get(v.id, {}).get('failure', 'not built')}"
-        for v in plan.variants
+        for v in plan.structures
         if report.get(v.id, {}).get("status") != "ok"
     ]
     lines += [
         f"note: {v.id}: {note}"
-        for v in plan.variants
+        for v in plan.structures
         for note in report.get(v.id, {}).get("notes", [])
     ]
     return "\n".join(lines)

@@ -2,9 +2,6 @@
 
 from typing import Any
 
-from ase import Atoms
-
-from atomistics.structures import heights
 from campaign.errors import UserError
 from campaign.material import CrystalSource, Ingredient, Material, Phase
 from preparation import substances
@@ -86,24 +83,6 @@ def slab(phase: Phase, thickness: float, width: float) -> Parameters:
         **size,
         "min_width_angstrom": width,
     }
-
-
-def larger(phase: Phase, edge: float) -> float:
-    """An edge (Å) that gives a larger cell than `edge` does, whatever whole cells that takes."""
-    lattice = substances.crystal_of(phase)
-    if lattice is None or not lattice.spacegroup:
-        return round(1.35 * edge, 1)
-    reached = [-(-edge // height) * height for height in _heights(lattice)]
-    return round(min(reached) + 0.1, 2)
-
-
-def _heights(lattice: CrystalSource) -> list[float]:
-    """Of the cell of a lattice given by 1, 2 or 6 numbers, Å."""
-    values = lattice.lattice
-    if len(values) != 6:
-        angle = 120.0 if (lattice.spacegroup or 0) in HEXAGONAL else 90.0
-        values = [values[0], values[0], values[-1], 90.0, 90.0, angle]
-    return heights(Atoms(cell=values, pbc=True)).tolist()
 
 
 def mixture(

@@ -10,7 +10,7 @@ from campaign.config import Task
 from campaign.errors import UserError
 from campaign.files import parse
 from campaign.material import Material, Phase
-from preparation import pairs, phase_parameters, substances
+from preparation import isolated, pairs, phase_parameters, substances
 from preparation.categories import Topic, topics
 from preparation.phase_parameters import Parameters
 from preparation.structure_plan import Category, StructurePlan, Variant
@@ -32,11 +32,15 @@ def propose(task: Task, seed: int = 1) -> StructurePlan:
     """The plan for a task that says what it is made of."""
     if task.material is None:
         raise UserError("task.yaml: material: missing; `planner prepare` asks for it")
-    made = [category(task, topic) for topic in topics(task.material, task.temperature)]
+    places = isolated.places(task)
+    made = [
+        category(task, topic, isolated.single_points(places.get(topic.name, [])))
+        for topic in topics(task.material, task.temperature)
+    ]
     return parse(StructurePlan, {"seed": seed, "categories": made}, "structures/plan.yaml")
 
 
-def category(task: Task, topic: Topic) -> Category:
+def category(task: Task, topic: Topic, single_points: list[Variant]) -> Category:
     """One category with its variants; stage, role and ceiling as task.yaml has them."""
     material = task.material or Material()
     drafts = _drafts(material, topic)
@@ -50,6 +54,7 @@ def category(task: Task, topic: Topic) -> Category:
         role=own.role,
         max_temperature=own.max_temperature,
         variants=variants,
+        single_points=single_points,
     )
 
 
@@ -86,22 +91,15 @@ def _component(material: Material, phase: Phase, without: bool) -> list[Draft]:
 
 def solid(material: Material, phase: Phase) -> list[Draft]:
     """Crystal: lattice -3 to +4 %, sheared, pulled, two sizes; pristine beside vacancies."""
-    edge = phase_parameters.width(material)
-    base, large = round(0.8 * edge, 1), phase_parameters.larger(phase, 0.8 * edge)
+    base = 0.8 * phase_parameters.width(material)
     still, sheared, pulled = [0.0] * 6, [0.0] * 5 + [4.0], [0.0, 0.0, 3.0, 0.0, 0.0, 0.0]
     rows = [
-        ("bulk", "reference lattice", 1.0, base, still),
-        ("dense", "lattice 3 % shorter", 0.97, base, still),
-        ("wide", "lattice 4 % longer", 1.04, base, still),
-        ("sheared", "sheared by 4 % in xy, lattice 1.5 % longer", 1.015, base, sheared),
-        (
-            "large-dense",
-            "larger cell, lattice 2 % shorter, 3 % longer along z",
-            0.98,
-            large,
-            pulled,
-        ),
-        ("held-out", "larger cell, lattice 1 % longer", 1.01, large, still),
+        ("bulk", "reference lattice", 1.0, 0, still),
+        ("dense", "lattice 3 % shorter", 0.97, 0, still),
+        ("wide", "lattice 4 % longer", 1.04, 0, still),
+        ("sheared", "sheared by 4 % in xy, lattice 1.5 % longer", 1.015, 0, sheared),
+        ("large-dense", "larger cell, lattice 2 % shorter, 3 % longer along z", 0.98, 1, pulled),
+        ("held-out", "larger cell, lattice 1 % longer", 1.01, 1, still),
     ]
     drafts = [
         (
@@ -111,11 +109,13 @@ def solid(material: Material, phase: Phase) -> list[Draft]:
                 "family": "solid",
                 **phase_parameters.crystal(phase, rank),
                 "scale": scale,
-                "min_length_angstrom": length,
+                # of the scaled lattice: every scale has as many cells
+                "min_length_angstrom": round(base * scale - 0.005, 2),
+                "further_repeats": further,
                 "strain_percent": strain,
             },
         )
-        for rank, (suffix, told, scale, length, strain) in enumerate(rows)
+        for rank, (suffix, told, scale, further, strain) in enumerate(rows)
     ]
     if any(rule.by is None for rule in phase.substitutions):
         whole = {key: value for key, value in drafts[0][2].items() if key != "substitutions"}

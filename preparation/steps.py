@@ -304,7 +304,7 @@ def _build(folder: Path, task: Task, plan: StructurePlan, options: Options) -> i
         _write(folder, f"structures/{PLAN}", HEAD + dump(made.plan))
     sheets(made.plan, folder / "structures")
     say(summary(made.plan, made.report))
-    return sum(made.report[v.id]["status"] != "ok" for v in made.plan.variants)
+    return sum(made.report[v.id]["status"] != "ok" for v in made.plan.structures)
 
 
 def plan_anew(folder: Path, options: Options) -> str:

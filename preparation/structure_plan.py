@@ -49,12 +49,17 @@ class Category(Strict):
         default="rules", description="who wrote the variants: rules, model, person"
     )
     variants: list[Variant] = Field(min_length=2, max_length=20)
+    single_points: list[Variant] = Field(
+        default=[], max_length=200, description="isolated atoms and dimers, labelled as they stand"
+    )
 
     @model_validator(mode="after")
     def _one_held_out(self) -> "Category":
         held_out = [v.id for v in self.variants if v.held_out]
         if len(held_out) != 1:
             raise ValueError(f"{self.name}: held_out: exactly one variant (now: {held_out})")
+        if any(v.held_out for v in self.single_points):
+            raise ValueError(f"{self.name}: single_points: none can be held out")
         return self
 
 
@@ -72,7 +77,7 @@ class StructurePlan(Strict):
         if [c.stage for c in self.categories] != sorted(c.stage for c in self.categories):
             raise ValueError("categories: in the order of their stages")
         known: set[str] = set()
-        for variant in self.variants:
+        for variant in self.structures:
             if variant.id in known:
                 raise ValueError(f"{variant.id}: every id once")
             for name in variant.rests_on:
@@ -85,6 +90,11 @@ class StructurePlan(Strict):
     def variants(self) -> list[Variant]:
         """All variants in the order they are built."""
         return [v for c in self.categories for v in c.variants]
+
+    @property
+    def structures(self) -> list[Variant]:
+        """Everything that is built: the variants, then the single points."""
+        return [*self.variants, *(v for c in self.categories for v in c.single_points)]
 
     def seed_of(self, variant: Variant) -> int:
         """The variant's own seed: neither order nor company matters."""
@@ -140,14 +150,16 @@ def dump(plan: StructurePlan) -> str:
     """The plan as YAML, as short as it can be read back."""
     data: dict[str, Any] = {"seed": plan.seed, "categories": []}
     for category in plan.categories:
-        variants = [
-            {**v.model_dump(exclude={"parameters"}), "parameters": short(v.parameters)}
-            for v in category.variants
-        ]
-        data["categories"].append(
-            {**category.model_dump(exclude={"variants"}), "variants": variants}
-        )
+        entry = category.model_dump(exclude={"variants", "single_points"})
+        entry["variants"] = [_dumped(v) for v in category.variants]
+        if category.single_points:
+            entry["single_points"] = [_dumped(v) for v in category.single_points]
+        data["categories"].append(entry)
     return yaml.safe_dump(data, sort_keys=False, width=10**6, allow_unicode=True)
+
+
+def _dumped(variant: Variant) -> dict[str, Any]:
+    return {**variant.model_dump(exclude={"parameters"}), "parameters": short(variant.parameters)}
 
 
 def table(plan: StructurePlan) -> str:
@@ -160,7 +172,10 @@ def table(plan: StructurePlan) -> str:
             family = table_family(variant.parameters)
             lines.append(f"{head}{variant.id:<40}{family:<16}{variant.description}{mark}")
     held_out = sum(v.held_out for v in plan.variants)
-    lines.append(
-        f"{len(plan.categories)} categories, {len(plan.variants)} structures, {held_out} held out"
-    )
+    single = [v.id for c in plan.categories for v in c.single_points]
+    told = f"{len(plan.categories)} categories, {len(plan.variants)} structures"
+    lines.append(f"{told}, {held_out} held out")
+    if single:
+        shown = ", ".join(single[:4]) + (", ..." if len(single) > 4 else "")
+        lines.append(f"{len(single)} isolated atoms and dimers, one reference call each: {shown}")
     return "\n".join(lines)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from atomistics import dataset
 from atomistics.analysis.observables import density
-from atomistics.settling import settle
+from atomistics.settling import as_it_stands, settle
 from campaign.files import write_text
 from campaign.job import SETTLED, Job
 from campaign.results import SettledStructure
@@ -20,14 +20,18 @@ def run(items: Items, output: Path) -> None:
 
     def one(name: str, target: Path) -> ItemCost:
         atoms, item = built[name], items[name]
-        found = settle(
-            atoms,
-            job.reference(),
-            job.campaign.task.temperature,
-            job.config.md.timestep,
-            item["seed"],
-            fixed_cell=job.structure(name).fixed_cell is True,
-            effort=effort(job.config.settle, item["held_out"]),
+        found = (
+            as_it_stands(atoms, job.reference())
+            if job.structure(name).single_point
+            else settle(
+                atoms,
+                job.reference(),
+                job.campaign.task.temperature,
+                job.config.md.timestep,
+                item["seed"],
+                fixed_cell=job.structure(name).fixed_cell is True,
+                effort=effort(job.config.settle, item["held_out"]),
+            )
         )
         first, last = found.frames[0], found.frames[-1]
         bulk = bool(atoms.pbc.all())

@@ -1,4 +1,4 @@
-"""Every structure builder: the ten families of the paper's Table 1, and stacks.
+"""Every structure builder: the ten families of the paper's Table 1, stacks, and isolated atoms.
 
 A family is a folder here, `parameters.py` (its schema, which loads nothing heavy) beside `build.py`
 (its builder), and one line below. `Parameters` is the union on `family`. Lengths in Å, densities in
@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, TypeAdapter
 
 from atomistics.builders.amorphous.parameters import Amorphous
 from atomistics.builders.cluster.parameters import Cluster
+from atomistics.builders.isolated.parameters import Isolated
 from atomistics.builders.liquid_liquid.parameters import LiquidLiquid
 from atomistics.builders.mixtures.parameters import Box
 from atomistics.builders.molecule.parameters import Molecule
@@ -35,6 +36,7 @@ Family = (
     | Polymer
     | Other
     | Stack
+    | Isolated
 )
 
 
@@ -54,6 +56,8 @@ FAMILIES: dict[str, type[Strict]] = {
 
 def table_family(parameters: Parameters) -> str:
     """The family of Table 1 a structure is listed under; a stack counts by what meets in it."""
+    if isinstance(parameters, Isolated):
+        return "cluster"
     if not isinstance(parameters, Stack):
         return parameters.family
     kinds = {layer.content.family if layer.content else "solid" for layer in parameters.layers}

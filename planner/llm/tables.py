@@ -124,7 +124,8 @@ def structures(
     """Structures of each subsystem with their descriptions."""
     found: dict[str, dict[str, Any]] = {}
     for s in shown(sit, level):
-        of_it = [i for i in sit.structures if i.subsystem == s.name and i.held_out == held_out]
+        names = sit.held_out(s.name) if held_out else sit.training(s.name)
+        of_it = [i for i in sit.structures if i.id in names]
         found[s.name] = {
             i.id: quotes.quote(f"structures/index.yaml: {i.id}: description", i.description, 100)
             if i.description

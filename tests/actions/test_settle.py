@@ -143,6 +143,41 @@ def test_settled_once_and_used_by_what_follows(new: Bench) -> None:
     assert starts(new.begin(section), state, new.campaign.config) == {}
 
 
+def test_single_points_are_labelled_once_as_they_stand(new: Bench) -> None:
+    new.configure(settle=AS_MADE)
+    folder = new.campaign.folder / "structures"
+    pair = Atoms("Cu2", [[0, 0, 0], [2.9, 0, 0]])
+    pair.center(vacuum=8.0)
+    io.write(folder / "dimer.extxyz", pair)
+    index = read_index(folder)
+    entry = {**index[0].model_dump(), "id": "dimer", "file": "dimer.extxyz", "sha256": None}
+    alone = Structure(**entry | {"held_out": False, "single_point": True, "folder": folder})
+    write_index(folder, [*index, alone])
+    new.__dict__.pop("campaign", None)
+    campaign = Campaign.at(new.campaign.folder)
+    group = SampleGroup(
+        subsystem=alone.subsystem, structures=["cu_small"], temperatures=[], ensembles=[]
+    )
+    section = Sample(
+        method="reference", groups=[group], steps=0, interval=1, compression=[1.0], seed=3
+    )
+    assert "dimer" not in campaign.situation().training(alone.subsystem)
+    assert single_points(section, campaign.state(), campaign.structures) == ["dimer"]
+    found = as_it_stands(pair, EMT())
+    assert found.calls == 1 and len(found.frames) == 1
+    assert found.frames[0].get_potential_energy() == pytest.approx(_pair_energy(2.9))
+    assert np.array_equal(found.frames[0].positions, pair.positions)
+    moving = Sample(**section.model_dump() | {"groups": [{**group.model_dump(), "structures": ["dimer"]}]})
+    plan = new.begin(section).model_copy(update={"parameters": moving})
+    assert any("single point" in f.detail for f in faults(plan, campaign.situation()))
+
+
+def _pair_energy(length: float) -> float:
+    pair = Atoms("Cu2", [[0, 0, 0], [length, 0, 0]])
+    pair.calc = EMT()
+    return pair.get_potential_energy()
+
+
 def _scaled(atoms: Atoms, factor: float) -> Atoms:
     copy = atoms.copy()
     copy.set_cell(atoms.cell * factor, scale_atoms=True)

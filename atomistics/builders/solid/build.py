@@ -16,10 +16,12 @@ def build(parameters: Solid, rng: np.random.Generator, folder: Path) -> Atoms:
     atoms = lattice_of(parameters, folder)
     if parameters.cell != "as-given":
         atoms = standard(atoms, parameters.cell == "primitive")
-    a, b, c = parameters.supercell
+    times = np.array(parameters.supercell)
     if parameters.min_length_angstrom is not None:
-        least = parameters.min_length_angstrom
-        a, b, c = (int(n) for n in np.ceil(least / heights(atoms) - 1e-9))
+        times = np.ceil(parameters.min_length_angstrom / heights(atoms) - 1e-9).astype(int)
+    for _ in range(parameters.further_repeats):
+        times[np.argmin((times * heights(atoms)).round(3))] += 1
+    a, b, c = times.tolist()
     wide = substitute(repeated(atoms, (a, b, c)), parameters, rng)
     if not any(parameters.strain_percent):
         return wide

@@ -19,6 +19,9 @@ class Solid(Crystal):
     min_length_angstrom: Angstrom | None = Field(
         default=None, description="repeat until every cell height has it (supercell is ignored)"
     )
+    further_repeats: int = Field(
+        default=0, ge=0, le=5, description="one by one, each along the lowest cell height"
+    )
     strain_percent: list[Strain] = Field(
         default=[0.0] * 6,
         min_length=6,

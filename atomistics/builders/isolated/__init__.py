@@ -1,0 +1,1 @@
+"""Isolated atoms and dimers."""
