@@ -20,8 +20,7 @@ def cost(plan: Plan, situation: Situation) -> Cost:
     return bare.model_copy(
         update={
             "reference_calls": calls,
-            "labels": bare.labels
-            + (settling_labels(section, situation) + single if learns else 0),
+            "labels": bare.labels + (settling_labels(section, situation) + single if learns else 0),
             "core_seconds": calls * seconds_per_call(situation),
             "md_steps": bare.md_steps + section.repeated_steps(situation),
         }

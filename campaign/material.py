@@ -234,7 +234,8 @@ class Material(Strict):
         """Pairs of phases that meet, each once, in the order of the layers."""
         layers = self.layers or []
         stated = [tuple(pair) for pair in self.interfaces or []]
-        pairs = stated or list(pairwise(layers))
+        closing = [(layers[0], layers[-1])] if len(layers) > 2 else []  # periodic along z
+        pairs = stated or [*pairwise(layers), *closing]
         found: dict[frozenset[str], tuple[str, str]] = {}
         for pair in pairs:
             if len(pair) == 2:

@@ -245,7 +245,7 @@ def _mark_duplicates(
 ) -> None:
     frames = [
         (v.id, io.read(settings.structures / f"{v.id}.extxyz"))
-        for v in plan.structures
+        for v in plan.variants
         if report.get(v.id, {}).get("status") == "ok"
     ]
     for name, twin in checks.duplicates(frames).items():

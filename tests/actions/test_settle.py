@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from ase import Atoms
+from ase import Atoms, io
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
@@ -14,9 +14,13 @@ from atomistics.md import plain as md
 from atomistics.md.steady import Steady
 from atomistics.settling import STRIDE, settle
 from atomistics.settling_effort import Effort
+from atomistics.structures import Structure, read_index, write_index
 from campaign.actions.sample import Sample, SampleGroup
 from campaign.calls import calls
+from campaign.cost import cost, settling_calls
+from campaign.gates import check
 from campaign.integrity import products
+from campaign.starts import single_points
 from campaign.workflow import starts
 from scripts import settle as script
 from tests.actions.conftest import Bench
@@ -145,37 +149,46 @@ def test_settled_once_and_used_by_what_follows(new: Bench) -> None:
 
 def test_single_points_are_labelled_once_as_they_stand(new: Bench) -> None:
     new.configure(settle=AS_MADE)
-    folder = new.campaign.folder / "structures"
+    folder = new.folder / "structures"
     pair = Atoms("Cu2", [[0, 0, 0], [2.9, 0, 0]])
     pair.center(vacuum=8.0)
     io.write(folder / "dimer.extxyz", pair)
     index = read_index(folder)
-    entry = {**index[0].model_dump(), "id": "dimer", "file": "dimer.extxyz", "sha256": None}
-    alone = Structure(**entry | {"held_out": False, "single_point": True, "folder": folder})
-    write_index(folder, [*index, alone])
-    new.__dict__.pop("campaign", None)
-    campaign = Campaign.at(new.campaign.folder)
-    group = SampleGroup(
-        subsystem=alone.subsystem, structures=["cu_small"], temperatures=[], ensembles=[]
-    )
-    section = Sample(
+    entry = next(s for s in index if s.id == "cu_small").model_dump() | {"sha256": None}
+    entry |= {"id": "dimer", "file": "dimer.extxyz", "single_point": True}
+    write_index(folder, [*index, Structure(**entry, folder=folder)])
+    section = _sampling("cu_small")
+    plan, situation = new.begin(section), new.campaign.situation()
+    assert "dimer" not in situation.training("copper")
+    items = {n: {"held_out": False, "seed": 0} for n in pending_single_points(new, section)}
+    assert list(items) == ["dimer"]
+    assert cost(plan, situation).reference_calls == 1 + 1 + settling_calls(section, situation)
+    with new.monkeypatch.context() as patch:
+        patch.chdir(new.here)
+        script.run(items, new.here / "settle/chunks/9001.json")
+    new.on_items("run")
+    new.call("collect", iteration=plan.iteration)
+    found = next(a for a in dataset.read(new.here / "sample/dataset.h5") if len(a) == 2)
+    assert found.positions == pytest.approx(pair.positions)
+    pair.calc = EMT()
+    assert found.get_potential_energy() == pytest.approx(pair.get_potential_energy())
+    assert new.result().reference_calls == 2
+    new.finalize()
+    assert pending_single_points(new, section) == []
+    moved = new.begin(_sampling("dimer"))
+    denied = [v.detail for v in check(moved, new.campaign.situation()) if v.verdict == "deny"]
+    assert any("dimer is a single point" in line for line in denied)
+
+
+def pending_single_points(new: Bench, section: Sample) -> list[str]:
+    return single_points(section, new.campaign.state(), new.campaign.structures)
+
+
+def _sampling(structure: str) -> Sample:
+    group = SampleGroup(subsystem="copper", structures=[structure], temperatures=[], ensembles=[])
+    return Sample(
         method="reference", groups=[group], steps=0, interval=1, compression=[1.0], seed=3
     )
-    assert "dimer" not in campaign.situation().training(alone.subsystem)
-    assert single_points(section, campaign.state(), campaign.structures) == ["dimer"]
-    found = as_it_stands(pair, EMT())
-    assert found.calls == 1 and len(found.frames) == 1
-    assert found.frames[0].get_potential_energy() == pytest.approx(_pair_energy(2.9))
-    assert np.array_equal(found.frames[0].positions, pair.positions)
-    moving = Sample(**section.model_dump() | {"groups": [{**group.model_dump(), "structures": ["dimer"]}]})
-    plan = new.begin(section).model_copy(update={"parameters": moving})
-    assert any("single point" in f.detail for f in faults(plan, campaign.situation()))
-
-
-def _pair_energy(length: float) -> float:
-    pair = Atoms("Cu2", [[0, 0, 0], [length, 0, 0]])
-    pair.calc = EMT()
-    return pair.get_potential_energy()
 
 
 def _scaled(atoms: Atoms, factor: float) -> Atoms:

@@ -10,6 +10,7 @@ from ase.neighborlist import neighbor_list
 from ase.optimize import BFGS
 
 from atomistics.builders.amorphous.pedone import Pedone
+from atomistics.builders.crystals.ordering import oxidation_states
 from campaign.errors import UserError
 from tests.builders.recipes import COPPER, EC, GRAPHITE, LITHIUM_CARBONATE, MGO, formulas, made
 
@@ -204,3 +205,10 @@ def test_the_potential_for_glasses_is_the_published_one():
                 "potential": "pedone",
             },
         )
+
+
+def test_valences_of_large_formula_units() -> None:
+    """A vacancy in a large cell, whose formula cannot be reduced, stops nothing."""
+    assert oxidation_states("Mg32O31") == {}
+    assert oxidation_states("Li31Na32Cl63") == {"Li": 1, "Na": 1, "Cl": -1}
+    assert oxidation_states("Fe2O3") == {"Fe": 3, "O": -2}

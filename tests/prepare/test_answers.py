@@ -191,7 +191,9 @@ def test_where_there_are_molecules_they_are_pressed_together(tmp_path, name, mol
 
 def test_the_papers_interphase_has_its_ten_categories(tmp_path, types) -> None:
     _, out, _ = types(["prepare", "--answers", SEI, tmp_path / "s", "--only", "plan"])
-    assert "10 categories, 60 structures, 10 held out" in out
+    # the paper's ten with their sixty structures, and the contact that the periodic stack closes
+    assert "11 categories, 66 structures, 11 held out" in out
+    assert "48 isolated atoms and dimers, one reference call each" in out
     plan = StructurePlan.model_validate(
         yaml.safe_load((tmp_path / "s/structures/plan.yaml").read_text())
     )
@@ -205,7 +207,7 @@ def test_the_papers_interphase_has_its_ten_categories(tmp_path, types) -> None:
         "electrolyte",
     )
     assert all(stages[name] == (1, "component") for name in components)
-    interfaces = ("graphite-li2co3", "li2co3-ledc", "ledc-electrolyte")
+    interfaces = ("graphite-li2co3", "li2co3-ledc", "ledc-electrolyte", "graphite-electrolyte")
     assert all(stages[name] == (2, "interface") for name in interfaces)
     assert stages["full"] == (3, "target")
     full = next(c for c in plan.categories if c.name == "full")

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 from pymatgen.analysis.ewald import EwaldSummation
-from pymatgen.core import Composition, Structure
+from pymatgen.core import Composition, Element, Structure
 from pymatgen.io.cif import CifParser
 
 from atomistics.builders.crystals.parameters import Ordering
@@ -25,6 +25,7 @@ from atomistics.errors import UserError
 EXACT = 0.012  # of a site, what rounding may change an occupancy by where a supercell allows it
 MOST_SITES = 260  # of the supercell
 STARTS = 16
+GUESSED = 60  # atoms of a formula unit, beyond which an element has one valence
 SPLIT, CORE = 2.0, 5.0  # Å, eV/e^2
 ISOTOPES = ("D", "T")
 
@@ -135,8 +136,22 @@ def oxidation_states(composition: Composition | str) -> dict[str, float]:
 
 @lru_cache(maxsize=256)
 def _guessed(formula: str) -> tuple[tuple[str, float], ...]:
-    guesses = Composition(formula).oxi_state_guesses(max_sites=-60)
+    composition = Composition(formula)
+    if composition.num_atoms > GUESSED:  # pymatgen would try every mixture of valences
+        return _one_valence_each(composition)
+    guesses = composition.oxi_state_guesses(max_sites=-GUESSED)
     return tuple(guesses[0].items()) if guesses and any(guesses[0].values()) else ()
+
+
+def _one_valence_each(composition: Composition) -> tuple[tuple[str, float], ...]:
+    """The first balance in which every element has one of its common oxidation states."""
+    amounts = composition.get_el_amt_dict()
+    for states in itertools.product(
+        *(Element(symbol).common_oxidation_states for symbol in amounts)
+    ):
+        if not sum(q * n for q, n in zip(states, amounts.values(), strict=True)):
+            return tuple(zip(amounts, map(float, states), strict=True))
+    return ()
 
 
 def _whole_numbers(
