@@ -1,0 +1,197 @@
+"""The SEI of the paper and its ablations: `python -m benchmarks.sei [ROW ...] --nep89 FILE`.
+
+Rows: full (the rules planner), one_shot_first and one_shot_last (Ablation B: reference MD of the
+same structures and one fit, as many labels as the first and the last data set of `full`), manual
+(Ablation A: one structure of each of the five components), error (the paper's selection by true
+error), random (any valid plan). Each is an ordinary campaign on structures that are prepared once a
+seed; what was begun goes on, a result that stands is not made again. Every potential is then held
+against MD by the reference on the held-out four-layer cell outside the campaign. `--table` writes
+docs/sei.md from the results.
+"""
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from benchmarks.closed_loop.policies import POLICIES, by_schedule
+from benchmarks.sei import mobility, table
+from benchmarks.systems.__main__ import facts, planner, reference
+from campaign.actions.sample import Sample
+from campaign.files import write_record, write_text
+from campaign.folder import Campaign
+from campaign.lock import locked
+from campaign.plan import Plan
+from campaign.situation import Situation
+from planner.decide import next_plan
+
+ANSWERS = Path(__file__).parents[2] / "config/examples/sei/answers.yaml"
+SIZES = {"small": {"atoms": 50}, "paper": {}}  # atoms of a component's cell; 100 by default
+ROWS = ("full", "one_shot_first", "one_shot_last", "manual", "error", "random")
+
+
+def main() -> None:
+    """Run the rows that are asked for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.sei", description=__doc__)
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)}")
+    parser.add_argument("--nep89", type=Path, help="nep89.txt (`make nep89` fetches it)")
+    parser.add_argument("--size", choices=SIZES, default="small")
+    parser.add_argument("--seeds", default="1")
+    parser.add_argument("--work", type=Path, default=Path("build/sei"), help="campaigns")
+    parser.add_argument("--hours", type=float, default=8.0, help="wall time of one campaign")
+    parser.add_argument("--picoseconds", type=float, default=10.0, help="of the comparison")
+    parser.add_argument("--table", action="store_true", help="only docs/sei.md")
+    given = parser.parse_args()
+    if unknown := sorted(set(given.rows) - set(ROWS)):
+        parser.error(f"no row {unknown[0]}")
+    if not given.table and not given.nep89:
+        parser.error("--nep89: which file")
+    for seed in [] if given.table else map(int, given.seeds.split(",")):
+        for row in given.rows or ROWS:
+            path = table.RESULTS / f"{given.size}-{seed}-{row}.json"
+            if not path.is_file():
+                result = {"row": row, "seed": seed, "size": given.size, **run(row, seed, given)}
+                write_text(path, json.dumps(result, indent=1) + "\n")
+                sys.stdout.write(f"{path.name}: {result['verdict']}\n")
+    table.write()
+
+
+def run(row: str, seed: int, given: argparse.Namespace) -> dict:
+    """One campaign to its verdict, and what its potential is worth."""
+    work = given.work.resolve() / f"{given.size}-{seed}"
+    folder = work / row
+    prepared(work / "prepared", seed, given)
+    if not (folder / "Snakefile").is_file():
+        changes = settings(row, work)
+        source = work / f"{row}.source"
+        subprocess.run(["cp", "-r", work / "prepared", source], check=True)
+        config = yaml.safe_load((source / "config.yaml").read_text())
+        for key, value in changes.items():
+            config[key] = {**config.get(key, {}), **value} if isinstance(value, dict) else value
+        (source / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+        if told := planner(["init", source, folder], work, given.hours):
+            raise SystemExit(f"{folder}: {told}")
+    if row in ("full", "error"):
+        told = planner(["run", "--campaign", folder], work, given.hours)
+    else:
+        told = led(folder, row, seed)
+    result = facts(folder) | ({"stopped": told} if told else {})
+    result["log"] = log(folder)
+    if (folder / "result/potential.almtp").is_file():
+        result |= mobility.compared(work, folder, given.picoseconds)
+    return result
+
+
+def prepared(folder: Path, seed: int, given: argparse.Namespace) -> None:
+    """The structures of a seed, built once."""
+    if (folder / "Snakefile").is_file():
+        return
+    answers = yaml.safe_load(ANSWERS.read_text()) | SIZES[given.size]
+    answers["reference"] = reference(given.nep89)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    path = folder.with_suffix(".answers.yaml")
+    path.write_text(yaml.safe_dump(answers, sort_keys=False))
+    prepare = ["prepare", "--answers", path]
+    if told := planner([*prepare, "--only", "plan", folder], folder.parent, given.hours):
+        raise SystemExit(f"{folder}: {told}")
+    plan = folder / "structures/plan.yaml"
+    plan.write_text(yaml.safe_dump(yaml.safe_load(plan.read_text()) | {"seed": seed}))
+    if told := planner([*prepare, folder], folder.parent, given.hours):
+        raise SystemExit(f"{folder}: {told}")
+
+
+def settings(row: str, work: Path) -> dict:
+    """What a row's config.yaml sets beside the prepared one."""
+    if row == "error":
+        return {"select_data": {"method": "error"}}
+    if row == "full":
+        return {}
+    states = sorted((work / "full").glob("iterations/*/state.yaml"))
+    if not states or not Campaign.at(work / "full").state().verdict:
+        raise SystemExit(f"{work / 'full'}: no verdict yet; {row} is matched to its labels")
+    counts = [yaml.safe_load(path.read_text())["spent"]["labels"] for path in states]
+    first = next(n for n, path in zip(counts, states, strict=True) if trained(path))
+    labels = first if row == "one_shot_first" else counts[-1]
+    return {"planner": "manual", "limits": {"labels": labels, "reference_calls": 100_000}}
+
+
+def trained(state: Path) -> bool:
+    """Whether this iteration made a model."""
+    return bool(yaml.safe_load(state.read_text())["models"])
+
+
+def led(folder: Path, row: str, seed: int) -> str:
+    """Carry a campaign to its verdict by plans of a policy; what stopped it, or nothing."""
+    lead = {"manual": by_hand, "random": POLICIES["random"]}.get(row, by_schedule)
+    while True:
+        with locked(folder, f"benchmarks.sei, {row}"):
+            here = Campaign.at(folder)
+            if here.pending is None and here.state().verdict:
+                return ""
+            if here.pending is None:
+                situation = here.situation()
+                chance = random.Random(f"{row}/{seed}/{situation.iteration}")
+                write_record(folder / "draft.yaml", lead(situation, chance))
+                next_plan(here, folder / "draft.yaml")
+        snakemake = Path(sys.executable).with_name("snakemake")
+        with (folder / "snakemake.log").open("a") as stream:
+            done = subprocess.run(
+                [snakemake], cwd=folder, stdout=stream, stderr=stream, check=False
+            )
+        if done.returncode:
+            return (folder / "snakemake.log").read_text().strip().splitlines()[-1][:300]
+
+
+def by_hand(sit: Situation, chance: random.Random) -> Plan:
+    """One shot from one structure of each component alone, as in the paper's Ablation A."""
+    plan = by_schedule(sit, chance)
+    if plan.sample is None:
+        return plan
+    first = [s.name for s in sit.state.subsystems if s.stage == 1]
+    groups = [
+        group.model_copy(update={"structures": group.structures[:1], "ensembles": ["nvt", "npt"]})
+        for group in plan.sample.groups
+        if group.subsystem in first
+    ]
+    section = longest(plan.sample.model_copy(update={"groups": groups}), sit)
+    return plan.model_copy(update={"sample": section})
+
+
+def longest(section: Sample, sit: Situation) -> Sample:
+    """The same sampling with MD as long as the labels allow."""
+    room = sit.config.limits.labels
+    while True:
+        longer = section.model_copy(update={"steps": section.steps + section.interval})
+        if longer.cost(sit.state).labels > room or longer.steps > 100_000:
+            return section
+        section = longer
+
+
+def log(folder: Path) -> list[dict]:
+    """One line an iteration: what was done, why, and what came of it."""
+    rows = []
+    for path in sorted(folder.glob("iterations/*/plan.yaml")):
+        plan = yaml.safe_load(path.read_text())
+        state = path.with_name("state.yaml")
+        if not state.is_file():
+            break
+        done = yaml.safe_load(state.read_text())
+        rows.append(
+            {
+                "iteration": plan["iteration"],
+                "action": plan["action"],
+                "reason": plan["reason"],
+                "outcome": done["history"][-1]["note"],
+                "labels": done["spent"]["labels"],
+                "calls": done["spent"]["reference_calls"],
+            }
+        )
+    return rows
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""docs/sei.md from the results alone: the table beside the paper's, the log, the densities."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+PAGE = Path(__file__).parents[2] / "docs/sei.md"
+PAPER = (  # Table 4 of the paper; its reference is PFP, its errors are in section 4.4
+    ("paper: one shot (Ablation B)", "3312", "1.500", "-4.61e-07", "4.16e-07", "1.3e-07"),
+    ("paper: full", "7526", "1.477", "8.00e-07", "2.58e-06", "1.3e-06"),
+    ("paper: reference", "", "1.485", "7.49e-07", "2.29e-06", "1.11e-06"),
+)
+HEAD = (
+    "row",
+    "seed",
+    "verdict",
+    "labels",
+    "all calls",
+    "core-min",
+    "force MAE, eV/Å",
+    "held, ps",
+    "density, g/cm3",
+    "D(Li), cm2/s",
+    "D(O)",
+    "D(C)",
+)
+
+
+def write() -> None:
+    """The page, anew."""
+    results = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
+    lines = [
+        "# The SEI of the paper",
+        "",
+        "Made by `python -m benchmarks.sei --nep89 FILE` (`make nep89` fetches the file),",
+        "resumable; `--help` says what each row is. The reference is NEP89 in the place of the",
+        "paper's PFP: numbers compare within a table, not between the two. `small` has 50 atoms in",
+        "a component's cell, `paper` 100 and about 800 in the four layers.",
+        "",
+    ]
+    for size in sorted({result["size"] for result in results}):
+        chosen = [result for result in results if result["size"] == size]
+        lines += [f"## {size}", "", "| " + " | ".join(HEAD) + " |", "|" + "---|" * len(HEAD)]
+        lines += ["| " + " | ".join(cells(result)) + " |" for result in chosen]
+        lines += [reference(result) for result in one_a_seed(chosen)]
+        lines += [
+            "| " + " | ".join((row[0], "", "", row[1], "", "", "", "", *row[2:])) + " |"
+            for row in PAPER
+        ]
+        lines += ["", *stopped(chosen)]
+    for result in results:
+        if result["row"] == "full":
+            lines += story(result)
+    PAGE.write_text("\n".join(lines) + "\n")
+
+
+def with_error(pair: list[float] | None, form: str) -> str:
+    """Value and standard error."""
+    return "–" if not pair else f"{pair[0]:{form}} ± {pair[1]:.1g}"
+
+
+def cells(result: dict[str, Any]) -> list[str]:
+    """One campaign."""
+    seen = result.get("model_observed", {})
+    moved = seen.get("diffusion", {})
+    force = result.get("force_mae")
+    return [
+        result["row"],
+        str(result["seed"]),
+        result["verdict"],
+        str(result.get("labels", "–")),
+        str(result.get("reference_calls", "–")),
+        str(result.get("core_minutes", "–")),
+        "–" if force is None else f"{force:.3f}",
+        f"{result['held_ps']:g} of {result['picoseconds']:g}" if "held_ps" in result else "–",
+        with_error(seen.get("density"), ".4f"),
+        *(with_error(moved.get(element), ".2e") for element in ("Li", "O", "C")),
+    ]
+
+
+def one_a_seed(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A result of each seed that holds the reference's own run."""
+    return list({r["seed"]: r for r in results if "reference_observed" in r}.values())
+
+
+def reference(result: dict[str, Any]) -> str:
+    """The reference's own run."""
+    seen = result["reference_observed"]
+    moved = seen.get("diffusion", {})
+    values = [with_error(seen["density"], ".4f")]
+    values += [with_error(moved.get(element), ".2e") for element in ("Li", "O", "C")]
+    seed = str(result["seed"])
+    return "| " + " | ".join(["reference (NEP89)", seed, *[""] * 6, *values]) + " |"
+
+
+def stopped(results: list[dict[str, Any]]) -> list[str]:
+    """What ended campaigns that did not converge, in their own words."""
+    rows = [r for r in results if r["verdict"] != "converged"]
+    lines = [
+        f"- {r['row']}, seed {r['seed']}: "
+        + "; ".join([*r.get("reasons", []), *([r["stopped"]] if "stopped" in r else [])])
+        for r in rows
+    ]
+    return [*lines, ""] if lines else []
+
+
+def story(result: dict[str, Any]) -> list[str]:
+    """The log of a campaign by the rules."""
+    head = ("", "action", "why", "what came of it", "labels", "calls")
+    lines = [f"## Log of `full`, {result['size']}, seed {result['seed']}", ""]
+    lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for row in result["log"]:
+        values = ("iteration", "action", "reason", "outcome", "labels", "calls")
+        lines.append("| " + " | ".join(str(row[key]) for key in values) + " |")
+    return [*lines, ""]
