@@ -236,7 +236,8 @@ def table(results: Path) -> None:
     failed = [row for row in rows if not true(row)]
     lines += [""] * bool(failed)
     for row in failed:
-        why = "; ".join([*row.get("reasons", []), *([row["stopped"]] if "stopped" in row else [])])
+        told = [*row.get("reasons", []), row.get("stopped"), row.get("broke")]
+        why = "; ".join(filter(None, told))
         lines.append(f"- {row['system']}: {why}")
     (results / "README.md").write_text("\n".join(lines) + "\n")
 
