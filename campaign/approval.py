@@ -13,7 +13,6 @@ from typing import Any
 from atomistics.yaml_files import read_text
 from campaign.cost import cost
 from campaign.errors import UserError
-from campaign.estimate import core_hours, measured
 from campaign.files import sha256, write_text
 from campaign.folder import Campaign
 from campaign.gates import check, require
@@ -83,9 +82,11 @@ def _not_cheap(campaign: Campaign, plan: Plan) -> str | None:
     price = cost(plan, situation)
     if price.labels > limits.labels:
         return f"up to {price.labels} labels, approval.labels is {limits.labels}"
-    if not measured(campaign, plan):
+    if plan.action not in ("reference_calc", "prune") and not campaign.bill(campaign.finalized).get(
+        plan.action
+    ):
         return f"no {plan.action} has been measured yet"
-    hours = core_hours(campaign, plan, price.reference_calls, price.md_steps)
+    hours = price.core_seconds / 3600
     if hours > limits.core_hours:
         return f"about {hours:.2f} core-hours, approval.core_hours is {limits.core_hours:g}"
     warned = [v.gate for v in check(plan, situation) if v.verdict == "warn"]
@@ -94,18 +95,12 @@ def _not_cheap(campaign: Campaign, plan: Plan) -> str | None:
 
 def overtime(campaign: Campaign) -> str | None:
     """Why nothing may begin any more, in one line; None while there is time on the wall left."""
-    limit, passed = campaign.config.limits.wall_hours, wall_hours(campaign)
+    limit, passed = campaign.config.limits.wall_hours, campaign.wall_hours
     if not limit or passed < limit:
         return None
     return (
         f"config.yaml: limits.wall_hours: {passed:.4g} of {limit:g} have passed; raise it to go on"
     )
-
-
-def wall_hours(campaign: Campaign) -> float:
-    """Hours since the first decision was written."""
-    first = campaign.iteration(1) / "decision.json"
-    return (time.time() - first.stat().st_mtime) / 3600 if first.is_file() else 0.0
 
 
 def approve(campaign: Campaign) -> dict[str, Any]:

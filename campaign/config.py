@@ -137,6 +137,14 @@ class Reference(ReferenceChoice):
     seconds_per_call: Positive = Field(description="first guess for the audit, until measured")
 
 
+class Bounds(Strict):
+    """The largest potential that a plan may ask for, where the configured one cannot hold more."""
+
+    level: int = Field(default=20, ge=2, le=28, multiple_of=2)
+    radial_basis: int = Field(default=12, ge=4, le=30)
+    cutoff: Positive = Field(default=6.5, le=20, description="Å")
+
+
 class Mlp(Strict):
     """The `mlp` command and the shape of the potential."""
 
@@ -147,6 +155,7 @@ class Mlp(Strict):
     level: int = Field(ge=2, le=28, multiple_of=2)
     cutoff: Positive = Field(le=20, description="Å")
     radial_basis: int = Field(ge=4, le=30)
+    bounds: Bounds = Bounds()
     quick_iterations: int = Field(ge=1)
     accurate_iterations: int = Field(ge=1)
     energy_weight: Positive
@@ -292,6 +301,12 @@ class SpendingLimits(Strict):
     core_hours: Positive
     decisions: int = Field(ge=1, le=9998, description="iterations have four digits")
     wall_hours: Positive | None = Field(default=None, description="since the first decision")
+    snapshots: int = Field(default=5_000_000, ge=1, description="kept by MD, all together")
+    disk: Positive = Field(default=500.0, description="of these snapshots, GB")
+    target_share: Fraction = Field(
+        default=0.4,
+        description="of the labels, which components may not take; half of it interfaces neither",
+    )
 
 
 class Llm(Strict):

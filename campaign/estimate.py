@@ -1,59 +1,46 @@
-"""What a plan will probably cost in core-hours, from what the same action has cost so far."""
+"""What calls, MD steps and fits have cost so far, from the ledgers: what plans are priced by."""
 
-from campaign.folder import Campaign
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from campaign.config import Config
 from campaign.identifiers import iteration_of
-from campaign.ledger import totals
-from campaign.plan import Plan
+from campaign.situation import Rates
+from campaign.state import State
 
-MODEL_STEP = 0.002  # core-seconds of an MD step with a model, until one was measured
+Bill = Mapping[str, Mapping[str, float]]  # totals by action
 
 
-def core_hours(campaign: Campaign, plan: Plan, calls: int, steps: int) -> float:
-    """Estimate from what a call or an MD step has cost so far, else from the configuration."""
-    spent = _spent(campaign, campaign.finalized)
+def rates(state: State, config: Config, bill: Callable[[int], Bill]) -> Rates:
+    """Core-seconds of each thing as the bills of `state`'s iterations show them."""
+    spent = bill(state.iteration)
     labelling = [spent[a] for a in ("settle", "reference_calc", "select_data") if spent.get(a)]
-    calls_made = sum(a["reference_calls"] for a in labelling)
-    per_call = (
-        sum(a["core_seconds"] for a in labelling) / calls_made
-        if calls_made
-        else campaign.config.reference.seconds_per_call
+    calls = sum(a["reference_calls"] for a in labelling)
+    call = sum(a["core_seconds"] for a in labelling) / calls if calls else None
+    fits = sum(m.frames * getattr(config.mlp, f"{m.effort}_iterations") for m in state.models)
+    paid = spent.get("train", {}).get("core_seconds", 0.0)
+    return Rates(
+        reference_call=call,
+        model_step=_model_steps(state, bill, call or config.reference.seconds_per_call),
+        frame_iteration=paid / fits if fits and paid else None,
     )
-    fits_so_far = spent.get("train")
-    fits = max(1, len(campaign.state().models))
-    training = fits_so_far["core_seconds"] / fits if fits_so_far and plan.action == "train" else 0.0
-    moving = 0.0
-    if plan.action in ("sample", "model_eval") and steps > calls:
-        moving = (steps - calls) * _seconds_per_step(campaign, plan.action, per_call)
-    return (calls * per_call + moving + training) / 3600
 
 
-def _seconds_per_step(campaign: Campaign, action: str, per_call: float) -> float:
-    """What a step cost in the newest evaluation (for one) or the newest sampling with a model.
+def _model_steps(state: State, bill: Callable[[int], Bill], call: float) -> dict[str, float]:
+    """What a step cost in the newest evaluation and in the newest sampling with a model.
 
     Sampling by the reference stands under the same action in the ledger, hence the differences.
     """
-    state = campaign.state()
     moved = {
         "sample": [iteration_of(s.id) for s in state.samples if s.method == "model"],
         "model_eval": [e.iteration for e in state.evaluations],
     }
-    for kind in dict.fromkeys((action, "sample")):
-        for number in moved[kind][-1:]:
-            now, before = _spent(campaign, number).get(kind), _spent(campaign, number - 1).get(kind)
-            own = {key: value - (before or {}).get(key, 0) for key, value in (now or {}).items()}
+    found: dict[str, float] = {}
+    for action, numbers in moved.items():
+        for number in numbers[-1:]:
+            now, before = bill(number).get(action, {}), bill(number - 1).get(action, {})
+            own: dict[str, Any] = {key: now[key] - before.get(key, 0) for key in now}
             if own.get("md_steps", 0) > 0:
-                seconds = own["core_seconds"] - own["reference_calls"] * per_call
-                return max(seconds, 0.0) / own["md_steps"]
-    return MODEL_STEP
-
-
-def measured(campaign: Campaign, plan: Plan) -> bool:
-    """Whether the estimate rests on what this action has cost before."""
-    return bool(_spent(campaign, campaign.finalized).get(plan.action)) or plan.action in (
-        "reference_calc",
-        "prune",
-    )
-
-
-def _spent(campaign: Campaign, number: int) -> dict[str, dict[str, float]]:
-    return totals(campaign.iteration(number) / "ledger.jsonl").get("by_action", {})
+                seconds = own["core_seconds"] - own["reference_calls"] * call
+                found[action] = max(seconds, 0.0) / own["md_steps"]
+    return found

@@ -1,5 +1,6 @@
 """Where a campaign keeps its files, and how they are read; the one place that knows paths."""
 
+import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +11,7 @@ from atomistics.yaml_files import read_text, read_yaml, refuse_nul
 from campaign import TOOLKIT
 from campaign.config import Config, Task
 from campaign.errors import UserError
+from campaign.estimate import Bill, rates
 from campaign.files import parse, read, sha256
 from campaign.ledger import totals
 from campaign.plan import Plan
@@ -126,6 +128,16 @@ class Campaign:
         ledger = totals(self.iteration(number) / "ledger.jsonl") if number else {}
         return float(ledger.get("core_seconds", 0.0))
 
+    def bill(self, number: int) -> Bill:
+        """Core-seconds, calls and MD steps of all finalized iterations up to one, by action."""
+        return totals(self.iteration(number) / "ledger.jsonl").get("by_action", {})
+
+    @property
+    def wall_hours(self) -> float:
+        """Hours since the first decision was written."""
+        first = self.iteration(1) / "decision.json"
+        return (time.time() - first.stat().st_mtime) / 3600 if first.is_file() else 0.0
+
     def situation(self) -> Situation:
         """What the next decision is taken from."""
         return Situation(
@@ -136,6 +148,8 @@ class Campaign:
             core_seconds=self.core_seconds(),
             state_sha256=self.state_sha256(),
             protocols=known(self.folder),
+            rates=rates(self.state(), self.config, self.bill),
+            wall_hours=self.wall_hours,
         )
 
 

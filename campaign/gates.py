@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterator
 from typing import Literal
 
 from atomistics.contract import Strict
-from campaign.actions.section import Fault
+from campaign.actions.section import Cost, Fault
+from campaign.budget import exhausted, overdrawn, reserved_calls
 from campaign.cost import cost
 from campaign.errors import GateError
 from campaign.evidence import fault
 from campaign.plan import SECTIONS, Plan
 from campaign.protocols import findings
-from campaign.situation import Situation
+from campaign.situation import Situation, unjudged
+from campaign.verdict import open_targets
 
 WARN_AT = 0.8
 REPETITIONS = 3
@@ -137,6 +139,8 @@ def _limits(plan: Plan, sit: Situation) -> Iterator[Fault]:
         return
     limits, spent, bound = sit.config.limits, sit.state.spent, cost(plan, sit)
     hours = sit.core_seconds / 3600
+    kept = sum(g.snapshots for s in sit.state.samples for g in s.groups)
+    each = bound.disk / max(1, bound.snapshots)
     for key, before, after, limit in (
         ("labels", spent.labels, spent.labels + bound.labels, limits.labels),
         (
@@ -147,12 +151,68 @@ def _limits(plan: Plan, sit: Situation) -> Iterator[Fault]:
         ),
         ("core_hours", hours, hours + bound.core_seconds / 3600, limits.core_hours),
         ("decisions", sit.state.iteration, plan.iteration, limits.decisions),
+        ("snapshots", kept, kept + bound.snapshots, limits.snapshots),
+        ("disk", kept * each, kept * each + bound.disk, limits.disk),
     ):
         reached = key == "core_hours" and before >= limit
         if reached or (after > limit and after > before):
             yield "deny", f"limits.{key}: {after:.6g} would exceed {limit:g} ({before:.6g} so far)"
         elif after > WARN_AT * limit:
             yield "warn", f"limits.{key}: {after:.6g} of {limit:g}"
+    yield from _set_aside(plan, sit, bound)
+    if limits.wall_hours and sit.wall_hours + bound.longest_run / 3600 > limits.wall_hours:
+        hours = bound.longest_run / 3600
+        told = f"a run takes about {hours:.3g} h, {sit.wall_hours:.3g} have passed"
+        yield "deny", f"limits.wall_hours: {told} of {limits.wall_hours:g}"
+
+
+def _set_aside(plan: Plan, sit: Situation, bound: Cost) -> Iterator[Fault]:
+    """The target's part of the labels, and the calls of the last evaluation."""
+    if plan.action not in ("sample", "select_data") or not bound.labels:
+        return
+    wanted = plan.parameters.labels_by_subsystem(sit.state)
+    for role, ours, room in overdrawn(sit, wanted):
+        yield "deny", f"limits.target_share: {ours} labels up to role {role}, {room} are theirs"
+    calls = sit.config.limits.reference_calls - sit.state.spent.reference_calls
+    if calls - bound.reference_calls < (needed := reserved_calls(sit)):
+        rest = max(0, calls - bound.reference_calls)
+        yield "deny", f"limits.reference_calls: {rest} would be left, the last evaluation: {needed}"
+
+
+def _ending(plan: Plan, sit: Situation) -> Iterator[Fault]:
+    """An end is what the state shows, whoever asks for it."""
+    if plan.end is None or plan.end.outcome == "converged":
+        return
+    outcome = plan.end.outcome
+    for model in reversed(sit.state.usable_models):
+        if not open_targets(sit.state, model.id) and not unjudged(sit):
+            yield "deny", f"outcome: {outcome}, yet {model.id} meets every target: converged"
+            return
+    spent = exhausted(sit)
+    if outcome == "budget_exhausted" and plan.rule is None and not spent:
+        yield "deny", "outcome: budget_exhausted, yet no limit is reached"
+    if outcome == "failed" and plan.rule is None and not spent and _rounds_left(sit):
+        names = ", ".join(_rounds_left(sit))
+        yield "deny", f"outcome: failed, yet budget is left and rounds of {names}"
+    if outcome == "blocked":
+        if not plan.end.recommendation.strip():
+            yield "deny", "recommendation: blocked, but it does not say what is to be mended"
+        if plan.rule is None and not _obstructed(sit):
+            yield "deny", "outcome: blocked, yet nothing has failed and nothing is missing"
+
+
+def _rounds_left(sit: Situation) -> list[str]:
+    most = sit.config.rules.max_rounds
+    return [s.name for s in sit.targets if sit.training(s.name) and s.rounds < most]
+
+
+def _obstructed(sit: Situation) -> bool:
+    """Whether something lately failed, or is not there, that only a person can mend."""
+    failed = any(h.outcome != "ok" for h in sit.state.history[-10:])
+    labels = any(g.failed for d in sit.state.datasets for g in d.groups)
+    lost = any(g.failed_runs for s in sit.state.samples for g in s.groups)
+    missing = any(not sit.held_out(s.name) or not sit.training(s.name) for s in sit.targets)
+    return failed or labels or lost or missing or bool(unjudged(sit)) or bool(sit.refusals)
 
 
 def _loop(plan: Plan, sit: Situation) -> Iterator[Fault]:
@@ -186,5 +246,6 @@ GATES: tuple[tuple[str, Callable[[Plan, Situation], Iterator[Fault]]], ...] = (
     ("preconditions", _preconditions),
     ("physics", _physics),
     ("limits", _limits),
+    ("ending", _ending),
     ("loop", _loop),
 )

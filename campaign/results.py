@@ -165,6 +165,25 @@ class ProtocolRun(Strict):
         return lines
 
 
+class Rung(Strict):
+    """The runs of one temperature."""
+
+    temperature: int
+    runs: int = Field(description="with a trajectory")
+    stops: int
+
+
+class StoppedRun(Strict):
+    """One early stop: where, when, and the limit that the watchdog held it to."""
+
+    structure: Name
+    ensemble: str = Field(pattern=r"^[a-z]{1,20}$")
+    temperature: int
+    kind: str = Field(pattern=r"^[a-z0-9_-]{1,40}$")
+    picoseconds: float
+    limit: str = Field(max_length=160, description="the watchdog's words")
+
+
 class SampleGroupResult(Strict):
     """One subsystem of a sampling."""
 
@@ -183,12 +202,40 @@ class SampleGroupResult(Strict):
     snapshots: int
     atoms: int
     max_grade: float | None = Field(default=None, description="highest extrapolation grade")
+    rungs: list[Rung] = Field(
+        default=[], description="by temperature", exclude_if=lambda found: not found
+    )
+    stopped_runs: list[StoppedRun] = Field(
+        default=[], description="the earliest dozen", exclude_if=lambda found: not found
+    )
+    picoseconds: float | None = Field(
+        default=None, description="MD of all runs", exclude_if=lambda length: length is None
+    )
 
     @property
     def stopped(self) -> float | None:
         """Fraction of the runs with a trajectory that stopped early, false alarms apart."""
         kept = self.runs - self.failed_runs
         return (self.early_stops - self.false_alarms) / kept if kept > 0 else None
+
+
+class Calibration(Strict):
+    """Extrapolation grade of the frames just labelled against the model's true force error.
+
+    The error of a frame is that of its worst atom, eV/Å; probability is that of a Spearman
+    correlation as far from nought by chance.
+    """
+
+    frames: int = Field(ge=3)
+    rank_correlation: float = Field(ge=-1, le=1, description="Spearman's")
+    probability: float = Field(ge=0, le=1)
+    lower_half: float = Field(description="mean error of the half with the lower grades, eV/Å")
+    upper_half: float = Field(description="mean error of the half with the higher grades, eV/Å")
+
+    @property
+    def blind(self) -> bool:
+        """Whether so many frames show that the grade tells nothing of the error."""
+        return self.frames >= 30 and self.rank_correlation < 0.1
 
 
 class SelectGroupResult(Strict):
@@ -203,6 +250,7 @@ class SelectGroupResult(Strict):
     energy_mae: float | None = Field(default=None, description="of the model on them, eV/atom")
     force_mae: float | None = Field(default=None, description="of the model on them, eV/Å")
     stops: list[JudgedStops] = Field(default=[], exclude_if=lambda found: not found)
+    calibration: Calibration | None = Field(default=None, exclude_if=lambda found: found is None)
 
 
 class Errors(Strict):

@@ -28,6 +28,18 @@ class StructureInfo(Strict):
 
 
 @dataclass(frozen=True)
+class Rates:
+    """What has been paid so far, in core-seconds; None where nothing was measured yet.
+
+    A reference call; an MD step with a model, by action; of a fit, one frame in one iteration.
+    """
+
+    reference_call: float | None = None
+    model_step: Mapping[str, float] = field(default_factory=dict)
+    frame_iteration: float | None = None
+
+
+@dataclass(frozen=True)
 class Situation:
     """Everything rules and gates may look at; facts are derived, never stored."""
 
@@ -38,6 +50,8 @@ class Situation:
     core_seconds: float
     state_sha256: str
     protocols: Mapping[str, ProtocolInfo] = field(default_factory=dict)
+    rates: Rates = Rates()
+    wall_hours: float = 0.0
 
     @property
     def iteration(self) -> int:
@@ -118,3 +132,13 @@ class Situation:
         """Last evaluation of each structure of a subsystem with one model."""
         evaluations = [s for e in self.state.evaluations if e.model == model for s in e.structures]
         return list({s.structure: s for s in evaluations if s.subsystem == subsystem}.values())
+
+
+def unjudged(sit: Situation) -> list[str]:
+    """Held-out structures of the targets without a reference trajectory to be judged by."""
+    return [
+        f"{name}: no reference trajectory"
+        for s in sit.targets
+        for name in sit.held_out(s.name)
+        if name not in sit.state.with_reference
+    ]

@@ -15,6 +15,7 @@ from campaign.actions import Action
 from campaign.config import Subsystem, Targets, Task
 from campaign.identifiers import DatasetId, ModelId, SampleId
 from campaign.results import (
+    Calibration,
     Errors,
     EvaluatedStructure,
     FrameSet,
@@ -67,6 +68,11 @@ class ModelRecord(Strict):
     frames: int
     errors: list[Errors]
     outliers: list[FrameSet]
+    level: int | None = Field(default=None, exclude_if=lambda value: value is None)
+    radial_basis: int | None = Field(default=None, exclude_if=lambda value: value is None)
+    cutoff: float | None = Field(
+        default=None, description="Å", exclude_if=lambda value: value is None
+    )
 
     def force_mae(self, split: Literal["train", "held_out"]) -> float | None:
         """Mean over the frames of all subsystems, eV/Å."""
@@ -109,6 +115,11 @@ class SubsystemState(Strict):
     )
     selection: SelectGroupResult | None = Field(
         default=None, description="what was bought from the last sampling, absent until selected"
+    )
+    calibration: Calibration | None = Field(
+        default=None,
+        description="of the grade, on the labels last bought by it",
+        exclude_if=lambda found: found is None,
     )
 
 

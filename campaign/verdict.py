@@ -188,7 +188,13 @@ def open_targets(state: State, model: str | None) -> list[str]:
         if not evaluated:
             missed.append(f"{subsystem.name}: {model} was never evaluated on it")
         latest = {s.structure: s for s in evaluated}
-        ready = [r for r in state.reference if r.subsystem == subsystem.name and r.status == "ok"]
+        known = [r for r in state.reference if r.subsystem == subsystem.name]
+        ready = [r for r in known if r.status == "ok"]
+        missed += [
+            f"{r.structure}: no reference trajectory ({r.failure})"
+            for r in known
+            if r.status == "failed"
+        ]
         if evaluated:
             left = (r.structure for r in ready if r.structure not in latest)
             missed += [f"{name}: {model} was never evaluated on it" for name in left]

@@ -50,8 +50,17 @@ def scenarios() -> list[Scenario]:
     """Every scenario of `scenarios/*.yaml`."""
     rows = []
     for path in sorted((HERE / "scenarios").glob("*.yaml")):
-        rows += [_scenario(entry, path) for entry in read_yaml(path)]
+        entries = {entry["name"]: entry for entry in read_yaml(path)}
+        rows += [_scenario(_alike(entry, entries), path) for entry in entries.values()]
     return rows
+
+
+def _alike(entry: dict[str, Any], entries: dict[str, Any]) -> dict[str, Any]:
+    """An entry with what it takes over from the one it is `like`; its own changes come last."""
+    if "like" not in entry:
+        return entry
+    model = entries[entry["like"]]
+    return {**model, **entry, "change": {**model.get("change", {}), **entry.get("change", {})}}
 
 
 def _scenario(entry: dict[str, Any], path: Path) -> Scenario:

@@ -119,8 +119,12 @@ def level_basis(level: int) -> Basis:
     """
     if level not in range(2, LARGEST_LEVEL + 1, 2):
         raise MTPError(f"level {level} is not an even number from 2 to {LARGEST_LEVEL}")
-    scalars = sorted(set(_scalars(level)), key=lambda graph: graph.key)
-    return _Builder(scalars).basis()
+    return _Builder(level_scalars(level)).basis()
+
+
+def level_scalars(level: int) -> list[Contraction]:
+    """The functions of a level in MLIP's order; those of a lower level are among them."""
+    return sorted(set(_scalars(level)), key=lambda graph: graph.key)
 
 
 def _scalars(level: int) -> Iterator[Contraction]:

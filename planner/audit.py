@@ -11,7 +11,6 @@ from campaign import approval
 from campaign.calls import calls
 from campaign.cost import cost
 from campaign.errors import UserError
-from campaign.estimate import core_hours
 from campaign.folder import Campaign
 from campaign.gates import GateVerdict, check
 from campaign.integrity import require_unchanged
@@ -93,7 +92,7 @@ def audit(campaign: Campaign) -> Audit:
         reference_calls=price.reference_calls,
         labels=price.labels,
         md_steps=price.md_steps,
-        core_hours=core_hours(campaign, plan, price.reference_calls, price.md_steps),
+        core_hours=price.core_seconds / 3600,
         state=brief(campaign.situation()),
         spent={
             **campaign.state().spent.model_dump(),
@@ -135,10 +134,6 @@ def _provenance(campaign: Campaign, plan: Plan) -> dict[str, Any]:
     situation = campaign.situation()
     own = rules.decide(situation)
     mine, theirs = cost(plan, situation), cost(own, situation)
-    hours = [
-        core_hours(campaign, p, c.reference_calls, c.md_steps)
-        for p, c in ((plan, mine), (own, theirs))
-    ]
     return {
         "source": f"{known['source']}, edited by hand" if edited else known["source"],
         "provenance": source(campaign, plan),
@@ -149,7 +144,7 @@ def _provenance(campaign: Campaign, plan: Plan) -> dict[str, Any]:
             "differs": _differences(plan, own),
             "same": own.fingerprint == plan.fingerprint,
             "labels_more": theirs.labels - mine.labels,
-            "core_hours_more": hours[1] - hours[0],
+            "core_hours_more": (theirs.core_seconds - mine.core_seconds) / 3600,
         },
         "untrusted": known.get("untrusted", {}),
         "waiting": approval.refusal(campaign, plan),

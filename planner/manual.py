@@ -36,4 +36,7 @@ def brought(path: Path, situation: Situation) -> Decision:
         "reason": "",
         **data,
     }
-    return Decision(parse(Plan, filled, str(path)), "manual")
+    plan = parse(Plan, filled, str(path))
+    if plan.rule and plan.fingerprint != rules.decide(situation).fingerprint:
+        plan = plan.model_copy(update={"rule": None})  # no rule stands behind it
+    return Decision(plan, "manual")

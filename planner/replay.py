@@ -11,6 +11,7 @@ from typing import Any
 from atomistics.yaml_files import read_text
 from campaign.config import Config
 from campaign.errors import UserError
+from campaign.estimate import rates
 from campaign.files import canonical_json, dump_yaml, parse, read, sha256
 from campaign.folder import Campaign
 from campaign.integrity import changed_parts
@@ -88,14 +89,16 @@ def _sealed(campaign: Campaign, number: int, plan: str) -> list[str]:
 
 
 def _situation(campaign: Campaign, number: int, data: dict[str, Any]) -> Situation:
+    config = read(Config, campaign.iteration(number) / "config.yaml")
     return Situation(
         state=campaign.state(number - 1),
         task=campaign.task,
-        config=read(Config, campaign.iteration(number) / "config.yaml"),
+        config=config,
         structures=campaign.structures,
         core_seconds=float(data.get("core_seconds", 0.0)),
         state_sha256=campaign.state_sha256(number - 1),
         protocols=known(campaign.folder),
+        rates=rates(campaign.state(number - 1), config, campaign.bill),
     )
 
 

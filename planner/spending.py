@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from campaign.approval import wall_hours
 from campaign.errors import UserError
 from campaign.files import read_text
 from campaign.folder import Campaign
@@ -69,7 +68,7 @@ def verdicts(campaign: Campaign, upto: int) -> list[GateVerdict]:
         rows += [("llm.tokens", used.tokens, settings.tokens)]
         rows += [("llm.money", used.money, settings.money)]
     if campaign.config.limits.wall_hours:
-        rows += [("limits.wall_hours", wall_hours(campaign), campaign.config.limits.wall_hours)]
+        rows += [("limits.wall_hours", campaign.wall_hours, campaign.config.limits.wall_hours)]
     found = []
     for key, value, limit in rows:
         kind = "warn" if value > WARN_AT * limit else "pass"

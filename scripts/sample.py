@@ -23,13 +23,14 @@ from campaign.actions.sample import Sample, SampleResult
 from campaign.files import read_json, write_record, write_text
 from campaign.job import Job, billed, costs_of, items_of, previous_state
 from campaign.protocols import Approved
-from campaign.results import Count, SampleGroupResult, SettledStructure
+from campaign.results import Count, Rung, SampleGroupResult, SettledStructure, StoppedRun
 from campaign.script import Items, command_line
 from campaign.spread import ItemCost, spread
 from campaign.state import State
 from mtp.formats.almtp import read_potential
 
 RUNS = Path("sample/runs")
+TOLD = 12  # early stops that the state names one by one
 REPORTED = ("stop", "temperature", "snapshots", "atoms", "max_grade")
 
 
@@ -56,8 +57,10 @@ def run(plan: Sample, items: Items, state: Path | None, model: Path | None, outp
                 outcome = _made(job, item, atoms, plan, before)
         report = {
             **{key: item[key] for key in ("subsystem", "kind", "temperature")},
+            "structure": item["structure"],
             "stop": outcome.stop,
             "detail": outcome.detail,
+            "picoseconds": round(outcome.steps * job.config.md.timestep / 1000, 6),
             "snapshots": len(outcome.frames),
             "atoms": len(outcome.frames) * len(atoms),
             "max_grade": max((f.info["grade"] for f in outcome.frames), default=None)
@@ -178,7 +181,38 @@ def group(subsystem: str, reports: list[dict[str, Any]], failed: int) -> SampleG
         snapshots=sum(r["snapshots"] for r in reports),
         atoms=sum(r["atoms"] for r in reports),
         max_grade=max(grades, default=None),
+        rungs=rungs(reports),
+        stopped_runs=stopped_runs(reports),
+        picoseconds=round(sum(r.get("picoseconds", 0.0) for r in reports), 6),
     )
+
+
+def rungs(reports: list[dict[str, Any]]) -> list[Rung]:
+    """Runs and early stops by temperature, K; without what has none."""
+    table = []
+    for kelvin in sorted({r["temperature"] for r in reports if r["temperature"]}):
+        own = [r for r in reports if r["temperature"] == kelvin]
+        stops = sum(bool(r["stop"]) for r in own)
+        table.append(Rung(temperature=kelvin, runs=len(own), stops=stops))
+    return table
+
+
+def stopped_runs(reports: list[dict[str, Any]]) -> list[StoppedRun]:
+    """The early stops that came first, with the watchdog's limit."""
+    rows = [
+        StoppedRun(
+            structure=r["structure"],
+            ensemble=r["kind"],
+            temperature=r["temperature"],
+            kind=r["stop"],
+            picoseconds=r["picoseconds"],
+            # what a calculator says may hold paths
+            limit="" if r["stop"] == "calculator" else str(r["detail"])[:160],
+        )
+        for r in reports
+        if r["stop"] and "structure" in r
+    ]
+    return sorted(rows, key=lambda r: (r.picoseconds, r.structure, r.temperature))[:TOLD]
 
 
 def on_the_way(job: Job, record: SettledStructure) -> list[Atoms]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
+from scipy.stats import spearmanr
 
 from atomistics import dataset
 from atomistics.analysis.screening import screen
@@ -17,7 +18,7 @@ from campaign.candidates import bands as bands_of
 from campaign.files import read_json, write_record, write_text
 from campaign.job import Job, billed, dataset_file, failure, model_file, previous_state
 from campaign.prediction import residuals
-from campaign.results import Count, JudgedStops, SelectGroupResult
+from campaign.results import Calibration, Count, JudgedStops, SelectGroupResult
 from campaign.script import Items, command_line
 from campaign.spread import ItemCost, spread
 from campaign.state import State
@@ -261,6 +262,7 @@ def collect(
                 labels=len(own),
                 failed=[Count(kind=k, count=n) for k, n in sorted(failed[name].items())],
                 stops=judgement(labelled_of[name], plan, job),
+                calibration=calibration(labelled_of[name], plan, job),
                 **errors,
             )
         )
@@ -340,6 +342,30 @@ def judgement(frames: list[Atoms], plan: SelectData, job: Job) -> list[JudgedSto
         JudgedStops(kind=kind, judged=len(rows), false_alarms=sum(rows))
         for kind, rows in sorted(table.items())
     ]
+
+
+def calibration(frames: list[Atoms], plan: SelectData, job: Job) -> Calibration | None:
+    """How well the grade foretold the force error of the plan's model on frames just labelled.
+
+    None without a model, or where fewer than three frames have a grade or all have the same.
+    """
+    known = [a for a in frames if a.info.get("grade") is not None]
+    if not plan.model or len(known) < 3:
+        return None
+    rows = residuals(read_potential(model_file(plan.model)), job.species, known)
+    grades = np.array([a.info["grade"] for a in known])
+    errors = np.array([np.linalg.norm(r.forces, axis=1).max() for r in rows])
+    if np.ptp(grades) == 0 or np.ptp(errors) == 0:
+        return None
+    found, order = spearmanr(grades, errors), np.argsort(grades, kind="stable")
+    half = len(known) // 2
+    return Calibration(
+        frames=len(known),
+        rank_correlation=round(float(found.statistic), 6),
+        probability=round(float(found.pvalue), 6),
+        lower_half=float(errors[order[:half]].mean()),
+        upper_half=float(errors[order[half:]].mean()),
+    )
 
 
 def main() -> None:

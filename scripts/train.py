@@ -28,7 +28,7 @@ from mtp.parallel import Ranks, one_blas_thread
 from mtp.potential import Potential, untrained
 from mtp.training.loss import LossWeights
 from mtp.training.objective import MOST_BATCHES, Objective, survey
-from mtp.training.starting_point import with_random_functions
+from mtp.training.starting_point import enlarged, level_of, with_random_functions
 
 WORK = Path("train")
 FRAMES_TIMED = 24
@@ -64,17 +64,29 @@ def inputs(plan: Train, state: Path | None, data: Path, frames: Path, estimate: 
 
 
 def beginning(job: Job, plan: Train) -> Potential:
-    """The potential a fit starts from."""
-    if plan.model:
-        return read_potential(model_file(plan.model))
-    return with_random_functions(blank(job), np.random.default_rng(plan.seed))
+    """The potential a fit starts from: a smaller one that is continued is enlarged first."""
+    generator = np.random.default_rng(plan.seed)
+    if not plan.model:
+        return with_random_functions(blank(job, plan), generator)
+    parent = read_potential(model_file(plan.model))
+    if not plan.enlarges:
+        return parent
+    return enlarged(
+        parent,
+        plan.level or level_of(parent),
+        plan.radial_basis or parent.radial_basis_size,
+        plan.cutoff or parent.max_dist,
+        generator,
+    )
 
 
-def blank(job: Job) -> Potential:
-    """An untrained potential of the configured shape."""
+def blank(job: Job, plan: Train) -> Potential:
+    """An untrained potential of the shape asked for, else configured."""
     mlp = job.config.mlp
-    shortest = 0.9 * mlp.cutoff / 5  # until the data's own is known
-    return untrained(mlp.level, len(job.species), shortest, mlp.cutoff, mlp.radial_basis)
+    level, cutoff = plan.level or mlp.level, plan.cutoff or mlp.cutoff
+    shortest = 0.9 * cutoff / 5  # until the data's own is known
+    size = plan.radial_basis or mlp.radial_basis
+    return untrained(level, len(job.species), shortest, cutoff, size)
 
 
 def weights(job: Job) -> LossWeights:
@@ -154,9 +166,9 @@ def fit(
     """
     job = Job()
     mlp = job.config.mlp
-    start = parent or WORK / "start.almtp"
-    if not parent:
-        write_potential(start, blank(job))
+    start = WORK / "start.almtp" if plan.enlarges or not parent else parent
+    if start != parent:
+        write_potential(start, beginning(job, plan) if parent else blank(job, plan))
     options = {
         "iteration_limit": iteration_limit(job, plan.effort),
         "energy_weight": mlp.energy_weight,
@@ -295,6 +307,9 @@ def collect(
         loss=fitted["loss"],
         errors=table,
         outliers=odd,
+        level=plan.level,
+        radial_basis=plan.radial_basis,
+        cutoff=plan.cutoff,
     )
     write_record(output, result)
 

@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 
 from atomistics.contract import Strict
+from campaign import budget
 from campaign.actions.end import End
 from campaign.actions.prune import Prune
 from campaign.gates import check
@@ -22,7 +23,7 @@ def by_rules(sit: Situation, _: random.Random) -> Plan:
 
 def by_chance(sit: Situation, rng: random.Random) -> Plan:
     """A random action with random parameters, the first that passes every gate."""
-    if not ending.near(sit):
+    if not budget.reached(sit):
         makers = [_reference, _by_reference, _by_model, _selection, _fit, _evaluation, _pruning]
         rng.shuffle(makers)
         for maker in makers:
@@ -60,7 +61,7 @@ def _scheduled(sit: Situation, fits: int) -> Plan:
 def _all_by_reference(sit: Situation) -> Strict | None:
     """The first sampling of the rules with MD as long as all labels and calls allow."""
     section = parameters.reference_sample(sit, sit.state.subsystems, 1.0)
-    room = parameters.left(sit)
+    room = budget.left(sit)
     while section and section.steps:
         longer = section.model_copy(update={"steps": section.steps + section.interval})
         bound = longer.cost(sit.state)

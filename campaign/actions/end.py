@@ -8,7 +8,7 @@ from pydantic import Field
 from campaign.actions.section import Change, Cost, Fault, Section
 from campaign.identifiers import ModelId, Outcome
 from campaign.results import Verdict
-from campaign.situation import Situation
+from campaign.situation import Situation, unjudged
 from campaign.state import State
 from campaign.verdict import open_targets
 
@@ -31,7 +31,7 @@ class End(Section):
         """Converged is not what a plan says but what the evaluations show."""
         if self.outcome == "converged":
             missed = open_targets(sit.state, self.model) if self.model else ["no model is named"]
-            if missed:
+            if missed := missed + unjudged(sit):
                 yield "deny", f"outcome: converged is not reached: {'; '.join(missed[:3])}"
 
     def reduce(self, state: State, iteration: int, result: Verdict) -> Change:

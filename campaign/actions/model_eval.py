@@ -90,6 +90,7 @@ class ModelEval(Section):
             reference_calls=runs * max(self.fresh_frames, self.fresh_most),
             md_steps=runs * (self.steps + protocol_steps(self.protocol, protocols)),
             runs=2 * runs if self.protocol else runs,
+            snapshots=runs * (self.steps // self.interval + 1),
         )
 
     def repeated_steps(self, sit: Situation) -> int:

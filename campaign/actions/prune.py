@@ -11,6 +11,9 @@ from campaign.results import FrameSet, Result
 from campaign.situation import Situation
 from campaign.state import State
 
+FEW = 6
+MOST_OUTLIERS = 0.05  # of a data set
+
 
 class PruneResult(Result):
     """prune/result.yaml: what is left out from now on (or taken back in)."""
@@ -58,6 +61,42 @@ class Prune(Section):
         out = set() if self.restore else set(self.datasets)
         if sit.active and all(d.id in out for d in sit.active):
             yield "deny", "datasets: nothing would be left to train on"
+        if not self.restore:
+            yield from self._too_much(sit)
+
+    def _too_much(self, sit: Situation) -> Iterator[Fault]:
+        """A model and labels of every subsystem stay; outliers are few."""
+        datasets = {d.id: d for d in sit.state.datasets}
+        usable = [m.id for m in sit.state.usable_models]
+        if usable and set(usable) <= set(self.models):
+            yield "deny", "models: no model would be left; prune data, or train another first"
+        for name in self.emptied(sit.state):
+            yield "deny", f"frames, datasets: no label of {name} would be left"
+        for frames in self.frames:
+            labels = datasets[frames.dataset].labels if frames.dataset in datasets else 0
+            if labels and len(frames.frames) > max(FEW, MOST_OUTLIERS * labels):
+                told = f"{len(frames.frames)} of {labels} frames of {frames.dataset}"
+                yield "warn", f"frames: {told} are no outliers but a class of configurations"
+
+    def emptied(self, state: State) -> list[str]:
+        """Subsystems of which no label would certainly be left."""
+        out = {f.dataset: set(f.frames) for f in self.frames}
+        left: dict[str, int] = {}
+        for record in state.datasets:
+            if not record.active:
+                continue
+            gone = set(record.excluded) | out.get(record.id, set())
+            unordered = f"s{record.id[1:]}" in {s.id for s in state.samples}
+            begin = 0
+            for group in record.groups:
+                # of a selection frames stand by subsystem; of a sampling by run
+                own = set(range(begin, begin + group.labels))
+                begin += group.labels
+                lost = len(gone) if unordered and len(record.groups) > 1 else len(gone & own)
+                kept = 0 if record.id in self.datasets else max(0, group.labels - lost)
+                left[group.subsystem] = left.get(group.subsystem, 0) + kept
+        had = {g.subsystem for d in state.datasets if d.active for g in d.groups if g.labels}
+        return sorted(name for name in had if not left.get(name))
 
     def reduce(self, state: State, iteration: int, result: PruneResult) -> Change:
         """Marks in the state; files stay where they are."""

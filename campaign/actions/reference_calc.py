@@ -86,7 +86,8 @@ class ReferenceCalc(Section):
         steps = plain * self.steps + staged * protocol_steps(self.protocol, protocols)
         runs = plain + staged
         calls = steps + runs + property_calls(self.properties)
-        return Cost(reference_calls=calls, md_steps=steps, runs=runs)
+        snapshots = steps // self.interval + runs
+        return Cost(reference_calls=calls, md_steps=steps, runs=runs, snapshots=snapshots)
 
     def named_structures(self) -> list[tuple[str, str | None]]:
         """All of them."""

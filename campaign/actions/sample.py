@@ -135,7 +135,9 @@ class Sample(Section):
         staged = [protocol_steps(run["protocol"], protocols) for run in runs if "protocol" in run]
         steps = md * self.steps + sum(staged)
         if self.method == "model":
-            return Cost(md_steps=steps, runs=len(runs))
+            kept = [self.steps] * md + staged
+            snapshots = sum(length // self.interval + 1 for length in kept)
+            return Cost(md_steps=steps, runs=len(runs), snapshots=snapshots)
         frames = self.steps // self.interval + 1
         staged_frames = sum(length // self.interval + 1 for length in staged)
         scaled = kinds.count("compression") * len(self.compression)
@@ -157,7 +159,13 @@ class Sample(Section):
             + (0 if self.relax_steps else kinds.count("rattle")),
             md_steps=steps,
             runs=len(runs),
+            snapshots=md * frames + staged_frames,
         )
+
+    def labels_by_subsystem(self, state: State) -> dict[str, float]:
+        """Labels of each subsystem at most, settling apart; none with a model."""
+        own = {g.subsystem: self.model_copy(update={"groups": [g]}) for g in self.groups}
+        return {name: plan.cost(state).labels for name, plan in own.items()}
 
     def named_structures(self) -> list[tuple[str, str | None]]:
         """Those of every group, of its subsystem."""

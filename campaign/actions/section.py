@@ -29,13 +29,16 @@ Items = dict[str, dict[str, Any]]
 
 
 class Cost(Strict):
-    """Upper bounds; `core_seconds` is that of the reference calls and an estimate."""
+    """Upper bounds; core-seconds, disk (GB) and the longest run (s) are estimates of them."""
 
     reference_calls: int = 0
     labels: int = 0
     md_steps: int = 0
     runs: int = 0
+    snapshots: int = 0
     core_seconds: float = 0.0
+    disk: float = 0.0
+    longest_run: float = 0.0
 
 
 class Change(NamedTuple):

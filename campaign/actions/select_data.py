@@ -104,14 +104,20 @@ class SelectData(Section):
 
     def labels_at_most(self, state: State) -> int:
         """Labels the selection keeps at most."""
+        return round(sum(self.labels_by_subsystem(state).values()))
+
+    def labels_by_subsystem(self, state: State) -> dict[str, float]:
+        """Labels of each subsystem, its share where `max_labels` is less than all ask for."""
         offered = self.snapshots(state)
-        wanted = sum(
-            offered.get(g.subsystem, 0)
+        wanted = {
+            g.subsystem: offered.get(g.subsystem, 0)
             if self.method == "all"
             else g.quota(offered.get(g.subsystem, 0))
             for g in self.groups
-        )
-        return min(self.max_labels, wanted)
+        }
+        total = sum(wanted.values())
+        share = min(1.0, self.max_labels / total) if total else 0.0
+        return {name: count * share for name, count in wanted.items()}
 
     def cost(self, state: State, protocols: Mapping[str, ProtocolInfo] | None = None) -> Cost:
         """A call a label, or by error a call a candidate."""
@@ -168,6 +174,8 @@ class SelectData(Section):
         samples = [_judged(s, result, iteration) for s in state.samples]
         for group in result.groups:
             changes[group.subsystem] |= {"selection": group} | _alarms(state, samples, group)
+            if group.calibration:
+                changes[group.subsystem]["calibration"] = group.calibration
         update: dict[str, Any] = {
             "samples": samples,
             "subsystems": state.subsystems_with(changes),
@@ -241,10 +249,16 @@ def _alarms(state: State, samples: list[SampleRecord], bought: SelectGroupResult
 
 
 def _told(result: SelectDataResult) -> str:
-    """Early stops held against the reference, in words."""
+    """Early stops and grades held against the reference, in words."""
     rows = [
         f"{j.false_alarms} of {j.judged} early stops by {j.kind} of {g.subsystem} false alarms"
         for g in result.groups
         for j in g.stops
+    ]
+    rows += [
+        f"grade against error of {g.subsystem}: rank correlation {c.rank_correlation:.2f}"
+        f" ({c.frames} labels)"
+        for g in result.groups
+        if (c := g.calibration)
     ]
     return f"; {', '.join(rows)}" if rows else ""

@@ -27,6 +27,9 @@ class TrainResult(Result):
     loss: float | None = None
     errors: list[Errors]
     outliers: list[FrameSet] = Field(description="robust: relative to the spread of a subsystem")
+    level: int | None = Field(default=None, exclude_if=lambda value: value is None)
+    radial_basis: int | None = Field(default=None, exclude_if=lambda value: value is None)
+    cutoff: float | None = Field(default=None, exclude_if=lambda value: value is None)
 
     def events(self) -> list[Event]:
         """A refusal."""
@@ -44,7 +47,30 @@ class Train(Section):
     model: ModelId | None = Field(default=None, description="parent, required by continue")
     effort: Literal["quick", "accurate"]
     datasets: list[DatasetId] = Field(min_length=1)
+    level: int | None = Field(
+        default=None,
+        ge=2,
+        le=28,
+        multiple_of=2,
+        description="of the basis; absent: as the parent, or as configured",
+        exclude_if=lambda value: value is None,
+    )
+    radial_basis: int | None = Field(
+        default=None,
+        ge=4,
+        le=30,
+        description="polynomials of a radial function",
+        exclude_if=lambda value: value is None,
+    )
+    cutoff: float | None = Field(
+        default=None, gt=0, le=20, description="Å", exclude_if=lambda value: value is None
+    )
     seed: Seed
+
+    @property
+    def enlarges(self) -> bool:
+        """Whether the plan says how large the potential is to be."""
+        return any(v is not None for v in (self.level, self.radial_basis, self.cutoff))
 
     @model_validator(mode="after")
     def _parent(self) -> "Train":
@@ -64,12 +90,33 @@ class Train(Section):
             yield "deny", "datasets: no label is left in them"
         if len(set(self.datasets)) < len(self.datasets):
             yield "deny", "datasets: a data set is named twice"
+        yield from self._sizes(sit)
+
+    def _sizes(self, sit: Situation) -> Iterator[Fault]:
+        """Within the configured bounds, and never smaller than what is continued."""
+        config = sit.config.mlp
+        parent = next((m for m in sit.state.models if m.id == self.model), None)
+        for key in ("level", "radial_basis", "cutoff"):
+            asked, usual = getattr(self, key), getattr(config, key)
+            if asked is None:
+                continue
+            most = max(usual, getattr(config.bounds, key))
+            least = (getattr(parent, key) or usual) if parent else 0
+            if asked > most:
+                yield "deny", f"{key}: {asked:g} is above mlp.bounds.{key} ({most:g})"
+            elif asked < least:
+                yield "deny", f"{key}: {asked:g}, but {self.model} has {least:g} already"
 
     def reduce(self, state: State, iteration: int, result: TrainResult) -> Change:
         """A model more; its errors stand with the subsystems unless it was refused."""
         del iteration
         shared = set(ModelRecord.model_fields) & set(TrainResult.model_fields)
-        record = ModelRecord(id=result.model, **{name: getattr(result, name) for name in shared})
+        parent = next((m for m in state.models if m.id == result.parent), None)
+        sizes = ("level", "radial_basis", "cutoff")
+        inherited = {key: getattr(parent, key) for key in sizes} if parent else {}
+        given = {name: getattr(result, name) for name in shared}
+        own = {key: value for key, value in given.items() if value is not None}
+        record = ModelRecord(id=result.model, **{**inherited, **own})
         update: dict[str, Any] = {"models": [*state.models, record]}
         if result.status == "refused":
             note = f"{result.model} refused: {result.failure}"

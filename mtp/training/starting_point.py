@@ -9,8 +9,9 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
+from mtp.basis import LARGEST_LEVEL, level_basis, level_scalars
 from mtp.errors import MTPError
-from mtp.potential import Potential
+from mtp.potential import Potential, untrained
 
 MINDIST_MARGIN = 0.99
 SCATTER = 0.03
@@ -96,6 +97,98 @@ def _chebyshev_change(old: Potential, new: Potential) -> NDArray[np.float64]:
     def values(potential: Potential) -> NDArray[np.float64]:
         low, high = potential.min_dist, potential.max_dist
         return chebyshev.chebvander((2 * distances - low - high) / (high - low), size - 1)
+
+    return np.linalg.lstsq(values(new), values(old), rcond=None)[0]
+
+
+def enlarged(
+    potential: Potential, level: int, radial_basis: int, cutoff: float, rng: np.random.Generator
+) -> Potential:
+    """The same function of a larger basis: a start for fitting what the smaller could not hold.
+
+    Parameters
+    ----------
+    potential
+        A trained potential of a level's basis.
+    level, radial_basis, cutoff
+        Of the larger one: even, 2 to 28; polynomials per radial function; Å. None smaller than the
+        potential's own.
+    rng
+        Gives radial functions to moments that the smaller basis has not.
+
+    Returns
+    -------
+    Potential
+        Functions of the lower level keep their coefficients, new ones have none, and further
+        polynomials begin at nought, so energies are the same to rounding. A longer cutoff is no
+        such subset: radial functions are then the least squares of the old ones.
+
+    Raises
+    ------
+    MTPError
+        The potential is untrained, not of a level, or larger than asked for.
+    """
+    own = level_of(potential)
+    small = level < own or radial_basis < potential.radial_basis_size
+    if small or cutoff < potential.max_dist - 1e-9:
+        raise MTPError(
+            f"level {own}, {potential.radial_basis_size} polynomials and {potential.max_dist:g} A"
+            f" cannot be reduced to {level}, {radial_basis} and {cutoff:g} A"
+        )
+    larger = untrained(level, potential.species_count, potential.min_dist, cutoff, radial_basis)
+    start = with_random_functions(larger, rng)
+    radial, functions = np.array(start.radial_coeffs), potential.radial_funcs_count
+    change = _radial_change(potential, larger)
+    radial[:, :, :functions] = potential.radial_coeffs @ change.T
+    places = {graph: i for i, graph in enumerate(level_scalars(level))}
+    moments = np.zeros(len(places))
+    for graph, coefficient in zip(level_scalars(own), potential.moment_coeffs, strict=True):
+        moments[places[graph]] = coefficient
+    return replace(
+        start,
+        scaling=potential.scaling,
+        radial_coeffs=radial,
+        species_coeffs=np.array(potential.species_coeffs),
+        moment_coeffs=moments,
+    )
+
+
+def level_of(potential: Potential) -> int:
+    """The level whose basis a trained potential has; MTPError where it is of none."""
+    if not potential.trained:
+        raise MTPError("potential is untrained: there is nothing to enlarge; start from scratch")
+    count = len(potential.alpha_moment_mapping)
+    for level in range(2, LARGEST_LEVEL + 1, 2):
+        if len(level_scalars(level)) == count:
+            ours = level_basis(level)
+            pairs = (
+                (ours.alpha_index_basic, potential.alpha_index_basic),
+                (ours.alpha_index_times, potential.alpha_index_times),
+                (ours.alpha_moment_mapping, potential.alpha_moment_mapping),
+            )
+            if all(np.array_equal(mine, theirs) for mine, theirs in pairs):
+                return level
+        elif len(level_scalars(level)) > count:
+            break
+    raise MTPError(f"its {count} basis functions are those of no level; start from scratch")
+
+
+def _radial_change(old: Potential, new: Potential) -> NDArray[np.float64]:
+    """(R', R) matrix from coefficients of the old radial functions to those of the new.
+
+    Exact where only polynomials are added; for another cutoff the least squares over distances.
+    """
+    size, larger = old.radial_basis_size, new.radial_basis_size
+    if new.max_dist == old.max_dist:
+        return np.eye(larger, size)
+    distances = np.linspace(new.min_dist, new.max_dist, 20 * larger)
+
+    def values(potential: Potential) -> NDArray[np.float64]:
+        low, high = potential.min_dist, potential.max_dist
+        inside = np.minimum(distances, high)
+        x = (2 * inside - low - high) / (high - low)
+        smooth = np.square(high - inside)[:, None]
+        return smooth * chebyshev.chebvander(x, potential.radial_basis_size - 1)
 
     return np.linalg.lstsq(values(new), values(old), rcond=None)[0]
 

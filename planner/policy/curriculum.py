@@ -11,6 +11,7 @@ from typing import Literal
 
 from atomistics.properties.asked import CRYSTAL, KINDS, Kind, kind_of
 from campaign.actions.select_data import SelectGroup
+from campaign.budget import decisions_left, in_a_hurry, judged, purse
 from campaign.identifiers import iteration_of
 from campaign.results import SampleGroupResult
 from campaign.situation import Situation
@@ -25,6 +26,8 @@ from campaign.verdict import (
 )
 
 LAST_ROUNDS = 2
+SAME = 3  # samplings of one window in a row
+KNOWN = ("duplicate",)  # rejections of what is learnt already
 Need = Literal["sample", "evaluate", "improve", "finish"]
 
 
@@ -39,6 +42,8 @@ class Focus:
 
 def focus(sit: Situation, model: str | None) -> Focus:
     """What the campaign needs next if `model` is (or were) its newest."""
+    if decisions_left(sit) <= 4 and model and not judged(sit) and sit.targets:
+        return Focus(0, "evaluate", sit.targets)  # too few for another round
     for stage in sorted({s.stage for s in sit.state.subsystems}):
         of_it = [s for s in sit.state.subsystems if s.stage == stage]
         if good := [s for s in of_it if unproven(sit, s, model)]:
@@ -46,9 +51,10 @@ def focus(sit: Situation, model: str | None) -> Focus:
         open_ = [s for s in of_it if not settled(sit, s)]
         if open_:
             return Focus(stage, "sample", open_)
-        if any(s.role == "target" or ever_unstable(sit, s) for s in of_it):
-            judged = [s for s in of_it if sit.baselines(s.name)]
-            if found := _judge(sit, judged, model, stage):
+        spared = in_a_hurry(sit) and all(s.role != "target" for s in of_it)
+        if not spared and any(s.role == "target" or ever_unstable(sit, s) for s in of_it):
+            able = [s for s in of_it if sit.baselines(s.name)]
+            if found := _judge(sit, able, model, stage):
                 return found
     last_word = [s for s in sit.targets if s.evaluated_model != model or unseen(sit, s)]
     if last_word:
@@ -99,12 +105,14 @@ def settled(sit: Situation, s: SubsystemState) -> bool:
     """Whether sampling this subsystem further would teach little."""
     if not sit.training(s.name):
         return True
+    if s.role != "target" and (in_a_hurry(sit) or not purse(sit, s)):
+        return True  # what is left is the target's
     spent = s.rounds >= sit.config.rules.max_rounds
     tested = s.role == "target" and sit.model and s.evaluated_model == sit.model.id
     if sit.model and tested and (s.evaluation == "failed" or not spent):
         # where it is used: failed is for `improve`, passed leaves the margin above
         return s.evaluation == "failed" or not beyond(sit.state, s, sit.model.id)
-    if not s.rounds or s.early_stop_fraction is None:
+    if not s.rounds or s.early_stop_fraction is None or mostly_lost(sit, s):
         return spent and stable_once(sit, s)  # no run of the last round gave a trajectory
     if unstable(sit, s):
         return spent and stable_once(sit, s)
@@ -123,12 +131,28 @@ def severe(sit: Situation, s: SubsystemState) -> bool:
 
 
 def run_dry(sit: Situation, s: SubsystemState) -> bool:
-    """Whether the last selection found less than half of what it was allowed to label."""
+    """Whether the last selection found less than half of what it was allowed to label.
+
+    Not where snapshots were unphysical or labels failed: what was thrown away was not learnt.
+    """
     bought = s.selection
     if bought is None or sum(c.count for c in bought.failed) > bought.labels:
         return False
+    if 2 * sum(c.count for c in bought.rejected if c.kind not in KNOWN) > bought.candidates:
+        return False
     allowed = SelectGroup(subsystem=s.name, fraction=sit.config.select_data.stable)
     return 2 * bought.labels < allowed.quota(bought.candidates) or bought.candidates == 0
+
+
+def mostly_lost(sit: Situation, s: SubsystemState) -> bool:
+    """Whether most runs of the last sampling gave no trajectory: the rest shows no stability."""
+    samplings = sit.samplings(s.name)
+    return bool(samplings) and lost(samplings[-1][1])
+
+
+def lost(group: SampleGroupResult) -> bool:
+    """Whether most runs gave no trajectory."""
+    return 2 * group.failed_runs > group.runs
 
 
 def stopped(group: SampleGroupResult) -> float | None:
@@ -149,6 +173,7 @@ def stable_once(sit: Situation, s: SubsystemState) -> bool:
     return any(
         (f := stopped(group)) is not None
         and f <= limit
+        and not lost(group)
         and group.temperature_high >= min(sit.task.temperature, s.max_temperature)
         for _, group in sit.samplings(s.name)
     )
@@ -185,9 +210,9 @@ def lesson(sit: Situation, s: SubsystemState) -> list[Kind]:
 
 
 def jobs_failed(sit: Situation, s: SubsystemState) -> int:
-    """Samplings in a row that gave no trajectory at all of this subsystem."""
-    lost = [stopped(group) is None for _, group in reversed(sit.samplings(s.name))]
-    return ([*lost, False]).index(False)
+    """Samplings in a row that gave hardly a trajectory of this subsystem."""
+    gone = [stopped(group) is None or lost(group) for _, group in reversed(sit.samplings(s.name))]
+    return ([*gone, False]).index(False)
 
 
 def stuck(sit: Situation, s: SubsystemState) -> bool:
@@ -205,9 +230,19 @@ def referred(sit: Situation, s: SubsystemState) -> int:
 
 
 def hopeless(sit: Situation, s: SubsystemState) -> bool:
-    """Unstable after the last round allowed, and never stable where it will be used."""
+    """Unstable after the last round allowed, and never stable where it will be used, alone."""
     spent = s.rounds >= sit.config.rules.max_rounds
-    return spent and (unstable(sit, s) or s.early_stop_fraction is None) and not stable_once(sit, s)
+    bad = unstable(sit, s) or s.early_stop_fraction is None or mostly_lost(sit, s)
+    return spent and bad and not stable_once(sit, s) and run_at_use(sit, s)
+
+
+def run_at_use(sit: Situation, s: SubsystemState) -> bool:
+    """Whether it was ever run at the temperature of use and nowhere hotter.
+
+    Stops over a ladder of temperatures do not say that a potential fails where it is used.
+    """
+    use = min(sit.task.temperature, s.max_temperature)
+    return any(0 < group.temperature_high <= 1.07 * use for _, group in sit.samplings(s.name))
 
 
 def ceiling(sit: Situation, s: SubsystemState) -> int:
@@ -233,6 +268,20 @@ def first_high(sit: Situation, s: SubsystemState) -> int:
 
 def window(sit: Situation, s: SubsystemState) -> tuple[int, int]:
     """Lowest and highest temperature of the next sampling with a model, K.
+
+    A window that was run three times tells nothing the fourth: cooler where it was unstable, where
+    it was stable at the temperature of use alone.
+    """
+    low, high = _window(sit, s)
+    before = [(g.temperature_low, g.temperature_high) for _, g in sit.samplings(s.name)][-SAME:]
+    if high > low and before == [(low, high)] * SAME:
+        step = sit.config.model_sample.temperature_step
+        return low, max(low, high - step) if unstable(sit, s) else low
+    return low, high
+
+
+def _window(sit: Situation, s: SubsystemState) -> tuple[int, int]:
+    """The window by the last sampling.
 
     Once stable the window climbs by a step; where a part of the runs stopped early only its hot
     end is run again, on a model that has learnt from the stops; where most did, it cools.

@@ -7,10 +7,11 @@ from campaign import starts
 from campaign.actions.model_eval import ModelEval
 from campaign.actions.reference_calc import ReferenceCalc
 from campaign.actions.sample import Sample, SampleGroup
-from campaign.actions.section import Cost, MeasuredStructure
+from campaign.actions.section import MeasuredStructure
 from campaign.actions.select_data import SelectData, SelectGroup
 from campaign.actions.train import Train
-from campaign.cost import seconds_per_call, settling_calls, settling_labels, steps_for
+from campaign.budget import left, overdrawn, purse, reserved_seconds
+from campaign.cost import price, seconds_per_call, settling_calls, settling_labels, steps_for
 from campaign.situation import Situation
 from campaign.state import SubsystemState
 from campaign.verdict import meets_errors
@@ -23,23 +24,6 @@ FEWEST_A_ROUND = 24  # labels a round may take however little is known: a score 
 def seed(sit: Situation) -> int:
     """Seed of the iteration's action."""
     return (sit.config.seed + 1000 * sit.iteration) % 2**31
-
-
-def left(sit: Situation) -> Cost:
-    """What the limits leave, the reference calls of the final evaluation set aside."""
-    limits, spent = sit.config.limits, sit.state.spent
-    return Cost(
-        reference_calls=max(0, limits.reference_calls - spent.reference_calls - reserve(sit)),
-        labels=max(0, limits.labels - spent.labels),
-        core_seconds=max(0.0, limits.core_hours * 3600 - sit.core_seconds),
-    )
-
-
-def reserve(sit: Situation) -> int:
-    """Reference calls the evaluation of the targets will need."""
-    held_out = sum(len(sit.held_out(s.name)) for s in sit.targets)
-    fresh = max(sit.config.model_eval.fresh_frames, sit.config.model_eval.fresh_most)
-    return min(held_out * fresh, sit.config.limits.reference_calls)
 
 
 def reference_calc(sit: Situation, structures: Sequence[str]) -> ReferenceCalc | None:
@@ -132,7 +116,8 @@ def reference_sample(
         )
         bound, settling = plan.cost(sit.state), settling_calls(plan, sit)
         if (
-            bound.labels + settling_labels(plan, sit) <= share * room.labels
+            not overdrawn(sit, plan.labels_by_subsystem(sit.state))
+            and bound.labels + settling_labels(plan, sit) <= share * room.labels
             and bound.reference_calls + settling <= share * room.reference_calls
         ):
             return plan if bound.labels else None
@@ -174,9 +159,14 @@ def teach(sit: Situation, lessons: Mapping[str, Sequence[Kind]], before: int) ->
 
 
 def model_sample(sit: Situation, windows: Mapping[str, tuple[int, int]]) -> Sample:
-    """MD with the newest model: every structure x ensemble x temperature of each window, K."""
+    """MD with the newest model: every structure x ensemble x temperature of each window, K.
+
+    As long as it takes to see what an evaluation died of, as short as core-hours ask for.
+    """
     settings = sit.config.model_sample
-    return Sample(
+    steps = max(settings.steps, *(lifetime(sit, name) for name in windows), 10)
+    interval = max(1, settings.interval * steps // settings.steps)
+    plan = Sample(
         method="model",
         model=sit.model.id if sit.model else None,
         groups=[
@@ -189,10 +179,28 @@ def model_sample(sit: Situation, windows: Mapping[str, tuple[int, int]]) -> Samp
             )
             for name, window in windows.items()
         ],
-        steps=settings.steps,
-        interval=min(settings.interval, settings.steps),
+        steps=steps,
+        interval=min(interval, steps),
         seed=seed(sit),
     )
+    room = (left(sit).core_seconds - reserved_seconds(sit)) / 2  # labels and a fit come after it
+    while price(plan, sit).core_seconds > room and plan.steps >= 2 * max(10, plan.interval):
+        plan = plan.model_copy(update={"steps": plan.steps // 2})
+    return plan
+
+
+def lifetime(sit: Situation, subsystem: str) -> int:
+    """MD steps until the last evaluation of a subsystem stopped early, and a fifth; 0 if none did.
+
+    A failure that comes at 8 ps is not in runs of 3 ps, however many there are.
+    """
+    s = sit.state.subsystem(subsystem)
+    lives = [
+        e.picoseconds
+        for e in sit.evaluated(subsystem, s.evaluated_model or "")
+        if e.status == "early_stop"
+    ]
+    return steps_for(1.2 * max(lives), sit.config.md.timestep) if lives else 0
 
 
 def fraction(sit: Situation, s: SubsystemState) -> float:
@@ -230,11 +238,11 @@ def select_data(sit: Situation) -> SelectData | None:
     on_offer: dict[str, int] = {}
     for group in (g for s in sit.pending for g in s.groups if g.snapshots):
         on_offer[group.subsystem] = on_offer.get(group.subsystem, 0) + group.snapshots
-    groups = [
-        SelectGroup(subsystem=s.name, fraction=max(0.001, fraction(sit, s)), spaced=spaced(sit, s))
-        for s in sit.state.subsystems
-        if s.name in on_offer
-    ]
+    able = [s for s in sit.state.subsystems if s.name in on_offer]
+    able = [s for s in able if purse(sit, s)]
+    groups = [share_of(sit, s) for s in able]
+    if not groups:
+        return None
     plan = SelectData(
         method=sit.config.select_data.method,
         model=sit.model.id if sit.model else None,
@@ -252,13 +260,33 @@ def select_data(sit: Situation) -> SelectData | None:
     labels = min(plan.cost(sit.state).labels, room.labels, most)
     if plan.method == "grade":
         labels = min(labels, room.reference_calls)
+    plan = plan.model_copy(update={"max_labels": max(1, labels)})
+    for _, asked, room in overdrawn(sit, plan.labels_by_subsystem(sit.state)):
+        labels = min(labels, plan.max_labels * room // asked)
     return plan.model_copy(update={"max_labels": labels}) if labels else None
 
 
-def train(sit: Situation, start: str, effort: str) -> Train:
-    """A fit to all active data, from the newest model or from scratch."""
+def share_of(sit: Situation, s: SubsystemState) -> SelectGroup:
+    """What is labelled of a subsystem: by grade, or a few over all runs where the grade is blind.
+
+    A grade that told nothing of the error on the last labels chooses no better than chance, and
+    few chosen evenly show whether it has come to tell something.
+    """
+    if s.calibration and s.calibration.blind:
+        few = FEWEST_A_ROUND // 2
+        return SelectGroup(subsystem=s.name, count=few, spaced=few)
+    part = max(0.001, fraction(sit, s))
+    return SelectGroup(subsystem=s.name, fraction=part, spaced=spaced(sit, s))
+
+
+def train(sit: Situation, start: str, effort: str, **sizes: float) -> Train:
+    """A fit to all active data, from the newest model or from scratch, once enlarged so large."""
     parent = sit.model.id if start == "continue" and sit.model else None
+    if sit.model and not parent:
+        known = {key: getattr(sit.model, key) for key in ("level", "radial_basis", "cutoff")}
+        sizes = {key: value for key, value in known.items() if value is not None} | sizes
     return Train(
+        **sizes,
         start="continue" if parent else "scratch",
         model=parent,
         effort=effort,

@@ -2,23 +2,52 @@
 
 from collections.abc import Callable
 
-from campaign.actions.prune import Prune
-from campaign.results import FrameSet, SampleGroupResult
+from campaign.actions.prune import FEW, MOST_OUTLIERS, Prune
+from campaign.results import EvaluatedStructure, FrameSet, SampleGroupResult
 from campaign.situation import Situation
 from campaign.state import DatasetRecord, ModelRecord, SubsystemState
 from planner.policy import ending, parameters
 from planner.policy.curriculum import focus
 from planner.policy.draft import Draft, keys_of
 
+CHANCE = 0.05
+WORSE = 1.25  # times the error before, on the same frames
+
 
 def labels_fail(sit: Situation) -> Draft | None:
     """Twice in a row every label failed: the reference is at fault."""
     outcomes = sit.outcomes("select_data")[-2:]
     if outcomes != ["failed", "failed"] or sit.pending:
-        return None
+        return labels_of_one_fail(sit)
     reason = "Every label of the last two selections was quarantined: mend the reference method."
     key = f"history.{sit.last('select_data')}.outcome"
     return ending.end(sit, "blocked", reason, (key, "spent.labels"))
+
+
+def labels_of_one_fail(sit: Situation) -> Draft | None:
+    """Twice in a row every label of one subsystem failed, whatever the others gave.
+
+    A third try pays for the same failures: its electrons, its size or its starts want mending.
+    """
+    bad = [s for s in sit.state.subsystems if failures_in_a_row(sit, s) >= 2]
+    if not bad:
+        return None
+    told = []
+    for s in bad:
+        groups = [g for d in sit.state.datasets for g in d.groups if g.subsystem == s.name]
+        kinds = sorted({c.kind for g in groups for c in g.failed})
+        told.append(f"{s.name} ({', '.join(kinds)})")
+    reason = f"Every label of {'; '.join(told)} failed, twice: mend the reference for it."
+    return ending.end(sit, "blocked", reason, keys_of(bad, "labels", "rounds"))
+
+
+def failures_in_a_row(sit: Situation, s: SubsystemState) -> int:
+    """Selections since the last label of a subsystem in which all that was paid for failed."""
+    groups = [g for d in sit.state.datasets for g in d.groups if g.subsystem == s.name]
+    if s.selection and s.selection not in groups:
+        groups.append(s.selection)
+    paid = [bool(g.failed) and not g.labels for g in groups if g.failed or g.labels]
+    return ([*reversed(paid), False]).index(False)
 
 
 def refused(sit: Situation) -> Draft | None:
@@ -44,22 +73,33 @@ def refused(sit: Situation) -> Draft | None:
 
 
 def suspects(sit: Situation) -> Prune | None:
-    """The newest data set, if it is not all there is; else the outliers last found."""
+    """The newest data set, if it is not all there is of a subsystem; else outliers last found."""
     if len(sit.active) > 1:
-        return Prune(datasets=[sit.active[-1].id])
+        newest = Prune(datasets=[sit.active[-1].id])
+        if not newest.emptied(sit.state):
+            return newest
     frames = outliers(sit.active, sit.model) if sit.model else []
     return Prune(frames=frames) if frames else None
 
 
 def outliers(datasets: list[DatasetRecord], model: ModelRecord) -> list[FrameSet]:
-    """Outliers a model's training found in these data sets and that are still in."""
+    """Outliers a model's training found in these data sets and that are still in.
+
+    A few of hundreds: what is more than that is no accident of a label but a class of
+    configurations that the model does not know yet, the very ones it is to learn.
+    """
+    labels = {d.id: d.labels for d in datasets}
     excluded = {d.id: set(d.excluded) for d in datasets}
     found = [
         (o.dataset, sorted(set(o.frames) - excluded[o.dataset]))
         for o in model.outliers
         if o.dataset in excluded
     ]
-    return [FrameSet(dataset=name, frames=frames) for name, frames in found if frames]
+    return [
+        FrameSet(dataset=name, frames=frames)
+        for name, frames in found
+        if 0 < len(frames) <= max(FEW, MOST_OUTLIERS * labels[name])
+    ]
 
 
 def regression(sit: Situation) -> Draft | None:
@@ -91,7 +131,46 @@ def regressed(sit: Situation, s: SubsystemState) -> bool:
     if len(rounds) < 2:
         return True
     (old, cooler), (new, group) = rounds[-2:]
-    return old.model != new.model and group.temperature_high <= cooler.temperature_high
+    return old.model != new.model and _more_often((before, cooler), (now, group))
+
+
+def _more_often(
+    older: tuple[float, SampleGroupResult], newer: tuple[float, SampleGroupResult]
+) -> bool:
+    """Whether runs stop more often than in the sampling before, at the temperatures of both."""
+    (before, cooler), (now, group) = older, newer
+    common = {r.temperature for r in group.rungs} & {r.temperature for r in cooler.rungs}
+    if common:
+        return more_stops(_at(cooler, common), _at(group, common))
+    # without its cold rungs a window stops more often, whatever the model
+    same = (
+        group.temperature_high <= cooler.temperature_high
+        and group.temperature_low <= cooler.temperature_low
+    )
+    return same and more_stops(_stops(cooler, before), _stops(group, now))
+
+
+def _at(group: SampleGroupResult, temperatures: set[int]) -> tuple[int, int]:
+    """Stops and runs at some temperatures, K."""
+    own = [r for r in group.rungs if r.temperature in temperatures]
+    return sum(r.stops for r in own), sum(r.runs for r in own)
+
+
+def _stops(group: SampleGroupResult, fraction: float) -> tuple[int, int]:
+    """Stops and runs of a sampling, by the fraction that counts."""
+    runs = max(0, group.runs - group.failed_runs)
+    return min(runs, max(0, round(fraction * runs))), runs
+
+
+def more_stops(before: tuple[int, int], now: tuple[int, int]) -> bool:
+    """Whether so many more stops (of runs) are no accident: Fisher's exact test, one-sided, 5 %.
+
+    2 of 6 after 0 of 6 come about by chance in one of four cases.
+    """
+    from scipy.stats import fisher_exact  # a second, and seldom asked for
+
+    rows = [[stops, runs - stops] for stops, runs in (now, before)]
+    return bool(fisher_exact(rows, alternative="greater").pvalue < CHANCE)
 
 
 def _by_grade(group: SampleGroupResult) -> bool:
@@ -110,22 +189,127 @@ def take_back(sit: Situation) -> Prune | None:
 
 
 def worse_evaluation(sit: Situation) -> Draft | None:
-    """A target that passed with an older model and fails with the newest: take it back."""
+    """An evaluation that an older model stood better: take the newest back, and do not run it.
+
+    It passed and fails now, or it collapses, or its errors are far larger on the same trajectory.
+    MD with a model that has just become worse samples the debris of its own mistakes.
+    """
     model = sit.model
-    if model is None or sit.last("prune") > sit.last("train"):
+    if model is None or taken_back(sit, model) or sit.last("prune") > sit.last("model_eval"):
         return None
     lost = [
         s
         for s in sit.state.subsystems
         if s.evaluation == "failed"
         and s.evaluated_model == model.id
-        and any(s.name in e.passed and e.model != model.id for e in sit.state.evaluations)
+        and any(_stood_better(sit, s, model, m) for m in sit.state.usable_models)
     ]
-    section = take_back(sit) if lost and sit.last("prune") == 0 else None
+    section = take_back(sit) if lost else None
     if section is None:
         return None
-    reason = f"{', '.join(s.name for s in lost)} passed before and fails with {model.id}."
+    names = ", ".join(s.name for s in lost)
+    reason = f"{names}: an older model stood the evaluation better than {model.id}."
     return Draft(section, reason, keys_of(lost, "evaluation", "evaluated_model"))
+
+
+def taken_back(sit: Situation, model: ModelRecord) -> bool:
+    """Whether a fit to the same data was rolled back already: another seed did not help."""
+    return any(
+        m.status == "rolled_back" and set(m.datasets) == set(model.datasets)
+        for m in sit.state.models
+    )
+
+
+def _stood_better(
+    sit: Situation, s: SubsystemState, newest: ModelRecord, older: ModelRecord
+) -> bool:
+    if older.id == newest.id:
+        return False
+    if any(s.name in e.passed and e.model == older.id for e in sit.state.evaluations):
+        return True
+    before = {e.structure: e for e in sit.evaluated(s.name, older.id)}
+    return any(
+        e.structure in before and collapsed(e, before[e.structure], sit)
+        for e in sit.evaluated(s.name, newest.id)
+    )
+
+
+def collapsed(now: EvaluatedStructure, before: EvaluatedStructure, sit: Situation) -> bool:
+    """Whether one structure fares far worse than with the model before."""
+    if "failed" in (now.status, before.status):
+        return False
+    if now.status == "early_stop":
+        return before.status == "ok" or before.picoseconds > 2 * now.picoseconds
+    targets, ratio = sit.state.targets, sit.config.rules.scratch_ratio
+    return any(
+        mine is not None and old is not None and mine > bound and mine > factor * old
+        for mine, old, bound, factor in (
+            (now.force_mae, before.force_mae, targets.force_mae, ratio),
+            (now.density_deviation, before.density_deviation, targets.density_deviation, 2.0),
+        )
+    )
+
+
+def worse_fit(sit: Situation) -> Draft | None:
+    """On the very same frames the newest fit is worse than the one before: take it back, once.
+
+    Held against each other per subsystem on the held-out trajectories, which stay the same: means
+    over training frames rise because harder frames come in, and hide that one subsystem was lost.
+    """
+    model = sit.model
+    if model is None or taken_back(sit, model) or sit.last("prune") > sit.last("train"):
+        return None
+    older = [m for m in sit.state.usable_models if m.id != model.id][-1:]
+    worse = [
+        (name, mine, theirs)
+        for m in older
+        if m.effort == "quick" or model.effort == "accurate"
+        for name, mine, theirs in on_common_frames(sit, model, m)
+        if mine > WORSE * theirs
+    ]
+    if not worse or sit.last("train") != sit.state.iteration:
+        return None
+    told = "; ".join(f"{n} {mine:.3g} eV/Å, before {theirs:.3g}" for n, mine, theirs in worse)
+    reason = f"{model.id} is worse than {older[0].id} on the same held-out frames: {told}."
+    keys = [f"models.{m.id}.errors.{i}.force_mae" for m in (model, older[0])
+            for i, e in enumerate(m.errors) if e.split == "held_out"]  # fmt: skip
+    return Draft(Prune(models=[model.id]), reason, keys)
+
+
+def on_common_frames(
+    sit: Situation, model: ModelRecord, other: ModelRecord
+) -> list[tuple[str, float, float]]:
+    """Held-out force MAE (eV/Å) of both by subsystem, where that of the first misses its bound."""
+    theirs = {e.subsystem: e for e in other.errors if e.split == "held_out"}
+    rows = []
+    for e in model.errors:
+        old = theirs.get(e.subsystem)
+        if e.split == "held_out" and old and old.frames == e.frames:
+            role = sit.state.subsystem(e.subsystem).role
+            targets = sit.state.targets
+            slack = 1.0 if role == "target" else targets.component_factor
+            if e.force_mae > slack * targets.force_mae:
+                rows.append((e.subsystem, e.force_mae, old.force_mae))
+    return rows
+
+
+def foretold(sit: Situation, model: ModelRecord, older: ModelRecord) -> float | None:
+    """Training force MAE that `older` has on the frames of `model`: its own, and of the labels
+    bought since what models were off by on them; None where that was not measured."""
+    own = older.force_mae("train")
+    new = [
+        g
+        for d in sit.state.datasets
+        if d.id in model.datasets and d.id not in older.datasets
+        for g in d.groups
+        if g.labels
+    ]
+    if own is None or not any(g.force_mae for g in new):
+        return None
+    count = sum(g.labels for g in new)
+    frames = sum(e.frames for e in older.errors if e.split == "train")
+    harder = sum(g.labels * (g.force_mae or own) for g in new)
+    return (own * frames + harder) / (frames + count)
 
 
 def blown_up(sit: Situation) -> Draft | None:
@@ -142,7 +326,11 @@ def blown_up(sit: Situation) -> Draft | None:
         if mine is None or not known or not sit.active:
             continue
         mae, least = min(known, key=lambda pair: pair[0])
-        if mine <= sit.config.rules.scratch_ratio * min(known, key=lambda pair: pair[0])[0]:
+        if (
+            split == "train"
+        ):  # harder frames came in: what counts is what `least` would give on them
+            mae = max(mae, foretold(sit, model, least) or 0.0)
+        if mine <= sit.config.rules.scratch_ratio * mae:
             return None
         if mine > sit.config.rules.scratch_ratio * mae:
             reason = (
@@ -216,6 +404,7 @@ MENDING: tuple[tuple[str, Callable[[Situation], Draft | None]], ...] = (
     ("R5-regression", regression),
     ("R5-evaluation-worse", worse_evaluation),
     ("R6-local-minimum", local_minimum),
+    ("R6-fit-worse", worse_fit),
     ("R6-undone", undone),
     ("R6-evaluation-jobs", failed_evaluation),
 )

@@ -9,15 +9,16 @@ is bounded: samplings by `rules.max_rounds`, retries by a count of one or two, a
 
 from collections.abc import Callable
 
+from campaign.budget import decisions_left, purse, reached
 from campaign.errors import UserError
 from campaign.evidence import evidence_at
 from campaign.gates import limit_faults
 from campaign.plan import Plan
-from campaign.situation import Situation
+from campaign.situation import Situation, unjudged
 from campaign.state import SubsystemState
-from campaign.verdict import open_targets
 from planner.policy import ending, parameters
 from planner.policy.beginning import BEGINNING
+from planner.policy.capacity import CAPACITY
 from planner.policy.curriculum import (
     Focus,
     focus,
@@ -75,13 +76,13 @@ def _here(sit: Situation) -> Focus:
 
 def budget(sit: Situation) -> Draft | None:
     """Close to a limit: evaluate what there is and end."""
-    limit = ending.near(sit)
+    limit = reached(sit)
     return ending.wind_up(sit, limit) if limit else None
 
 
 def proven(sit: Situation) -> Draft | None:
     """Nothing is open any more: what was sampled to show it needs no label."""
-    if sit.model is None or not sit.pending or open_targets(sit.state, sit.model.id):
+    if sit.model is None or not sit.pending or ending.missed(sit, sit.model.id):
         return None
     keys = keys_of(sit.targets, "evaluation", "evaluated_model", "early_stop_fraction")
     reason = f"{sit.model.id} meets every target, and holds as far above its use as asked."
@@ -92,6 +93,8 @@ def select(sit: Situation) -> Draft | None:
     """Label from fresh trajectories: more where runs stopped early."""
     if not sit.pending or sit.model is None:
         return None
+    if decisions_left(sit) <= 3 or (sit.pending and not affordable(sit)):
+        return None
     section = parameters.select_data(sit)
     if section is None:
         return ending.wind_up(sit, "no label is left for the sampled snapshots")
@@ -99,6 +102,12 @@ def select(sit: Situation) -> Draft | None:
     shares = ", ".join(f"{100 * (g.fraction or 0):g} % of {g.subsystem}" for g in section.groups)
     reason = f"Fresh trajectories by {sit.pending[-1].model}: label up to {shares}."
     return Draft(section, reason, (*keys, "samples.count", "spent.labels"))
+
+
+def affordable(sit: Situation) -> bool:
+    """Whether any subsystem on offer may still have labels."""
+    names = {g.subsystem for s in sit.pending for g in s.groups if g.snapshots}
+    return any(purse(sit, s) for s in sit.state.subsystems if s.name in names)
 
 
 def train(sit: Situation) -> Draft | None:
@@ -155,6 +164,8 @@ def rescue(sit: Situation) -> Draft | None:
     names = ", ".join(s.name for s in lost)
     again = any(referred(sit, s) >= 2 for s in lost)
     section = None if again else parameters.reference_sample(sit, lost, 0.5)
+    if section is None and not again:
+        return ending.wind_up(sit, f"no room to sample {names} by reference")
     if section is None:
         reason = f"{names}: unstable, and its trajectories gave no label to learn from."
         return ending.end(sit, "failed", reason, keys)
@@ -251,7 +262,7 @@ def improve(sit: Situation) -> Draft | None:
     if not fresh and sit.model.parent:
         reason = f"{names}: evaluation failed and sampling bought nothing; fit from scratch."
         return Draft(parameters.train(sit, "scratch", "accurate"), reason, keys)
-    missed = "; ".join(open_targets(sit.state, sit.model.id)[:3])
+    missed = "; ".join(ending.missed(sit, sit.model.id)[:3])
     reason = f"{names}: evaluation failed and nothing is left to learn it from: {missed}."
     return ending.end(sit, "failed", reason, keys)
 
@@ -259,8 +270,11 @@ def improve(sit: Situation) -> Draft | None:
 def finish(sit: Situation) -> Draft:
     """Every stage learnt: converged if no target is open."""
     model = ending.best(sit)
-    missed = open_targets(sit.state, model) if model else ["no usable model"]
+    missed = ending.missed(sit, model) if model else ["no usable model"]
     keys = keys_of(sit.targets, "evaluation", "evaluated_model", "early_stop_fraction")
+    if missed and (unseen := unjudged(sit)):
+        reason = f"{'; '.join(unseen[:3])}: mend what its reference MD failed of, then fork."
+        return ending.end(sit, "blocked", reason, keys)
     if missed:
         return ending.end(sit, "failed", f"Every stage done, yet: {'; '.join(missed[:3])}.", keys)
     reason = f"Every stage is stable and {model} meets every target."
@@ -271,6 +285,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("R0-budget", budget),
     *BEGINNING,
     *MENDING,
+    *CAPACITY,
     ("R7-proven", proven),
     ("R7-select", select),
     ("R8-train", train),

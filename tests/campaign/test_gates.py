@@ -11,7 +11,7 @@ from campaign.errors import GateError
 from campaign.evidence import evidence_at
 from campaign.gates import check, require
 from campaign.plan import Plan
-from campaign.situation import Situation
+from campaign.situation import Rates, Situation
 from planner.policy.rules import decide
 from tests.planner.simulation import AS_BUILT
 from tests.planner.states import (
@@ -68,6 +68,7 @@ def test_plans_of_the_rules_pass(number: int) -> None:
         "preconditions",
         "physics",
         "limits",
+        "ending",
         "loop",
     }
 
@@ -227,7 +228,8 @@ def test_limits_deny_and_warn_before(number: int, key: str) -> None:
     }[key]
 
     def limited(limit: float) -> Situation:
-        return at(number, limits={key: limit if key == "core_hours" else int(limit)})
+        limits = {key: limit if key == "core_hours" else int(limit), "target_share": 0.0}
+        return at(number, limits=limits, model_eval={"fresh_frames": 0, "fresh_most": 0})
 
     assert f"limits.{key}" in denied(plan, limited(after - 0.01))
     assert f"limits.{key}" in warned(plan, limited(after + 0.01))
@@ -305,7 +307,12 @@ def test_cost_of_an_evaluation_is_its_fresh_frames_at_most() -> None:
 def test_a_call_costs_what_it_has_cost() -> None:
     sit = replace(at(EVALUATE), core_seconds=1.0)
     calls = sit.state.spent.reference_calls
-    assert cost(decide(sit), sit).core_seconds == pytest.approx(40 / calls)
+    steps = cost(decide(sit), sit).md_steps  # with what repeats the reference's MD
+    assert steps == 10_000 + 150
+    paid = 40 / calls + (steps - 40) * 2e-5 * 100  # an atom's step, of a hundred atoms
+    assert cost(decide(sit), sit).core_seconds == pytest.approx(paid)
+    known = replace(sit, rates=Rates(reference_call=3.0, model_step={"model_eval": 0.5}))
+    assert cost(decide(sit), known).core_seconds == pytest.approx(40 * 3.0 + 0.5 * (steps - 40))
     sit = at(REFERENCE, reference_calc={"steps": 500}, settle=AS_BUILT)
     assert cost(decide(sit), sit).core_seconds == 3 * 501 * 2.0
     sit = at(REFERENCE)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from campaign.estimate import core_hours
+from campaign.cost import cost
 from campaign.folder import Campaign
 from mtpilot.cli import main
 from planner.lookahead import lookahead
@@ -189,5 +189,10 @@ def test_estimates_tell_md_with_a_model_from_sampling_by_the_reference(tmp_path:
         seen = {"reference_calc": first, "sample": sample}
         line = {"total": {"core_seconds": 90.0, "by_action": seen}}
         (here.iteration(number) / "ledger.jsonl").write_text(json.dumps(line) + "\n")
-    plan = here.plan(4)
-    assert core_hours(here, plan, 0, 10_000) == pytest.approx(20.0 / 3600)
+    rates = here.situation().rates
+    assert rates.model_step["sample"] == pytest.approx(20.0 / 10_000)
+    assert rates.reference_call == pytest.approx(1.0)
+    plan, sit = here.plan(4), here.situation()
+    assert cost(plan, sit).core_seconds == pytest.approx(
+        cost(plan, sit).md_steps * 0.002 + cost(plan, sit).reference_calls
+    )

@@ -29,6 +29,7 @@ from tests.planner.states import (
     at,
     bent,
     decided,
+    temperatures,
     with_last,
     with_subsystem,
 )
@@ -49,13 +50,13 @@ def regressed(now: float, before: float) -> Situation:
 
 
 def test_prune_when_stability_fell() -> None:
-    plan = decided(regressed(0.5, 0.25))
+    plan = decided(regressed(0.5, 0.0))  # 4 of 8 after none: 4 % by chance
     assert plan.rule == "R5-regression"
     assert plan.prune.models == ["m006"]
     assert plan.prune.frames == [FrameSet(dataset="d005", frames=[1, 2])]
 
 
-@pytest.mark.parametrize(("now", "before"), [(0.5, 0.31), (0.2, 0.5), (0.9, 0.8)])
+@pytest.mark.parametrize(("now", "before"), [(0.5, 0.31), (0.2, 0.5), (0.9, 0.8), (0.5, 0.25)])
 def test_no_prune_for_less_than_a_regression(now: float, before: float) -> None:
     assert decide(regressed(now, before)).action != "prune"
 
@@ -78,7 +79,9 @@ def test_never_stable_ends_failed_with_the_best_model() -> None:
     groups = [g.model_copy(update={"early_stops": g.runs}) for g in sit.state.samples[-1].groups]
     sit = with_last(sit, "samples", groups=groups)
     sit = with_subsystem(sit, "oxide", rounds=6, early_stop_fraction=0.7)
-    plan = decided(sit)
+    assert temperatures(decided(sit)) == {"oxide": (300, 300)}  # never run at its use alone
+    cold = [g.model_copy(update={"temperature_high": 300}) for g in groups]
+    plan = decided(with_last(sit, "samples", groups=cold))
     assert (plan.rule, plan.end.outcome, plan.end.model) == ("R9-give-up", "failed", "m006")
     assert "oxide" in plan.reason
     assert "70 %" in plan.reason
@@ -194,13 +197,16 @@ def test_a_budget_at_its_end_trains_evaluates_and_ends(limits: dict[str, int]) -
     state = run.states[-1]
     assert state.verdict.outcome in ("budget_exhausted", "converged")
     assert run.plans[-1].rule == "R0-budget"
-    assert run.actions[-2:] == ["model_eval", "end"]
+    converged = state.verdict.outcome == "converged"  # the last run showed the margin
+    assert run.actions[-2:] == ["model_eval", "end"] or converged
     assert state.spent.labels <= config.limits.labels
     assert state.spent.reference_calls <= config.limits.reference_calls
     assert len(run.plans) <= config.limits.decisions
 
 
-@pytest.mark.parametrize(("decisions", "action"), [(9, "sample"), (8, "model_eval"), (7, "end")])
+@pytest.mark.parametrize(
+    ("decisions", "action"), [(11, "sample"), (9, "train"), (8, "model_eval"), (7, "end")]
+)
 def test_the_last_decisions_are_kept_for_the_evaluation(decisions: int, action: str) -> None:
     assert decided(at(JOINT, limits={"decisions": decisions})).action == action
 
@@ -224,7 +230,9 @@ def test_the_last_decision_is_the_end() -> None:
 
 def test_selection_is_cut_to_the_labels_left() -> None:
     spent = at(SELECT).state.spent.labels
-    sit = at(SELECT, limits={"labels": spent + 40, "reference_calls": 10**6})
+    limits = {"labels": spent + 40, "reference_calls": 10**6}
+    assert decided(at(SELECT, limits=limits)).select_data.max_labels < 40  # some are the target's
+    sit = at(SELECT, limits=limits | {"target_share": 0.0})
     assert decided(sit).select_data.max_labels == 40
     calls = at(SELECT).state.spent.reference_calls + at(SELECT).config.model_eval.fresh_most
     sit = at(SELECT, limits={"reference_calls": calls + 120})

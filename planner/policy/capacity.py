@@ -1,0 +1,133 @@
+"""Rules for what labels cannot mend: a potential too small, energies off by a constant."""
+
+from collections.abc import Callable
+
+from campaign.results import Errors
+from campaign.situation import Situation
+from campaign.state import ModelRecord, SubsystemState
+from planner.policy import parameters
+from planner.policy.draft import Draft
+
+ALIKE = 0.8  # training over held-out error, from which both are the same
+CLEARLY = 1.1  # times the bound
+GAIN = 0.9  # of the error before: less is no gain
+RULE = "R6-capacity"
+MOST_STEPS = 8
+CONSTANT = 1.05  # RMSE over MAE of energies that are all off by the same; 1.25 where they scatter
+LARGE = 2.0  # times the bound, from which an offset is no matter of a few labels
+
+
+def errors_of(model: ModelRecord, subsystem: str, split: str) -> Errors | None:
+    """Errors of a fit on one subsystem."""
+    found = (e for e in model.errors if e.subsystem == subsystem and e.split == split)
+    return next(found, None)
+
+
+def plateau(sit: Situation) -> Draft | None:
+    """A finished fit is as far off on what it was fitted to as on what it never saw.
+
+    Then the basis cannot hold what is asked of it, and labels would be bought for nothing: a higher
+    level first, more radial polynomials next, a longer cutoff last, each begun from the smaller
+    potential. A quick fit may merely be unfinished; where labels brought nothing it is finished.
+    """
+    model = sit.model
+    flat = [s for s in sit.targets if model and held_back(sit, s, model)]
+    if model is None or not flat:
+        return None
+    told = "; ".join(
+        f"{s.name} {e.force_mae:.3g} eV/Å"
+        for s in flat
+        if (e := errors_of(model, s.name, "held_out"))
+    )
+    keys = [f"models.{model.id}.errors.{i}.force_mae" for i in range(len(model.errors))]
+    if model.effort == "quick":
+        if not any(levelled(sit, s, model) for s in flat):
+            return None
+        reason = f"Errors have levelled off ({told}): finish the fit before more labels."
+        return Draft(parameters.train(sit, "continue", "accurate"), reason, keys)
+    sizes = larger(sit, model)
+    if not sizes or sum(h.rule == RULE for h in sit.state.history) >= MOST_STEPS:
+        return None
+    (key, value), *_ = sizes.items()
+    reason = (
+        f"Training and held-out errors agree above the target ({told}), where labels cannot help:"
+        f" {key.replace('_', ' ')} {value:g}, from {model.id}."
+    )
+    return Draft(parameters.train(sit, "continue", "accurate", **sizes), reason, keys)
+
+
+def held_back(sit: Situation, s: SubsystemState, model: ModelRecord) -> bool:
+    """Whether errors of a target agree, miss its bound by more than a tenth, and do not fall."""
+    own, ours = (errors_of(model, s.name, split) for split in ("train", "held_out"))
+    bound = sit.state.targets.force_mae
+    if own is None or ours is None or ours.force_mae <= bound * CLEARLY:
+        return False
+    older = [m for m in sit.state.usable_models if m.id != model.id][-1:]
+    before = errors_of(older[0], s.name, "held_out") if older else None
+    falling = before is not None and ours.force_mae < GAIN * before.force_mae
+    return own.force_mae >= ALIKE * ours.force_mae and not falling
+
+
+def levelled(sit: Situation, s: SubsystemState, model: ModelRecord) -> bool:
+    """Whether the labels of this target that the newest fit took in brought nothing."""
+    older = [m for m in sit.state.usable_models if m.id != model.id][-1:]
+    before = errors_of(older[0], s.name, "held_out") if older else None
+    now = errors_of(model, s.name, "held_out")
+    if before is None or now is None:
+        return False
+    new = [d for d in sit.state.datasets if d.id in model.datasets]
+    new = [d for d in new if d.id not in older[0].datasets]
+    return any(g.subsystem == s.name and g.labels for d in new for g in d.groups)
+
+
+def larger(sit: Situation, model: ModelRecord) -> dict[str, float]:
+    """The next size within the configured bounds; none where all are reached."""
+    config = sit.config.mlp
+    level = model.level or config.level
+    if level < config.bounds.level:
+        return {"level": min(config.bounds.level, level + 4)}
+    size = model.radial_basis or config.radial_basis
+    if size < config.bounds.radial_basis:
+        return {"radial_basis": min(config.bounds.radial_basis, size + 4)}
+    cutoff = model.cutoff or config.cutoff
+    if cutoff < config.bounds.cutoff:
+        return {"cutoff": min(config.bounds.cutoff, round(cutoff + 0.5, 3))}
+    return {}
+
+
+def offset(sit: Situation) -> Draft | None:
+    """Forces are right and all energies of a target are off by the same: no frame is missing.
+
+    A continued fit may have lost the zero of energy; one from scratch finds it. Labels of more
+    configurations would carry the same constant.
+    """
+    model = sit.model
+    shifted = [s for s in sit.targets if model and off_by_a_constant(sit, s, model)]
+    if model is None or not shifted or (model.parent is None and model.effort == "accurate"):
+        return None
+    told = "; ".join(
+        f"{s.name} {e.energy_mae:.3g} eV/atom"
+        for s in shifted
+        if (e := errors_of(model, s.name, "held_out"))
+    )
+    reason = f"Energies are off by a constant ({told}) where forces are right: fit from scratch."
+    keys = [f"models.{model.id}.errors.{i}.energy_mae" for i in range(len(model.errors))]
+    return Draft(parameters.train(sit, "scratch", "accurate"), reason, keys)
+
+
+def off_by_a_constant(sit: Situation, s: SubsystemState, model: ModelRecord) -> bool:
+    """Whether held-out energies miss their bound by far and alike, and forces do not."""
+    e, targets = errors_of(model, s.name, "held_out"), sit.state.targets
+    return (
+        e is not None
+        and e.frames >= 2
+        and e.energy_mae > LARGE * targets.energy_mae
+        and e.energy_rmse <= CONSTANT * e.energy_mae
+        and e.force_mae <= targets.force_mae
+    )
+
+
+CAPACITY: tuple[tuple[str, Callable[[Situation], Draft | None]], ...] = (
+    (RULE, plateau),
+    ("R6-offset", offset),
+)
