@@ -75,6 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     for name in ("one", "other"):
         compared.add_argument(name, help="FOLDER, or FOLDER@N as it stood after iteration N")
     compared.add_argument("--json", action="store_true", help="for machines")
+    forked = command("fork", "another campaign that goes on from a finalized iteration")
+    forked.add_argument("--at", type=int, required=True, metavar="N", help="the iteration")
+    forked.add_argument("new", type=Path, help="where it shall live")
     command("approve", "let the waiting plan run as it stands")
     command("replay", "rebuild every plan from its record, offline").add_argument(
         "--json", action="store_true", help="for machines"
@@ -105,6 +108,15 @@ def _init(arguments: argparse.Namespace) -> int:
 
     campaign = create(arguments.source, arguments.folder)
     say(f"{campaign.folder}: campaign '{campaign.task.name}' is ready; planner run")
+    return 0
+
+
+def _fork(arguments: argparse.Namespace) -> int:
+    from campaign.folder import Campaign
+    from campaign.fork import fork
+
+    made = fork(Campaign.at(arguments.campaign), arguments.at, arguments.new)
+    say(f"{made.folder}: goes on after iteration {arguments.at}; change config.yaml, planner run")
     return 0
 
 
@@ -264,6 +276,7 @@ _COMMANDS = {
     "status": _status,
     "report": _report,
     "compare": _compare,
+    "fork": _fork,
     "run": _run,
     "protocol": protocol_command.run,
     "schema": _schema,
