@@ -64,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in (
         ("audit", "show what the waiting plan would do and cost"),
         ("status", "show where the campaign stands"),
+        ("replay", "rebuild every plan from its record, offline"),
     ):
         command(name, text).add_argument("--json", action="store_true", help="for machines")
     commands.choices["audit"].add_argument(
@@ -72,16 +73,13 @@ def _parser() -> argparse.ArgumentParser:
     reported = command("report", "how the campaign stands, as a page: report.html, model_card.md")
     reported.add_argument("--to", type=Path, metavar="FOLDER", help="default: report, or result")
     compared = commands.add_parser("compare", help="two campaigns, or one at two iterations")
-    for name in ("one", "other"):
-        compared.add_argument(name, help="FOLDER, or FOLDER@N as it stood after iteration N")
+    compared.add_argument("one", help="FOLDER, or FOLDER@N as it stood after iteration N")
+    compared.add_argument("other", help="as the first")
     compared.add_argument("--json", action="store_true", help="for machines")
-    forked = command("fork", "another campaign that goes on from a finalized iteration")
-    forked.add_argument("--at", type=int, required=True, metavar="N", help="the iteration")
-    forked.add_argument("new", type=Path, help="where it shall live")
+    fork = command("fork", "another campaign that goes on from a finalized iteration")
+    fork.add_argument("new", type=Path, help="where it shall live")
+    fork.add_argument("--at", type=int, required=True, metavar="N")
     command("approve", "let the waiting plan run as it stands")
-    command("replay", "rebuild every plan from its record, offline").add_argument(
-        "--json", action="store_true", help="for machines"
-    )
     explained = command("explain", "one decision in words, from its record alone")
     explained.add_argument("iteration", type=int)
     explained.add_argument("--json", action="store_true", help="for machines")
@@ -98,8 +96,8 @@ def _parser() -> argparse.ArgumentParser:
         "build", help="build one structure", add_help=False, prefix_chars="\0"
     )
     build.add_argument("rest", nargs=argparse.REMAINDER)
-    schema = commands.add_parser("schema", help="write the JSON schemas of plan, state, ...")
-    schema.add_argument("folder", type=Path)
+    schemas = commands.add_parser("schema", help="write the JSON schemas of plan, state, ...")
+    schemas.add_argument("folder", type=Path)
     return parser
 
 
