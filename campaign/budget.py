@@ -23,7 +23,7 @@ def left(sit: Situation) -> Cost:
     seconds = max(0.0, limits.core_hours * 3600 - sit.core_seconds)
     calls = max(0, limits.reference_calls - spent.reference_calls - reserved_calls(sit))
     return Cost(
-        reference_calls=min(calls, int(seconds / seconds_per_call(sit))),
+        reference_calls=min(calls, int(seconds / max(seconds_per_call(sit), 1e-9))),
         labels=max(0, limits.labels - spent.labels),
         core_seconds=seconds,
     )

@@ -11,7 +11,7 @@ from campaign.actions.section import MeasuredStructure
 from campaign.actions.select_data import SelectData, SelectGroup
 from campaign.actions.train import Train
 from campaign.budget import left, overdrawn, purse, reserved_seconds
-from campaign.cost import price, seconds_per_call, settling_calls, settling_labels, steps_for
+from campaign.cost import price, settling_calls, settling_labels, steps_for
 from campaign.situation import Situation
 from campaign.state import SubsystemState
 from campaign.verdict import meets_errors
@@ -49,8 +49,7 @@ def reference_calc(sit: Situation, structures: Sequence[str]) -> ReferenceCalc |
 
 def calls_left(sit: Situation) -> int:
     """Reference calls that both limits leave, of calls and of core-hours."""
-    room = left(sit)
-    return min(room.reference_calls, int(room.core_seconds / max(seconds_per_call(sit), 1e-9)))
+    return left(sit).reference_calls
 
 
 def measured(sit: Situation, structures: Iterable[str]) -> list[MeasuredStructure]:
