@@ -28,6 +28,7 @@ LEVELS = (
     Detail(10, 3, 3, 20, 400),
     Detail(6, 2, 2, 10, 200),
     Detail(4, 1, 1, 5, 100),
+    Detail(2, 1, 1, 2, 40),
 )
 
 
@@ -116,12 +117,13 @@ def _protocols(sit: Situation) -> dict[str, Any]:
 
 
 def _subsystem(sit: Situation, s: SubsystemState) -> dict[str, Any]:
-    told = s.model_dump(exclude={"name", "selection"})
+    told = s.model_dump(exclude={"name", "selection"}, exclude_none=True)
     if s.selection:
         told["selection"] = {
             "candidates": s.selection.candidates,
             "labels": s.selection.labels,
-            "failed_labels": sum(c.count for c in s.selection.failed),
+            "failed_labels": {c.kind: c.count for c in s.selection.failed[:6]},
+            "rejected": {c.kind: c.count for c in s.selection.rejected[:6]},
         }
     return told | {
         "training_structures": len(sit.training(s.name)),

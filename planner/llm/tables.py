@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from campaign.results import EvaluatedStructure, SampleGroupResult
 from campaign.situation import Situation
 from campaign.state import SubsystemState
 from campaign.verdict import open_targets
@@ -83,6 +84,7 @@ def samples(sit: Situation, level: Detail) -> dict[str, Any]:
                     "runs": g.runs,
                     "early_stops": g.early_stops,
                     "stops": {c.kind: c.count for c in g.stops[:6]},
+                    **_where_it_stopped(g, level),
                     "failed_runs": g.failed_runs,
                     "snapshots": g.snapshots,
                     "max_grade": g.max_grade,
@@ -92,6 +94,20 @@ def samples(sit: Situation, level: Detail) -> dict[str, Any]:
         }
         for s in sit.state.samples[-level.records :]
     }
+
+
+def _where_it_stopped(group: SampleGroupResult, level: Detail) -> dict[str, Any]:
+    """Stops of runs by temperature, K, and the first of them with the watchdog's limit."""
+    told: dict[str, Any] = {}
+    if group.rungs:
+        told["stops_of_runs"] = {r.temperature: [r.stops, r.runs] for r in group.rungs}
+    if group.picoseconds is not None:
+        told["picoseconds"] = group.picoseconds
+    if first := group.stopped_runs[: level.records // 3]:
+        told["first_stops"] = [
+            [r.structure, r.ensemble, r.temperature, r.picoseconds, r.limit[:60]] for r in first
+        ]
+    return told
 
 
 def evaluations(sit: Situation, level: Detail, quotes: Quotes) -> dict[str, Any]:
@@ -106,6 +122,9 @@ def evaluations(sit: Situation, level: Detail, quotes: Quotes) -> dict[str, Any]
                     "status": s.status,
                     "stop": s.stop and quotes.named(f"evaluations.{e.iteration}.stop", s.stop),
                     "picoseconds": s.picoseconds,
+                    "compared_ps": s.compared_ps,
+                    "energy_mae": s.energy_mae,
+                    **({"diffusion": _diffusion(s)} if s.diffusion else {}),
                     "density_deviation": s.density_deviation,
                     "rdf_overlap": s.rdf_overlap,
                     "force_mae": s.force_mae,
@@ -116,6 +135,11 @@ def evaluations(sit: Situation, level: Detail, quotes: Quotes) -> dict[str, Any]
         }
         for e in sit.state.evaluations[-max(1, level.records // 2) :]
     }
+
+
+def _diffusion(evaluated: EvaluatedStructure) -> dict[str, list[float]]:
+    """By element: of the model and of the reference, cm2/s."""
+    return {d.element: [d.model, d.reference] for d in evaluated.diffusion[:4]}
 
 
 def structures(
