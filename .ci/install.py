@@ -57,14 +57,14 @@ def followed(words: list[str], log: TextIO) -> int:
     process = subprocess.Popen(
         words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    collected, told = 0, time.monotonic()
+    collected, last_line = 0, time.monotonic()
     for line in process.stdout or ():
         log.write(line)
         if line.startswith("Collecting "):
             collected += 1
-            if time.monotonic() - told > PAUSE:
+            if time.monotonic() - last_line > PAUSE:
                 tell(f"{collected} packages so far")
-                told = time.monotonic()
+                last_line = time.monotonic()
         elif re.match(r"\s+Installing build dependencies.*started", line):
             tell("what compiles the MTP kernel")
         elif re.match(r"\s+Building editable.*started", line):

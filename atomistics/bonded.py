@@ -47,12 +47,12 @@ def _finite_groups(atoms: Atoms) -> list[dict[int, np.ndarray]]:
     neighbours: dict[int, list[tuple[int, np.ndarray]]] = {}
     for one, other, image in zip(i, j, shift, strict=True):
         neighbours.setdefault(int(one), []).append((int(other), image))
-    groups, seen = [], set()
+    groups, visited = [], set()
     for start in sorted(neighbours):
-        if start not in seen:
-            found, finite = _group(start, neighbours)
-            seen.update(found)
-            groups += [found] if finite else []
+        if start not in visited:
+            group, finite = _group(start, neighbours)
+            visited.update(group)
+            groups += [group] if finite else []
     return groups
 
 
@@ -91,8 +91,8 @@ def longest_bonds(atoms: Atoms, in_molecules: bool) -> dict[tuple[str, str], flo
         same = number[one] == number[other] >= 0
         if same or (not in_molecules and (plain[one] or plain[other])):
             first, second = sorted((str(atoms.symbols[one]), str(atoms.symbols[other])))
-            found = longest.get((first, second), 0.0)
-            longest[first, second] = max(found, float(distance) + 0.02)
+            longest_yet = longest.get((first, second), 0.0)
+            longest[first, second] = max(longest_yet, float(distance) + 0.02)
     return longest
 
 

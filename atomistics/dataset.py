@@ -172,16 +172,16 @@ def _decode(file: h5py.File, rows: np.ndarray) -> Iterator[Atoms]:
     for row in rows - begin:
         part = slice(*(ends[row : row + 2] - ends[0]))
         note = slice(*(info_ends[row : row + 2] - info_ends[0]))
-        known = json.loads(info[note])
-        known = known if isinstance(known, list) else [known, {}]
+        note_of = json.loads(info[note])
+        note_of = note_of if isinstance(note_of, list) else [note_of, {}]
         atoms = Atoms(
             block["numbers"][part],
             block["positions"][part],
             cell=block["cell"][row],
             pbc=block["pbc"][row].astype(bool),
-            info=known[0],
+            info=note_of[0],
         )
-        for name, values in known[1].items():
+        for name, values in note_of[1].items():
             atoms.set_array(name, np.array(values, float))
         labels = {
             "energy": float(block["energy"][row]),

@@ -99,8 +99,8 @@ def warm_copies(
     Copies that give no label are told in `failures`.
     """
     counting = CountingCalculator.of(calculator)
-    found, probe = thermal(atoms, counting, 3 * kelvin, seed)
-    largest, frames = min(most, found), [probe]
+    largest_rms, probe = thermal(atoms, counting, 3 * kelvin, seed)
+    largest, frames = min(most, largest_rms), [probe]
     for index in range(count):
         try:
             copy = rattle(atoms, largest * (index + 1) / count, seed, index, STRAIN)
@@ -121,8 +121,8 @@ def thermal(
     grows with the square of the displacement. Independent displacements load the stiff modes more
     than heat does, the soft ones less.
     """
-    known = atoms if isinstance(atoms.calc, SinglePointCalculator) else label(atoms, counting)
-    rest = known.calc.results["energy"]
+    rest_frame = atoms if isinstance(atoms.calc, SinglePointCalculator) else label(atoms, counting)
+    rest = rest_frame.calc.results["energy"]
     probe = label(rattle(atoms, PROBE, seed, -1 % 2**31), counting)
     risen = max((probe.get_potential_energy() - rest) / (3 * len(atoms)), 1e-6)
     return PROBE * float(np.sqrt(units.kB * kelvin / 2 / risen)), probe

@@ -38,10 +38,10 @@ def no_isotopes(molecule: Any, smiles: str) -> None:
 
 def atoms_of_formula(formula: str) -> Counter[str]:
     """Atoms by element of a formula without brackets."""
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for element, count in PIECE.findall(formula):
-        found[element] += int(count or 1)
-    return found
+        counts[element] += int(count or 1)
+    return counts
 
 
 def mass(atoms: Counter[str]) -> float:

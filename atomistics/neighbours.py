@@ -27,9 +27,9 @@ def pairs(atoms: Atoms, reach: float) -> Pairs:
     By the linked cells of the MTP kernel; `reach` may exceed the cell many times over. MTPError
     where positions or cell mean nothing (not finite, flat).
     """
-    found, kinds = Neighbours(reach), np.zeros(len(atoms), int)
+    neighbours, kinds = Neighbours(reach), np.zeros(len(atoms), int)
     cell, pbc = atoms.cell.array, atoms.pbc
-    found.add(Configuration(cell, kinds, atoms.positions, pbc=pbc), closest=0.0)
-    vectors, j = found.kernel.pairs()
-    i = np.repeat(np.arange(len(atoms)), np.diff(found.kernel.first))
+    neighbours.add(Configuration(cell, kinds, atoms.positions, pbc=pbc), closest=0.0)
+    vectors, j = neighbours.kernel.pairs()
+    i = np.repeat(np.arange(len(atoms)), np.diff(neighbours.kernel.first))
     return Pairs(i, j, np.sqrt(np.einsum("pk,pk->p", vectors, vectors)))

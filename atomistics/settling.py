@@ -74,26 +74,26 @@ def settle(
     """
     moving = atoms.copy()
     moving.calc = counting = CountingCalculator.of(calculator)
-    before, found, effort = counting.calls, Settled(), effort or Effort()
+    before, settled, effort = counting.calls, Settled(), effort or Effort()
     try:
-        _keep(found, moving, 0)
-        found.crystal = _largest_force(moving) < CRYSTAL
-        if found.crystal:
+        _keep(settled, moving, 0)
+        settled.crystal = _largest_force(moving) < CRYSTAL
+        if settled.crystal:
             for step in _rest(moving, effort.crystal, fixed_cell):
-                _keep(found, moving, step)
-            found.relaxed = _frame(moving, 0)
+                _keep(settled, moving, step)
+            settled.relaxed = _frame(moving, 0)
             if effort.warm and effort.warm_crystal:
                 free = not fixed_cell and bool(moving.pbc.all())
-                for step in displaced(moving, found, kelvin, seed, free):
-                    _keep(found, moving, step)
+                for step in displaced(moving, settled, kelvin, seed, free):
+                    _keep(settled, moving, step)
         else:
             for step in _downhill(moving, effort.packing):
-                _keep(found, moving, step)
-            found.relaxed = _frame(moving, 0)
+                _keep(settled, moving, step)
+            settled.relaxed = _frame(moving, 0)
             heat = Protocol("nvt", kelvin, max(1, effort.warm_packing), timestep, seed=seed)
             energies = []
             for step in _warm(moving, heat) if effort.warm_packing else ():
-                _keep(found, moving, step)
+                _keep(settled, moving, step)
                 energies.append(moving.get_potential_energy() / len(moving))
                 if step >= effort.warm and _quiet(energies):
                     break
@@ -103,14 +103,14 @@ def settle(
     except ArithmeticError as error:
         raise LabelFailedError("nan", str(error)) from error
     last = _frame(moving, 0)
-    if not np.array_equal(last.positions, found.frames[-1].positions) or not np.array_equal(
-        last.cell.array, found.frames[-1].cell.array
+    if not np.array_equal(last.positions, settled.frames[-1].positions) or not np.array_equal(
+        last.cell.array, settled.frames[-1].cell.array
     ):
-        found.frames.append(last)
-    spots = np.linspace(0, len(found.frames) - 1, min(MOST_KEPT, len(found.frames)))
-    found.frames = [found.frames[spot] for spot in spots.round().astype(int)]
-    found.calls = counting.calls - before
-    return found
+        settled.frames.append(last)
+    spots = np.linspace(0, len(settled.frames) - 1, min(MOST_KEPT, len(settled.frames)))
+    settled.frames = [settled.frames[spot] for spot in spots.round().astype(int)]
+    settled.calls = counting.calls - before
+    return settled
 
 
 def as_it_stands(atoms: Atoms, calculator: Calculator | CountingCalculator) -> Settled:
@@ -134,13 +134,13 @@ def _frame(moving: Atoms, step: int) -> Atoms:
     return frame
 
 
-def _keep(found: Settled, moving: Atoms, step: int) -> None:
+def _keep(settled: Settled, moving: Atoms, step: int) -> None:
     """One more label of what was computed anyway, if it is far enough from the last one kept."""
-    if found.frames:
-        way = moving.positions - found.frames[-1].positions
+    if settled.frames:
+        way = moving.positions - settled.frames[-1].positions
         if np.sqrt((way**2).sum(axis=1).mean()) < APART:
             return
-    found.frames.append(_frame(moving, step))
+    settled.frames.append(_frame(moving, step))
 
 
 def _largest_force(atoms: Atoms) -> float:
@@ -167,7 +167,9 @@ def _rest(moving: Atoms, steps: int, fixed_cell: bool) -> Iterator[int]:
                 return
 
 
-def displaced(moving: Atoms, found: Settled, kelvin: float, seed: int, free: bool) -> Iterator[int]:
+def displaced(
+    moving: Atoms, settled: Settled, kelvin: float, seed: int, free: bool
+) -> Iterator[int]:
     """Warm a crystal without MD: copies displaced as heat would, at the volume of no pressure.
 
     Each copy has the potential energy of `kelvin` (equipartition, see `deformation.thermal`), and
@@ -175,8 +177,8 @@ def displaced(moving: Atoms, found: Settled, kelvin: float, seed: int, free: boo
     modulus that the relaxation showed. The copies' mean is taken: one alone is off by the
     fluctuation of its pressure. Ten calls in place of the hundred that MD takes to swell a cell.
     """
-    rest = found.relaxed
-    modulus = _bulk_modulus(found.frames) if free else STIFFNESS
+    rest = settled.relaxed
+    modulus = _bulk_modulus(settled.frames) if free else STIFFNESS
     amplitude, _ = thermal(rest, moving.calc, kelvin, seed)
     logarithms: list[float] = []
     for copy in range(COPIES if free else 1):

@@ -20,8 +20,8 @@ from atomistics.yaml_files import read_yaml
 
 INDEX = "index.yaml"
 FORMATS = {".extxyz": "extxyz", ".xyz": "extxyz", ".cif": "cif", ".vasp": "vasp", ".poscar": "vasp"}
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
-Family = Literal[
+StructureName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
+TableFamily = Literal[
     "solid",
     "amorphous",
     "molecule",
@@ -39,10 +39,10 @@ class Structure(BaseModel):
     """One entry of the index; `path` is where its file lies."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-    id: Name
+    id: StructureName
     file: str
-    subsystem: Name
-    family: Family
+    subsystem: StructureName
+    family: TableFamily
     held_out: bool
     description: str = Field(min_length=1)
     fixed_cell: Literal[True] | None = None

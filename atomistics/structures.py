@@ -11,7 +11,7 @@ from atomistics.errors import UserError
 from atomistics.neighbours import pairs
 from atomistics.structure_index import FORMATS, Structure, digest, read_index, write_index
 from mtp.errors import MTPError
-from mtp.reading.frames import Told
+from mtp.reading.frames import ReadOptions
 from mtp.reading.poscar import read_poscar
 
 __all__ = [
@@ -42,18 +42,24 @@ def load(structure: Structure) -> Atoms:
     are the start of the next one), of a layered structure also the array `layer` and the names
     `info["layers"]`; `unused` names what does not.
     """
-    found = _one(structure)
+    atoms_read = _one(structure)
     info = {"structure": structure.id, "subsystem": structure.subsystem}
-    atoms = Atoms(found.numbers, found.positions, cell=found.cell, pbc=found.pbc, info=info)
-    moments = found.calc.results.get("magmoms") if found.calc else None
-    if moments is not None and "initial_magmoms" not in found.arrays:
-        found.set_array("initial_magmoms", np.asarray(moments, float))
+    atoms = Atoms(
+        atoms_read.numbers,
+        atoms_read.positions,
+        cell=atoms_read.cell,
+        pbc=atoms_read.pbc,
+        info=info,
+    )
+    moments = atoms_read.calc.results.get("magmoms") if atoms_read.calc else None
+    if moments is not None and "initial_magmoms" not in atoms_read.arrays:
+        atoms_read.set_array("initial_magmoms", np.asarray(moments, float))
     for name in KEPT:
-        if name in found.arrays and found.arrays[name].any():
-            atoms.set_array(name, found.arrays[name])
-    named = LAYER_NAMES.fullmatch(str(found.info.get("layers", "")))
-    if named and found.arrays.get("layer", np.zeros(0)).dtype.kind == "i":
-        atoms.arrays["layer"] = found.arrays["layer"]
+        if name in atoms_read.arrays and atoms_read.arrays[name].any():
+            atoms.set_array(name, atoms_read.arrays[name])
+    named = LAYER_NAMES.fullmatch(str(atoms_read.info.get("layers", "")))
+    if named and atoms_read.arrays.get("layer", np.zeros(0)).dtype.kind == "i":
+        atoms.arrays["layer"] = atoms_read.arrays["layer"]
         atoms.info["layers"] = named[0]
     return atoms
 
@@ -69,16 +75,16 @@ def _one(structure: Structure) -> Atoms:
 
 def unused(structure: Structure) -> list[str]:
     """What stands in the structure's file and no calculation sees, by name."""
-    found = _one(structure)
-    info = {"charge", "spin", "multiplicity", "spin_multiplicity", "magmom"} & found.info.keys()
-    if found.info.get("charge") == 0:  # as every calculation takes it
+    atoms = _one(structure)
+    info = {"charge", "spin", "multiplicity", "spin_multiplicity", "magmom"} & atoms.info.keys()
+    if atoms.info.get("charge") == 0:  # as every calculation takes it
         info -= {"charge"}
-    names = [*info, *(found.arrays.keys() - {*OWN_COLUMNS, *KEPT})]
-    if found.constraints:
+    names = [*info, *(atoms.arrays.keys() - {*OWN_COLUMNS, *KEPT})]
+    if atoms.constraints:
         names.append("constraints")
-    if found.calc is not None:
-        kept = {"magmoms"} if "initial_magmoms" not in found.arrays else set()
-        names += found.calc.results.keys() - kept
+    if atoms.calc is not None:
+        kept = {"magmoms"} if "initial_magmoms" not in atoms.arrays else set()
+        names += atoms.calc.results.keys() - kept
     if structure.path.suffix == ".cif" and "_atom_site_moment" in structure.path.read_text():
         names.append("magnetic moments of the CIF (write them as initial_magmoms to an extxyz)")
     return sorted(names)
@@ -91,7 +97,7 @@ def frames(path: Path) -> list[Atoms]:
     form = FORMATS[path.suffix.lower()]
     try:
         if form == "vasp":
-            return [read_poscar(path, Told())]
+            return [read_poscar(path, ReadOptions())]
         if form == "extxyz":
             _check_count(path.read_bytes().splitlines())
         if form == "cif":
@@ -113,10 +119,10 @@ def _check_occupancies(path: Path) -> None:
     from ase.io.cif import parse_cif
 
     for block in parse_cif(str(path)):
-        known = [block.get(f"_atom_site_fract_{axis}") for axis in "xyz"]
-        if any(column is None for column in known):
+        columns = [block.get(f"_atom_site_fract_{axis}") for axis in "xyz"]
+        if any(column is None for column in columns):
             continue
-        places = np.array(known, float).T
+        places = np.array(columns, float).T
         shares = block.get("_atom_site_occupancy") or [1.0] * len(places)
         shares = [float(s) if isinstance(s, int | float) else 1.0 for s in shares]
         names = block.get("_atom_site_label") or block.get("_atom_site_type_symbol")

@@ -80,8 +80,8 @@ def reached(sit: Situation) -> str | None:
         return f"{sit.state.iteration} of {limits.decisions} decisions taken"
     seconds = limits.core_hours * 3600
     if seconds - sit.core_seconds <= max(CORE_HOURS_RESERVED * seconds, reserved_seconds(sit)):
-        told = f"{sit.core_seconds / 3600:.2f} of {limits.core_hours:g} core-hours spent"
-        return f"{told}; the last evaluation takes {reserved_seconds(sit) / 3600:.3g}"
+        spending = f"{sit.core_seconds / 3600:.2f} of {limits.core_hours:g} core-hours spent"
+        return f"{spending}; the last evaluation takes {reserved_seconds(sit) / 3600:.3g}"
     room = left(sit)
     if room.labels <= max(NEARLY * limits.labels, min(FEW, limits.labels / 10)):
         return f"{spent.labels} of {limits.labels} labels bought"
@@ -94,8 +94,8 @@ def too_small(sit: Situation) -> str | None:
     """The limit that hardly holds a beginning: reference MD, and a label a subsystem."""
     if sit.active:
         return None
-    known = {r.structure for r in sit.state.reference}
-    missing = sum(s.held_out and s.id not in known for s in sit.structures)
+    with_reference = {r.structure for r in sit.state.reference}
+    missing = sum(s.held_out and s.id not in with_reference for s in sit.structures)
     settling = calls_at_most(sit.config.settle)
     shortest = 4 * (2 * sit.config.reference_calc.interval + 1) + settling
     room = left(sit)
@@ -124,15 +124,15 @@ def purses(sit: Situation) -> dict[str, tuple[frozenset[str], int]]:
     """
     if not any(sit.training(s.name) for s in sit.targets):
         return {}  # the target cannot be sampled: its parts must carry it
-    limits, found = sit.config.limits, {}
+    limits, purse_of_role = sit.config.limits, {}
     for role, roles, share in (
         ("component", ("component",), limits.target_share),
         ("interface", ("component", "interface"), limits.target_share / 2),
     ):
         own = [s for s in sit.state.subsystems if s.role in roles]
         room = int((1 - share) * limits.labels) - sum(s.labels for s in own)
-        found[role] = (frozenset(s.name for s in own), max(0, room))
-    return found
+        purse_of_role[role] = (frozenset(s.name for s in own), max(0, room))
+    return purse_of_role
 
 
 def purse(sit: Situation, s: SubsystemState) -> int:
@@ -143,12 +143,12 @@ def purse(sit: Situation, s: SubsystemState) -> int:
 
 def overdrawn(sit: Situation, labels: Mapping[str, float]) -> list[tuple[str, int, int]]:
     """Purses that cannot pay these labels by subsystem: role, labels asked for, labels in it."""
-    found = []
+    short = []
     for role, (names, room) in purses(sit).items():
         asked = round(sum(count for name, count in labels.items() if name in names))
         if asked > room:
-            found.append((role, asked, room))
-    return found
+            short.append((role, asked, room))
+    return short
 
 
 def in_a_hurry(sit: Situation) -> bool:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from atomistics.contract import Element, Ensemble, Name, Positive, Scale, Strict, Temperature
-from atomistics.properties.asked import Asked, kind_of
+from atomistics.properties.asked import PropertiesAsked, kind_of
 from campaign.identifiers import ProtocolName
 from campaign.material import Material, ReferenceChoice
 
@@ -27,7 +27,7 @@ class Subsystem(Strict):
     stage: int = Field(ge=1, le=20)
     role: Literal["component", "interface", "target"]
     max_temperature: Temperature = Field(description="highest sampling temperature, K")
-    properties: Asked | None = Field(
+    properties: PropertiesAsked | None = Field(
         default=None,
         description="of its held-out structures, by reference and model; or a list of kinds",
         exclude_if=lambda asked: asked is None,

@@ -84,8 +84,8 @@ def seconds_per_call(situation: Situation) -> float:
 
 def seconds_per_step(situation: Situation, action: str) -> float:
     """Core-seconds of an MD step with a model: of the action, else of sampling, else a guess."""
-    known = situation.rates.model_step
-    return known.get(action, known.get("sample", STEP_OF_ATOM * atoms_of(situation)))
+    measured = situation.rates.model_step
+    return measured.get(action, measured.get("sample", STEP_OF_ATOM * atoms_of(situation)))
 
 
 def fit_seconds(fit: Train, situation: Situation) -> float:

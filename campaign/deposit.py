@@ -56,7 +56,7 @@ def deposit(campaign: Campaign, folder: Path) -> str:
         partial.mkdir(parents=True)
         model = campaign.iteration(int(outcome.model[1:])) / "train/model.almtp"
         shutil.copy(model, partial / "potential.almtp")
-        told = export(campaign, partial / "data.extxyz", [])
+        exported = export(campaign, partial / "data.extxyz", [])
         export(campaign, partial / "data.cfg", [])
         _campaign(campaign, partial / "campaign")
         # as the campaign's folder is not part of it, paths in the report are those of names alone
@@ -74,7 +74,7 @@ def deposit(campaign: Campaign, folder: Path) -> str:
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return f"{folder}: {outcome.model} ({outcome.outcome}); {told.partition(': ')[2]}"
+    return f"{folder}: {outcome.model} ({outcome.outcome}); {exported.partition(': ')[2]}"
 
 
 def _campaign(campaign: Campaign, target: Path) -> None:
@@ -105,5 +105,5 @@ def sums(folder: Path) -> str:
 
 
 def _versions() -> str:
-    found = {d.metadata["Name"]: d.version for d in metadata.distributions()}
-    return "".join(f"{n}=={v}\n" for n, v in sorted(found.items(), key=lambda p: p[0].lower()))
+    versions = {d.metadata["Name"]: d.version for d in metadata.distributions()}
+    return "".join(f"{n}=={v}\n" for n, v in sorted(versions.items(), key=lambda p: p[0].lower()))

@@ -8,10 +8,10 @@ from campaign.identifiers import iteration_of
 from campaign.situation import Rates
 from campaign.state import State
 
-Bill = Mapping[str, Mapping[str, float]]  # totals by action
+CostByAction = Mapping[str, Mapping[str, float]]  # totals by action
 
 
-def rates(state: State, config: Config, bill: Callable[[int], Bill]) -> Rates:
+def rates(state: State, config: Config, bill: Callable[[int], CostByAction]) -> Rates:
     """Core-seconds of each thing as the bills of `state`'s iterations show them."""
     spent = bill(state.iteration)
     labelling = [spent[a] for a in ("settle", "reference_calc", "select_data") if spent.get(a)]
@@ -26,7 +26,9 @@ def rates(state: State, config: Config, bill: Callable[[int], Bill]) -> Rates:
     )
 
 
-def _model_steps(state: State, bill: Callable[[int], Bill], call: float) -> dict[str, float]:
+def _model_steps(
+    state: State, bill: Callable[[int], CostByAction], call: float
+) -> dict[str, float]:
     """What a step cost in the newest evaluation and in the newest sampling with a model.
 
     Sampling by the reference stands under the same action in the ledger, hence the differences.
@@ -35,12 +37,12 @@ def _model_steps(state: State, bill: Callable[[int], Bill], call: float) -> dict
         "sample": [iteration_of(s.id) for s in state.samples if s.method == "model"],
         "model_eval": [e.iteration for e in state.evaluations],
     }
-    found: dict[str, float] = {}
+    totals: dict[str, float] = {}
     for action, numbers in moved.items():
         for number in numbers[-1:]:
             now, before = bill(number).get(action, {}), bill(number - 1).get(action, {})
             own: dict[str, Any] = {key: now[key] - before.get(key, 0) for key in now}
             if own.get("md_steps", 0) > 0:
                 seconds = own["core_seconds"] - own["reference_calls"] * call
-                found[action] = max(seconds, 0.0) / own["md_steps"]
-    return found
+                totals[action] = max(seconds, 0.0) / own["md_steps"]
+    return totals

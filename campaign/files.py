@@ -15,7 +15,7 @@ from mtp.atomic import atomic_open
 from mtp.errors import MTPError
 
 BREAKS = frozenset("\x85\u2028\u2029\ufeff")
-Record = TypeVar("Record", bound=BaseModel)
+Contract = TypeVar("Contract", bound=BaseModel)
 
 
 def read_json(path: Path, *keys: str) -> Any:
@@ -29,7 +29,7 @@ def read_json(path: Path, *keys: str) -> Any:
     return data
 
 
-def parse(model: type[Record], data: Any, source: str) -> Record:
+def parse(model: type[Contract], data: Any, source: str) -> Contract:
     """Validate `data`; UserError lists every offending key of `source` in one line."""
     try:
         record = model.model_validate(data)
@@ -56,7 +56,7 @@ def flags_for_numbers(data: Any, record: Any, at: str = "") -> Iterator[str]:
         yield at
 
 
-def read(model: type[Record], path: Path) -> Record:
+def read(model: type[Contract], path: Path) -> Contract:
     """Read and validate a YAML file as `model`."""
     return parse(model, read_yaml(path), str(path))
 

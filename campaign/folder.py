@@ -11,11 +11,11 @@ from atomistics.yaml_files import read_text, read_yaml, refuse_nul
 from campaign import TOOLKIT
 from campaign.config import Config, Task
 from campaign.errors import UserError
-from campaign.estimate import Bill, rates
+from campaign.estimate import CostByAction, rates
 from campaign.files import parse, read, sha256
 from campaign.ledger import totals
 from campaign.plan import Plan
-from campaign.protocols import known
+from campaign.protocols import all_protocols
 from campaign.situation import Situation, StructureInfo
 from campaign.state import State, start
 
@@ -128,7 +128,7 @@ class Campaign:
         ledger = totals(self.iteration(number) / "ledger.jsonl") if number else {}
         return float(ledger.get("core_seconds", 0.0))
 
-    def bill(self, number: int) -> Bill:
+    def bill(self, number: int) -> CostByAction:
         """Core-seconds, calls and MD steps of all finalized iterations up to one, by action."""
         return totals(self.iteration(number) / "ledger.jsonl").get("by_action", {})
 
@@ -147,7 +147,7 @@ class Campaign:
             structures=self.structures,
             core_seconds=self.core_seconds(),
             state_sha256=self.state_sha256(),
-            protocols=known(self.folder),
+            protocols=all_protocols(self.folder),
             rates=rates(self.state(), self.config, self.bill),
             wall_hours=self.wall_hours,
         )

@@ -71,7 +71,7 @@ def campaign_of(
 
 def _sound(frames: Sequence[Atoms], species: list[str], cutoff: float) -> list[Atoms]:
     """The first and the last frame that MD could start from."""
-    found, faults = [], Counter()
+    sound, faults = [], Counter()
     for order in (frames, frames[::-1]):
         for atoms in order:
             try:
@@ -79,9 +79,9 @@ def _sound(frames: Sequence[Atoms], species: list[str], cutoff: float) -> list[A
             except UserError as error:
                 faults[str(error)] += 1
                 continue
-            found.append(atoms)
+            sound.append(atoms)
             break
-    if len(found) < 2 or found[0] is found[1]:
+    if len(sound) < 2 or sound[0] is sound[1]:
         why = next(iter(faults), "there is one only")
         raise UserError(f"no two frames that MD could start from, of {len(frames)}: {why}")
-    return found
+    return sound

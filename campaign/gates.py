@@ -162,8 +162,8 @@ def _limits(plan: Plan, sit: Situation) -> Iterator[Fault]:
     yield from _set_aside(plan, sit, bound)
     if limits.wall_hours and sit.wall_hours + bound.longest_run / 3600 > limits.wall_hours:
         hours = bound.longest_run / 3600
-        told = f"a run takes about {hours:.3g} h, {sit.wall_hours:.3g} have passed"
-        yield "deny", f"limits.wall_hours: {told} of {limits.wall_hours:g}"
+        duration = f"a run takes about {hours:.3g} h, {sit.wall_hours:.3g} have passed"
+        yield "deny", f"limits.wall_hours: {duration} of {limits.wall_hours:g}"
 
 
 def _set_aside(plan: Plan, sit: Situation, bound: Cost) -> Iterator[Fault]:

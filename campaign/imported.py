@@ -34,7 +34,7 @@ from campaign.sources import FOLDER, Source, Sources, imported_file, sources_of
 from campaign.state import DatasetRecord, start
 from mtp.errors import MTPError
 from mtp.reading.files import expanded, read_calculations
-from mtp.reading.frames import Reading, Told
+from mtp.reading.frames import Reading, ReadOptions
 
 FAR = 2.5  # of the covalent radii's sum: no bond of solids and molecules is as long
 ENERGY_OUTLIER = 1.0  # eV/atom from the median of its composition, and 20 robust deviations
@@ -55,11 +55,13 @@ class Wanted(Strict):
     alone: bool = Field(default=False, description="the campaign is made of these labels")
 
 
-def read_files(paths: Sequence[Path], told: Told, kind: str | None) -> dict[Path, Reading]:
+def read_files(
+    paths: Sequence[Path], options: ReadOptions, kind: str | None
+) -> dict[Path, Reading]:
     """Every file by itself, those of folders too; UserError names the first that is not read."""
     try:
-        found = [path for given in paths for path in expanded(given)]
-        return {path: read_calculations(path, told, kind) for path in found}
+        files = [path for given in paths for path in expanded(given)]
+        return {path: read_calculations(path, options, kind) for path in files}
     except MTPError as error:
         raise UserError(str(error)) from None
 
@@ -69,16 +71,19 @@ def take_in(
 ) -> list[str]:
     """Add the frames of `files` to d000 and those of `tests` to what is held out; lines to say."""
     _may_import(campaign, wanted.subsystem)
-    held_before, before = _known(campaign, "held_out"), _known(campaign, "dataset")
+    held_before, before = (
+        _earlier_frames(campaign, "held_out"),
+        _earlier_frames(campaign, "dataset"),
+    )
     reference = campaign.config.reference
     checked = _method(files | tests, reference, wanted)
     left: Counter[str] = Counter()
-    seen = {_digest(a): a for a in [*before, *held_before]}
+    by_digest = {_digest(a): a for a in [*before, *held_before]}
     split: dict[bool, list[Atoms]] = {False: [], True: []}
     sources, lines = [], []
     for path, reading in [*files.items(), *tests.items()]:
         frames = _frames(path, reading, wanted.subsystem)
-        frames = _sound(frames, campaign, left, seen, wanted)
+        frames = _sound(frames, campaign, left, by_digest, wanted)
         out = frames if path in tests else _held_out(frames, wanted.held_out, bool(tests))
         held = {id(a) for a in out}
         for atoms in frames:
@@ -100,8 +105,8 @@ def take_in(
         raise UserError(f"nothing to train on is left: {_words(left) or 'no frame has labels'}")
     if wanted.recompute:
         lines.append(_recomputed(split[False], campaign, wanted.recompute))
-    told = ", ".join(f"{len(split[h])} {'held out' if h else 'to train on'}" for h in split)
-    lines.append(f"{wanted.subsystem}: {told}; left out: {_words(left) or 'nothing'}; {checked}")
+    kept = ", ".join(f"{len(split[h])} {'held out' if h else 'to train on'}" for h in split)
+    lines.append(f"{wanted.subsystem}: {kept}; left out: {_words(left) or 'nothing'}; {checked}")
     _write(campaign, (before + split[False], held_before + split[True]), sources, left, checked)
     return lines
 
@@ -117,7 +122,7 @@ def _may_import(campaign: Campaign, subsystem: str) -> None:
         raise UserError(f"--subsystem {subsystem}: task.yaml has {', '.join(names)}")
 
 
-def _known(campaign: Campaign, name: str) -> list[Atoms]:
+def _earlier_frames(campaign: Campaign, name: str) -> list[Atoms]:
     path = imported_file(campaign.folder / "iterations", name)
     return dataset.read(path) if path.exists() else []
 
@@ -154,7 +159,7 @@ def _sound(
     frames: list[Atoms],
     campaign: Campaign,
     left: Counter[str],
-    seen: dict[str, Atoms],
+    by_digest: dict[str, Atoms],
     wanted: Wanted,
 ) -> list[Atoms]:
     """The frames that may be labels; what is not is counted, what would be a guess is refused."""
@@ -173,11 +178,11 @@ def _sound(
             left["without-energy-or-forces"] += 1
         elif np.linalg.norm(results["forces"], axis=1).max() > campaign.config.reference.max_force:
             left["force-above-max_force"] += 1
-        elif digest in seen:
-            _same_label(seen[digest], atoms)
+        elif digest in by_digest:
+            _same_label(by_digest[digest], atoms)
             left["duplicate"] += 1
         else:
-            seen[digest] = atoms
+            by_digest[digest] = atoms
             kept.append(atoms)
     odd = set() if wanted.keep_outliers else _energy_outliers(kept)
     left["energy-outlier"] += len(odd)
@@ -252,10 +257,10 @@ def _method(files: dict[Path, Reading], reference: Reference, wanted: Wanted) ->
     """How the labels are known to be those of one method and of the reference; else UserError."""
     methods = {path.name: reading.method for path, reading in files.items() if reading.method}
     for name, method in methods.items():
-        first, known = next(iter(methods.items()))
-        if odd := [k for k in method.keys() & known.keys() if method[k] != known[k]]:
-            told = ", ".join(f"{k} {known[k]} and {method[k]}" for k in sorted(odd))
-            raise UserError(f"{first} and {name} differ in {told}; import one method only")
+        first, expected = next(iter(methods.items()))
+        if odd := [k for k in method.keys() & expected.keys() if method[k] != expected[k]]:
+            differences = ", ".join(f"{k} {expected[k]} and {method[k]}" for k in sorted(odd))
+            raise UserError(f"{first} and {name} differ in {differences}; import one method only")
     if wanted.alone:
         return "method: compared with nothing, the campaign is made of these labels"
     if wanted.same_method:
@@ -311,13 +316,13 @@ def _recomputed(frames: list[Atoms], campaign: Campaign, count: int) -> str:
         old = atoms.calc.results
         energies.append(abs(new["energy"] - old["energy"]) / len(atoms))
         forces.append(np.abs(new["forces"] - old["forces"]).mean())
-    told = (
+    agreement = (
         f"{len(chosen)} frames recomputed with {reference.method}: energy differs by "
         f"{np.mean(energies):.4f} eV/atom, forces by {np.mean(forces):.4f} eV/Å"
     )
     if np.mean(energies) > targets.energy_mae or np.mean(forces) > targets.force_mae:
-        raise UserError(f"{told}: more than the targets; these labels are of another method")
-    return told
+        raise UserError(f"{agreement}: more than the targets; these labels are of another method")
+    return agreement
 
 
 def _write(
@@ -328,14 +333,14 @@ def _write(
     method_by: str,
 ) -> None:
     folder = campaign.iteration(0)
-    known = sources_of(campaign) or Sources(files=[], left_out={}, method_by="")
+    earlier = sources_of(campaign) or Sources(files=[], left_out={}, method_by="")
     counts = [Count(kind=k, count=n) for k, n in sorted(left.items())]
     subsystem = sources[0].subsystem
-    left_out = known.left_out | {subsystem: [*known.left_out.get(subsystem, []), *counts]}
+    left_out = earlier.left_out | {subsystem: [*earlier.left_out.get(subsystem, []), *counts]}
     (folder / FOLDER).mkdir(parents=True, exist_ok=True)
     for name, held in zip(("dataset", "held_out"), frames, strict=True):
         dataset.write(folder / FOLDER / f"{name}.h5", held)
-    together = Sources(files=[*known.files, *sources], left_out=left_out, method_by=method_by)
+    together = Sources(files=[*earlier.files, *sources], left_out=left_out, method_by=method_by)
     write_record(folder / FOLDER / "sources.yaml", together)
     labels = Counter(a.info["subsystem"] for a in frames[0])
     groups = [

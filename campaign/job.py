@@ -13,7 +13,7 @@ from ase.calculators.calculator import Calculator
 
 from atomistics import dataset
 from atomistics.analysis.observables import density
-from atomistics.md.plain_protocol import Ensemble
+from atomistics.md.plain_protocol import PlainEnsemble
 from atomistics.md.watchdog import Limits
 from atomistics.reference.counting import CountingCalculator, LabelFailedError
 from atomistics.reference.methods import label, reference_calculator
@@ -65,8 +65,8 @@ class Job:
 
     def formulas(self, structures: Iterable[str]) -> dict[str, str]:
         """Reduced formula of each of these structures."""
-        found = {name: load(self.structure(name)).symbols.formula for name in structures}
-        return {name: f"{formula.reduce()[0]:hill}" for name, formula in found.items()}
+        as_built = {name: load(self.structure(name)).symbols.formula for name in structures}
+        return {name: f"{formula.reduce()[0]:hill}" for name, formula in as_built.items()}
 
     def atoms(self, structure: str) -> Atoms:
         """One structure, with its provenance in `info`."""
@@ -99,14 +99,14 @@ class Job:
 
     def settlings(self) -> list[SettledStructure]:
         """What this action settled, for its result; one that failed begins as it was built."""
-        found = []
+        records = []
         for path in sorted((self.folder / SETTLED).glob("*.cost.json")):
             name = path.name.removesuffix(".cost.json")
             report = path.with_name(f"{name}.report.json")
             if path.with_name(f"{name}.h5").is_file():
-                found.append(parse(SettledStructure, read_json(report), str(report)))
+                records.append(parse(SettledStructure, read_json(report), str(report)))
                 continue
-            found.append(
+            records.append(
                 SettledStructure(
                     structure=name,
                     subsystem=self.structure(name).subsystem,
@@ -117,9 +117,9 @@ class Job:
                 )
             )
         number = int(self.folder.resolve().name)
-        return [record.model_copy(update={"iteration": number}) for record in found]
+        return [record.model_copy(update={"iteration": number}) for record in records]
 
-    def ensemble(self, structure: str, asked: Ensemble) -> Ensemble:
+    def ensemble(self, structure: str, asked: PlainEnsemble) -> PlainEnsemble:
         """The ensemble asked for, at constant volume where the index says fixed_cell and where a
         structure is not periodic in three directions: it has no volume to control."""
         if asked != "npt":

@@ -26,10 +26,10 @@ def gather(folder: Path, action: str, carried: dict[str, Any]) -> list[dict[str,
             cost = read_json(path, "core_seconds")
             name = path.relative_to(folder).as_posix().removesuffix(".cost.json")
             lines.append({"item": name, "kind": kind, **{k: cost.get(k, 0) for k in COUNTED}})
-        paid = [line for line in lines if line["kind"] == kind]
-        if paid or kind == action:
+        of_kind = [line for line in lines if line["kind"] == kind]
+        if of_kind or kind == action:
             before = kinds.get(kind, {})
-            kinds[kind] = {k: before.get(k, 0) + sum(line[k] for line in paid) for k in COUNTED}
+            kinds[kind] = {k: before.get(k, 0) + sum(line[k] for line in of_kind) for k in COUNTED}
     own = {key: sum(line[key] for line in lines) for key in COUNTED}
     total = {key: carried.get(key, 0) + own[key] for key in COUNTED}
     lines.append({"total": {**total, "by_action": kinds}})

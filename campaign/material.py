@@ -18,15 +18,16 @@ from pydantic import (
 )
 
 from atomistics.builders.crystals.parameters import Substitution
+from atomistics.builders.terms import Density
 from atomistics.contract import Name, Strict, Temperature
 
-Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ()+_.,-]{0,63}$")]
+Title = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ()+_.,-]{0,63}$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
-Density = Annotated[float, Field(ge=0.001, le=25, description="g/cm3")]
-Fractional = Annotated[float, Field(ge=-1, le=2)]
-Kind = Literal["crystal", "amorphous", "liquid", "melt", "polymer", "particle", "molecule", "other"]
+PhaseKind = Literal[
+    "crystal", "amorphous", "liquid", "melt", "polymer", "particle", "molecule", "other"
+]
 Defect = Literal["vacancy", "interstitial", "antisite", "stacking-fault", "grain-boundary"]
-Method = Literal["gfn1-xtb", "gfn2-xtb", "chgnet", "vasp", "cp2k", "espresso", "orca", "ase"]
+MethodName = Literal["gfn1-xtb", "gfn2-xtb", "chgnet", "vasp", "cp2k", "espresso", "orca", "ase"]
 _IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_]*"
 ImportPath = Annotated[
     str,
@@ -44,7 +45,7 @@ SiteText = Annotated[
 class ReferenceChoice(Strict):
     """Which calculator labels: a file of a person's says so, never a plan or a model's text."""
 
-    method: Method
+    method: MethodName
     calculator: ImportPath | None = Field(
         default=None,
         description="of method ase: package.module:Name of an ASE calculator, or of a function that"
@@ -84,7 +85,7 @@ class ReferenceChoice(Strict):
 class Ingredient(Strict):
     """One substance of a mixture and how much of it."""
 
-    name: Label = Field(description="EC, LiPF6, water; known names need nothing else")
+    name: Title = Field(description="EC, LiPF6, water; known names need nothing else")
     smiles: str | None = Field(
         default=None,
         pattern=r"^[A-Za-z0-9@+\-\[\]()=#%/\\.]{1,400}$",
@@ -144,14 +145,14 @@ class Phase(Strict):
     """One homogeneous material of the system."""
 
     name: Name
-    kind: Kind
+    kind: PhaseKind
     substances: list[Ingredient] = Field(
         default=[],
         max_length=12,
         description="what is mixed or packed; in a polymer: what is added, by repeat unit",
     )
     density: Density | None = None
-    crystal: CrystalSource | Label | None = Field(
+    crystal: CrystalSource | Title | None = Field(
         default=None, description="of crystal and particle: a known name or its lattice"
     )
     substitutions: list[Substitution] = Field(
@@ -168,7 +169,7 @@ class Phase(Strict):
         default=[], max_length=4, description="molecules on the face of a crystal, one at a time"
     )
     diameter: float | None = Field(default=None, gt=2, le=60, description="of a particle, Å")
-    repeat: Label | str | None = Field(
+    repeat: Title | str | None = Field(
         default=None,
         pattern=r"^[A-Za-z0-9@+\-\[\]()=#%/\\* ]{1,400}$",
         description="polymer's repeat unit: a known name, or SMILES with its ends marked *: *CCO*",
@@ -212,11 +213,11 @@ class Material(Strict):
         default=None, max_length=20, description="pairs of phases that meet; default: of the layers"
     )
     pressure: float = Field(default=0.0, ge=-50, le=1000, description="GPa")
-    reference: Method = Field(
+    reference: MethodName = Field(
         default="gfn1-xtb", description="method of every label; ase: the calculator of config.yaml"
     )
     procedure: Text | None = Field(default=None, description="how it will be simulated, in words")
-    properties: list[Label] = Field(default=["structure", "density"], max_length=20)
+    properties: list[Title] = Field(default=["structure", "density"], max_length=20)
     isolated: bool = Field(
         default=True,
         description="isolated atoms and dimers of all elements, one reference call each",
@@ -236,11 +237,11 @@ class Material(Strict):
         stated = [tuple(pair) for pair in self.interfaces or []]
         closing = [(layers[0], layers[-1])] if len(layers) > 2 else []  # periodic along z
         pairs = stated or [*pairwise(layers), *closing]
-        found: dict[frozenset[str], tuple[str, str]] = {}
+        unordered: dict[frozenset[str], tuple[str, str]] = {}
         for pair in pairs:
             if len(pair) == 2:
-                found.setdefault(frozenset(pair), (pair[0], pair[1]))
-        return list(found.values())
+                unordered.setdefault(frozenset(pair), (pair[0], pair[1]))
+        return list(unordered.values())
 
 
 class Answers(Material):
@@ -254,4 +255,4 @@ class Answers(Material):
 class AnswersFile(Answers):
     """The answers of `planner prepare --answers`: the same, and a reference with its options."""
 
-    reference: Method | ReferenceChoice = "gfn1-xtb"
+    reference: MethodName | ReferenceChoice = "gfn1-xtb"

@@ -38,41 +38,41 @@ def measured(
     return measure(job.atoms(structure), own, calculator, md, atoms)
 
 
-def by_reference(found: Measured) -> Measurements:
+def by_reference(properties: Measured) -> Measurements:
     """The reference's measurements as its result keeps them."""
     values = [
         Property(
             name=v.name, unit=unit_of(v.name) or "1", reference=v.value, reference_error=v.error
         )
-        for v in found.values
+        for v in properties.values
     ]
-    return Measurements(values=values, notes=_notes(found, "reference"))
+    return Measurements(values=values, notes=_notes(properties, "reference"))
 
 
-def by_model(found: Measured, beside: Measurements | None) -> Measurements:
+def by_model(properties: Measured, beside: Measurements | None) -> Measurements:
     """The model's, each beside the reference's of the same name; then what only that has."""
-    known = {p.name: p for p in (beside.values if beside else ())}
+    by_name = {p.name: p for p in (beside.values if beside else ())}
     values = [
-        known.get(v.name, Property(name=v.name, unit=unit_of(v.name) or "1")).model_copy(
+        by_name.get(v.name, Property(name=v.name, unit=unit_of(v.name) or "1")).model_copy(
             update={"model": v.value, "model_error": v.error}
         )
-        for v in found.values
+        for v in properties.values
     ]
-    mine = {v.name for v in found.values}
-    values += [p for name, p in known.items() if name not in mine and not name.startswith(ATOM)]
-    notes = [*(beside.notes if beside else ()), *_notes(found, "model")]
+    mine = {v.name for v in properties.values}
+    values += [p for name, p in by_name.items() if name not in mine and not name.startswith(ATOM)]
+    notes = [*(beside.notes if beside else ()), *_notes(properties, "model")]
     return Measurements(values=values, notes=notes)
 
 
-def _notes(found: Measured, whose: str) -> list[str]:
-    told = [f"{whose}: {kind}: {how}" for kind, how in found.how.items()]
-    return told + [f"{whose}: {kind}: no value: {why}" for kind, why in found.failed.items()]
+def _notes(properties: Measured, whose: str) -> list[str]:
+    notes = [f"{whose}: {kind}: {how}" for kind, how in properties.how.items()]
+    return notes + [f"{whose}: {kind}: no value: {why}" for kind, why in properties.failed.items()]
 
 
 def of_reference(state: State, structure: str) -> Measurements | None:
     """What the reference found of a structure."""
-    known = next((r for r in state.reference if r.structure == structure), None)
-    return known.properties if known else None
+    record = next((r for r in state.reference if r.structure == structure), None)
+    return record.properties if record else None
 
 
 def with_polymorphs(rows: Sequence[Any], formulas: dict[str, str]) -> list[Any]:
@@ -82,24 +82,24 @@ def with_polymorphs(rows: Sequence[Any], formulas: dict[str, str]) -> list[Any]:
     reference, where it has values, so that both answer the same question.
     """
     energies = {r.structure: r.properties.value("energy") for r in rows if r.properties}
-    known = {name: e for name, e in energies.items() if e is not None}
+    energy_of = {name: e for name, e in energies.items() if e is not None}
     changed = []
     for row in rows:
-        mine = known.get(row.structure)
-        alike = [n for n in known if formulas[n] == formulas[row.structure]] if mine else []
-        lowest = min(alike, key=lambda n: (_level(known[n]), n), default=row.structure)
+        mine = energy_of.get(row.structure)
+        alike = [n for n in energy_of if formulas[n] == formulas[row.structure]] if mine else []
+        lowest = min(alike, key=lambda n: (_level(energy_of[n]), n), default=row.structure)
         if not mine or lowest == row.structure:
             changed.append(row)
             continue
-        values = [*row.properties.values, _difference(f"above_{lowest}", mine, known[lowest])]
+        values = [*row.properties.values, _difference(f"above_{lowest}", mine, energy_of[lowest])]
         properties = row.properties.model_copy(update={"values": values})
         changed.append(row.model_copy(update={"properties": properties}))
     return changed
 
 
 def _level(energy: Property) -> float:
-    found = energy.model if energy.reference is None else energy.reference
-    return found if found is not None else 0.0
+    energy_value = energy.model if energy.reference is None else energy.reference
+    return energy_value if energy_value is not None else 0.0
 
 
 def _difference(name: str, one: Property, other: Property) -> Property:

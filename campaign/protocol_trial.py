@@ -19,7 +19,7 @@ SEED = 1
 
 
 @dataclass(frozen=True)
-class Rehearsal:
+class ProtocolTrial:
     """How the first steps went: reports of the stages, core-seconds a step, why it stopped."""
 
     stages: list[stages.StageReport]
@@ -30,7 +30,7 @@ class Rehearsal:
 
 def trial_run(
     campaign: Campaign, protocol: StagedProtocol, structure: str, steps: int, model: str | None
-) -> Rehearsal:
+) -> ProtocolTrial:
     """`steps` steps of every stage with a model of the campaign, or else with its reference."""
     require_plumed(protocol)
     index = {s.id: s for s in read_index(campaign.folder / "structures")}
@@ -51,7 +51,7 @@ def trial_run(
     before = core_seconds()
     outcome = stages.run(atoms, counting, protocol, steps, SEED, most=steps)
     price = (core_seconds() - before) / max(1, outcome.steps)
-    return Rehearsal(outcome.stages, price, outcome.stop, outcome.detail)
+    return ProtocolTrial(outcome.stages, price, outcome.stop, outcome.detail)
 
 
 def _model_file(campaign: Campaign, model: str) -> Path:

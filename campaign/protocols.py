@@ -51,7 +51,7 @@ def require_approved(campaign: Path, name: str) -> Approved:
     return Approved(name, _hash(path), read_protocol(path))
 
 
-def known(campaign: Path) -> dict[str, ProtocolInfo]:
+def all_protocols(campaign: Path) -> dict[str, ProtocolInfo]:
     """Every protocol file of a campaign by name, broken ones with their fault."""
     protocols = {}
     for path in sorted((campaign / FOLDER).glob("*.yaml")):

@@ -10,7 +10,7 @@ def after(state: State, plan: Plan, result: Result, hashes: tuple[str, str]) -> 
     changed, outcome, note = plan.parameters.reduce(state, plan.iteration, result)
     if settled := getattr(result, "settled", []):
         changed = changed.model_copy(update={"settled": [*state.settled, *settled]})
-        note += _told(settled)
+        note += _settled_note(settled)
     entry = HistoryEntry(
         iteration=plan.iteration,
         action=plan.action,
@@ -29,8 +29,8 @@ def after(state: State, plan: Plan, result: Result, hashes: tuple[str, str]) -> 
     )
 
 
-def _told(settled: list[SettledStructure]) -> str:
+def _settled_note(settled: list[SettledStructure]) -> str:
     failed = [s.structure for s in settled if s.status == "failed"]
     calls = sum(s.reference_calls for s in settled)
-    told = f"; {len(settled) - len(failed)} structures settled in {calls} reference calls"
-    return told + (f", not {', '.join(failed)}: begun as built" if failed else "")
+    note = f"; {len(settled) - len(failed)} structures settled in {calls} reference calls"
+    return note + (f", not {', '.join(failed)}: begun as built" if failed else "")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import Field
 
 from atomistics.contract import Name, Strict, Temperature
-from campaign.identifiers import DatasetId, ModelId, Outcome
+from campaign.identifiers import CampaignOutcome, DatasetId, ModelId
 
 
 class Event(NamedTuple):
@@ -93,7 +93,7 @@ class ReferenceRange(Strict):
     visited_energy: Range | None = Field(default=None, description="with equilibration, eV/atom")
     hottest: float | None = Field(default=None, description="instantaneous temperature, K")
     properties: Measurements | None = Field(
-        default=None, description="where asked for", exclude_if=lambda found: found is None
+        default=None, description="where asked for", exclude_if=lambda records: records is None
     )
 
 
@@ -123,7 +123,7 @@ class SettledStructure(Strict):
 class MovingResult(Result):
     """Result of an action that starts MD: it settles what no action before it has used."""
 
-    settled: list[SettledStructure] = Field(default=[], exclude_if=lambda found: not found)
+    settled: list[SettledStructure] = Field(default=[], exclude_if=lambda records: not records)
 
 
 class JudgedStops(Strict):
@@ -203,10 +203,10 @@ class SampleGroupResult(Strict):
     atoms: int
     max_grade: float | None = Field(default=None, description="highest extrapolation grade")
     rungs: list[Rung] = Field(
-        default=[], description="by temperature", exclude_if=lambda found: not found
+        default=[], description="by temperature", exclude_if=lambda records: not records
     )
     stopped_runs: list[StoppedRun] = Field(
-        default=[], description="the earliest dozen", exclude_if=lambda found: not found
+        default=[], description="the earliest dozen", exclude_if=lambda records: not records
     )
     picoseconds: float | None = Field(
         default=None, description="MD of all runs", exclude_if=lambda length: length is None
@@ -249,8 +249,10 @@ class SelectGroupResult(Strict):
     failed: list[Count] = Field(description="labels quarantined, by class")
     energy_mae: float | None = Field(default=None, description="of the model on them, eV/atom")
     force_mae: float | None = Field(default=None, description="of the model on them, eV/Å")
-    stops: list[JudgedStops] = Field(default=[], exclude_if=lambda found: not found)
-    calibration: Calibration | None = Field(default=None, exclude_if=lambda found: found is None)
+    stops: list[JudgedStops] = Field(default=[], exclude_if=lambda records: not records)
+    calibration: Calibration | None = Field(
+        default=None, exclude_if=lambda records: records is None
+    )
 
 
 class Errors(Strict):
@@ -319,7 +321,7 @@ class EvaluatedStructure(Strict):
     rdf_overlap: float | None = Field(default=None, description="least over all pairs, 1 is equal")
     diffusion: list[PairOfDiffusion] = Field(default=[])
     properties: Measurements | None = Field(
-        default=None, description="where asked for", exclude_if=lambda found: found is None
+        default=None, description="where asked for", exclude_if=lambda records: records is None
     )
     layers: list[ComparedLayer] = Field(
         default=[],
@@ -345,7 +347,7 @@ def unmeasured(structures: Sequence[ReferenceRange | EvaluatedStructure]) -> lis
 class Verdict(Result):
     """end/result.yaml: the verdict as code found it, not as it was asked for."""
 
-    outcome: Outcome
-    asked: Outcome
+    outcome: CampaignOutcome
+    asked: CampaignOutcome
     reasons: list[str]
     model: ModelId | None = None

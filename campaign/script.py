@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from atomistics.contract import Strict
+from campaign.actions.section import Items
 from campaign.errors import UserError
 from mtp.errors import MTPError
 
-Items = dict[str, dict[str, Any]]
 Command = Callable[..., Any]
 
 

@@ -15,11 +15,11 @@ def unsettled(
     """Structures among (structure, subsystem) that no action before has started MD from."""
     if not settling.packing and not settling.crystal:
         return []
-    known = {s.structure for s in state.settled} | {r.structure for r in state.reference}
+    done = {s.structure for s in state.settled} | {r.structure for r in state.reference}
     # a campaign from before structures were settled goes on as it began
     begun = {s.name for s in state.subsystems if s.rounds or s.labels} if not state.settled else ()
     names = dict.fromkeys(name for name, subsystem in named if subsystem not in begun)
-    return [name for name in names if name not in known]
+    return [name for name in names if name not in done]
 
 
 def single_points(section: Section, state: State, structures: Sequence[StructureInfo]) -> list[str]:
@@ -27,9 +27,9 @@ def single_points(section: Section, state: State, structures: Sequence[Structure
     if section.held_out or not section.gives_dataset():
         return []
     sampled = {subsystem for _, subsystem in section.named_structures()}
-    known = {s.structure for s in state.settled}
+    settled_names = {s.structure for s in state.settled}
     own = [s for s in structures if s.single_point and s.subsystem in sampled]
-    return [s.id for s in own if s.id not in known]
+    return [s.id for s in own if s.id not in settled_names]
 
 
 def effort(settling: Settling, held_out: bool) -> Effort:

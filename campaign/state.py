@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from atomistics.contract import Name, Strict
-from atomistics.properties.asked import Asked
+from atomistics.properties.asked import PropertiesAsked
 from campaign.actions import Action
 from campaign.config import Subsystem, Targets, Task
 from campaign.identifiers import DatasetId, ModelId, SampleId
@@ -98,7 +98,7 @@ class SubsystemState(Strict):
     stage: int
     role: Literal["component", "interface", "target"]
     max_temperature: int
-    properties: Asked | None = Field(default=None, exclude_if=lambda asked: asked is None)
+    properties: PropertiesAsked | None = Field(default=None, exclude_if=lambda asked: asked is None)
     labels: int = 0
     rounds: int = Field(default=0, description="samplings with a model")
     early_stop_fraction: float | None = Field(default=None, description="of the last sampling")
@@ -111,7 +111,7 @@ class SubsystemState(Strict):
     widened: dict[str, int] = Field(
         default={},
         description="selections that found false alarms of a class: its limit widens",
-        exclude_if=lambda found: not found,
+        exclude_if=lambda value: not value,
     )
     selection: SelectGroupResult | None = Field(
         default=None, description="what was bought from the last sampling, absent until selected"
@@ -119,7 +119,7 @@ class SubsystemState(Strict):
     calibration: Calibration | None = Field(
         default=None,
         description="of the grade, on the labels last bought by it",
-        exclude_if=lambda found: found is None,
+        exclude_if=lambda kept: kept is None,
     )
 
 

@@ -62,28 +62,28 @@ def _written(path: Path) -> dict[str, Any] | None:
 def _under_way(plan: dict[str, Any]) -> list[str]:
     """Lines on progress and queue, each with the time it was seen."""
     try:
-        return _told(plan)
+        return _plan_lines(plan)
     except (AttributeError, LookupError, TypeError, ValueError):
         return ["      progress.json, queue.json: not whole; the next job writes them anew"]
 
 
-def _told(plan: dict[str, Any]) -> list[str]:
+def _plan_lines(plan: dict[str, Any]) -> list[str]:
     lines = []
-    if seen := plan["progress"]:
-        left = f"about {seen['seconds_left'] / 60:.1f} min left"
-        lines.append(f"      {seen['done']}/{seen['jobs']} jobs done, {left} at {seen['at']}")
-    if seen := plan["queue"]:
-        states = ", ".join(f"{n} {state.lower()}" for state, n in seen["states"].items())
-        why = ", ".join(f"{reason} ({n})" for reason, n in seen["waiting_for"].items())
+    if report := plan["progress"]:
+        left = f"about {report['seconds_left'] / 60:.1f} min left"
+        lines.append(f"      {report['done']}/{report['jobs']} jobs done, {left} at {report['at']}")
+    if report := plan["queue"]:
+        states = ", ".join(f"{n} {state.lower()}" for state, n in report["states"].items())
+        why = ", ".join(f"{reason} ({n})" for reason, n in report["waiting_for"].items())
         waiting = f"; waiting for {why}" if why else ""
-        lines.append(f"      queue: {states or 'empty'}{waiting} at {seen['at']}")
+        lines.append(f"      queue: {states or 'empty'}{waiting} at {report['at']}")
         lines += [
             f"      held: job {job} by {_holder(reason)} ({plain(reason, 80)}) until it is released"
-            for job, reason in seen.get("held", {}).items()
+            for job, reason in report.get("held", {}).items()
         ]
         lines += [
             f"      SLURM takes no job now: {plain(text, 300)}; it is asked again"
-            for text in seen.get("refused", [])
+            for text in report.get("refused", [])
         ]
     return lines
 
@@ -151,7 +151,7 @@ def closing(campaign: Campaign) -> str:
             f" {spent.reference_md_steps + spent.model_md_steps} MD steps,"
             f" {campaign.core_seconds() / 60:.1f} core-minutes in {state.iteration} iterations"
         ),
-        *([f"           {told}"] if (told := str(calls(campaign))) else []),
+        *([f"           {ratio}"] if (ratio := str(calls(campaign))) else []),
     ]
     return "\n".join(lines)
 

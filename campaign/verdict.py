@@ -154,8 +154,8 @@ def beyond(state: State, subsystem: SubsystemState, model: str | None) -> list[s
     if not shown:
         return [f"{subsystem.name}: no MD up to the margin at {kelvin} K"]
     if shown[-1] > allowed:
-        told = f"{100 * shown[-1]:.0f} % of the runs up to {kelvin} K stop early"
-        return [f"{subsystem.name}: {told} > {100 * allowed:g} %"]
+        stops = f"{100 * shown[-1]:.0f} % of the runs up to {kelvin} K stop early"
+        return [f"{subsystem.name}: {stops} > {100 * allowed:g} %"]
     return []
 
 
@@ -188,11 +188,11 @@ def open_targets(state: State, model: str | None) -> list[str]:
         if not evaluated:
             missed.append(f"{subsystem.name}: {model} was never evaluated on it")
         latest = {s.structure: s for s in evaluated}
-        known = [r for r in state.reference if r.subsystem == subsystem.name]
-        ready = [r for r in known if r.status == "ok"]
+        references = [r for r in state.reference if r.subsystem == subsystem.name]
+        ready = [r for r in references if r.status == "ok"]
         missed += [
             f"{r.structure}: no reference trajectory ({r.failure})"
-            for r in known
+            for r in references
             if r.status == "failed"
         ]
         if evaluated:

@@ -38,8 +38,8 @@ def tree() -> str:
             page.append(f"{about(init)}\n")
         for name in files:
             own = name.rpartition("/")[2]
-            told = about(ROOT / name)
-            page.append(f"- [{own}](../{name})" + (f": {told}" if told else ""))
+            purpose = about(ROOT / name)
+            page.append(f"- [{own}](../{name})" + (f": {purpose}" if purpose else ""))
     return "\n".join(page) + "\n"
 
 

@@ -46,23 +46,25 @@ class Decider:
 
     def __init__(self, backend: str, record: Path | None) -> None:
         self.backend, self.record = backend, record
-        self.known: dict[str, list[dict[str, Any]]] = {}
+        self.recorded: dict[str, list[dict[str, Any]]] = {}
         if backend == "replay":
             if record is None or not record.is_file():
                 raise UserError("--record: name the answers of an earlier run")
             for line in record.read_text(encoding="utf-8").splitlines():
                 kept = json.loads(line)
-                self.known.setdefault(kept["request_sha256"], []).append(kept)
+                self.recorded.setdefault(kept["request_sha256"], []).append(kept)
 
     def __call__(self, situation: Situation) -> tuple[Plan | None, Consultation | None]:
         """The plan, if there is one, and the dialogue it came of."""
         if self.backend == "rules":
             return rules.decide(situation), None
-        consultation = consult(situation, self._recorded) if self.known else self._live(situation)
+        consultation = (
+            consult(situation, self._recorded) if self.recorded else self._live(situation)
+        )
         return consultation.plan, consultation
 
     def _recorded(self, request: Request) -> Reply:
-        answers = self.known.get(request.sha256)
+        answers = self.recorded.get(request.sha256)
         if not answers:
             return Reply(failure="not_recorded")
         kept = answers.pop(0)

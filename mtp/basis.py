@@ -27,7 +27,9 @@ LARGEST_LEVEL = 28
 MOST_MOMENTS = 4
 
 Moment = tuple[int, int]  # (mu, nu)
-Component = tuple[tuple[int, ...], ...]  # the free indices (0, 1, 2) of every vertex, ascending
+MomentComponent = tuple[
+    tuple[int, ...], ...
+]  # the free indices (0, 1, 2) of every vertex, ascending
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +91,7 @@ class Contraction:
         """Whether the tensor is the product of a moment with itself."""
         return len(self.moments) == 2 and len(set(self.moments)) == 1
 
-    def components(self) -> Iterator[Component]:
+    def components(self) -> Iterator[MomentComponent]:
         """Independent components of the tensor."""
         choices = [tuple(combinations_with_replacement(range(3), n)) for n in self.free]
         for component in product(*choices):
@@ -163,7 +165,7 @@ class _Builder:
 
     def __init__(self, scalars: list[Contraction]) -> None:
         self.scalars = scalars
-        self.number: dict[Contraction, dict[Component, int]] = {}
+        self.number: dict[Contraction, dict[MomentComponent, int]] = {}
         self.count = 0
         self.basic: list[tuple[int, ...]] = []
         self._number_basic()
@@ -231,7 +233,7 @@ class _Builder:
 
     def _numbers_of(
         self, graph: Contraction, part: tuple[int, ...]
-    ) -> tuple[dict[Component, int], tuple[int, ...]]:
+    ) -> tuple[dict[MomentComponent, int], tuple[int, ...]]:
         """Numbers of a factor's components, and the order of vertices of `graph` they go by."""
         factor = graph.take(part)
         order = factor.canonical_order

@@ -15,7 +15,7 @@ from mtp.neighbours import Neighbours, neighbours
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from mtp.neighbours import Structure
+    from mtp.neighbours import Geometry
     from mtp.potential import Potential
 
 
@@ -33,7 +33,7 @@ class Evaluation(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Targets:
+class Labels:
     """Labels: energy (C,) eV, forces (N, 3) eV/Å, virial (C, 6) eV; any value where weight is 0."""
 
     energy: np.ndarray
@@ -102,7 +102,7 @@ class Engine:
         self.parameters = parameters.copy()
         self._model.set(self.potential.scaling, radial, species, moment)
 
-    def evaluate(self, data: Neighbours | Sequence[Structure], first: int = 1) -> list[Evaluation]:
+    def evaluate(self, data: Neighbours | Sequence[Geometry], first: int = 1) -> list[Evaluation]:
         """Energy, forces, virial and site energies of each configuration.
 
         Parameters
@@ -133,7 +133,7 @@ class Engine:
             for c, (a, b) in enumerate(pairwise(begin))
         ]
 
-    def neighbours(self, data: Neighbours | Sequence[Structure], first: int = 1) -> Neighbours:
+    def neighbours(self, data: Neighbours | Sequence[Geometry], first: int = 1) -> Neighbours:
         """Neighbour lists within max_dist (Å); given lists are passed on if they reach as far.
 
         Raises
@@ -150,7 +150,7 @@ class Engine:
             )
         return data
 
-    def loss_and_gradient(self, near: Neighbours, targets: Targets, weights: Weights) -> Loss:
+    def loss_and_gradient(self, near: Neighbours, targets: Labels, weights: Weights) -> Loss:
         """Sum of w_E (E-E0)^2 + sum_i w_F |F-F0|^2 + w_V |V-V0|^2 and its gradient.
 
         V is the virial, |V|^2 runs over all nine components. Tangent and adjoint passes, no
@@ -174,7 +174,7 @@ class Engine:
         """
         return self._loss(near, targets, weights, gradient=True)
 
-    def loss(self, near: Neighbours, targets: Targets, weights: Weights) -> Loss:
+    def loss(self, near: Neighbours, targets: Labels, weights: Weights) -> Loss:
         """The loss alone, with an empty gradient, at the cost of an evaluation."""
         return self._loss(near, targets, weights, gradient=False)
 
@@ -195,16 +195,14 @@ class Engine:
         near = self.neighbours(near)
         return self._call(_kernel.configuration_rows, near, configuration, linear)
 
-    def linear_system(
-        self, near: Neighbours, targets: Targets, weights: Weights
-    ) -> NormalEquations:
+    def linear_system(self, near: Neighbours, targets: Labels, weights: Weights) -> NormalEquations:
         """Normal equations of the species and moment coefficients with the radial ones fixed.
 
         The loss is x^T matrix x - 2 vector^T x + constant at coefficients x.
         """
         return self._normal_equations(near, targets, weights, linear=True)
 
-    def gauss_newton(self, near: Neighbours, targets: Targets, weights: Weights) -> NormalEquations:
+    def gauss_newton(self, near: Neighbours, targets: Labels, weights: Weights) -> NormalEquations:
         """J^T W J, J^T W r and the loss r^T W r with r = prediction - label.
 
         The gradient of the loss is 2 vector. A configuration's Jacobian at a time is in memory.
@@ -212,7 +210,7 @@ class Engine:
         return self._normal_equations(near, targets, weights, linear=False)
 
     def _normal_equations(
-        self, near: Neighbours, targets: Targets, weights: Weights, *, linear: bool
+        self, near: Neighbours, targets: Labels, weights: Weights, *, linear: bool
     ) -> NormalEquations:
         labels = _shaped(near, targets)
         scales = _expanded(near, weights)
@@ -232,9 +230,7 @@ class Engine:
             constant += r @ r
         return NormalEquations(matrix, vector, float(constant))
 
-    def _loss(
-        self, near: Neighbours, targets: Targets, weights: Weights, *, gradient: bool
-    ) -> Loss:
+    def _loss(self, near: Neighbours, targets: Labels, weights: Weights, *, gradient: bool) -> Loss:
         arrays = [*_shaped(near, targets), *_expanded(near, weights)]
         near = self.neighbours(near)
         return Loss(*self._call(_kernel.loss, near, arrays, gradient, self.threads))
@@ -253,7 +249,7 @@ def _finite_configurations(near: Neighbours, energy: np.ndarray, forces: np.ndar
     return np.isfinite(energy) & np.fromiter(parts, bool, len(energy))
 
 
-def _shaped(near: Neighbours, targets: Targets) -> list[np.ndarray]:
+def _shaped(near: Neighbours, targets: Labels) -> list[np.ndarray]:
     shapes = [(len(near),), (near.atom_count, 3), (len(near), 6)]
     arrays = [
         np.ascontiguousarray(a, float) for a in (targets.energy, targets.forces, targets.virial)

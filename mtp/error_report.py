@@ -43,7 +43,7 @@ class Prediction(Protocol):
 
 
 @dataclass
-class Errors:
+class QuantityErrors:
     """Count, maximum, mean and RMS of |difference|, and the same of |reference| where printed.
 
     Energies eV; forces eV/Å, Euclidean norm of each atom's vector; virial (eV) and stress (GPa)
@@ -75,9 +75,11 @@ class _Sums:
         self.reference_maximum = max(self.reference_maximum, float(reference.max()))
         self.reference_squares += float(reference @ reference)
 
-    def errors(self, relative: bool) -> Errors:
+    def errors(self, relative: bool) -> QuantityErrors:
         count, tiny = max(self.count, 1), 1e-300
-        result = Errors(self.count, self.maximum, self.total / count, (self.squares / count) ** 0.5)
+        result = QuantityErrors(
+            self.count, self.maximum, self.total / count, (self.squares / count) ** 0.5
+        )
         if relative:
             result.relative_maximum = self.maximum / (self.reference_maximum + tiny)
             result.relative_rms = (self.squares / (self.reference_squares + tiny)) ** 0.5
@@ -97,7 +99,7 @@ class ErrorReport:
             self.sums[name].add(difference, reference)
         return {name: float(difference.max()) for name, (difference, _) in compared.items()}
 
-    def errors(self) -> dict[str, Errors]:
+    def errors(self) -> dict[str, QuantityErrors]:
         """Errors by quantity: energy, energy_per_atom, forces, virial (eV), stress (GPa)."""
         return {name: sums.errors(name in RELATIVE) for name, sums in self.sums.items()}
 
@@ -140,7 +142,7 @@ def _norm(tensor: NDArray[np.float64]) -> float:
     return float(np.sqrt(weights @ np.square(tensor)))
 
 
-def _block(name: str, errors: Errors) -> str:
+def _block(name: str, errors: QuantityErrors) -> str:
     title, unit = TITLES[name]
     lines = [
         title,
@@ -156,16 +158,16 @@ def _block(name: str, errors: Errors) -> str:
     return "\n".join(lines) + "\n"
 
 
-def parse_report(text: str) -> dict[str, Errors]:
+def parse_report(text: str) -> dict[str, QuantityErrors]:
     """The last error report in a log of MLIP-3, MLIP-2 or this package; empty when it has none.
 
     Numbers are taken as they stand, NaN included; a word that is no number becomes NaN.
     """
-    errors_of: dict[str, Errors] = {}
+    errors_of: dict[str, QuantityErrors] = {}
     current = None
     for line in map(str.strip, text.splitlines()):
         if line in READ_TITLES:
-            current = errors_of[READ_TITLES[line]] = Errors()
+            current = errors_of[READ_TITLES[line]] = QuantityErrors()
         elif current is not None:
             for name, pattern in READ_LINES.items():
                 if match := re.match(pattern, line):
@@ -173,7 +175,7 @@ def parse_report(text: str) -> dict[str, Errors]:
     return errors_of
 
 
-def _set(errors: Errors, name: str, word: str) -> None:
+def _set(errors: QuantityErrors, name: str, word: str) -> None:
     try:
         setattr(errors, name, int(word) if name == "count" else float(word))
     except ValueError:

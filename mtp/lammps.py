@@ -121,10 +121,10 @@ def _older_style(path: str, words: list[str]) -> PairStyle:
 
 def _mlip_style(path: str, words: list[str]) -> PairStyle:
     options = dict(word.partition("=")[::2] for word in words)
-    known = {"load_from", CONTROL}
-    known |= {f"{CONTROL}:{key}" for key in ("threshold_save", "threshold_break")}
-    known |= {f"{CONTROL}:save_extrapolative_to"}
-    if unknown := sorted(set(options) - known):
+    keywords = {"load_from", CONTROL}
+    keywords |= {f"{CONTROL}:{key}" for key in ("threshold_save", "threshold_break")}
+    keywords |= {f"{CONTROL}:save_extrapolative_to"}
+    if unknown := sorted(set(options) - keywords):
         raise MTPError(f"{path}: pair_style mlip: {unknown[0]}: not known here")
     if "load_from" not in options:
         raise MTPError(f"{path}: pair_style mlip: load_from=FILE is missing")
@@ -304,8 +304,8 @@ def _run_text(lammps: Any, path: str | Path, text: str, force_field: Any = None)
             lammps.file(part.name)
         except Exception as error:  # LAMMPS's own kinds of exception differ from build to build
             if force_field is None or force_field.error is None:
-                told = " ".join(str(error).replace(part.name, str(path)).split())
-                raise MTPError(f"{path}: {told}") from None
+                message = " ".join(str(error).replace(part.name, str(path)).split())
+                raise MTPError(f"{path}: {message}") from None
     if force_field is not None and force_field.error is not None:
         raise force_field.error
 
@@ -315,9 +315,9 @@ def _expanded(lammps: Any, path: str | Path, text: str) -> str:
 
     def value(match: re.Match[str]) -> str:
         name = match[1] or match[2]
-        found = lammps.extract_variable(name)
-        if found is None:
+        variable = lammps.extract_variable(name)
+        if variable is None:
             raise MTPError(f"{path}: pair_coeff: variable {name} is not defined")
-        return found if isinstance(found, str) else f"{found:.15g}"
+        return variable if isinstance(variable, str) else f"{variable:.15g}"
 
     return re.sub(r"\$(?:\{(\w+)\}|(\w))", value, text)

@@ -19,7 +19,7 @@ CLOSEST = 1e-4  # Å
 IDENTITY = np.eye(3)
 
 
-class Structure(Protocol):
+class Geometry(Protocol):
     """What the engine needs of a configuration: Å; a row of `cell` counts if it is periodic."""
 
     cell: np.ndarray
@@ -67,7 +67,7 @@ class Neighbours:
         """(C,): pairs of each configuration, the measure of work when balancing."""
         return np.diff(self.kernel.first[self.kernel.atom_begin])
 
-    def add(self, configuration: Structure, closest: float = CLOSEST) -> None:
+    def add(self, configuration: Geometry, closest: float = CLOSEST) -> None:
         """Append the neighbour list of one configuration (Å).
 
         Raises
@@ -112,7 +112,7 @@ def _full_cell(cell: np.ndarray, periodic: Sequence[bool]) -> np.ndarray:
 
 
 def neighbours(
-    configurations: Iterable[Structure], cutoff: float, species: int = MOST_SPECIES, first: int = 1
+    configurations: Iterable[Geometry], cutoff: float, species: int = MOST_SPECIES, first: int = 1
 ) -> Neighbours:
     """Neighbour lists of all configurations, by linked cells.
 

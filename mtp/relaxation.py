@@ -15,7 +15,7 @@ from mtp.engine import Engine, Evaluation
 from mtp.error_report import GPA
 from mtp.errors import MTPError
 from mtp.neighbours import Neighbours, VerletList
-from mtp.training.line_search import Point, Wolfe, wolfe_point
+from mtp.training.line_search import LinePoint, Wolfe, wolfe_point
 from mtp.training.optimisers import bfgs_update
 
 SKIN = 1.0  # Å
@@ -99,7 +99,7 @@ class Relaxation:
         value, gradient = self._enthalpy(x)
         if not np.isfinite(value):
             raise UnrelaxedError(f"atoms are nearer than mindist = {self.settings.mindist:g} Å")
-        point = Point(0.0, value, 0.0, x, gradient)
+        point = LinePoint(0.0, value, 0.0, x, gradient)
         inverse = None
         for step in range(self.settings.iteration_limit + 1):
             self._log(step, point)
@@ -113,8 +113,8 @@ class Relaxation:
         raise UnrelaxedError(f"not converged in {self.settings.iteration_limit} steps")
 
     def _step(
-        self, point: Point, inverse: NDArray[np.float64] | None
-    ) -> tuple[Point, NDArray[np.float64] | None]:
+        self, point: LinePoint, inverse: NDArray[np.float64] | None
+    ) -> tuple[LinePoint, NDArray[np.float64] | None]:
         """The next point and the inverse Hessian there (None: still 1)."""
         settings = self.settings
         for matrix in (inverse, None):
@@ -161,7 +161,7 @@ class Relaxation:
             gradient[9:] = own.ravel()
         return evaluation.energy + self.pressure * now.volume, gradient
 
-    def _largest(self, point: Point) -> tuple[float, float]:
+    def _largest(self, point: LinePoint) -> tuple[float, float]:
         """Largest force (eV/Å) and deviation from the pressure (GPa) that can still relax."""
         now, deformation = self._geometry(point.x)
         forces = point.gradient[9:].reshape(-1, 3) @ np.linalg.inv(deformation).T / self.atom_unit
@@ -171,7 +171,7 @@ class Relaxation:
             stress = float(np.abs(work).max()) * GPA / now.volume
         return float(np.linalg.norm(forces, axis=1).max(initial=0.0)), stress
 
-    def _converged(self, point: Point) -> bool:
+    def _converged(self, point: LinePoint) -> bool:
         force, stress = self._largest(point)
         settings = self.settings
         low = point.value - self.pressure * self._geometry(point.x)[0].volume
@@ -187,7 +187,7 @@ class Relaxation:
         cell = self.start.cell @ (self.cell_unit * change[:9].reshape(3, 3))
         return float(np.sqrt(np.square(np.vstack([atoms, cell])).sum(axis=1).max()))
 
-    def _log(self, step: int, point: Point) -> None:
+    def _log(self, step: int, point: LinePoint) -> None:
         force, stress = self._largest(point)
         size = len(self.start)
         volume = self._geometry(point.x)[0].volume

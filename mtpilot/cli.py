@@ -139,21 +139,21 @@ def _audit(arguments: argparse.Namespace) -> int:
     from planner.audit import audit, render
 
     campaign = Campaign.at(arguments.campaign)
-    seen = audit(campaign)
+    audited = audit(campaign)
     if arguments.lookahead:
         from planner.lookahead import lookahead
         from planner.lookahead import render as projected
 
-        ahead = lookahead(campaign, seen.plan, arguments.lookahead)
+        ahead = lookahead(campaign, audited.plan, arguments.lookahead)
     if arguments.json:
         steps = {k: [vars(s) for s in v] for k, v in ahead.items()} if arguments.lookahead else {}
-        text = json.dumps({**json.loads(seen.as_json()), "lookahead": steps}, indent=1)
+        text = json.dumps({**json.loads(audited.as_json()), "lookahead": steps}, indent=1)
     else:
-        text = render(seen)
+        text = render(audited)
         text += "\n" + projected(ahead) if arguments.lookahead else ""
     say(text)
-    if seen.denied:
-        raise GateError("; ".join(seen.denied))
+    if audited.denied:
+        raise GateError("; ".join(audited.denied))
     return 0
 
 
@@ -170,10 +170,10 @@ def _replay(arguments: argparse.Namespace) -> int:
     from campaign.folder import Campaign
     from planner.replay import render, replay
 
-    found = replay(Campaign.at(arguments.campaign))
-    text = json.dumps([vars(f) for f in found], indent=1) if arguments.json else render(found)
+    findings = replay(Campaign.at(arguments.campaign))
+    text = json.dumps([vars(f) for f in findings], indent=1) if arguments.json else render(findings)
     say(text)
-    return 1 if any(f.faults for f in found) else 0
+    return 1 if any(f.faults for f in findings) else 0
 
 
 def _explain(arguments: argparse.Namespace) -> int:
@@ -202,8 +202,8 @@ def _status(arguments: argparse.Namespace) -> int:
     from campaign.folder import Campaign
     from campaign.status import as_json, render, status
 
-    seen = status(Campaign.at(arguments.campaign))
-    say(as_json(seen) if arguments.json else render(seen))
+    standing = status(Campaign.at(arguments.campaign))
+    say(as_json(standing) if arguments.json else render(standing))
     return 0
 
 

@@ -24,14 +24,14 @@ def add(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
     taken.add_argument("--units", default="", help="energy=Ha,forces=Ha/Bohr,stress=GPa,length=A")
     taken.add_argument("--voigt", default="", help="order of six components: xx,yy,zz,xy,yz,zx")
     taken.add_argument("--recompute", type=int, default=0, metavar="N", help="frames to compare")
-    for flag, told in (
+    for flag, purpose in (
         ("--same-method", "the labels are of the campaign's reference; the files do not say so"),
         ("--keep-outliers", "keep frames whose energy is far from all others"),
         ("--nonconverged", "keep steps whose electronic loop ended at its limit"),
         ("--new", "make the campaign folder from these frames alone"),
         ("--run", "carry the campaign on at once, as planner run does"),
     ):
-        taken.add_argument(flag, action="store_true", help=told)
+        taken.add_argument(flag, action="store_true", help=purpose)
     taken.add_argument("--profile", help="of --run: Snakemake profile, e.g. slurm")
     taken.add_argument("--temperature", type=int, default=300, help="of --new, K (default: 300)")
     given = command("export", "write the campaign's labels for other programs")
@@ -48,9 +48,9 @@ def take(arguments: argparse.Namespace) -> int:
     from campaign.imported import Wanted, read_files, take_in
     from campaign.lock import locked
 
-    told = _told(arguments)
-    files = read_files(arguments.files, told, arguments.format)
-    tests = read_files(arguments.test, told, arguments.format)
+    options = _read_options(arguments)
+    files = read_files(arguments.files, options, arguments.format)
+    tests = read_files(arguments.test, options, arguments.format)
     wanted = _wanted(arguments, Wanted)
     if arguments.new:
         readings = [*files.values(), *tests.values()]
@@ -63,17 +63,17 @@ def take(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _told(arguments: argparse.Namespace) -> Any:
+def _read_options(arguments: argparse.Namespace) -> Any:
     from ase.data import atomic_numbers
 
     from mtp.errors import MTPError
-    from mtp.reading.frames import Told, order_of, pairs_of
+    from mtp.reading.frames import ReadOptions, order_of, pairs_of
 
     species = tuple(arguments.species.replace(",", " ").split())
     if strange := [word for word in species if word not in atomic_numbers]:
         raise UserError(f"--species: {strange[0]!r:.20} is no element")
     try:
-        return Told(
+        return ReadOptions(
             species,
             pairs_of("keys", arguments.keys),
             pairs_of("units", arguments.units),

@@ -14,12 +14,12 @@ def add(commands: Any) -> None:
     verbs = commands.add_parser("protocol", help=text, description=text).add_subparsers(
         dest="verb", required=True
     )
-    for verb, told in (
+    for verb, purpose in (
         ("check", "validate a protocol file and show its stages"),
         ("try", "a few steps of every stage on a structure of the campaign, with the price"),
         ("approve", "let plans use the file as it stands"),
     ):
-        sub = verbs.add_parser(verb, help=told, description=told)
+        sub = verbs.add_parser(verb, help=purpose, description=purpose)
         sub.add_argument("file", type=Path, help="protocols/NAME.yaml")
         if verb != "check":
             sub.add_argument(
@@ -54,17 +54,19 @@ def _try(arguments: argparse.Namespace) -> list[str]:
     if not 1 <= arguments.steps <= 1000:
         raise UserError(f"--steps: {arguments.steps}: give 1 to 1000 steps of every stage")
     protocol, campaign = read_protocol(arguments.file), Campaign.at(arguments.campaign)
-    seen = trial_run(campaign, protocol, arguments.structure, arguments.steps, arguments.model)
-    minutes = [seen.seconds_per_step * steps / 60 for steps in protocol.lengths]
+    trial = trial_run(campaign, protocol, arguments.structure, arguments.steps, arguments.model)
+    minutes = [trial.seconds_per_step * steps / 60 for steps in protocol.lengths]
     lines = []
-    for whole, report, price in zip(table(protocol), seen.stages, minutes, strict=False):
+    for whole, report, price in zip(table(protocol), trial.stages, minutes, strict=False):
         went = f"{report.steps} steps tried at {report.temperature:.0f} K"
         lines.append(f"{whole}; {went}; {price:.2g} core-min in all")
-    if seen.stop:
-        raise UserError(f"{arguments.file}: stage {len(seen.stages)}: {seen.stop}: {seen.detail}")
+    if trial.stop:
+        raise UserError(
+            f"{arguments.file}: stage {len(trial.stages)}: {trial.stop}: {trial.detail}"
+        )
     lines.append(
         f"{protocol.steps} steps, about {sum(minutes):.2g} core-min a structure"
-        f" ({seen.seconds_per_step:.2g} core-s a step); if that is what you want:"
+        f" ({trial.seconds_per_step:.2g} core-s a step); if that is what you want:"
         f" planner protocol approve {arguments.file}"
     )
     return lines

@@ -127,15 +127,15 @@ def brief(sit: Situation) -> dict[str, Any]:
 def _provenance(campaign: Campaign, plan: Plan) -> dict[str, Any]:
     """Where the plan comes from, and what the rules would do instead at which cost."""
     try:
-        known = record.load(campaign.iteration(plan.iteration))
+        recorded = record.load(campaign.iteration(plan.iteration))
     except UserError:
-        known = {"source": "a plan without a record"}
+        recorded = {"source": "a plan without a record"}
     edited = approval.edited(campaign, plan)
     situation = campaign.situation()
     own = rules.decide(situation)
     mine, theirs = cost(plan, situation), cost(own, situation)
     return {
-        "source": f"{known['source']}, edited by hand" if edited else known["source"],
+        "source": f"{recorded['source']}, edited by hand" if edited else recorded["source"],
         "provenance": source(campaign, plan),
         "rules": {
             "rule": own.rule,
@@ -146,7 +146,7 @@ def _provenance(campaign: Campaign, plan: Plan) -> dict[str, Any]:
             "labels_more": theirs.labels - mine.labels,
             "core_hours_more": (theirs.core_seconds - mine.core_seconds) / 3600,
         },
-        "untrusted": known.get("untrusted", {}),
+        "untrusted": recorded.get("untrusted", {}),
         "waiting": approval.refusal(campaign, plan),
     }
 
@@ -163,31 +163,31 @@ def _differences(plan: Plan, own: Plan) -> dict[str, list[Any]]:
     return {k: [mine.get(k), theirs.get(k)] for k in keys if mine.get(k) != theirs.get(k)}
 
 
-def render(seen: Audit) -> str:
+def render(audited: Audit) -> str:
     """For people: what it is and why, its price, what speaks against it, then the state."""
-    plan = seen.plan
+    plan = audited.plan
     return "\n".join(
         [
-            f"iteration {plan.iteration}: {plan.action}  (source: {seen.provenance})",
+            f"iteration {plan.iteration}: {plan.action}  (source: {audited.provenance})",
             *_labelled("reason", textwrap.wrap(plain(plan.reason, 600), WIDTH)),
             *_labelled("plan", _parameters(plan)),
-            *_labelled("jobs", [", ".join(f"{n} {rule}" for rule, n in seen.jobs.items())]),
-            *_labelled("cost", [*table(_costs(seen)), seen.calls]),
+            *_labelled("jobs", [", ".join(f"{n} {rule}" for rule, n in audited.jobs.items())]),
+            *_labelled("cost", [*table(_costs(audited)), audited.calls]),
             *(
                 f"  {v.verdict:<9} {v.gate}: {plain(v.detail, 300)}"
-                for v in seen.gates
+                for v in audited.gates
                 if v.verdict != "pass"
             ),
-            f"  gates     {sum(v.verdict == 'pass' for v in seen.gates)} passed",
-            *_labelled("rules", _rules(seen)),
+            f"  gates     {sum(v.verdict == 'pass' for v in audited.gates)} passed",
+            *_labelled("rules", _rules(audited)),
             *(
                 f"  untrusted {k}: {json.dumps(v, ensure_ascii=False)}"
-                for k, v in seen.untrusted.items()
+                for k, v in audited.untrusted.items()
             ),
             *_labelled("evidence", [f"{e.key} = {_short(e.value)}" for e in plan.evidence]),
-            *_labelled("state", _state(seen.state)),
-            *([f"  waiting   {seen.waiting}"] if seen.waiting else []),
-            f"  run it    {seen.command}",
+            *_labelled("state", _state(audited.state)),
+            *([f"  waiting   {audited.waiting}"] if audited.waiting else []),
+            f"  run it    {audited.command}",
         ]
     )
 
@@ -223,19 +223,22 @@ def _cell(value: object) -> str:
     return "-" if value is None else _short(value)
 
 
-def _costs(seen: Audit) -> list[list[str]]:
+def _costs(audited: Audit) -> list[list[str]]:
     """What the plan takes at most, beside what was spent and the limit."""
-    spent, limits = seen.spent, seen.limits
+    spent, limits = audited.spent, audited.limits
     rows = [
         ["at most", "this plan", "so far", "limit"],
         *(
             [key.replace("_", " "), f"{asked}", f"{spent[key]}", _cell(limits[key])]
-            for key, asked in (("labels", seen.labels), ("reference_calls", seen.reference_calls))
+            for key, asked in (
+                ("labels", audited.labels),
+                ("reference_calls", audited.reference_calls),
+            )
         ),
-        ["MD steps", f"{seen.md_steps}", f"{_md_steps(spent)}", "-"],
+        ["MD steps", f"{audited.md_steps}", f"{_md_steps(spent)}", "-"],
         [
             "core-hours, about",
-            f"{seen.core_hours:.2f}",
+            f"{audited.core_hours:.2f}",
             f"{spent['core_hours']:.2f}",
             f"{limits['core_hours']:g}",
         ],
@@ -261,9 +264,9 @@ def _state(state: dict[str, Any]) -> list[str]:
     rows = [["subsystem", "stage", "labels", "rounds", "early stops", "evaluation"]]
     for name, s in state["subsystems"].items():
         stops = s["early_stop_fraction"]
-        told = "never sampled" if stops is None else f"{stops:.0%}"
+        stopped = "never sampled" if stops is None else f"{stops:.0%}"
         numbers = [f"{s[key]}" for key in ("stage", "labels", "rounds")]
-        rows.append([name, *numbers, told, s["evaluation"] or "none"])
+        rows.append([name, *numbers, stopped, s["evaluation"] or "none"])
     lines = [f"after iteration {state['iterations']}: {newest}", *table(rows)]
     if missed := state["open_targets"] if state["model"] else []:
         more = f"; {len(missed) - 3} more" if len(missed) > 3 else ""
@@ -271,11 +274,11 @@ def _state(state: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _rules(seen: Audit) -> list[str]:
+def _rules(audited: Audit) -> list[str]:
     """What the rules would have done, where it is not this."""
-    own = seen.rules
+    own = audited.rules
     if own["same"]:
-        return [] if seen.source == "rules" else [f"the same ({own['rule']})"]
+        return [] if audited.source == "rules" else [f"the same ({own['rule']})"]
     rows = [["parameter", "this plan", "rules"]]
     rows += [[key, *(plain(_cell(v), 40) for v in pair)] for key, pair in own["differs"].items()]
     return [

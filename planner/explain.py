@@ -63,8 +63,8 @@ def _compared(data: dict[str, Any], own: dict[str, Any]) -> list[str]:
 def _gates(gates: list[dict[str, Any]]) -> list[str]:
     loud = [g for g in gates if g["verdict"] != "pass"]
     passed = len(gates) - len(loud)
-    told = [f"  {g['verdict']:<10} {g['gate']}: {plain(g['detail'], 300)}" for g in loud]
-    return [*told, f"  gates      {passed} passed"]
+    lines = [f"  {g['verdict']:<10} {g['gate']}: {plain(g['detail'], 300)}" for g in loud]
+    return [*lines, f"  gates      {passed} passed"]
 
 
 def _dialogue(data: dict[str, Any]) -> list[str]:

@@ -27,10 +27,10 @@ def run(folder: Path, profile: str | None, say: Callable[[str], None]) -> Campai
                     publish(campaign)
                 return campaign
             plan = next_plan(campaign)
-            seen = audit(campaign)
-            write_text(campaign.iteration(plan.iteration) / "audit.json", seen.as_json() + "\n")
-            say(render(seen))
-            if seen.denied:
-                raise GateError("; ".join(seen.denied))
+            audited = audit(campaign)
+            write_text(campaign.iteration(plan.iteration) / "audit.json", audited.as_json() + "\n")
+            say(render(audited))
+            if audited.denied:
+                raise GateError("; ".join(audited.denied))
             require_approved(campaign, plan)
             carry_out(Iteration(campaign, plan, lock, profile), say)

@@ -18,8 +18,8 @@ HEAD = "# What the rules would do. Change it at will, then: planner next --plan 
 def draft(campaign: Campaign, situation: Situation) -> Path:
     """The rules' plan as a draft beside task.yaml; one for this iteration is left alone."""
     path = campaign.folder / DRAFT
-    known = read_yaml(path) if path.is_file() else None
-    if not isinstance(known, dict) or known.get("iteration") != situation.iteration:
+    existing = read_yaml(path) if path.is_file() else None
+    if not isinstance(existing, dict) or existing.get("iteration") != situation.iteration:
         write_text(path, HEAD + dump_yaml(rules.decide(situation)))
     return path
 

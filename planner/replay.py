@@ -16,7 +16,7 @@ from campaign.files import canonical_json, dump_yaml, parse, read, sha256
 from campaign.folder import Campaign
 from campaign.integrity import changed_parts
 from campaign.plan import Plan
-from campaign.protocols import known
+from campaign.protocols import all_protocols
 from campaign.situation import Situation
 from planner import record
 from planner.llm.consult import AskModel, Reply, consult
@@ -25,7 +25,7 @@ from planner.policy import rules
 
 
 @dataclass
-class Finding:
+class Replayed:
     """One iteration replayed: faults break the record, notes say what is different today."""
 
     iteration: int
@@ -34,41 +34,43 @@ class Finding:
     notes: list[str] = field(default_factory=list)
 
 
-def replay(campaign: Campaign) -> list[Finding]:
+def replay(campaign: Campaign) -> list[Replayed]:
     """Replay every decision of a campaign."""
     findings = []
     for number in range(1, campaign.last + 1):
-        found = Finding(number, "unknown")
+        finding = Replayed(number, "unknown")
         try:
-            _check(campaign, number, found)
+            _check(campaign, number, finding)
         except UserError as error:
-            found.faults.append(str(error))
+            finding.faults.append(str(error))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             path = campaign.iteration(number) / "decision.json"
-            found.faults.append(f"{path}: no whole record ({error!r})")
-        findings.append(found)
+            finding.faults.append(f"{path}: no whole record ({error!r})")
+        findings.append(finding)
     return findings
 
 
-def _check(campaign: Campaign, number: int, found: Finding) -> None:
+def _check(campaign: Campaign, number: int, finding: Replayed) -> None:
     folder = campaign.iteration(number)
     data = record.load(folder)
-    found.source = str(data.get("source"))
+    finding.source = str(data.get("source"))
     if data.get("previous_decision_sha256") != record.fingerprint(campaign.iteration(number - 1)):
-        found.faults.append("chain: the record before this one is not the one it followed")
-    found.faults += [f"{key}: changed since the record was written" for key in changed_parts(data)]
+        finding.faults.append("chain: the record before this one is not the one it followed")
+    finding.faults += [
+        f"{key}: changed since the record was written" for key in changed_parts(data)
+    ]
     on_disk = read_text(folder / "plan.yaml")
     kept = dump_yaml(parse(Plan, data.get("plan"), f"{folder}/decision.json: plan"))
     if sha256(kept) != data.get("plan_sha256"):
-        found.faults.append("plan: the recorded plan does not have the recorded hash")
+        finding.faults.append("plan: the recorded plan does not have the recorded hash")
     if on_disk != kept:
-        found.notes.append("plan.yaml was edited by hand after the decision")
-    found.faults += _sealed(campaign, number, on_disk)
+        finding.notes.append("plan.yaml was edited by hand after the decision")
+    finding.faults += _sealed(campaign, number, on_disk)
     situation = _situation(campaign, number, data)
-    found.notes += _inputs(campaign, situation, data)
-    rebuilt = _rebuilt(situation, data, found)
+    finding.notes += _inputs(campaign, situation, data)
+    rebuilt = _rebuilt(situation, data, finding)
     if rebuilt is not None and dump_yaml(rebuilt) != kept:
-        found.faults.append(f"plan: rebuilt otherwise ({_first_difference(rebuilt, kept)})")
+        finding.faults.append(f"plan: rebuilt otherwise ({_first_difference(rebuilt, kept)})")
 
 
 def _sealed(campaign: Campaign, number: int, plan: str) -> list[str]:
@@ -97,7 +99,7 @@ def _situation(campaign: Campaign, number: int, data: dict[str, Any]) -> Situati
         structures=campaign.structures,
         core_seconds=float(data.get("core_seconds", 0.0)),
         state_sha256=campaign.state_sha256(number - 1),
-        protocols=known(campaign.folder),
+        protocols=all_protocols(campaign.folder),
         rates=rates(campaign.state(number - 1), config, campaign.bill),
     )
 
@@ -117,22 +119,22 @@ def _inputs(campaign: Campaign, situation: Situation, data: dict[str, Any]) -> l
     ]
 
 
-def _rebuilt(situation: Situation, data: dict[str, Any], found: Finding) -> Plan | None:
+def _rebuilt(situation: Situation, data: dict[str, Any], finding: Replayed) -> Plan | None:
     """The plan from rules or recorded answers; None for a person's plan."""
-    source = found.source
-    recorded = replies_in_order(data, found) if data.get("exchanges") else None
+    source = finding.source
+    recorded = replies_in_order(data, finding) if data.get("exchanges") else None
     consultation = consult(situation, recorded) if recorded else None
     if source == "model":
         if consultation is None or consultation.plan is None:
             why = consultation and consultation.failure
-            found.faults.append(f"plan: the recorded answers give none ({why})")
+            finding.faults.append(f"plan: the recorded answers give none ({why})")
         return consultation.plan if consultation else None
     if consultation and source != f"rules:{consultation.failure}":
-        found.faults.append(f"source: {source} recorded, the answers give {consultation.failure}")
+        finding.faults.append(f"source: {source} recorded, the answers give {consultation.failure}")
     return rules.decide(situation) if source.startswith("rules") else None
 
 
-def replies_in_order(data: dict[str, Any], found: Finding) -> AskModel:
+def replies_in_order(data: dict[str, Any], finding: Replayed) -> AskModel:
     """Speaks the recorded replies in their order, and notes how today's requests differ."""
     left = list(data["exchanges"])
 
@@ -141,12 +143,12 @@ def replies_in_order(data: dict[str, Any], found: Finding) -> AskModel:
             return Reply(failure="not_recorded", detail="more is asked today than was answered")
         kept = left.pop(0)
         if canonical_json(request.body) != canonical_json(kept["request"]):
-            found.notes += [
+            finding.notes += [
                 f"{request.role}: {part} differs from the recorded request"
                 for part in parts_that_differ(request.body, kept["request"])
             ]
         if sha256(canonical_json(kept["request"])) != kept["request_sha256"]:
-            found.faults.append(f"{request.role}: the recorded request does not have its hash")
+            finding.faults.append(f"{request.role}: the recorded request does not have its hash")
         return _reply(kept)
 
     return ask_model
@@ -172,12 +174,12 @@ def parts_that_differ(today: dict[str, Any], kept: dict[str, Any]) -> list[str]:
 def recorded_replies(folder: Path, situation: Situation) -> AskModel:
     """The backend `replay`: answers of another campaign's record, to the very same request only."""
     data = record.load(folder / "iterations" / f"{situation.iteration:03d}")
-    known: dict[str, list[dict[str, Any]]] = {}
+    by_request: dict[str, list[dict[str, Any]]] = {}
     for kept in data.get("exchanges", []):
-        known.setdefault(kept["request_sha256"], []).append(kept)
+        by_request.setdefault(kept["request_sha256"], []).append(kept)
 
     def ask_model(request: Request) -> Reply:
-        matching = known.get(request.sha256)
+        matching = by_request.get(request.sha256)
         if matching:
             return _reply(matching.pop(0))
         detail = f"{folder}: iteration {situation.iteration}: no answer to this request"
@@ -192,7 +194,7 @@ def _first_difference(rebuilt: Plan, kept: str) -> str:
     return f"{mine.strip()[:80]!r} today, {other.strip()[:80]!r} recorded"
 
 
-def render(findings: list[Finding]) -> str:
+def render(findings: list[Replayed]) -> str:
     """A line an iteration, its faults and notes below."""
     lines = []
     for f in findings:

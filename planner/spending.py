@@ -38,9 +38,9 @@ class Spending:
 def spent(campaign: Campaign, upto: int) -> Spending:
     """All decisions up to iteration `upto`, and those for the next that came to nothing."""
     folder = campaign.iteration(upto)
-    known = load(folder) if upto and (folder / "decision.json").is_file() else {}
+    recorded = load(folder) if upto and (folder / "decision.json").is_file() else {}
     try:
-        total = Spending().plus(known.get("spent", {}))
+        total = Spending().plus(recorded.get("spent", {}))
         for line in halted_decisions(campaign.iteration(upto + 1)):
             total = total.plus(line.get("used", {}))
     except (AttributeError, TypeError, ValueError):
@@ -51,13 +51,13 @@ def spent(campaign: Campaign, upto: int) -> Spending:
 def halted_decisions(folder: Path) -> list[dict[str, Any]]:
     """Decisions of an iteration that ended in a halt; a torn last line is passed over."""
     path = folder / "halts.jsonl"
-    found = []
+    halts = []
     for line in read_text(path).splitlines() if path.is_file() else ():
         try:
-            found.append(json.loads(line))
+            halts.append(json.loads(line))
         except ValueError:
             continue
-    return found
+    return halts
 
 
 def verdicts(campaign: Campaign, upto: int) -> list[GateVerdict]:
@@ -69,7 +69,7 @@ def verdicts(campaign: Campaign, upto: int) -> list[GateVerdict]:
         rows += [("llm.money", used.money, settings.money)]
     if campaign.config.limits.wall_hours:
         rows += [("limits.wall_hours", campaign.wall_hours, campaign.config.limits.wall_hours)]
-    found = []
+    verdicts_given = []
     for key, value, limit in rows:
         kind = "warn" if value > WARN_AT * limit else "pass"
         if value >= limit and key == "limits.wall_hours":
@@ -77,5 +77,5 @@ def verdicts(campaign: Campaign, upto: int) -> list[GateVerdict]:
         detail = f"{key}: {value:.4g} of {limit:g}"
         if value >= limit and key != "limits.wall_hours":
             detail += "; no model is asked any more"  # the plan at hand has cost what it cost
-        found.append(GateVerdict(gate="planner", verdict=kind, detail=detail))
-    return found
+        verdicts_given.append(GateVerdict(gate="planner", verdict=kind, detail=detail))
+    return verdicts_given

@@ -14,7 +14,7 @@ from planner.llm.answer import AnswerError
 from planner.llm.consult import LARGEST_ANSWER, AskModel, Exchange, Reply, stopped, text_of
 from planner.llm.requests import Request, body, feedback
 
-Found = TypeVar("Found")
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -36,25 +36,25 @@ class Question:
 
 
 @dataclass
-class Outcome(Generic[Found]):
+class Inquiry(Generic[Answer]):
     """The checked answer, or the name of the failure, with all exchanges."""
 
-    found: Found | None = None
+    answer: Answer | None = None
     failure: str | None = None
     detail: str = ""
     exchanges: list[Exchange] = field(default_factory=list)
 
 
 def ask(
-    question: Question, settings: Llm, speak: AskModel, read: Callable[[str], Found]
-) -> Outcome[Found]:
+    question: Question, settings: Llm, ask_model: AskModel, read: Callable[[str], Answer]
+) -> Inquiry[Answer]:
     """Ask until `read` accepts the answer; it raises AnswerError with the faults otherwise."""
-    out: Outcome[Found] = Outcome()
+    out: Inquiry[Answer] = Inquiry()
     notes: list[str] = []
     tokens, repairs = settings.max_tokens, 0
     while True:
         sent = question.request(settings, notes, tokens)
-        reply = speak(sent)
+        reply = ask_model(sent)
         out.exchanges.append(Exchange(sent, reply))
         failure = reply.failure or stopped(reply)
         if failure == "truncated" and tokens < min(2 * settings.max_tokens, LARGEST_ANSWER):
@@ -64,7 +64,7 @@ def ask(
             out.failure, out.detail = failure, reply.detail
             return out
         try:
-            out.found = read(text_of(reply))
+            out.answer = read(text_of(reply))
         except AnswerError as error:
             out.exchanges[-1].faults = error.faults
             notes, repairs = [feedback(text_of(reply), error.faults)], repairs + 1
@@ -79,7 +79,7 @@ def recorded(exchanges: list[dict[str, Any]], notes: list[str]) -> AskModel:
     """Speaks recorded replies in their order; `notes` learns where today's requests differ."""
     left = list(exchanges)
 
-    def speak(request: Request) -> Reply:
+    def ask_model(request: Request) -> Reply:
         if not left:
             return Reply(failure="not_recorded", detail="more is asked today than was answered")
         kept = left.pop(0)
@@ -87,4 +87,4 @@ def recorded(exchanges: list[dict[str, Any]], notes: list[str]) -> AskModel:
             notes.append(f"{request.role}: today's request differs from the recorded one")
         return Reply(kept["response"], kept["failure"], kept["detail"], kept["tries"])
 
-    return speak
+    return ask_model

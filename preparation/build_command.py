@@ -95,8 +95,8 @@ def _calculator(method: str | None) -> Any:
 
 
 def _properties(model: type[Strict]) -> dict[str, dict[str, Any]]:
-    found = model.model_json_schema()["properties"]
-    return {key: schema for key, schema in found.items() if key != "family"}
+    properties = model.model_json_schema()["properties"]
+    return {key: schema for key, schema in properties.items() if key != "family"}
 
 
 def _flag(key: str) -> str:
@@ -115,7 +115,7 @@ def _is_text(schema: dict[str, Any]) -> bool:
 
 def _kind(schema: dict[str, Any]) -> str:
     names = {"string": "TEXT", "number": "NUMBER", "integer": "INTEGER", "boolean": "true|false"}
-    found = [
+    kinds = [
         "|".join(map(str, one["enum"]))
         if "enum" in one
         else _list(one)
@@ -123,7 +123,7 @@ def _kind(schema: dict[str, Any]) -> str:
         else names.get(one.get("type", ""), "{" + one.get("$ref", "").rpartition("/")[2] + "}")
         for one in _variants(schema)
     ]
-    return " or ".join(found)
+    return " or ".join(kinds)
 
 
 def _list(schema: dict[str, Any]) -> str:
@@ -138,8 +138,8 @@ def _about(schema: dict[str, Any]) -> str:
         low = one.get("minimum", one.get("exclusiveMinimum"))
         high = one.get("maximum", one.get("exclusiveMaximum"))
         bounds += [f"{low} to {high}"] if low is not None and high is not None else []
-    told = next((one["description"] for one in _variants(schema) if "description" in one), "")
-    parts = [schema.get("description", told), *bounds]
+    inherited = next((one["description"] for one in _variants(schema) if "description" in one), "")
+    parts = [schema.get("description", inherited), *bounds]
     default = schema.get("default")
     parts += [f"default: {default}"] if default not in (None, [], "") else []
     return "; ".join(part for part in parts if part).replace("%", "%%")

@@ -47,12 +47,12 @@ def topics(material: Material, temperature: int) -> list[Topic]:
     layers = tuple(material.layers or ())
     if len(layers) > 2:
         parts.append((FULL, "full", layers))
-    found = []
+    topics_made = []
     for name, form, phases in parts:
         stage, role = _place(form, any(f in MEETING for _, f, _ in parts), len(layers) > 2)
         hottest = _ceiling([material.phase(p) for p in phases], role, temperature)
-        found.append(Topic(name, form, phases, stage, role, hottest))
-    return sorted(found, key=lambda topic: topic.stage)
+        topics_made.append(Topic(name, form, phases, stage, role, hottest))
+    return sorted(topics_made, key=lambda topic: topic.stage)
 
 
 def _forms(phase: Phase) -> list[tuple[Name, Form]]:

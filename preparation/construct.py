@@ -66,7 +66,7 @@ def construct(plan: StructurePlan, settings: BuildSettings, tell: Tell) -> Built
     category of which both fail drops out, and so does one left with fewer than two structures.
     """
     plan.agree_with(settings.task)
-    report = _known(settings)
+    report = _built_before(settings)
     todo = [v for v in plan.structures if not _stands(plan, v, settings, report.get(v.id))]
     report = {v.id: report[v.id] for v in plan.structures if v not in todo}
     names = {v.id for v in todo}
@@ -147,7 +147,7 @@ def without(plan: StructurePlan, task: Task, names: set[str]) -> tuple[Structure
 
 def check_all(plan: StructurePlan, settings: BuildSettings) -> dict[str, dict[str, Any]]:
     """Every structure of the plan as it lies on disk, checked again; nothing is built."""
-    report = _known(settings)
+    report = _built_before(settings)
     for variant in plan.structures:
         path = settings.structures / f"{variant.id}.extxyz"
         before = report.get(variant.id, {})
@@ -162,13 +162,13 @@ def check_all(plan: StructurePlan, settings: BuildSettings) -> dict[str, dict[st
     return report
 
 
-def _known(settings: BuildSettings) -> dict[str, dict[str, Any]]:
+def _built_before(settings: BuildSettings) -> dict[str, dict[str, Any]]:
     path = settings.structures / REPORT
     data = read_yaml(path) if path.is_file() else {}
-    found = data.get("structures") if isinstance(data, dict) else None
-    if not isinstance(found, dict) and path.is_file():
+    entries = data.get("structures") if isinstance(data, dict) else None
+    if not isinstance(entries, dict) and path.is_file():
         raise UserError(f"{path}: not a build report; remove it to build anew")
-    return {name: dict(entry) for name, entry in (found or {}).items()}
+    return {name: dict(entry) for name, entry in (entries or {}).items()}
 
 
 def _fingerprint(plan: StructurePlan, variant: Variant, settings: BuildSettings) -> str:
@@ -299,14 +299,14 @@ def _held_out(category: Category, report: dict[str, dict[str, Any]]) -> str | No
 
 def elements_of(folder: Path, phases: list[Phase]) -> set[str]:
     """Elements of phases that a file or a database describes, by building them."""
-    found: set[str] = set()
+    elements: set[str] = set()
     for phase in phases:
         parameters = {"family": "other", "file": phase.file}
         if phase.kind != "other":
             parameters = {"family": "solid", **phase_parameters.crystal(phase)}
         atoms = build(PARAMETERS.validate_python(parameters), 0, folder)
-        found |= set(atoms.get_chemical_symbols())
-    return found
+        elements |= set(atoms.get_chemical_symbols())
+    return elements
 
 
 def summary(plan: StructurePlan, report: dict[str, dict[str, Any]]) -> str:

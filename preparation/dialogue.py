@@ -20,7 +20,7 @@ from campaign.errors import UserError
 from campaign.files import parse, write_text
 from campaign.material import Answers, ReferenceChoice
 from preparation import notation
-from preparation.missing import Point, needed, open_points
+from preparation.missing import OpenPoint, needed, open_points
 from preparation.sentence import recognised
 
 FILE = "dialogue.json"
@@ -78,8 +78,8 @@ def load(folder: Path) -> Dialogue | None:
     try:
         return Dialogue.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, OSError) as error:
-        told = " ".join(str(error).split())[:200]
-        raise UserError(f"{path}: not a dialogue ({told}); remove it to begin anew") from None
+        complaint = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: not a dialogue ({complaint}); remove it to begin anew") from None
 
 
 class Leader(Protocol):
@@ -151,17 +151,17 @@ def _form(dialogue: Dialogue, terminal: Terminal, save: Callable[[], None]) -> N
         line = _line(dialogue, terminal, f"{CONFIRM} (KEY: VALUE): ")
         dialogue.confirmed = bool(YES.match(line.lower()))
         if not dialogue.confirmed:
-            _try(dialogue, terminal, lambda known: notation.take(known, line))
+            _try(dialogue, terminal, lambda record: notation.take(record, line))
     proposal = _proposed(dialogue, terminal)
     while dialogue.pending:
         point = points[dialogue.pending[0]]
         default = "" if point.default is None else f" [{point.default}]"
         line = _line(dialogue, terminal, f"{point.key}{default}: ")
         if proposal and line.lower() == PROPOSED:
-            _try(dialogue, terminal, lambda known: {**proposal, **known})
+            _try(dialogue, terminal, lambda record: {**proposal, **record})
             dialogue.pending.clear()
         else:
-            _try(dialogue, terminal, lambda known, p=point, text=line: settled(known, p, text))
+            _try(dialogue, terminal, lambda record, p=point, text=line: settled(record, p, text))
             dialogue.pending.pop(0)
         save()
 
@@ -193,19 +193,19 @@ def _try(
         dialogue.known = changed
 
 
-def settled(known: dict[str, Any], point: Point, line: str) -> dict[str, Any]:
+def settled(record: dict[str, Any], point: OpenPoint, line: str) -> dict[str, Any]:
     """What is known with the answer to a point; UserError when it is none."""
     if not line and point.default is None:
         raise UserError(f"{point.key}: an answer is needed")
     if point.fault and line.lower() in notation.NONE and point.key.startswith("phases."):
-        return notation.put(known, point.key, None)
-    return notation.put(known, point.key, notation.read(point.key, line or point.default or ""))
+        return notation.put(record, point.key, None)
+    return notation.put(record, point.key, notation.read(point.key, line or point.default or ""))
 
 
 def status(dialogue: Dialogue, completed: bool, questions: list[str], remark: str = "") -> str:
     """The state of the collection: completed or not, what is known, what is asked."""
-    known = dialogue.answers.model_dump(mode="json", exclude_unset=True, exclude_none=True)
-    summary = yaml.safe_dump(known, sort_keys=False, allow_unicode=True, width=96).rstrip()
+    record = dialogue.answers.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+    summary = yaml.safe_dump(record, sort_keys=False, allow_unicode=True, width=96).rstrip()
     lines = [f"Completed: {'yes' if completed else 'no'}", "Summary:"]
     lines += [f"  {line}" for line in summary.splitlines()]
     lines += [f"Question {n}: {text}" for n, text in enumerate(questions, start=1)]
@@ -227,11 +227,11 @@ def from_file(path: Path, sentence: str | None) -> Answers:
         raise UserError(f"{path}: must be a mapping of answers (see config/schema/answers.json)")
     if reference := reference_in(path):
         data["reference"] = reference.method
-    found = parse(Answers, {**data, **({"sentence": sentence} if sentence else {})}, str(path))
-    if points := needed(found):
-        told = "; ".join(f"{p.key}: {p.fault or f'missing ({p.question})'}" for p in points)
-        raise UserError(f"{path}: {told}")
-    return found
+    answers = parse(Answers, {**data, **({"sentence": sentence} if sentence else {})}, str(path))
+    if points := needed(answers):
+        complaint = "; ".join(f"{p.key}: {p.fault or f'missing ({p.question})'}" for p in points)
+        raise UserError(f"{path}: {complaint}")
+    return answers
 
 
 def replayed(recorded: Dialogue, tell: Callable[[str], None], leader: Leader | None) -> Dialogue:

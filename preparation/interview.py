@@ -35,23 +35,23 @@ def schema() -> dict[str, Any]:
     return shape
 
 
-def question(known: Answers, talk: list[dict[str, Any]], settings: Llm) -> Question:
+def question(answers: Answers, talk: list[dict[str, Any]], settings: Llm) -> Question:
     """The request for the next turn, from the record and what was said."""
     quotes = Quotes()
     shown = {
-        "known": known.model_dump(mode="json", exclude={"sentence"}, exclude_unset=True),
+        "known": answers.model_dump(mode="json", exclude={"sentence"}, exclude_unset=True),
         "missing": [
             {"key": point.key, "what": point.fault or point.question, "needed": point.needed}
-            for point in open_points(known)
+            for point in open_points(answers)
         ],
         "listed": listed(),
         "talk": [_said(number, turn, quotes) for number, turn in enumerate(talk)],
     }
     shape = schema()
-    told = json.dumps(shape, separators=(",", ":"))
-    prompt = requests.rendered("dialogue", structured=settings.structured, schema=told)
+    schema_text = json.dumps(shape, separators=(",", ":"))
+    prompt = requests.rendered("dialogue", structured=settings.structured, schema=schema_text)
     text = json.dumps(shown, ensure_ascii=False, separators=(",", ":"))
-    return Question("dialogue", prompt, [text], shape, quotes.seen)
+    return Question("dialogue", prompt, [text], shape, quotes.sources)
 
 
 def _said(number: int, turn: dict[str, Any], quotes: Quotes) -> dict[str, Any]:

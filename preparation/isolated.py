@@ -22,23 +22,24 @@ DISTANCES = {"near": 1.1, "far": 1.6}  # of the sum of the covalent radii
 def places(task: Task) -> dict[str, list[tuple[str, ...]]]:
     """Atoms and pairs of elements by the name of their category; none where none are wanted."""
     material = task.material or Material()
-    found: dict[str, list[tuple[str, ...]]] = {}
+    placed: dict[str, list[tuple[str, ...]]] = {}
     if not material.isolated:
-        return found
-    known = {phase.name: substances.elements(phase) for phase in material.phases}
-    unseen = set(task.species).difference(*known.values())  # what only files or databases hold
-    known = {
-        p.name: known[p.name] | (unseen if phase_parameters.outside(p) else set())
+        return placed
+    elements_of = {phase.name: substances.elements(phase) for phase in material.phases}
+    # what only files or databases hold
+    unseen = set(task.species).difference(*elements_of.values())
+    elements_of = {
+        p.name: elements_of[p.name] | (unseen if phase_parameters.outside(p) else set())
         for p in material.phases
     }
     wanted = [(e,) for e in task.species]
     wanted += list(combinations_with_replacement(task.species, 2))
     for topic in topics(material, task.temperature):
-        present = set().union(*(known[name] for name in topic.phases))
+        present = set().union(*(elements_of[name] for name in topic.phases))
         own = [one for one in wanted if set(one) <= present]
-        found[topic.name] = own
+        placed[topic.name] = own
         wanted = [one for one in wanted if one not in own]
-    return found
+    return placed
 
 
 def single_points(wanted: list[tuple[str, ...]]) -> list[Variant]:
@@ -52,12 +53,14 @@ def single_points(wanted: list[tuple[str, ...]]) -> list[Variant]:
         radii = sum(float(covalent_radii[atomic_numbers[e]]) for e in elements)
         for word, factor in DISTANCES.items():
             length = round(factor * radii, 2)
-            told = f"{'-'.join(elements)} alone, {length:g} A apart"
-            made.append(_variant(f"dimer-{label}-{word}", told, elements, length))
+            description = f"{'-'.join(elements)} alone, {length:g} A apart"
+            made.append(_variant(f"dimer-{label}-{word}", description, elements, length))
     return made
 
 
-def _variant(name: str, told: str, elements: tuple[str, ...], length: float | None) -> Variant:
+def _variant(
+    name: str, description: str, elements: tuple[str, ...], length: float | None
+) -> Variant:
     parameters = {"family": "isolated", "elements": list(elements), "distance_angstrom": length}
-    data = {"id": name, "description": told, "parameters": parameters}
+    data = {"id": name, "description": description, "parameters": parameters}
     return parse(Variant, data, f"structures/plan.yaml: {name}")

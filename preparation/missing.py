@@ -19,7 +19,7 @@ ORGANIC = frozenset("CHNOPS") | {"F", "Cl", "Br", "I"}
 
 
 @dataclass(frozen=True)
-class Point:
+class OpenPoint:
     """One thing to settle. `default` is None where an answer is needed."""
 
     key: str
@@ -33,84 +33,86 @@ class Point:
         return self.default is None
 
 
-def open_points(known: Answers) -> list[Point]:
+def open_points(answers: Answers) -> list[OpenPoint]:
     """Everything missing or contradictory, in the order to ask; optional points have defaults."""
-    return [*contradictions(known), *_missing(known)]
+    return [*contradictions(answers), *_missing(answers)]
 
 
-def needed(known: Answers) -> list[Point]:
+def needed(answers: Answers) -> list[OpenPoint]:
     """The points without which the task is not complete."""
-    return [point for point in open_points(known) if point.needed]
+    return [point for point in open_points(answers) if point.needed]
 
 
-def _missing(known: Answers) -> Iterator[Point]:
-    if not known.phases:
-        yield Point(
+def _missing(answers: Answers) -> Iterator[OpenPoint]:
+    if not answers.phases:
+        yield OpenPoint(
             "phases",
             "Which materials does the system consist of, and of which kind is each (crystal,"
             " amorphous, liquid, melt, polymer, particle, other)? Like graphite: crystal;"
             " electrolyte: liquid",
         )
-    if len(known.phases) > 1 and known.layers is None and known.interfaces is None:
-        yield Point(
+    if len(answers.phases) > 1 and answers.layers is None and answers.interfaces is None:
+        yield OpenPoint(
             "layers",
             "How do they meet? From the bottom up, like graphite / sei / electrolyte; pairs like"
             " a / b, b / c; or none",
         )
-    for phase in known.phases:
-        yield from _of_phase(phase, phase.name in {n for pair in known.meetings for n in pair})
-    if known.temperature is None:
-        yield Point("temperature", "At which temperature will it be used, K?")
-    given = known.model_fields_set
+    for phase in answers.phases:
+        yield from _of_phase(phase, phase.name in {n for pair in answers.meetings for n in pair})
+    if answers.temperature is None:
+        yield OpenPoint("temperature", "At which temperature will it be used, K?")
+    given = answers.model_fields_set
     if "objective" not in given:
-        yield Point("objective", "What shall the simulations tell?", known.sentence or "structure")
+        yield OpenPoint(
+            "objective", "What shall the simulations tell?", answers.sentence or "structure"
+        )
     if "pressure" not in given:
-        yield Point("pressure", "At which pressure, GPa?", "0")
+        yield OpenPoint("pressure", "At which pressure, GPa?", "0")
     if "reference" not in given:
-        yield Point(
+        yield OpenPoint(
             "reference",
             "Which reference method labels the data (gfn1-xtb, gfn2-xtb, chgnet, vasp, cp2k,"
             " espresso, orca, or ase: the calculator named in config.yaml)?",
-            known.reference,
+            answers.reference,
         )
     if "properties" not in given:
-        yield Point("properties", "Which properties matter?", ", ".join(known.properties))
+        yield OpenPoint("properties", "Which properties matter?", ", ".join(answers.properties))
 
 
-def _of_phase(phase: Phase, meets: bool) -> Iterator[Point]:
+def _of_phase(phase: Phase, meets: bool) -> Iterator[OpenPoint]:
     at = f"phases.{phase.name}"
     if phase.kind in CELLS and substances.crystal_of(phase) is None:
-        yield Point(
+        yield OpenPoint(
             f"{at}.crystal",
             f"Which crystal is {phase.name}? A known name (graphite, rutile, Cu), files/NAME.cif,"
             " mp-NUMBER, or space group; lattice; sites, like 225; 5.64; Na 0 0 0, Cl 0.5 0.5 0.5",
         )
     if phase.kind == "crystal" and phase.surface is None:
         question = f"Which face of {phase.name}, as Miller indices like 1 0 -1 0?"
-        yield Point(f"{at}.surface", question, None if meets or _faced(phase) else "none")
+        yield OpenPoint(f"{at}.surface", question, None if meets or _faced(phase) else "none")
     if phase.kind == "particle" and phase.diameter is None:
-        yield Point(f"{at}.diameter", f"How large is {phase.name}, diameter in Å?", "12")
+        yield OpenPoint(f"{at}.diameter", f"How large is {phase.name}, diameter in Å?", "12")
     if phase.kind == "polymer" and substances.repeat_of(phase) is None:
-        yield Point(
+        yield OpenPoint(
             f"{at}.repeat",
             f"Which repeat unit has {phase.name}? A known name (PEO) or SMILES with its ends"
             " marked, like *CCO*",
         )
     if phase.kind == "other" and phase.file is None:
-        yield Point(f"{at}.file", f"Which file holds {phase.name}? Like files/host.cif")
+        yield OpenPoint(f"{at}.file", f"Which file holds {phase.name}? Like files/host.cif")
     if phase.kind == "molecule" and not phase.substances:
-        yield Point(
+        yield OpenPoint(
             f"{at}.substances",
             f"Which molecule is {phase.name}? A known name, or NAME=SMILES; several with a number",
         )
     if phase.kind in MIXED and not phase.substances:
-        yield Point(
+        yield OpenPoint(
             f"{at}.substances",
             f"What is {phase.name} made of? Like EC 1, DMC 1, LiPF6 1.0 mol/L; a substance unknown"
             " here as NAME=SMILES",
         )
     elif phase.kind in (*MIXED, "polymer") and _density(phase) is None:
-        yield Point(f"{at}.density", f"Which density has {phase.name}, g/cm3?")
+        yield OpenPoint(f"{at}.density", f"Which density has {phase.name}, g/cm3?")
 
 
 def _density(phase: Phase) -> float | None:
@@ -120,50 +122,52 @@ def _density(phase: Phase) -> float | None:
         return 1.0  # what is wrong with it is told as a contradiction
 
 
-def contradictions(known: Answers) -> list[Point]:
+def contradictions(answers: Answers) -> list[OpenPoint]:
     """Answers that cannot all be true, each with the key to change."""
-    found = [*_names(known), *_arrangement(known)]
-    for phase in known.phases:
-        found += _contradictions_of(phase)
-    return found
+    points = [*_names(answers), *_arrangement(answers)]
+    for phase in answers.phases:
+        points += _contradictions_of(phase)
+    return points
 
 
-def _wrong(key: str, fault: str) -> Point:
-    return Point(key, f"{key}: {fault}. What is right?", None, fault)
+def _wrong(key: str, fault: str) -> OpenPoint:
+    return OpenPoint(key, f"{key}: {fault}. What is right?", None, fault)
 
 
-def _names(known: Answers) -> Iterator[Point]:
-    names = [phase.name for phase in known.phases]
+def _names(answers: Answers) -> Iterator[OpenPoint]:
+    names = [phase.name for phase in answers.phases]
     for name in dict.fromkeys(n for n in names if names.count(n) > 1):
         yield _wrong("phases", f"{name} is there twice")
 
 
-def _arrangement(known: Answers) -> Iterator[Point]:
-    names = {phase.name for phase in known.phases}
+def _arrangement(answers: Answers) -> Iterator[OpenPoint]:
+    names = {phase.name for phase in answers.phases}
     for key in ("layers", "interfaces"):
-        value = getattr(known, key) or []
+        value = getattr(answers, key) or []
         used = value if key == "layers" else [name for pair in value for name in pair]
         for name in dict.fromkeys(n for n in used if n not in names):
-            told = ", ".join(sorted(names)) or "none"
-            yield _wrong(key, f"{name} is no phase (phases: {told})")
-    for pair in known.interfaces or []:
+            phase_names = ", ".join(sorted(names)) or "none"
+            yield _wrong(key, f"{name} is no phase (phases: {phase_names})")
+    for pair in answers.interfaces or []:
         if len(set(pair)) != 2:
             yield _wrong("interfaces", f"{pair} is no pair of two phases")
-    met_phases = {name for pair in known.meetings for name in pair}
-    for phase in known.phases:
+    met_phases = {name for pair in answers.meetings for name in pair}
+    for phase in answers.phases:
         if phase.name in met_phases and phase.kind == "crystal" and phase.surface == []:
             fault = "none, but it meets another phase; give the face as h k l"
             yield _wrong(f"phases.{phase.name}.surface", fault)
         if phase.name in met_phases and phase.kind == "molecule":
             fault = f"{phase.name} is alone in vacuum and meets nothing; make it an adsorbate"
-            yield _wrong("interfaces" if known.interfaces else "layers", fault)
-    layers = known.layers or []
-    kinds = {phase.name: phase.kind for phase in known.phases}
-    for pair in known.meetings:
+            yield _wrong("interfaces" if answers.interfaces else "layers", fault)
+    layers = answers.layers or []
+    kinds = {phase.name: phase.kind for phase in answers.phases}
+    for pair in answers.meetings:
         met = {kinds.get(name) for name in pair}
         if "particle" in met and ("crystal" not in met or len(layers) > 2):
-            told = f"{' / '.join(pair)}: a particle lies on a crystal, on or under nothing else"
-            yield _wrong("interfaces" if known.interfaces else "layers", told)
+            phase_names = (
+                f"{' / '.join(pair)}: a particle lies on a crystal, on or under nothing else"
+            )
+            yield _wrong("interfaces" if answers.interfaces else "layers", phase_names)
     if len(layers) == 1:
         yield _wrong("layers", f"{layers[0]} alone meets nothing")
     if any(a == b for a, b in pairwise(layers)):
@@ -176,23 +180,23 @@ def _faced(phase: Phase) -> bool:
     return bool(phase.sheets or phase.adsorbates or planar)
 
 
-def _contradictions_of(phase: Phase) -> list[Point]:
+def _contradictions_of(phase: Phase) -> list[OpenPoint]:
     at = f"phases.{phase.name}"
-    found = list(_misplaced(phase, at))
+    points = list(_misplaced(phase, at))
     if unreadable := list(_unreadable(phase, at)):
-        return [*found, *unreadable]
+        return [*points, *unreadable]
     if phase.kind in (*MIXED, "polymer"):
-        found += _amounts(phase, at)
+        points += _amounts(phase, at)
     if isinstance(phase.crystal, str) and substances.crystal_of(phase) is None:
         near = substances.nearest(phase.crystal)
         fault = (
             f"{phase.crystal!r} is not in the list of substances{near}; give its lattice or a file"
         )
-        found.append(_wrong(f"{at}.crystal", fault))
-    return [*found, *_substitutions(phase, at)]
+        points.append(_wrong(f"{at}.crystal", fault))
+    return [*points, *_substitutions(phase, at)]
 
 
-def _unreadable(phase: Phase, at: str) -> Iterator[Point]:
+def _unreadable(phase: Phase, at: str) -> Iterator[OpenPoint]:
     """What stands there but cannot be: no molecule, no element, no chain, no lattice, no face."""
     key = "substances"
     try:
@@ -221,7 +225,7 @@ def _unreadable(phase: Phase, at: str) -> Iterator[Point]:
         yield _wrong(f"{at}.{key}", str(error).rpartition(f"{phase.name}.crystal.lattice: ")[2])
 
 
-def _misplaced(phase: Phase, at: str) -> Iterator[Point]:
+def _misplaced(phase: Phase, at: str) -> Iterator[OpenPoint]:
     """Keys that the kind of phase has no use for: whoever gave them meant another kind."""
     use = {
         "crystal": CELLS,
@@ -243,7 +247,7 @@ def _misplaced(phase: Phase, at: str) -> Iterator[Point]:
             yield _wrong(f"{at}.{key}", fault)
 
 
-def _amounts(phase: Phase, at: str) -> Iterator[Point]:
+def _amounts(phase: Phase, at: str) -> Iterator[OpenPoint]:
     """Charge in balance, something to dissolve in, less solute than there is room for."""
     dissolved = [i for i in phase.substances if i.molarity is not None]
     if phase.substances and len(dissolved) == len(phase.substances) and phase.kind != "polymer":
@@ -267,7 +271,7 @@ def _grams_per_litre(ingredient: Ingredient) -> float:
     return (ingredient.molarity or 0.0) * substances.mass(substances.content(ingredient)[0])
 
 
-def _substitutions(phase: Phase, at: str) -> Iterator[Point]:
+def _substitutions(phase: Phase, at: str) -> Iterator[OpenPoint]:
     lattice = substances.crystal_of(phase) if phase.kind in CELLS else None
     if not isinstance(lattice, CrystalSource) or not lattice.sites:
         return
@@ -279,7 +283,7 @@ def _substitutions(phase: Phase, at: str) -> Iterator[Point]:
             yield _wrong(f"{at}.substitutions", fault)
     for substitution in phase.substitutions:
         if substitution.element not in present:
-            told = ", ".join(sorted(present))
+            elements = ", ".join(sorted(present))
             yield _wrong(
-                f"{at}.substitutions", f"{substitution.element} is not in the crystal ({told})"
+                f"{at}.substitutions", f"{substitution.element} is not in the crystal ({elements})"
             )

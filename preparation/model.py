@@ -25,24 +25,26 @@ class Model:
         """Read what was said last, fill in the record, append the next questions."""
         settings = self.config.llm
         asked = interview.question(dialogue.answers, dialogue.talk, settings)
-        with speaking(self.config, dialogue.used, self._recording) as (speak, host):
-            out = ask(asked, settings, speak, lambda text: interview.read(text, dialogue.sentence))
+        with model_client(self.config, dialogue.used, self._recording) as (ask_model, host):
+            out = ask(
+                asked, settings, ask_model, lambda text: interview.read(text, dialogue.sentence)
+            )
         dialogue.exchanges += [as_recorded(e) for e in out.exchanges]
         dialogue.used = plus(dialogue.used, out.exchanges, settings.model, host)
-        if out.found is None:
+        if out.answer is None:
             refuse_if_halting(self.config, out.failure, out.detail)
             dialogue.fallback = f"{out.failure}: {out.detail}" if out.detail else f"{out.failure}"
             return False
-        dialogue.known = out.found.known.model_dump(
+        dialogue.known = out.answer.known.model_dump(
             mode="json", exclude={"sentence"}, exclude_unset=True
         )
-        told = {"remark": out.found.remark, "questions": out.found.questions}
-        dialogue.talk.append({**told, "said": None})
+        turn = {"remark": out.answer.remark, "questions": out.answer.questions}
+        dialogue.talk.append({**turn, "said": None})
         return True
 
 
 @contextmanager
-def speaking(
+def model_client(
     config: Config, used: dict[str, Any], recording: AskModel | None = None
 ) -> Iterator[tuple[AskModel, str]]:
     """Who answers, and its host: a recording, or the server within what is left to spend."""

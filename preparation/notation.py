@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any, get_args
 
 from campaign.errors import UserError
-from campaign.material import Kind
+from campaign.material import PhaseKind
 
-KINDS = get_args(Kind)
+KINDS = get_args(PhaseKind)
 NAME = re.compile(r"[^a-z0-9_-]+")
 AMOUNT = re.compile(r"^([0-9.]+)\s*(mol/l|mol/L|M)?$")
 NONE = ("none", "no", "-")
@@ -37,15 +37,15 @@ def slug(text: str) -> str:
 
 def phases(text: str) -> list[dict[str, Any]]:
     """`graphite: crystal; electrolyte: liquid`."""
-    found = []
+    entries = []
     for part in filter(None, map(str.strip, text.split(";"))):
         label, _, kind = map(str.strip, part.partition(":"))
         if kind not in KINDS or not slug(label):
             raise ValueError(f"write NAME: KIND; NAME: KIND with kinds {', '.join(KINDS)}")
-        found.append({"name": slug(label), "kind": kind})
-    if not found:
+        entries.append({"name": slug(label), "kind": kind})
+    if not entries:
         raise ValueError("name at least one, like water: liquid")
-    return found
+    return entries
 
 
 def layers(text: str) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def layers(text: str) -> dict[str, Any]:
 
 def mixture(text: str) -> list[dict[str, Any]]:
     """`EC 1, DMC 1, LiPF6 1.0 mol/L, NAME=SMILES 2`."""
-    found = []
+    components = []
     for part in filter(None, map(str.strip, text.split(","))):
         words = part.split()
         amount = None
@@ -77,10 +77,10 @@ def mixture(text: str) -> list[dict[str, Any]]:
         if smiles:
             entry["smiles"] = smiles.strip()
         key = "molarity" if amount and amount[2] else "ratio"
-        found.append({**entry, key: float(amount[1]) if amount else 1.0})
-    if not found:
+        components.append({**entry, key: float(amount[1]) if amount else 1.0})
+    if not components:
         raise ValueError("write NAME AMOUNT, NAME AMOUNT mol/L")
-    return found
+    return components
 
 
 def crystal(text: str) -> Any:
@@ -116,10 +116,10 @@ def plane(text: str) -> list[int]:
 
 def number(text: str) -> float:
     """A number without its unit."""
-    found = re.match(r"^([-+]?[0-9.]+(?:[eE][-+]?\d+)?)\s*(?:K|GPa|g/cm3|Å|A)?$", text)
-    if not found:
+    match = re.match(r"^([-+]?[0-9.]+(?:[eE][-+]?\d+)?)\s*(?:K|GPa|g/cm3|Å|A)?$", text)
+    if not match:
         raise ValueError("write a number")
-    return float(found[1])
+    return float(match[1])
 
 
 KELVIN = re.compile(
@@ -199,26 +199,26 @@ READERS: dict[str, Callable[[str], Any]] = {
 }
 
 
-def put(known: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+def put(record: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
     """`known` with a value under a key; `phases.NAME.KEY` addresses a phase by its name."""
-    changed = {**known}
+    changed = {**record}
     if key in ("layers", "interfaces"):
         return {k: v for k, v in changed.items() if k not in ("layers", "interfaces")} | value
     if key == "phases":
-        before = {phase["name"]: phase for phase in known.get("phases", [])}
+        before = {phase["name"]: phase for phase in record.get("phases", [])}
         return {**changed, "phases": [{**before.get(p["name"], {}), **p} for p in value]}
     if not key.startswith("phases."):
         return {**changed, key: value}
     _, name, field = key.split(".", 2)
-    if name not in {phase["name"] for phase in known.get("phases", [])}:
+    if name not in {phase["name"] for phase in record.get("phases", [])}:
         raise NotationError(f"{key}: no phase {name}")
     changed["phases"] = [
-        {**phase, field: value} if phase["name"] == name else phase for phase in known["phases"]
+        {**phase, field: value} if phase["name"] == name else phase for phase in record["phases"]
     ]
     return changed
 
 
-def take(known: dict[str, Any], line: str) -> dict[str, Any]:
+def take(record: dict[str, Any], line: str) -> dict[str, Any]:
     """A correction `KEY: VALUE` laid over what is known."""
     key, colon, text = line.partition(":")
     key = key.strip()
@@ -226,4 +226,4 @@ def take(known: dict[str, Any], line: str) -> dict[str, Any]:
         raise NotationError(
             "write KEY: VALUE with a key of the summary, like temperature: 350, or yes"
         )
-    return put(known, key, read(key, text))
+    return put(record, key, read(key, text))

@@ -3,9 +3,9 @@
 from campaign.errors import UserError
 from campaign.material import Material, Phase
 from preparation import phase_parameters, substances
-from preparation.phase_parameters import Parameters
+from preparation.phase_parameters import BuilderInput
 
-Draft = tuple[str, str, Parameters]
+VariantDraft = tuple[str, str, BuilderInput]
 # name, what is told, thickness of the first and of the second, density of the second, gap in Å;
 # no two densities alike, as crystals of two thicknesses may be the same whole layers; REGISTRY
 # moves a crystal over the other by parts of the common cell's a and b
@@ -32,7 +32,7 @@ LEAST = 8.0  # Å, width of two crystals' common cell, as of a crystal by itself
 PACKED = ("amorphous", "liquid", "melt")
 
 
-def pair(material: Material, one: Phase, other: Phase) -> list[Draft]:
+def pair(material: Material, one: Phase, other: Phase) -> list[VariantDraft]:
     """Variants of an interface; the firmer phase lies below."""
     lower, upper = sorted((one, other), key=lambda phase: FIRMNESS.index(phase.kind))
     kinds = (lower.kind, upper.kind)
@@ -50,34 +50,34 @@ def pair(material: Material, one: Phase, other: Phase) -> list[Draft]:
     return full(material, [lower, upper])
 
 
-def _on_slab(material: Material, lower: Phase, upper: Phase) -> list[Draft]:
+def _on_slab(material: Material, lower: Phase, upper: Phase) -> list[VariantDraft]:
     """A glass, melt or liquid on a crystal's face."""
     width = phase_parameters.width(material)
-    found = []
-    for suffix, told, below, above, density, apart in ROWS:
+    drafts = []
+    for suffix, words_of, below, above, density, apart in ROWS:
         slab = phase_parameters.slab(lower, round(LAYER * below, 1), width)
         thickness = layer_thickness(upper, width, above)
         film = {**phase_parameters.mixture(upper, density), "thickness_angstrom": thickness}
         if upper.kind == "amorphous":
-            made: Parameters = {"family": "solid-solid", "substrate": slab, "amorphous": film}
+            made: BuilderInput = {"family": "solid-solid", "substrate": slab, "amorphous": film}
             made["max_atoms"] = 5000
         else:
             made = {"family": "solid-molecule", "surface": slab, "liquid": film}
-        words = _words(told, [lower, upper])
-        found.append((suffix, words, {**made, "gap_angstrom": round(GAP + apart, 2)}))
-    return found
+        words = _words(words_of, [lower, upper])
+        drafts.append((suffix, words, {**made, "gap_angstrom": round(GAP + apart, 2)}))
+    return drafts
 
 
-def _matched(material: Material, one: Phase, other: Phase) -> list[Draft]:
+def _matched(material: Material, one: Phase, other: Phase) -> list[VariantDraft]:
     """Two crystals in a common cell, strained to it; two grains of one crystal turned.
 
     The plane is forced upon the film, so that its density follows from the lengths along its
     normal; sheets keep theirs, at gaps by van der Waals radii.
     """
     drafts = []
-    for suffix, told, below, above, density, apart in ROWS:
+    for suffix, text, below, above, density, apart in ROWS:
         film = phase_parameters.slab(other, round(LAYER * above, 1), LEAST)
-        made: Parameters = {
+        made: BuilderInput = {
             "family": "solid-solid",
             "substrate": phase_parameters.slab(one, round(LAYER * below, 1), LEAST),
             "film": {**film, "normal_scale": 1.0 if other.sheets else round(1 / density, 4)},
@@ -86,7 +86,7 @@ def _matched(material: Material, one: Phase, other: Phase) -> list[Draft]:
             "max_strain_percent": 6.0,
             "max_atoms": max(1000, 10 * material.atoms),
         }
-        words = told.replace("upper layer", "film").replace("upper", "film")
+        words = text.replace("upper layer", "film").replace("upper", "film")
         if one.sheets and other.sheets:
             made |= {"contact": "van-der-waals", "vacuum_angstrom": 15.0}
             made["substrate"] |= {"scale": _lengths(density)}
@@ -116,15 +116,15 @@ def _lengths(density: float) -> float:
     return round(density ** (-1 / 3), 4)
 
 
-def _supported(material: Material, lower: Phase, upper: Phase) -> list[Draft]:
+def _supported(material: Material, lower: Phase, upper: Phase) -> list[VariantDraft]:
     """A particle on a crystal's face, under vacuum."""
     size = upper.diameter or 12.0
-    found = []
-    for suffix, told, below, above, density, apart in ROWS:
+    drafts = []
+    for suffix, text, below, above, density, apart in ROWS:
         diameter = size * (0.7 + 0.3 * above)
         width = max(phase_parameters.width(material), diameter + 8.0)
         grain = phase_parameters.particle(upper, diameter)
-        made: Parameters = {
+        made: BuilderInput = {
             "family": "solid-solid",
             "substrate": phase_parameters.slab(lower, round(7.0 * below, 1), round(width, 1)),
             "particle": {"family": "cluster", **grain, "scale": _lengths(density)},
@@ -132,19 +132,19 @@ def _supported(material: Material, lower: Phase, upper: Phase) -> list[Draft]:
             "vacuum_angstrom": 12.0,
             "max_atoms": 5000,
         }
-        words = told.replace("upper layer thicker", "particle larger")
+        words = text.replace("upper layer thicker", "particle larger")
         words = words.replace("upper layer", "particle").replace("upper", "particle")
-        found.append((suffix, words, made))
-    return found
+        drafts.append((suffix, words, made))
+    return drafts
 
 
-def _liquids(material: Material, phases: list[Phase]) -> list[Draft]:
+def _liquids(material: Material, phases: list[Phase]) -> list[VariantDraft]:
     """Liquids and melts in layers."""
     width = phase_parameters.width(material)
     return [
         (
             suffix,
-            _words(told, phases),
+            _words(text, phases),
             {
                 "family": "liquid-liquid",
                 "phases": [
@@ -158,11 +158,11 @@ def _liquids(material: Material, phases: list[Phase]) -> list[Draft]:
                 "gap_angstrom": round(1.5 + apart, 2),
             },
         )
-        for suffix, told, below, above, density, apart in ROWS
+        for suffix, text, below, above, density, apart in ROWS
     ]
 
 
-def full(material: Material, phases: list[Phase]) -> list[Draft]:
+def full(material: Material, phases: list[Phase]) -> list[VariantDraft]:
     """All layers in one cell, the last meeting the first; a crystal or a built layer sets it."""
     if all(phase.kind in ("liquid", "melt") for phase in phases):
         return _liquids(material, phases)
@@ -172,7 +172,7 @@ def full(material: Material, phases: list[Phase]) -> list[Draft]:
     return [
         (
             suffix,
-            _words(told, phases),
+            _words(text, phases),
             {
                 "family": "stack",
                 "layers": [
@@ -190,19 +190,19 @@ def full(material: Material, phases: list[Phase]) -> list[Draft]:
                 "gap_angstrom": round(GAP + apart, 2),
             },
         )
-        for suffix, told, below, above, density, apart in ROWS
+        for suffix, text, below, above, density, apart in ROWS
     ]
 
 
-def _words(told: str, phases: list[Phase]) -> str:
+def _words(text: str, phases: list[Phase]) -> str:
     """The row's words; a layer with a solute is as thick as whole formula units take."""
     if any(i.molarity is not None for phase in phases[1:] for i in phase.substances):
-        told = told.replace("upper layer thicker, 2 %", "upper layer 2 %")
-        told = told.replace("thin layers, upper", "thin lower layer, upper layer")
-    return told
+        text = text.replace("upper layer thicker, 2 %", "upper layer 2 %")
+        text = text.replace("thin layers, upper", "thin lower layer, upper layer")
+    return text
 
 
-def _built(phase: Phase, suffix: str) -> Parameters:
+def _built(phase: Phase, suffix: str) -> BuilderInput:
     """A layer that is a structure of the phase's own category, the held-out one held out here."""
     of_row = {"thin": "box", "layers": "large", "thick": "box", "dense": "dense", "apart": "thin"}
     own = of_row.get(suffix, suffix)
@@ -216,12 +216,12 @@ def _built(phase: Phase, suffix: str) -> Parameters:
 
 def _layer(
     material: Material, phase: Phase, thick: float, density: float, strained: bool
-) -> Parameters:
+) -> BuilderInput:
     """One layer; a crystal `strained` to another's cell has its density by the normal alone."""
     width = phase_parameters.width(material)
     if phase.kind == "crystal":
         slab = phase_parameters.slab(phase, round(LAYER * thick, 1), width)
-        content: Parameters = {"family": "solid-surface", **slab, "vacuum_angstrom": 0.0}
+        content: BuilderInput = {"family": "solid-surface", **slab, "vacuum_angstrom": 0.0}
         if strained:
             content["normal_scale"] = 1.0 if phase.sheets else round(1 / density, 4)
         else:

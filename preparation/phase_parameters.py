@@ -6,30 +6,30 @@ from campaign.errors import UserError
 from campaign.material import CrystalSource, Ingredient, Material, Phase
 from preparation import substances
 
-Parameters = dict[str, Any]
+BuilderInput = dict[str, Any]
 CUBIC, HEXAGONAL, TETRAGONAL = range(195, 231), range(143, 195), range(75, 143)
 
 
-def crystal(phase: Phase, rank: int = 0) -> Parameters:
+def crystal(phase: Phase, rank: int = 0) -> BuilderInput:
     """Source and substitutions of a crystal; `rank` of the orderings of shared sites."""
     lattice = substances.crystal_of(phase)
     if lattice is None:
         raise UserError(f"task.yaml: material.phases.{phase.name}.crystal: missing")
-    found: Parameters = {"file": lattice.file} if lattice.file else {}
+    parameters: BuilderInput = {"file": lattice.file} if lattice.file else {}
     if lattice.shared_sites:
-        found["ordering"] = {"rank": rank}
+        parameters["ordering"] = {"rank": rank}
     if lattice.materials_project:
-        found = {"materials_project": lattice.materials_project}
+        parameters = {"materials_project": lattice.materials_project}
     if lattice.spacegroup:
-        found = {
+        parameters = {
             "space_group": lattice.spacegroup,
             "setting": lattice.setting,
             "lattice": _lengths(phase, lattice),
             "sites": [_site(text) for text in lattice.sites],
         }
     if phase.substitutions:
-        found["substitutions"] = [x.model_dump(exclude_none=True) for x in phase.substitutions]
-    return found
+        parameters["substitutions"] = [x.model_dump(exclude_none=True) for x in phase.substitutions]
+    return parameters
 
 
 def outside(phase: Phase) -> bool:
@@ -40,7 +40,7 @@ def outside(phase: Phase) -> bool:
     return lattice is not None and lattice.spacegroup is None
 
 
-def _lengths(phase: Phase, lattice: CrystalSource) -> Parameters:
+def _lengths(phase: Phase, lattice: CrystalSource) -> BuilderInput:
     values, group = lattice.lattice, lattice.spacegroup
     if len(values) == 6:
         names = (
@@ -62,7 +62,7 @@ def _lengths(phase: Phase, lattice: CrystalSource) -> Parameters:
     )
 
 
-def _site(text: str) -> Parameters:
+def _site(text: str) -> BuilderInput:
     element, *position = text.split()
     return {"element": element, "position": [_fraction(word) for word in position]}
 
@@ -72,7 +72,7 @@ def _fraction(word: str) -> float:
     return float(above) / float(below or 1)
 
 
-def slab(phase: Phase, thickness: float, width: float) -> Parameters:
+def slab(phase: Phase, thickness: float, width: float) -> BuilderInput:
     """A crystal cut along its face; of a phase of sheets as many as it has."""
     if not phase.surface:
         raise UserError(f"task.yaml: material.phases.{phase.name}.surface: missing")
@@ -87,7 +87,7 @@ def slab(phase: Phase, thickness: float, width: float) -> Parameters:
 
 def mixture(
     phase: Phase, density: float = 1.0, solutes: float = 1.0, first: float = 1.0
-) -> Parameters:
+) -> BuilderInput:
     """Components at a density; the others are factors: of it, of solutes (0 leaves them out), of
     the first component's share."""
     kept = [i for i in phase.substances if i.molarity is None or solutes]
@@ -97,12 +97,12 @@ def mixture(
     ]
     if first != 1:
         scaled[0] = scaled[0].model_copy(update={"ratio": (scaled[0].ratio or 1.0) * first})
-    found = _density(phase, scaled)
-    if found is None:
+    given = _density(phase, scaled)
+    if given is None:
         raise UserError(f"task.yaml: material.phases.{phase.name}.density: missing")
     return {
         "components": [_component(i) for i in scaled],
-        "density_g_cm3": round(found * density, 4),
+        "density_g_cm3": round(given * density, 4),
     }
 
 
@@ -116,7 +116,7 @@ def _density(phase: Phase, scaled: list[Ingredient]) -> float | None:
     return phase.density * ideal / before if ideal and before else phase.density
 
 
-def molecule(ingredient: Ingredient) -> Parameters:
+def molecule(ingredient: Ingredient) -> BuilderInput:
     """What one molecule, or the atoms of a formula, are made from."""
     if ingredient.formula:
         return {"formula": ingredient.formula}
@@ -126,17 +126,17 @@ def molecule(ingredient: Ingredient) -> Parameters:
     return {"smiles": smiles}
 
 
-def _component(ingredient: Ingredient) -> Parameters:
+def _component(ingredient: Ingredient) -> BuilderInput:
     if ingredient.formula:
-        found: Parameters = {"formula": ingredient.formula}
+        substance: BuilderInput = {"formula": ingredient.formula}
     else:
-        found = {"smiles": substances.smiles_of(ingredient)}
+        substance = {"smiles": substances.smiles_of(ingredient)}
     if ingredient.molarity is not None:
-        return {**found, "molarity_mol_l": round(ingredient.molarity, 4)}
-    return {**found, "mole_ratio": ingredient.ratio or 1.0}
+        return {**substance, "molarity_mol_l": round(ingredient.molarity, 4)}
+    return {**substance, "mole_ratio": ingredient.ratio or 1.0}
 
 
-def chains(phase: Phase, density: float, units: int, number: int, added: float) -> Parameters:
+def chains(phase: Phase, density: float, units: int, number: int, added: float) -> BuilderInput:
     """Chains with what is added per repeat unit; `density` and `added` are factors."""
     bulk = substances.density_of(phase)
     if bulk is None:
@@ -156,12 +156,12 @@ def chains(phase: Phase, density: float, units: int, number: int, added: float) 
     }
 
 
-def particle(phase: Phase, diameter: float, shape: str = "spherical") -> Parameters:
+def particle(phase: Phase, diameter: float, shape: str = "spherical") -> BuilderInput:
     """A finite cut of a crystal."""
-    found = crystal(phase)
-    metal = len({site["element"] for site in found.get("sites", [])}) == 1
+    lattice = crystal(phase)
+    metal = len({site["element"] for site in lattice.get("sites", [])}) == 1
     return {
-        **found,
+        **lattice,
         "shape": shape,
         "diameter_angstrom": round(diameter, 2),
         "stoichiometric": not metal,
@@ -175,13 +175,13 @@ def width(material: Material) -> float:
 
 def solute_atoms(phase: Phase, least: int, solutes: float = 1.0) -> int:
     """Atoms of a box that holds at least one formula unit of every solute."""
-    found = least
+    atoms = least
     for ingredient in phase.substances:
         if ingredient.molarity is None or not solutes:
             continue
         litres = 1 / (ingredient.molarity * solutes)
-        found = max(found, round(atoms_per_nm3(phase) * litres / substances.AVOGADRO))
-    return found
+        atoms = max(atoms, round(atoms_per_nm3(phase) * litres / substances.AVOGADRO))
+    return atoms
 
 
 def atoms_per_nm3(phase: Phase) -> float:

@@ -22,7 +22,7 @@ from planner.llm.untrusted import Quotes
 from planner.record import as_recorded
 from preparation import dialogue
 from preparation.ask import Question, ask
-from preparation.model import plus, refuse_if_halting, speaking
+from preparation.model import model_client, plus, refuse_if_halting
 from preparation.structure_plan import Category, StructurePlan, Variant
 
 FILE = "planning.json"
@@ -47,23 +47,23 @@ def varied(
     record: dict[str, Any] = {"format": 1, "exchanges": [], "categories": {}, "used": {}}
     done: list[Category] = []
     talk = dialogue.load(folder)
-    with speaking(config, talk.used if talk else {}) as (speak, host):
+    with model_client(config, talk.used if talk else {}) as (ask_model, host):
         for category in plan.categories:
             out = ask(
                 question(task, category, config),
                 config.llm,
-                speak,
+                ask_model,
                 lambda text, own=category: read(text, own, done),
             )
             record["exchanges"] += [as_recorded(e) for e in out.exchanges]
             record["used"] = plus(record["used"], out.exchanges, config.llm.model, host)
             record["categories"][category.name] = out.failure or "model"
             write_text(folder / FILE, json.dumps(record, indent=1) + "\n")
-            if out.found is None:
+            if out.answer is None:
                 refuse_if_halting(config, out.failure, out.detail)
                 tell(f"{category.name}: no valid answer ({out.failure}); variants by rules")
-            source = "model" if out.found else f"rules:{out.failure}"
-            done.append((out.found or category).model_copy(update={"source": source}))
+            source = "model" if out.answer else f"rules:{out.failure}"
+            done.append((out.answer or category).model_copy(update={"source": source}))
     return parse(StructurePlan, {"seed": plan.seed, "categories": done}, "structures/plan.yaml")
 
 
@@ -85,12 +85,12 @@ def question(task: Task, category: Category, config: Config) -> Question:
         ],
     }
     shape = schema(family)
-    told = json.dumps(shape, separators=(",", ":"))
+    schema_text = json.dumps(shape, separators=(",", ":"))
     prompt = requests.rendered(
-        "structure_plan", family=family, structured=config.llm.structured, schema=told
+        "structure_plan", family=family, structured=config.llm.structured, schema=schema_text
     )
     text = json.dumps(shown, ensure_ascii=False, separators=(",", ":"))
-    return Question("structure_plan", prompt, [text], shape, quotes.seen)
+    return Question("structure_plan", prompt, [text], shape, quotes.sources)
 
 
 def schema(family: str) -> dict[str, Any]:
@@ -126,41 +126,41 @@ def read(text: str, category: Category, done: list[Category]) -> Category:
     try:
         proposed = Proposed.model_validate(data)
         made = category.model_dump() | {"variants": [v.model_dump() for v in proposed.variants]}
-        found = Category.model_validate(made)
-        StructurePlan(categories=[*done, found])
+        answered = Category.model_validate(made)
+        StructurePlan(categories=[*done, answered])
     except ValidationError as error:
         raise AnswerError(faults(error)) from None
-    if wrong := [*_strange(found, category, family), *_substances(found, category)]:
+    if wrong := [*_strange(answered, category, family), *_substances(answered, category)]:
         raise AnswerError(wrong)
-    return found
+    return answered
 
 
-def _strange(found: Category, rules: Category, family: str) -> list[str]:
+def _strange(proposed: Category, rules: Category, family: str) -> list[str]:
     wrong = [
         f"{v.id}: family: {v.parameters.family}, must be {family}"
-        for v in found.variants
+        for v in proposed.variants
         if v.parameters.family != family
     ]
     wrong += [
         f"{v.id}: id: must begin with {rules.name}-"
-        for v in found.variants
+        for v in proposed.variants
         if not v.id.startswith(f"{rules.name}-")
     ]
-    seen: dict[str, str] = {}
-    for variant in found.variants:
+    ids_by_content: dict[str, str] = {}
+    for variant in proposed.variants:
         key = canonical_json(variant.parameters.model_dump(mode="json"))
-        if twin := seen.get(key):
+        if twin := ids_by_content.get(key):
             wrong.append(f"{variant.id}: the same parameters as {twin}")
-        seen.setdefault(key, variant.id)
+        ids_by_content.setdefault(key, variant.id)
     return wrong
 
 
-def _substances(found: Category, rules: Category) -> list[str]:
+def _substances(proposed: Category, rules: Category) -> list[str]:
     """Whatever chemistry the task does not have: SMILES, formulas, files, ids of databases."""
     allowed = {s for v in rules.variants for s in _chemistry(v.parameters.model_dump())}
     return [
         f"{v.id}: {plain(strange, 100)}: not in the task"
-        for v in found.variants
+        for v in proposed.variants
         for strange in sorted(set(_chemistry(v.parameters.model_dump())) - allowed)
     ]
 

@@ -12,10 +12,10 @@ from campaign.files import parse
 from campaign.material import Material, Phase
 from preparation import isolated, pairs, phase_parameters, substances
 from preparation.categories import Topic, topics
-from preparation.phase_parameters import Parameters
+from preparation.pairs import VariantDraft
+from preparation.phase_parameters import BuilderInput
 from preparation.structure_plan import Category, StructurePlan, Variant
 
-Draft = tuple[str, str, Parameters]
 LARGER = 1.5
 QUENCH = {
     "melt": 4000,
@@ -58,14 +58,14 @@ def category(task: Task, topic: Topic, single_points: list[Variant]) -> Category
     )
 
 
-def _variant(topic: Topic, draft: Draft, held_out: bool) -> Variant:
+def _variant(topic: Topic, draft: VariantDraft, held_out: bool) -> Variant:
     suffix, description, parameters = draft
     name = f"{topic.name[: 63 - len(suffix)]}-{suffix}"
     data = {"id": name, "description": description, "held_out": held_out, "parameters": parameters}
     return parse(Variant, data, f"structures/plan.yaml: {name}")
 
 
-def _drafts(material: Material, topic: Topic) -> list[Draft]:
+def _drafts(material: Material, topic: Topic) -> list[VariantDraft]:
     phases = [material.phase(name) for name in topic.phases]
     if topic.form == "pair":
         return pairs.pair(material, phases[0], phases[1])
@@ -77,7 +77,7 @@ def _drafts(material: Material, topic: Topic) -> list[Draft]:
     return _component(material, phases[0], topic.form == "solvent")
 
 
-def _component(material: Material, phase: Phase, without: bool) -> list[Draft]:
+def _component(material: Material, phase: Phase, without: bool) -> list[VariantDraft]:
     if phase.kind == "crystal":
         return sheets(material, phase) if phase.sheets else solid(material, phase)
     if phase.kind == "molecule":
@@ -89,7 +89,7 @@ def _component(material: Material, phase: Phase, without: bool) -> list[Draft]:
     return user_file(phase) if phase.kind == "other" else fluid(material, phase, without)
 
 
-def solid(material: Material, phase: Phase) -> list[Draft]:
+def solid(material: Material, phase: Phase) -> list[VariantDraft]:
     """Crystal: lattice -3 to +4 %, sheared, pulled, two sizes; pristine beside vacancies."""
     base = 0.8 * phase_parameters.width(material)
     still, sheared, pulled = [0.0] * 6, [0.0] * 5 + [4.0], [0.0, 0.0, 3.0, 0.0, 0.0, 0.0]
@@ -104,7 +104,7 @@ def solid(material: Material, phase: Phase) -> list[Draft]:
     drafts = [
         (
             suffix,
-            told,
+            words,
             {
                 "family": "solid",
                 **phase_parameters.crystal(phase, rank),
@@ -115,7 +115,7 @@ def solid(material: Material, phase: Phase) -> list[Draft]:
                 "strain_percent": strain,
             },
         )
-        for rank, (suffix, told, scale, further, strain) in enumerate(rows)
+        for rank, (suffix, words, scale, further, strain) in enumerate(rows)
     ]
     if any(rule.by is None for rule in phase.substitutions):
         whole = {key: value for key, value in drafts[0][2].items() if key != "substitutions"}
@@ -123,7 +123,7 @@ def solid(material: Material, phase: Phase) -> list[Draft]:
     return drafts
 
 
-def sheets(material: Material, phase: Phase) -> list[Draft]:
+def sheets(material: Material, phase: Phase) -> list[VariantDraft]:
     """A monolayer or a few sheets in vacuum: number, strain in the plane, width."""
     edge, count = phase_parameters.width(material), phase.sheets or 1
     rows = [
@@ -137,7 +137,7 @@ def sheets(material: Material, phase: Phase) -> list[Draft]:
     return [
         (
             suffix,
-            told,
+            words,
             {
                 "family": "solid-surface",
                 **phase_parameters.slab(phase, 0.0, round(edge * size, 1)),
@@ -146,17 +146,17 @@ def sheets(material: Material, phase: Phase) -> list[Draft]:
                 "vacuum_angstrom": 18.0,
             },
         )
-        for suffix, told, number, size, scale in rows
+        for suffix, words, number, size, scale in rows
     ]
 
 
-def defects(material: Material, phase: Phase) -> list[Draft]:
+def defects(material: Material, phase: Phase) -> list[VariantDraft]:
     """Each kind of defect asked for, at two lattices or sizes; the last is held out."""
     edge = phase_parameters.width(material)
     crystal = phase_parameters.crystal(phase)
     present = list(dict.fromkeys(site["element"] for site in crystal.get("sites", [])))
     kinds = phase.defects
-    drafts: list[Draft] = []
+    drafts: list[VariantDraft] = []
     for number in range(max(6, 2 * len(kinds))):
         kind, turn = kinds[number % len(kinds)], number // len(kinds)
         scale = round(1.0 + 0.005 * turn, 4)
@@ -166,13 +166,13 @@ def defects(material: Material, phase: Phase) -> list[Draft]:
         if kind in ("vacancy", "interstitial", "antisite"):
             made |= {"family": "solid", "min_length_angstrom": round(0.8 * edge, 1)}
         drafts.append((f"{kind}-{turn + 1}", f"{kind}, lattice {scale:g} of the reference", made))
-    _, told, made = drafts.pop()
-    return [*drafts, ("held-out", told, made)]
+    _, words, made = drafts.pop()
+    return [*drafts, ("held-out", words, made)]
 
 
 def _defect(
     material: Material, phase: Phase, kind: str, turn: int, present: list[str]
-) -> Parameters:
+) -> BuilderInput:
     """Parameters of one defect; `turn` goes through the elements and the shifts."""
     made = phase_parameters.crystal(phase)
     one = present[turn % len(present)] if present else ""
@@ -218,7 +218,7 @@ def _defect(
     }
 
 
-def adsorbed(material: Material, phase: Phase) -> list[Draft]:
+def adsorbed(material: Material, phase: Phase) -> list[VariantDraft]:
     """Molecules on the face: sites, heights, turns by the seed; one at a time, then two."""
     width = phase_parameters.width(material)
     rows = [
@@ -229,7 +229,7 @@ def adsorbed(material: Material, phase: Phase) -> list[Draft]:
         ("bridge", 2.4, 2),
         ("ontop", 2.3, 1),
     ]
-    drafts: list[Draft] = []
+    drafts: list[VariantDraft] = []
     for number, (site, height, count) in enumerate(rows):
         guest = phase.adsorbates[number % len(phase.adsorbates)]
         drafts.append(
@@ -252,7 +252,7 @@ def adsorbed(material: Material, phase: Phase) -> list[Draft]:
     return drafts
 
 
-def molecules(phase: Phase) -> list[Draft]:
+def molecules(phase: Phase) -> list[VariantDraft]:
     """Molecules alone in vacuum, not periodic: one, and a few together."""
     rows = [("one", 1), ("pair", 2), ("three", 3), ("four", 4), ("six", 6), ("held-out", 3)]
     parts = phase.substances
@@ -276,7 +276,7 @@ def molecules(phase: Phase) -> list[Draft]:
     ]
 
 
-def surface(material: Material, phase: Phase) -> list[Draft]:
+def surface(material: Material, phase: Phase) -> list[VariantDraft]:
     """Slab under vacuum: thickness, width, strain; a lattice each, as slabs grow by whole units."""
     edge = min(phase_parameters.width(material), max(7.5, material.atoms**0.5))
     rows = [
@@ -290,7 +290,7 @@ def surface(material: Material, phase: Phase) -> list[Draft]:
     return [
         (
             suffix,
-            told,
+            words,
             {
                 "family": "solid-surface",
                 **phase_parameters.slab(phase, thickness, round(edge * size, 1)),
@@ -298,11 +298,11 @@ def surface(material: Material, phase: Phase) -> list[Draft]:
                 "vacuum_angstrom": 15.0,
             },
         )
-        for suffix, told, thickness, size, scale in rows
+        for suffix, words, thickness, size, scale in rows
     ]
 
 
-def fluid(material: Material, phase: Phase, without: bool) -> list[Draft]:
+def fluid(material: Material, phase: Phase, without: bool) -> list[VariantDraft]:
     """Liquid, melt or glass: density, size, shape, composition."""
     dissolved = [i for i in phase.substances if i.molarity is not None]
     solutes = 0.0 if without or not dissolved else 1.0
@@ -325,7 +325,7 @@ def fluid(material: Material, phase: Phase, without: bool) -> list[Draft]:
     return [
         (
             suffix,
-            told,
+            words,
             {
                 "family": family,
                 **phase_parameters.mixture(
@@ -336,7 +336,7 @@ def fluid(material: Material, phase: Phase, without: bool) -> list[Draft]:
                 **quench,
             },
         )
-        for suffix, told, density, size, rich, long in rows
+        for suffix, words, density, size, rich, long in rows
     ]
 
 
@@ -348,7 +348,7 @@ def _network(phase: Phase) -> bool:
     return "O" in present and len(present) > 1 and present <= set(TABLE)
 
 
-def cluster(phase: Phase) -> list[Draft]:
+def cluster(phase: Phase) -> list[VariantDraft]:
     """Particle: diameter and shape."""
     size = phase.diameter or 12.0
     rows = [
@@ -362,18 +362,18 @@ def cluster(phase: Phase) -> list[Draft]:
     return [
         (
             suffix,
-            told,
+            words,
             {
                 "family": "cluster",
                 **phase_parameters.particle(phase, size * factor, shape),
                 "scale": scale,
             },
         )
-        for suffix, told, factor, shape, scale in rows
+        for suffix, words, factor, shape, scale in rows
     ]
 
 
-def polymer(material: Material, phase: Phase, without: bool) -> list[Draft]:
+def polymer(material: Material, phase: Phase, without: bool) -> list[VariantDraft]:
     """Chains: length, number, density, what is added."""
     added = 0.0 if without or not phase.substances else 1.0
     units, number = pairs.chain_size(material, phase, added)
@@ -390,17 +390,17 @@ def polymer(material: Material, phase: Phase, without: bool) -> list[Draft]:
     return [
         (
             suffix,
-            told,
+            words,
             {
                 "family": "polymer",
                 **phase_parameters.chains(phase, density, length, chains, added * rich),
             },
         )
-        for suffix, told, density, length, chains, rich in rows
+        for suffix, words, density, length, chains, rich in rows
     ]
 
 
-def user_file(phase: Phase) -> list[Draft]:
+def user_file(phase: Phase) -> list[VariantDraft]:
     """A file of the user: as it is, and its cell a little smaller and larger."""
     rows = [("dense", 0.98), ("wide", 1.02), ("tight", 0.97), ("loose", 1.03), ("held-out", 1.01)]
     scaled = {"family": "solid", "file": phase.file, "cell": "as-given"}

@@ -13,7 +13,7 @@ from pydantic import Field
 from atomistics.contract import Name, Strict
 from campaign import TOOLKIT
 from campaign.files import parse, read_yaml
-from campaign.material import Kind, Phase
+from campaign.material import Phase, PhaseKind
 from preparation import substances
 from preparation.notation import slug
 
@@ -35,7 +35,7 @@ class System(Strict):
 class Sentences(Strict):
     """config/sentences.yaml."""
 
-    kinds: dict[str, Kind]
+    kinds: dict[str, PhaseKind]
     systems: list[System]
 
 
@@ -47,25 +47,25 @@ def _table() -> Sentences:
 def recognised(sentence: str) -> tuple[dict[str, Any], str]:
     """Answers proposed from a sentence (empty where nothing is known), and what stays to settle."""
     words = set(re.findall(r"[\w-]+", sentence.lower()))
-    known: dict[str, Any] = {}
+    record: dict[str, Any] = {}
     question = ""
     for system in _table().systems:
         if any(all(_said(part, sentence, words) for part in one) for one in system.words):
             phases = [p.model_dump(mode="json", exclude_unset=True) for p in system.phases]
-            known, question = {"phases": phases}, system.ask
+            record, question = {"phases": phases}, system.ask
             if system.layers:
-                known["layers"] = system.layers
+                record["layers"] = system.layers
             break
     else:
         kind = next((k for word, k in _table().kinds.items() if word in words), None)
         if phases := _phases(_named(sentence), kind):
-            known["phases"] = phases
-    if known and (found := TEMPERATURE.search(sentence)):
-        kelvin = float(found[1]) + (0 if found[2] == "K" else 273.15)
-        known["temperature"] = round(kelvin)
-    elif known and "room temperature" in sentence.lower():
-        known["temperature"] = 300
-    return known, question
+            record["phases"] = phases
+    if record and (temperature := TEMPERATURE.search(sentence)):
+        kelvin = float(temperature[1]) + (0 if temperature[2] == "K" else 273.15)
+        record["temperature"] = round(kelvin)
+    elif record and "room temperature" in sentence.lower():
+        record["temperature"] = 300
+    return record, question
 
 
 def _said(part: str, sentence: str, words: set[str]) -> bool:
@@ -92,7 +92,7 @@ def _phases(names: list[str], kind: str | None) -> list[dict[str, Any]]:
     for number, name in enumerate(names):
         phase = _phase(name, None if number and kind in ALONE else kind)
         into = next((p for p in phases if p["kind"] in SOLVENTS), None)
-        entry = substances.known(name)
+        entry = substances.substance(name)
         if into and phase["kind"] == "liquid" and entry and "." in (entry.smiles or ""):
             amount = {"ratio": 0.1} if into["kind"] == "polymer" else {"molarity": 1.0}
             into.setdefault("substances", []).append({"name": name, **amount})
@@ -103,7 +103,7 @@ def _phases(names: list[str], kind: str | None) -> list[dict[str, Any]]:
 
 def _phase(name: str, kind: str | None) -> dict[str, Any]:
     """A phase of one listed substance; of the kind said, as far as it can be."""
-    entry = substances.known(name)
+    entry = substances.substance(name)
     assert entry is not None  # `_named` gives listed names only
     own = "polymer" if entry.repeat else "crystal" if entry.crystal else "liquid"
     possible = {

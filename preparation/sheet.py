@@ -83,6 +83,6 @@ def _view(axis: Axes, atoms: Atoms) -> None:
         if np.abs(corners[i] - corners[j]).sum() == 1
     ]
     axis.add_collection(LineCollection(lines, colors="grey", linewidths=0.5, zorder=0))
-    seen = np.vstack([turned[:, :2], ends[:, :2]])
-    low, high = seen.min(axis=0) - 1, seen.max(axis=0) + 1
+    extent = np.vstack([turned[:, :2], ends[:, :2]])
+    low, high = extent.min(axis=0) - 1, extent.max(axis=0) + 1
     axis.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")

@@ -68,9 +68,9 @@ def read_line(prompt: str) -> str:
 
 def folder_for(sentence: str | None, answers: Path | None) -> Path:
     """A folder here, named after the sentence or the answers."""
-    known = read_yaml(answers) if answers else None
-    told = known if isinstance(known, dict) else {}
-    name = slug(str(sentence or told.get("name") or told.get("sentence") or ""))[:40].rstrip("-_")
+    content = read_yaml(answers) if answers else None
+    given = content if isinstance(content, dict) else {}
+    name = slug(str(sentence or given.get("name") or given.get("sentence") or ""))[:40].rstrip("-_")
     if not name:
         raise UserError('prepare: say what shall be simulated: planner prepare "SEI of ..." FOLDER')
     return Path(name)
@@ -94,8 +94,8 @@ def prepare(folder: Path, sentence: str | None, options: Options) -> None:
             _agreed(folder)
         failed = _build(folder, task, plan, options)
         campaign = take_over(folder)
-        told = f", {failed} structures failed (structures/report.yaml)" if failed else ""
-        say(f"{folder}: campaign '{campaign.task.name}' is ready{told}; planner run")
+        failures = f", {failed} structures failed (structures/report.yaml)" if failed else ""
+        say(f"{folder}: campaign '{campaign.task.name}' is ready{failures}; planner run")
         return None
 
 
@@ -119,12 +119,12 @@ def _bring(folder: Path, options: Options) -> None:
 def _answers(folder: Path, sentence: str | None, options: Options, config: Config) -> Answers:
     state = dialogue.load(folder)
     if options.answers:
-        found = dialogue.from_file(options.answers, sentence)
-        if "reference" not in found.model_fields_set:
-            found = found.model_copy(update={"reference": config.reference.method})
-        told = found.sentence or found.objective or "structure"
-        known = found.model_dump(mode="json", exclude={"sentence"}, exclude_unset=True)
-        fresh = Dialogue(planner=__version__, sentence=told, by="answers", known=known)
+        answers = dialogue.from_file(options.answers, sentence)
+        if "reference" not in answers.model_fields_set:
+            answers = answers.model_copy(update={"reference": config.reference.method})
+        title = answers.sentence or answers.objective or "structure"
+        record = answers.model_dump(mode="json", exclude={"sentence"}, exclude_unset=True)
+        fresh = Dialogue(planner=__version__, sentence=title, by="answers", known=record)
         fresh.reference = dialogue.reference_in(options.answers)
         if state and _given(state) != _given(fresh):
             _begin_anew(folder, state)

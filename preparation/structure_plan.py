@@ -76,14 +76,14 @@ class StructurePlan(Strict):
             raise ValueError("categories: every name once")
         if [c.stage for c in self.categories] != sorted(c.stage for c in self.categories):
             raise ValueError("categories: in the order of their stages")
-        known: set[str] = set()
+        ids: set[str] = set()
         for variant in self.structures:
-            if variant.id in known:
+            if variant.id in ids:
                 raise ValueError(f"{variant.id}: every id once")
             for name in variant.rests_on:
-                if name not in known:
+                if name not in ids:
                     raise ValueError(f"{variant.id}: structure {name} is not built before it")
-            known.add(variant.id)
+            ids.add(variant.id)
         return self
 
     @property
@@ -107,12 +107,12 @@ class StructurePlan(Strict):
         if mine != theirs:
             name = next(n for n in {**mine, **theirs} if mine.get(n) != theirs.get(n))
             raise UserError(
-                f"structures/{FILE}: category {name}: {_told(mine.get(name))} here,"
-                f" {_told(theirs.get(name))} in task.yaml subsystems; make them the same"
+                f"structures/{FILE}: category {name}: {_size_words(mine.get(name))} here,"
+                f" {_size_words(theirs.get(name))} in task.yaml subsystems; make them the same"
             )
 
 
-def _told(facts: tuple[int, str, int] | None) -> str:
+def _size_words(facts: tuple[int, str, int] | None) -> str:
     return f"stage {facts[0]}, {facts[1]}, {facts[2]} K" if facts else "absent"
 
 
@@ -173,8 +173,8 @@ def table(plan: StructurePlan) -> str:
             lines.append(f"{head}{variant.id:<40}{family:<16}{variant.description}{mark}")
     held_out = sum(v.held_out for v in plan.variants)
     single = [v.id for c in plan.categories for v in c.single_points]
-    told = f"{len(plan.categories)} categories, {len(plan.variants)} structures"
-    lines.append(f"{told}, {held_out} held out")
+    counted = f"{len(plan.categories)} categories, {len(plan.variants)} structures"
+    lines.append(f"{counted}, {held_out} held out")
     if single:
         shown = ", ".join(single[:4]) + (", ..." if len(single) > 4 else "")
         lines.append(f"{len(single)} isolated atoms and dimers, one reference call each: {shown}")

@@ -19,7 +19,7 @@ LIST = TOOLKIT / "config" / "substances.yaml"
 AVOGADRO = 0.602214076  # molecules per nm^3 at 1 mol per 1e-24 L; also g/cm3 to u/Å^3
 
 
-class Known(Strict):
+class ListedSubstance(Strict):
     """What is known of a named substance."""
 
     aliases: list[str] = Field(default=[])
@@ -32,20 +32,22 @@ class Known(Strict):
 
 
 @cache
-def _table() -> dict[str, Known]:
+def _table() -> dict[str, ListedSubstance]:
     data = read_yaml(LIST)
     if not isinstance(data, dict):
         raise UserError(f"{LIST}: must be a mapping of substances")
-    entries = {name: parse(Known, entry, f"{LIST}: {name}") for name, entry in data.items()}
-    named = {_key(alias): known for known in entries.values() for alias in known.aliases}
-    return named | {_key(name): known for name, known in entries.items()}
+    entries = {
+        name: parse(ListedSubstance, entry, f"{LIST}: {name}") for name, entry in data.items()
+    }
+    named = {_key(alias): one for one in entries.values() for alias in one.aliases}
+    return named | {_key(name): one for name, one in entries.items()}
 
 
 def _key(name: str) -> str:
     return re.sub(r"[\s_]+", " ", name).strip().lower()
 
 
-def known(name: str | None) -> Known | None:
+def substance(name: str | None) -> ListedSubstance | None:
     """The entry of a name or alias, whatever its case; None for one not listed."""
     return _table().get(_key(name)) if name else None
 
@@ -54,7 +56,7 @@ def smiles_of(ingredient: Ingredient) -> str | None:
     """The SMILES given or listed; None for single atoms and for what nobody knows."""
     if ingredient.smiles or ingredient.formula:
         return ingredient.smiles
-    entry = known(ingredient.name)
+    entry = substance(ingredient.name)
     return entry.smiles if entry else None
 
 
@@ -62,13 +64,13 @@ def crystal_of(phase: Phase) -> CrystalSource | None:
     """The lattice given, or that of the name given, or that of the phase's own name."""
     if isinstance(phase.crystal, CrystalSource):
         return phase.crystal
-    entry = known(phase.crystal or phase.name)
+    entry = substance(phase.crystal or phase.name)
     return entry.crystal if entry else None
 
 
 def repeat_of(phase: Phase) -> str | None:
     """SMILES of a polymer's repeat unit with its ends as [*]."""
-    entry = known(phase.repeat or phase.name)
+    entry = substance(phase.repeat or phase.name)
     text = entry.repeat if entry else phase.repeat
     return text.replace("[*]", "*").replace("*", "[*]") if text and "*" in text else None
 
@@ -97,41 +99,41 @@ def nearest(name: str) -> str:
 
 def elements(phase: Phase) -> set[str]:
     """Elements of a phase, as far as they can be told without reading a file."""
-    found: set[str] = set()
+    symbols: set[str] = set()
     for ingredient in [*phase.substances, *phase.adsorbates]:
-        found |= set(content(ingredient)[0])
+        symbols |= set(content(ingredient)[0])
     if phase.kind in ("crystal", "particle") and (lattice := crystal_of(phase)):
-        found |= {site.split()[0] for site in lattice.sites}
+        symbols |= {site.split()[0] for site in lattice.sites}
         pristine = any(x.by is None for x in phase.substitutions)
         for element in {x.element for x in phase.substitutions}:
             gone = sum(x.fraction or 0 for x in phase.substitutions if x.element == element)
             if gone > 1 - 1e-9 and not pristine:
-                found -= {element}
-        found |= {x.by for x in phase.substitutions if x.by}
+                symbols -= {element}
+        symbols |= {x.by for x in phase.substitutions if x.by}
     if phase.kind == "polymer" and (repeat := repeat_of(phase)):
-        found |= set(composition(repeat)[0]) | {"H"}
-    return found
+        symbols |= set(composition(repeat)[0]) | {"H"}
+    return symbols
 
 
 def melting(phase: Phase) -> int | None:
     """Highest listed melting point of a glass's oxides, K."""
-    points = [entry.melting for part in phase.substances if (entry := known(part.name))]
+    points = [entry.melting for part in phase.substances if (entry := substance(part.name))]
     return max((kelvin for kelvin in points if kelvin), default=None)
 
 
 def density_of(phase: Phase) -> float | None:
     """g/cm3 as given, else of ideally mixed ingredients (volumes add, solutes are solvent-like).
 
-    Known to a few per cent for liquids; the reference's own MD settles it.
+    ListedSubstance to a few per cent for liquids; the reference's own MD settles it.
     """
     if phase.density is not None:
         return phase.density
     if phase.kind == "polymer":
-        entry = known(phase.repeat or phase.name)
+        entry = substance(phase.repeat or phase.name)
         return entry.density if entry else None
     grams = volume = 0.0
     for ingredient in phase.substances:
-        entry = known(ingredient.name)
+        entry = substance(ingredient.name)
         listed = entry and ((phase.kind == "melt" and entry.melt_density) or entry.density)
         if ingredient.molarity is not None:
             continue

@@ -20,10 +20,10 @@ def task_of(answers: Answers, elements_of_files: set[str]) -> Task:
     values = answers.model_dump(exclude_unset=True, exclude={"sentence", "name", "temperature"})
     material = Material.model_validate(values)
     species = set(elements_of_files).union(*(substances.elements(p) for p in answers.phases))
-    told = [sentence, answers.objective, answers.procedure]
+    sentences = [sentence, answers.objective, answers.procedure]
     return Task(
         name=answers.name or slug(sentence)[:40].rstrip("-_") or "task",
-        description=". ".join(dict.fromkeys(t.rstrip(". ") for t in told if t)) + ".",
+        description=". ".join(dict.fromkeys(t.rstrip(". ") for t in sentences if t)) + ".",
         species=sorted(species),
         temperature=answers.temperature,
         subsystems=[t.subsystem for t in topics(material, answers.temperature)],

@@ -77,20 +77,20 @@ def run(plan: ModelEval, items: Items, state: Path | None, model: Path, output: 
                 fresh = more_labels(outcome.frames, fresh, plan.fresh_most, counting)
         kept = {atoms.info["step"] for atoms in reference}
         same_steps = [a for a in twin.frames if a.info["step"] in kept]
-        seen = compare(same_steps, reference, same.timestep, layers_of(atoms))
-        report = _report(job, name, outcome, long, seen)
+        comparison = compare(same_steps, reference, same.timestep, layers_of(atoms))
+        report = _report(job, name, outcome, long, comparison)
         report["compared_ps"] = twin.steps * same.timestep / 1000
         if twin.stop and not outcome.stop:
             report |= {"status": "early_stop", "stop": twin.stop}
-        report |= _errors(job, potential, reference, fresh, seen)
+        report |= _errors(job, potential, reference, fresh, comparison)
         report |= _bias(job, potential, fresh, outcome.frames, long)
-        seen.add_long_run(outcome.frames, long.timestep)
+        comparison.add_long_run(outcome.frames, long.timestep)
         beside = of_reference(before, name)
         ran = MD(outcome.frames, plan.temperature)
-        if found := measured(job, name, plan.properties, job.model(potential), ran, beside):
-            report["properties"] = by_model(found, beside).model_dump()
-            write_text(RUNS / f"{name}.curves.json", json.dumps(found.curves) + "\n")
-        write_text(WORK / name / "observables.json", json.dumps(seen.curves) + "\n")
+        if properties := measured(job, name, plan.properties, job.model(potential), ran, beside):
+            report["properties"] = by_model(properties, beside).model_dump()
+            write_text(RUNS / f"{name}.curves.json", json.dumps(properties.curves) + "\n")
+        write_text(WORK / name / "observables.json", json.dumps(comparison.curves) + "\n")
         # a copy of this job may be at work elsewhere: no name in common with it before the rename
         dataset.write(target.with_suffix(".fresh.h5"), fresh)
         target.with_suffix(".fresh.h5").replace(RUNS / f"{name}.fresh.h5")
@@ -158,26 +158,26 @@ def fresh_labels(frames: list[Atoms], count: int, reference: CountingCalculator)
     if not count or not late:
         return []
     spots = np.linspace(0, len(late) - 1, min(count, len(late))).round().astype(int)
-    found, failure = [], None
+    labelled, failure = [], None
     for spot in dict.fromkeys(spots.tolist()):
         try:
-            found.append(label(late[spot], reference))
+            labelled.append(label(late[spot], reference))
         except LabelFailedError as error:
             if error.kind == "forces_too_large":
                 raise
             failure = error
-    if failure and not found:
+    if failure and not labelled:
         raise failure
-    return found
+    return labelled
 
 
 def more_labels(
-    frames: list[Atoms], known: list[Atoms], most: int, reference: CountingCalculator
+    frames: list[Atoms], labelled: list[Atoms], most: int, reference: CountingCalculator
 ) -> list[Atoms]:
     """`known` and, between them, so many more of the model's snapshots that there are `most`."""
-    seen = {atoms.info["step"] for atoms in known}
-    left = [a for a in frames[len(frames) // 5 :] if a.info["step"] not in seen]
-    spots = np.linspace(0, len(left) - 1, max(0, min(most - len(known), len(left))))
+    steps = {atoms.info["step"] for atoms in labelled}
+    left = [a for a in frames[len(frames) // 5 :] if a.info["step"] not in steps]
+    spots = np.linspace(0, len(left) - 1, max(0, min(most - len(labelled), len(left))))
     new = []
     for spot in spots.round().astype(int):
         try:
@@ -185,11 +185,11 @@ def more_labels(
         except LabelFailedError as error:
             if error.kind == "forces_too_large":
                 raise
-    return sorted([*known, *new], key=lambda atoms: atoms.info["step"])
+    return sorted([*labelled, *new], key=lambda atoms: atoms.info["step"])
 
 
 def _report(
-    job: Job, name: str, outcome: md.Outcome, protocol: md.Protocol, seen: Comparison
+    job: Job, name: str, outcome: md.Outcome, protocol: md.Protocol, comparison: Comparison
 ) -> dict[str, Any]:
     return {
         "structure": name,
@@ -202,27 +202,27 @@ def _report(
         ),
         "temperature": protocol.temperature,
         "bulk": bool(job.start(name).pbc.all()),
-        "density": seen.density,
-        "density_deviation": seen.density_deviation,
-        "rdf_overlap": seen.rdf_overlap,
-        "diffusion": seen.diffusion,
-        "layers": seen.layers,
+        "density": comparison.density,
+        "density_deviation": comparison.density_deviation,
+        "rdf_overlap": comparison.rdf_overlap,
+        "diffusion": comparison.diffusion,
+        "layers": comparison.layers,
     }
 
 
 def _errors(
-    job: Job, model: Potential, reference: list[Atoms], fresh: list[Atoms], seen: Comparison
+    job: Job, model: Potential, reference: list[Atoms], fresh: list[Atoms], comparison: Comparison
 ) -> dict[str, Any]:
     """MAE of energy (eV/atom) and force components (eV/Å) on reference MD and fresh frames."""
-    found = residuals(model, job.species, reference)
+    errors = residuals(model, job.species, reference)
     labels = np.concatenate([a.get_forces().ravel() for a in reference])
-    predicted = np.concatenate([r.predicted_forces.ravel() for r in found])
+    predicted = np.concatenate([r.predicted_forces.ravel() for r in errors])
     thin = max(1, len(labels) // 2000)
-    seen.curves["force_parity"] = {
+    comparison.curves["force_parity"] = {
         "reference": labels[::thin].round(5).tolist(),
         "model": predicted[::thin].round(5).tolist(),
     }
-    report: dict[str, Any] = {**_mae("", found), "fresh_frames": len(fresh)}
+    report: dict[str, Any] = {**_mae("", errors), "fresh_frames": len(fresh)}
     return report | (_mae("fresh_", residuals(model, job.species, fresh)) if fresh else {})
 
 
@@ -241,11 +241,11 @@ def _bias(
     if len(pressures) < FEWEST_PRESSURES:
         return {}
     mean = float(np.mean(pressures))
-    found: dict[str, Any] = {"pressure_bias": mean}
+    bias: dict[str, Any] = {"pressure_bias": mean}
     if softness := _softness(frames, protocol):
         error = float(np.std(pressures, ddof=1) / np.sqrt(len(pressures)))
-        found["density_bias"] = -softness * np.sign(mean) * max(0.0, abs(mean) - error)
-    return found
+        bias["density_bias"] = -softness * np.sign(mean) * max(0.0, abs(mean) - error)
+    return bias
 
 
 def density_error(
@@ -273,18 +273,21 @@ def _softness(frames: list[Atoms], protocol: md.Protocol) -> float | None:
     return float(volumes.var() / (kelvin * volumes.mean()) * units.GPa)
 
 
-def _mae(prefix: str, found: list) -> dict[str, float]:
-    forces = np.concatenate([r.forces.ravel() for r in found])
+def _mae(prefix: str, errors: list) -> dict[str, float]:
+    forces = np.concatenate([r.forces.ravel() for r in errors])
     return {
-        f"{prefix}energy_mae": float(np.mean([abs(r.energy) for r in found])),
+        f"{prefix}energy_mae": float(np.mean([abs(r.energy) for r in errors])),
         f"{prefix}force_mae": float(np.abs(forces).mean()),
     }
 
 
 def draw(name: str, folder: Path) -> None:
     """The plots of one structure, as the report will show them."""
-    seen = figures.read_observables(WORK / name / "observables.json")
-    plots = {"curves": figures.time_figure(name, seen), "rdf": figures.rdf_figure(name, seen)[0]}
+    observables = figures.read_observables(WORK / name / "observables.json")
+    plots = {
+        "curves": figures.time_figure(name, observables),
+        "rdf": figures.rdf_figure(name, observables)[0],
+    }
     for kind, svg in plots.items():
         if svg:
             write_text(folder / f"{name}-{kind}.svg", svg)

@@ -12,7 +12,7 @@ from atomistics import dataset
 from atomistics.analysis.observables import density, min_distance
 from atomistics.md import plain as md
 from atomistics.md import stages
-from atomistics.md.steady import Steady
+from atomistics.md.steady import SteadyState
 from atomistics.properties.measure import MD
 from campaign import protocol_runs
 from campaign.actions.reference_calc import ReferenceCalc, ReferenceCalcResult
@@ -52,20 +52,20 @@ def run(plan: ReferenceCalc, items: Items, output: Path) -> None:
         )
         # kept with the frames, because an evaluation repeats this very protocol
         atoms.info |= {"source": name, **asdict(protocol)}
-        enough = Steady(plan.temperature, plan.least, plan.interval) if plan.least else None
+        enough = SteadyState(plan.temperature, plan.least, plan.interval) if plan.least else None
         outcome = md.run(atoms, job.reference(), protocol, watchdog=None, enough=enough)
         for frame in outcome.frames:
             frame.info["steps"] = outcome.steps
-        paid = {"reference_calls": outcome.reference_calls, "md_steps": outcome.steps}
+        cost = {"reference_calls": outcome.reference_calls, "md_steps": outcome.steps}
         if outcome.stop:
-            raise md.StoppedError(outcome.stop, outcome.detail, **paid)
+            raise md.StoppedError(outcome.stop, outcome.detail, **cost)
         dataset.write(target, outcome.frames)
         ran = MD(outcome.frames, plan.temperature)
-        if found := measured(job, name, plan.properties, job.reference(), ran):
-            write_text(RUNS / f"{name}.curves.json", json.dumps(found.curves) + "\n")
-            write_record(RUNS / f"{name}.properties.yaml", by_reference(found))
-            paid["reference_calls"] += found.calls
-        return ItemCost(**paid)
+        if properties := measured(job, name, plan.properties, job.reference(), ran):
+            write_text(RUNS / f"{name}.curves.json", json.dumps(properties.curves) + "\n")
+            write_record(RUNS / f"{name}.properties.yaml", by_reference(properties))
+            cost["reference_calls"] += properties.calls
+        return ItemCost(**cost)
 
     spread(items, one, RUNS, ".h5", output)
 
@@ -145,7 +145,7 @@ def _drift(job: Job, name: str, frames: list[Atoms]) -> dict[str, Any]:
     path = job.settled(name)
     first = dataset.read(path)[-1] if path else frames[0]
     energies = [a.get_potential_energy() / len(a) for a in frames]
-    found: dict[str, Any] = {
+    drift: dict[str, Any] = {
         "start_energy": first.get_potential_energy() / len(first),
         "visited_energy": Range(low=min(energies), high=max(energies)),
         "hottest": max((a.info["kelvin"] for a in frames), default=None),
@@ -153,9 +153,9 @@ def _drift(job: Job, name: str, frames: list[Atoms]) -> dict[str, Any]:
     if frames[0].pbc.all():
         visited = [density(a) for a in frames]
         relaxed = report.relaxed_density if report else None
-        found["start_density"] = relaxed or density(job.start(name))
-        found["visited_density"] = Range(low=min(visited), high=max(visited))
-    return found
+        drift["start_density"] = relaxed or density(job.start(name))
+        drift["visited_density"] = Range(low=min(visited), high=max(visited))
+    return drift
 
 
 def collect(plan: ReferenceCalc, chunks: list[Path], output: Path) -> None:

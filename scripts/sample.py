@@ -14,7 +14,7 @@ from atomistics.contract import Ensemble
 from atomistics.md import plain as md
 from atomistics.md import stages
 from atomistics.md.watchdog import Watchdog
-from atomistics.properties.asked import Asked
+from atomistics.properties.asked import PropertiesAsked
 from atomistics.properties.teaching import taught
 from atomistics.reference.counting import CountingCalculator, LabelFailedError
 from atomistics.reference.methods import label
@@ -30,7 +30,7 @@ from campaign.state import State
 from mtp.formats.almtp import read_potential
 
 RUNS = Path("sample/runs")
-TOLD = 12  # early stops that the state names one by one
+NAMED = 12  # early stops that the state names one by one
 REPORTED = ("stop", "temperature", "snapshots", "atoms", "max_grade")
 
 
@@ -126,7 +126,7 @@ def _staged(
 
 def _taught(atoms: Atoms, plan: Sample, item: dict[str, Any], state: State) -> md.Outcome:
     """Labels near what measures a property; one that fails is left out, all failing fails it."""
-    asked = state.subsystem(item["subsystem"]).properties or Asked()
+    asked = state.subsystem(item["subsystem"]).properties or PropertiesAsked()
     copies = taught(atoms, item["property"], asked, plan.copies, item["seed"])
     return _labelled(copies, atoms.calc, atoms.info)
 
@@ -212,7 +212,7 @@ def stopped_runs(reports: list[dict[str, Any]]) -> list[StoppedRun]:
         for r in reports
         if r["stop"] and "structure" in r
     ]
-    return sorted(rows, key=lambda r: (r.picoseconds, r.structure, r.temperature))[:TOLD]
+    return sorted(rows, key=lambda r: (r.picoseconds, r.structure, r.temperature))[:NAMED]
 
 
 def on_the_way(job: Job, record: SettledStructure) -> list[Atoms]:

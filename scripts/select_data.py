@@ -328,13 +328,13 @@ def judgement(frames: list[Atoms], plan: SelectData, job: Job) -> list[JudgedSto
     if not stopped or not plan.model:
         return []
     targets = job.campaign.state(0).targets
-    found = residuals(read_potential(model_file(plan.model)), job.species, stopped)
+    errors = residuals(read_potential(model_file(plan.model)), job.species, stopped)
     table: dict[str, list[bool]] = {}
-    for atoms, seen in zip(stopped, found, strict=True):
-        pressure = 0.0 if seen.stress is None else abs(float(seen.stress[:3].mean()))
+    for atoms, error in zip(stopped, errors, strict=True):
+        pressure = 0.0 if error.stress is None else abs(float(error.stress[:3].mean()))
         agrees = (
-            np.abs(seen.forces).mean() <= targets.force_mae
-            and abs(seen.energy) <= targets.energy_mae
+            np.abs(error.forces).mean() <= targets.force_mae
+            and abs(error.energy) <= targets.energy_mae
             and pressure <= AGREED_GPA
         )
         table.setdefault(atoms.info["stop"], []).append(bool(agrees))
@@ -349,20 +349,20 @@ def calibration(frames: list[Atoms], plan: SelectData, job: Job) -> Calibration 
 
     None without a model, or where fewer than three frames have a grade or all have the same.
     """
-    known = [a for a in frames if a.info.get("grade") is not None]
-    if not plan.model or len(known) < 3:
+    graded = [a for a in frames if a.info.get("grade") is not None]
+    if not plan.model or len(graded) < 3:
         return None
-    rows = residuals(read_potential(model_file(plan.model)), job.species, known)
-    grades = np.array([a.info["grade"] for a in known])
+    rows = residuals(read_potential(model_file(plan.model)), job.species, graded)
+    grades = np.array([a.info["grade"] for a in graded])
     errors = np.array([np.linalg.norm(r.forces, axis=1).max() for r in rows])
     if np.ptp(grades) == 0 or np.ptp(errors) == 0:
         return None
-    found, order = spearmanr(grades, errors), np.argsort(grades, kind="stable")
-    half = len(known) // 2
+    correlation, order = spearmanr(grades, errors), np.argsort(grades, kind="stable")
+    half = len(graded) // 2
     return Calibration(
-        frames=len(known),
-        rank_correlation=round(float(found.statistic), 6),
-        probability=round(float(found.pvalue), 6),
+        frames=len(graded),
+        rank_correlation=round(float(correlation.statistic), 6),
+        probability=round(float(correlation.pvalue), 6),
         lower_half=float(errors[order[:half]].mean()),
         upper_half=float(errors[order[half:]].mean()),
     )

@@ -20,7 +20,7 @@ def run(items: Items, output: Path) -> None:
 
     def one(name: str, target: Path) -> ItemCost:
         atoms, item = built[name], items[name]
-        found = (
+        settled = (
             as_it_stands(atoms, job.reference())
             if job.structure(name).single_point
             else settle(
@@ -33,27 +33,27 @@ def run(items: Items, output: Path) -> None:
                 effort=effort(job.config.settle, item["held_out"]),
             )
         )
-        first, last = found.frames[0], found.frames[-1]
+        first, last = settled.frames[0], settled.frames[-1]
         bulk = bool(atoms.pbc.all())
         report = SettledStructure(
             structure=name,
             subsystem=job.structure(name).subsystem,
             status="ok",
-            crystal=found.crystal,
-            reference_calls=found.calls,
-            frames=len(found.frames),
+            crystal=settled.crystal,
+            reference_calls=settled.calls,
+            frames=len(settled.frames),
             temperature=job.campaign.task.temperature,
             force=float(abs(first.get_forces()).max()),
-            gained=found.gained,
+            gained=settled.gained,
             built_density=density(atoms) if bulk else None,
-            relaxed_density=density(found.relaxed) if bulk else None,
+            relaxed_density=density(settled.relaxed) if bulk else None,
             density=density(last) if bulk else None,
         )
         write_text(SETTLED / f"{name}.report.json", report.model_dump_json() + "\n")
-        for frame in found.frames:
+        for frame in settled.frames:
             frame.info |= {"source": f"{name}-settle", "temperature": report.temperature}
-        dataset.write(target, found.frames)
-        return ItemCost(reference_calls=found.calls, md_steps=0)
+        dataset.write(target, settled.frames)
+        return ItemCost(reference_calls=settled.calls, md_steps=0)
 
     spread(items, one, SETTLED, ".h5", output)
 

@@ -109,6 +109,49 @@ def test_no_module_that_says_nothing() -> None:
     assert not [p for f in LAYERS for p in modules(f) if p.stem.strip("_") in vague]
 
 
+def trees() -> dict[str, ast.Module]:
+    folders = [*LAYERS, "scripts", "evals", "benchmarks", ".ci", "docs"]
+    return {
+        str(p.relative_to(TOOLKIT)): ast.parse(p.read_text()) for f in folders for p in modules(f)
+    }
+
+
+def defined(node: ast.AST) -> str | None:
+    """The name that a node gives to a value, a parameter, a function or a class."""
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        return node.id
+    return getattr(node, "arg", None) if isinstance(node, ast.arg) else getattr(node, "name", None)
+
+
+def test_one_name_means_one_class() -> None:
+    """Classes, and capitalised aliases of types, are defined once."""
+    places: dict[str, list[str]] = {}
+    for path, tree in trees().items():
+        aliases = [n.targets[0] for n in tree.body if isinstance(n, ast.Assign)]
+        for node in [*aliases, *(n for n in ast.walk(tree) if isinstance(n, ast.ClassDef))]:
+            name = getattr(node, "id", None) or getattr(node, "name", "")
+            if name[:1].isupper() and not name.isupper():
+                places.setdefault(name, []).append(f"{path}:{node.lineno}")
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
+def test_names_say_what_they_hold() -> None:
+    vague = {"found", "seen", "told", "known", "stuff", "thing", "tmp"}
+    witty = {"workshop", "rehearsal", "yardstick", "metered", "pile", "push_off", "openpoints"}
+    witty |= {"ingredients", "mending", "desk", "mind", "hear", "wishes", "speak", "tape", "seal"}
+    in_files = {  # keys of dialogue.json, and of what a model answers there
+        ("preparation/dialogue.py", "known"),
+        ("preparation/interview.py", "known"),
+    }
+    names = {
+        (path, name)
+        for path, tree in trees().items()
+        for node in ast.walk(tree)
+        if (name := defined(node)) and name.strip("_").lower() in vague | witty
+    }
+    assert names - in_files == set()
+
+
 def test_planner_next_needs_no_heavy_import() -> None:
     code = (
         "import sys, planner.decide, campaign.workflow, mtpilot.cli;"

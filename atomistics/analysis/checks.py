@@ -83,7 +83,7 @@ def notes(atoms: Atoms) -> list[str]:
 
 def facts(atoms: Atoms) -> dict[str, Any]:
     """Figures for the report: formula, atoms, density in g/cm3, shortest distances by pair in Å."""
-    found = {
+    figures = {
         "atoms": len(atoms),
         "formula": atoms.symbols.formula.format("hill"),
         "cell_angstrom": [round(float(length), 3) for length in atoms.cell.lengths()],
@@ -93,23 +93,25 @@ def facts(atoms: Atoms) -> dict[str, Any]:
         },
     }
     if atoms.pbc.all():
-        found["density_g_cm3"] = round(density(atoms), 4)
-    return found
+        figures["density_g_cm3"] = round(density(atoms), 4)
+    return figures
 
 
 def duplicates(frames: Sequence[tuple[str, Atoms]]) -> dict[str, str]:
     """Later structures by the earlier one they repeat: same atoms, same distances."""
-    seen: dict[tuple[str, int], list[tuple[str, np.ndarray]]] = {}
-    found: dict[str, str] = {}
+    fingerprints: dict[tuple[str, int], list[tuple[str, np.ndarray]]] = {}
+    twins: dict[str, str] = {}
     for name, atoms in frames:
         key = (atoms.symbols.formula.format("hill"), int(atoms.pbc.sum()))
         vector = fingerprint(atoms)
-        twin = next((n for n, v in seen.get(key, []) if np.abs(v - vector).max() < ALIKE), None)
+        twin = next(
+            (n for n, v in fingerprints.get(key, []) if np.abs(v - vector).max() < ALIKE), None
+        )
         if twin:
-            found[name] = twin
+            twins[name] = twin
         else:
-            seen.setdefault(key, []).append((name, vector))
-    return found
+            fingerprints.setdefault(key, []).append((name, vector))
+    return twins
 
 
 def _density(atoms: Atoms, parameters: dict[str, Any]) -> Iterator[str]:
@@ -235,8 +237,8 @@ def _units(atoms: Atoms, component: dict[str, Any]) -> int | None:
         if number >= 0
     )
     needed = Counter(parts)
-    found = {present[part] // count for part, count in needed.items()}
-    return min(found) if found and min(found) > 0 else None
+    multiples = {present[part] // count for part, count in needed.items()}
+    return min(multiples) if multiples and min(multiples) > 0 else None
 
 
 def _loose(atoms: Atoms, component: dict[str, Any]) -> int | None:

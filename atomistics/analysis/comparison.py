@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from atomistics.analysis.layers import Layer, layer_rdf, mean_density, profile
+from atomistics.analysis.layers import PhaseLayer, layer_rdf, mean_density, profile
 from atomistics.analysis.observables import Rdf, density, diffusion, msd, rdf, rdf_overlap
 
 FEWEST_FOR_DIFFUSION = 40  # frames: four blocks of ten
@@ -37,7 +37,7 @@ class Comparison:
 
 
 def compare(
-    model: list[Atoms], reference: list[Atoms], timestep: float, layers: Sequence[Layer] = ()
+    model: list[Atoms], reference: list[Atoms], timestep: float, layers: Sequence[PhaseLayer] = ()
 ) -> Comparison:
     """Compare frames of the same protocol; `timestep` in fs, frames carry `info["step"]`.
 
@@ -49,27 +49,27 @@ def compare(
         "density": {"reference": _densities(reference)},
         "energy_per_atom": {"reference": _energies(reference)},
     }
-    found = Comparison(curves=curves)
+    comparison = Comparison(curves=curves)
     late = [frames[len(frames) // 3 :] for frames in (model, reference)]
     if not model:
-        return found
+        return comparison
     if reference[0].pbc.all():
         mine, theirs = (float(np.mean(_densities(frames))) for frames in late)
-        found.density, found.density_deviation = mine, (mine - theirs) / theirs
-    _radial(found, *late)
+        comparison.density, comparison.density_deviation = mine, (mine - theirs) / theirs
+    _radial(comparison, *late)
     for layer in layers if reference[0].pbc.all() else ():
-        _layered(found, *late, layer)
-    _mobility(found, model, reference, timestep)
-    return found
+        _layered(comparison, *late, layer)
+    _mobility(comparison, model, reference, timestep)
+    return comparison
 
 
-def _radial(found: Comparison, model: list[Atoms], reference: list[Atoms]) -> None:
+def _radial(comparison: Comparison, model: list[Atoms], reference: list[Atoms]) -> None:
     if not reference[0].pbc.all():
         return
     mine, theirs = rdf(model, R_MAX), rdf(reference, R_MAX)
     pairs = [pair for pair in theirs.g if pair in mine.g]
-    found.rdf_overlap = min(rdf_overlap(theirs.r, mine.g[p], theirs.g[p]) for p in pairs)
-    found.curves["rdf"] = _curves_of(mine, theirs, pairs)
+    comparison.rdf_overlap = min(rdf_overlap(theirs.r, mine.g[p], theirs.g[p]) for p in pairs)
+    comparison.curves["rdf"] = _curves_of(mine, theirs, pairs)
 
 
 def _curves_of(model: Rdf, reference: Rdf, pairs: list[str]) -> dict[str, Any]:
@@ -85,13 +85,15 @@ def _curves_of(model: Rdf, reference: Rdf, pairs: list[str]) -> dict[str, Any]:
     }
 
 
-def _layered(found: Comparison, model: list[Atoms], reference: list[Atoms], layer: Layer) -> None:
+def _layered(
+    comparison: Comparison, model: list[Atoms], reference: list[Atoms], layer: PhaseLayer
+) -> None:
     """Density (g/cm3), least overlap of RDFs and profile along the height, of one layer."""
     mine, theirs = (mean_density(frames, layer) for frames in (model, reference))
     ours, true = (layer_rdf(frames, layer, R_MAX) for frames in (model, reference))
     pairs = [pair for pair in true.g if true.g[pair].any()]
     overlaps = [rdf_overlap(true.r, ours.g[pair], true.g[pair]) for pair in pairs]
-    found.layers.append(
+    comparison.layers.append(
         {
             "layer": layer.name,
             "density": mine,
@@ -99,7 +101,7 @@ def _layered(found: Comparison, model: list[Atoms], reference: list[Atoms], laye
             "rdf_overlap": min(overlaps, default=None),
         }
     )
-    found.curves.setdefault("layers", {})[layer.name] = {
+    comparison.curves.setdefault("layers", {})[layer.name] = {
         "rdf": _curves_of(ours, true, pairs),
         "profile": {
             "model": profile(model, layer).round(5).tolist(),
@@ -108,15 +110,17 @@ def _layered(found: Comparison, model: list[Atoms], reference: list[Atoms], laye
     }
 
 
-def _mobility(found: Comparison, model: list[Atoms], reference: list[Atoms], dt: float) -> None:
+def _mobility(
+    comparison: Comparison, model: list[Atoms], reference: list[Atoms], dt: float
+) -> None:
     """MSD (Å^2) per element; diffusion (cm2/s) where both trajectories allow a fit."""
     if min(len(model), len(reference)) < 2:
         return
     spacing = (reference[1].info["step"] - reference[0].info["step"]) * dt
-    found.curves["msd"] = {}
+    comparison.curves["msd"] = {}
     for element in sorted(set(reference[0].symbols)):
         mine, theirs = msd(model, element), msd(reference, element)
-        found.curves["msd"][element] = {
+        comparison.curves["msd"][element] = {
             "time_ps": _lags(mine, spacing),
             "model": mine.round(6).tolist(),
             "reference_time_ps": _lags(theirs, spacing),
@@ -124,7 +128,7 @@ def _mobility(found: Comparison, model: list[Atoms], reference: list[Atoms], dt:
         }
         if min(len(model), len(reference)) >= FEWEST_FOR_DIFFUSION:
             ours, true = (diffusion(frames, element, spacing) for frames in (model, reference))
-            found.diffusion.append(
+            comparison.diffusion.append(
                 {
                     "element": element,
                     "model": ours.value,

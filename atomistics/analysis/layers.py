@@ -11,14 +11,14 @@ from atomistics.units import GRAMS_PER_CM3
 
 
 @dataclass(frozen=True)
-class Layer:
+class PhaseLayer:
     """The atoms (N,) that a builder put into one layer; it keeps them wherever they go."""
 
     name: str
     atoms: np.ndarray
 
 
-def layers_of(start: Atoms) -> list[Layer]:
+def layers_of(start: Atoms) -> list[PhaseLayer]:
     """Layers from the array `layer` (N,) and the names in `info["layers"]`; none without them.
 
     `info["layers"]` is a text of names in order, "anode inorganic electrolyte"; -1 is no layer.
@@ -27,11 +27,11 @@ def layers_of(start: Atoms) -> list[Layer]:
     numbers = start.arrays.get("layer")
     if numbers is None:
         return []
-    found = [Layer(name, np.flatnonzero(numbers == n)) for n, name in enumerate(names)]
-    return [layer for layer in found if len(layer.atoms)]
+    layers = [PhaseLayer(name, np.flatnonzero(numbers == n)) for n, name in enumerate(names)]
+    return [layer for layer in layers if len(layer.atoms)]
 
 
-def thickness(atoms: Atoms, layer: Layer) -> float:
+def thickness(atoms: Atoms, layer: PhaseLayer) -> float:
     """Thickness in Å of the uniform slab with the same spread of mass along the cell's height.
 
     sqrt(12) standard deviations of the heights, which are taken around the circular mean, so that
@@ -43,7 +43,7 @@ def thickness(atoms: Atoms, layer: Layer) -> float:
     return float(np.sqrt(12 * np.average((heights - mean) ** 2, weights=masses)))
 
 
-def _heights(atoms: Atoms, layer: Layer) -> np.ndarray:
+def _heights(atoms: Atoms, layer: PhaseLayer) -> np.ndarray:
     """Heights (N,) in Å above the a-b plane, images next to the layer's circular mean."""
     height = atoms.cell.volume / np.linalg.norm(np.cross(atoms.cell[0], atoms.cell[1]))
     parts = atoms.get_scaled_positions(wrap=False)[layer.atoms, 2]
@@ -51,19 +51,19 @@ def _heights(atoms: Atoms, layer: Layer) -> np.ndarray:
     return (parts - middle - np.round(parts - middle)) * height
 
 
-def density(atoms: Atoms, layer: Layer) -> float:
+def density(atoms: Atoms, layer: PhaseLayer) -> float:
     """Mass density of a layer in g/cm3: its mass over the area of a x b times its thickness."""
     area = np.linalg.norm(np.cross(atoms.cell[0], atoms.cell[1]))
     mass = atoms.get_masses()[layer.atoms].sum()
     return float(mass / (area * thickness(atoms, layer)) * GRAMS_PER_CM3)
 
 
-def mean_density(frames: Sequence[Atoms], layer: Layer) -> float:
+def mean_density(frames: Sequence[Atoms], layer: PhaseLayer) -> float:
     """Mean of `density` over frames of one trajectory, g/cm3."""
     return float(np.mean([density(atoms, layer) for atoms in frames]))
 
 
-def layer_rdf(frames: Sequence[Atoms], layer: Layer, reach: float) -> Rdf:
+def layer_rdf(frames: Sequence[Atoms], layer: PhaseLayer, reach: float) -> Rdf:
     """RDFs among the atoms of one layer, normalised by the layer's own volume; r in Å.
 
     Both atoms of a pair belong to the layer, so g falls below 1 near the faces: for comparing two
@@ -76,7 +76,7 @@ def layer_rdf(frames: Sequence[Atoms], layer: Layer, reach: float) -> Rdf:
     return Rdf(whole.r, {pair: g * share for pair, g in whole.g.items()})
 
 
-def profile(frames: Sequence[Atoms], layer: Layer, bins: int = 100) -> np.ndarray:
+def profile(frames: Sequence[Atoms], layer: PhaseLayer, bins: int = 100) -> np.ndarray:
     """Density (bins,) in g/cm3 of a layer's atoms along the cell's height, mean over frames."""
     total = np.zeros(bins)
     for atoms in frames:

@@ -89,9 +89,9 @@ def rdf(frames: Sequence[Atoms], reach: float = 6.0, bins: int = 120) -> Rdf:
         counts = Counter(atoms.get_chemical_symbols())
         near = pairs(atoms, reach)
         for (one, other), chosen in _by_pair(atoms, near.i, near.j).items():
-            found = np.histogram(near.distance[chosen], edges)[0]
+            neighbour_counts = np.histogram(near.distance[chosen], edges)[0]
             both = counts[one] * counts[other] * (1 if one == other else 2)
-            g = found * atoms.cell.volume / (both * shells * len(frames))
+            g = neighbour_counts * atoms.cell.volume / (both * shells * len(frames))
             name = pair_name(one, other)
             total[name] = total.get(name, 0) + g
     return Rdf((edges[1:] + edges[:-1]) / 2, dict(sorted(total.items())))

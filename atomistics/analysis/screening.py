@@ -42,7 +42,7 @@ class Bands:
 
 
 def screen(
-    frames: Sequence[Atoms], bands: Bands, known: Iterable[Atoms] = ()
+    frames: Sequence[Atoms], bands: Bands, labelled: Iterable[Atoms] = ()
 ) -> tuple[list[int], list[Rejection]]:
     """Indices worth a label, and the rest with their reasons; each frame is kept or rejected once.
 
@@ -50,7 +50,7 @@ def screen(
     """
     problems = {i: problem for i, atoms in enumerate(frames) if (problem := _problem(atoms, bands))}
     sound = [index for index in range(len(frames)) if index not in problems]
-    problems |= dict.fromkeys(_repeats(frames, sound, list(known), bands.tolerance), "duplicate")
+    problems |= dict.fromkeys(_repeats(frames, sound, list(labelled), bands.tolerance), "duplicate")
     kept = [index for index in sound if index not in problems]
     return kept, [Rejection(index, problems[index]) for index in sorted(problems)]
 
@@ -106,13 +106,13 @@ def _radial(near: Pairs) -> np.ndarray:
 
 
 def _repeats(
-    frames: Sequence[Atoms], sound: list[int], known: list[Atoms], tolerance: float
+    frames: Sequence[Atoms], sound: list[int], labelled: list[Atoms], tolerance: float
 ) -> Iterator[int]:
     """Indices of `sound` that look like one of `known` or like an earlier, kept frame."""
     from scipy.spatial import cKDTree
 
     groups: dict[str, list[tuple[int, np.ndarray]]] = defaultdict(list)
-    candidates = [(-1, atoms) for atoms in known] + [(index, frames[index]) for index in sound]
+    candidates = [(-1, atoms) for atoms in labelled] + [(index, frames[index]) for index in sound]
     for index, atoms in candidates:
         composition = f"{atoms.symbols.formula.reduce()[0].format('hill')} {atoms.pbc}"
         groups[composition].append((index, fingerprint(atoms)))

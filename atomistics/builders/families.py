@@ -24,7 +24,7 @@ from atomistics.builders.solid_surface.parameters import SolidSurface
 from atomistics.builders.stack.parameters import Stack
 from atomistics.contract import Strict
 
-Family = (
+AnyFamily = (
     Solid
     | Amorphous
     | Molecule
@@ -47,10 +47,10 @@ def _sized(parameters: Strict) -> Strict:
     return parameters
 
 
-Parameters = Annotated[Family, Field(discriminator="family"), AfterValidator(_sized)]
+Parameters = Annotated[AnyFamily, Field(discriminator="family"), AfterValidator(_sized)]
 PARAMETERS: TypeAdapter[Parameters] = TypeAdapter(Parameters)
 FAMILIES: dict[str, type[Strict]] = {
-    model.model_fields["family"].default: model for model in get_args(Family)
+    model.model_fields["family"].default: model for model in get_args(AnyFamily)
 }
 
 

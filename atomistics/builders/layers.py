@@ -145,13 +145,13 @@ def plane(atoms: Atoms) -> np.ndarray:
 
 def fitted(film: Atoms, target: np.ndarray, most: float, name: str) -> Atoms:
     """A layer brought to another cross-section (2, 2) by the least strain, `most` allowed."""
-    found = match(plane(film), target, most)
-    if found.strain > most:
+    matching = match(plane(film), target, most)
+    if matching.strain > most:
         raise UserError(
             f"{name}: no supercell of it fits the stack's cross-section within {100 * most:g} % "
             "strain; widen the first layer (repeat, min_width_angstrom) or raise max_strain_percent"
         )
-    layer_ = stretched(film, found.supercell, target)
-    layer_.info = film.info | {f"strain_percent_{name}": round(100 * found.strain, 4)}
+    layer_ = stretched(film, matching.supercell, target)
+    layer_.info = film.info | {f"strain_percent_{name}": round(100 * matching.strain, 4)}
     layer_.arrays["molecule"] = molecules(layer_)
     return layer_

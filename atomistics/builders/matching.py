@@ -24,9 +24,9 @@ def matched(lower: Atoms, upper: Atoms, most: float, largest: float) -> tuple[At
     area = abs(np.linalg.det(plane(lower)))
     for multiple in range(1, int(largest / area + 1e-6) + 1):
         targets = [below @ plane(lower) for below in _supercells(multiple, plane(lower))]
-        found = [match(plane(upper), _upright(target), most) for target in targets]
-        best = int(np.argmin([round(one.strain, 9) for one in found]))
-        if found[best].strain <= most:
+        matchings = [match(plane(upper), _upright(target), most) for target in targets]
+        best = int(np.argmin([round(one.strain, 9) for one in matchings]))
+        if matchings[best].strain <= most:
             break
     else:
         raise UserError(
@@ -35,10 +35,10 @@ def matched(lower: Atoms, upper: Atoms, most: float, largest: float) -> tuple[At
         )
     below = np.rint(targets[best] @ np.linalg.inv(plane(lower))).astype(int)
     target = _upright(targets[best])
-    layers = stretched(lower, below, target), stretched(upper, found[best].supercell, target)
+    layers = stretched(lower, below, target), stretched(upper, matchings[best].supercell, target)
     for one in layers:
         one.arrays["molecule"] = molecules(one)
-    percent = round(100 * found[best].strain, 4)
+    percent = round(100 * matchings[best].strain, 4)
     layers[0].info = {"strain_percent": percent, "area_angstrom2": round(multiple * area, 4)}
     return layers
 

@@ -40,15 +40,15 @@ def _read(path: Path) -> Atoms:
         raise UserError(f"{path}: holds {len(images)} structures, must hold one")
     if not len(images[0]):
         raise UserError(f"{path}: holds no atom; give a structure")
-    found = images[0]
-    charge = found.info.get("charge", 0)
+    image = images[0]
+    charge = image.info.get("charge", 0)
     info = {"charge": int(charge)} if isinstance(charge, int) else {}
-    atoms = Atoms(found.numbers, found.positions, cell=found.cell, pbc=found.pbc, info=info)
+    atoms = Atoms(image.numbers, image.positions, cell=image.cell, pbc=image.pbc, info=info)
     for name in KEPT:
-        if name in found.arrays:
-            atoms.set_array(name, found.arrays[name])
-    if "molecule" in found.arrays and found.arrays["molecule"].dtype.kind == "i":
-        atoms.arrays["molecule"] = found.arrays["molecule"]
+        if name in image.arrays:
+            atoms.set_array(name, image.arrays[name])
+    if "molecule" in image.arrays and image.arrays["molecule"].dtype.kind == "i":
+        atoms.arrays["molecule"] = image.arrays["molecule"]
     return atoms
 
 
@@ -65,8 +65,8 @@ def templates(substance: Substance, seed: int, folder: Path) -> list[Template]:
     if atoms.pbc.any():
         source = substance.file or substance.structure
         raise UserError(f"'{source}': is periodic; a molecule's file must not be")
-    found = from_atoms(atoms)
-    return [Template(found.atoms, found.bonds, atoms.info.get("charge", 0))]
+    molecule = from_atoms(atoms)
+    return [Template(molecule.atoms, molecule.bonds, atoms.info.get("charge", 0))]
 
 
 def elements(formula: str) -> list[str]:

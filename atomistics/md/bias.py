@@ -209,7 +209,7 @@ def _number(atoms: Atoms, index: int) -> str:
 
 
 def _numbers(atoms: Atoms, element: str) -> str:
-    found = np.flatnonzero(np.array(atoms.get_chemical_symbols()) == element)
-    if not len(found):
+    indices = np.flatnonzero(np.array(atoms.get_chemical_symbols()) == element)
+    if not len(indices):
         raise UserError(f"element: {element} is not in the structure")
-    return ",".join(str(i + 1) for i in found)
+    return ",".join(str(i + 1) for i in indices)

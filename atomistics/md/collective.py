@@ -2,12 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
-from atomistics.contract import Strict
+from atomistics.contract import Element, Strict
 
 Index = Annotated[int, Field(ge=0, description="atom of the structure, counted from 0 as in ASE")]
-Element = Annotated[str, StringConstraints(pattern=r"^[A-Z][a-z]?$")]
 Axis = Literal["x", "y", "z"]
 
 

@@ -123,8 +123,8 @@ class Record:
                 self.stop = "nan", error.detail
             else:
                 raised = error.__cause__
-                told = f"{type(raised).__name__}: {error.detail}" if raised else str(error)
-                self.stop = "calculator", told
+                detail = f"{type(raised).__name__}: {error.detail}" if raised else str(error)
+                self.stop = "calculator", detail
 
     def breach(self, step: int) -> bool:
         """Look at the structure after `step`; True ends the run."""
@@ -147,11 +147,11 @@ class Record:
 
     def frames(self) -> list[Atoms]:
         """Kept frames, and after an early stop the sound ones next to it."""
-        found = dict(self._kept)
+        frame_at = dict(self._kept)
         if self.stop:
             last = [*self._tail, *([self._highest] if self._highest else [])]
-            found |= {frame.info["step"]: frame for frame in last}
-        return [found[step] for step in sorted(found)]
+            frame_at |= {frame.info["step"]: frame for frame in last}
+        return [frame_at[step] for step in sorted(frame_at)]
 
 
 def start_velocities(atoms: Atoms, protocol: Protocol) -> None:

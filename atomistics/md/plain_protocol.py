@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 from atomistics.errors import UserError
 
-Ensemble = Literal["nvt", "npt", "nve"]
+PlainEnsemble = Literal["nvt", "npt", "nve"]
 Barostat = Literal["isotropic", "axes"]
 
 
@@ -17,7 +17,7 @@ class Protocol:
     cell keeps its shape (liquids too) or its three axes breathe apart (interfaces, solids).
     """
 
-    ensemble: Ensemble
+    ensemble: PlainEnsemble
     temperature: float
     steps: int
     timestep: float = 1.0
@@ -27,7 +27,7 @@ class Protocol:
     barostat: Barostat = "isotropic"
 
     def __post_init__(self) -> None:
-        for key, allowed in (("ensemble", Ensemble), ("barostat", Barostat)):
+        for key, allowed in (("ensemble", PlainEnsemble), ("barostat", Barostat)):
             if getattr(self, key) not in get_args(allowed):
                 choice = ", ".join(get_args(allowed))
                 raise UserError(f"{key}: {getattr(self, key)!r} is unknown; use one of {choice}")

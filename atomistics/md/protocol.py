@@ -77,14 +77,14 @@ class Anneal(Thermal):
         """Target temperature (K) against the step, linear in between."""
         ramp = _steps((self.high - self.low) / self.rate, timestep)
         held = _steps(self.picoseconds, timestep)
-        found: Knots = [(0, self.low)]
+        path: Knots = [(0, self.low)]
         for start in range(0, self.cycles * (2 * ramp + held), 2 * ramp + held):
-            found += [
+            path += [
                 (start + ramp, self.high),
                 (start + ramp + held, self.high),
                 (start + 2 * ramp + held, self.low),
             ]
-        return found
+        return path
 
 
 class MeltQuench(Thermal):

@@ -19,7 +19,7 @@ FEWEST = 3.0  # atoms a slab, on average
 BLOCKS = 5
 
 
-class Exchange:
+class VelocitySwaps:
     """Slabs of a moving structure, the swaps between two of them, and the profile in between.
 
     Slab 0 and slab n/2 along one cell vector exchange the velocities of two atoms of the same
@@ -108,24 +108,24 @@ class Exchange:
         """
         heat = self.stage.exchange == "heat"
         factor = WATTS_PER_METRE_KELVIN if heat else MILLIPASCAL_SECONDS
-        found = {
+        figures = {
             "name": "thermal_conductivity" if heat else "shear_viscosity",
             "unit": "W/m/K" if heat else "mPa s",
             "value": None,
             "error": None,
         }
         if len(self._times) < 4 * BLOCKS or not self.moved:
-            return found
+            return figures
         edges = np.linspace(0, len(self._times) - 1, BLOCKS + 1).round().astype(int)
         values = np.array([factor * self._coefficient(a, b) for a, b in itertools.pairwise(edges)])
         if not np.isfinite(values).all():
-            return found
+            return figures
         value, error = mean_and_error(values)
         profile = self.folded(0, len(self._times))
         distance = np.arange(len(profile)) * self.spacing
         key = "temperature_K" if heat else "velocity_A_per_fs"
         scale = 1.0 if heat else units.fs
-        return found | {
+        return figures | {
             "value": value,
             "error": error,
             "curve": {

@@ -15,7 +15,7 @@ from atomistics.errors import UserError
 from atomistics.md import plain as md
 from atomistics.md.bias import Biased, biased, plumed_input
 from atomistics.md.protocol import Metadynamics, ReverseMd, Stage, StagedProtocol, Strain
-from atomistics.md.rnemd import Exchange
+from atomistics.md.rnemd import VelocitySwaps
 from atomistics.md.strain import stress_of, stress_strain
 from atomistics.md.watchdog import Watchdog, temperature
 from atomistics.reference.counting import CountingCalculator
@@ -52,7 +52,7 @@ class StagedOutcome(md.Outcome):
     @property
     def properties(self) -> list[dict[str, Any]]:
         """What all stages measured."""
-        return [found for stage in self.stages for found in stage.properties]
+        return [one for stage in self.stages for one in stage.properties]
 
 
 def run(
@@ -99,7 +99,7 @@ def require_suitable(atoms: Atoms, protocol: StagedProtocol) -> None:
     """UserError where a stage cannot be done with this structure, before a call is paid."""
     for number, stage in enumerate(protocol.stages, 1):
         if isinstance(stage, ReverseMd):
-            Exchange(atoms, stage)
+            VelocitySwaps(atoms, stage)
         elif isinstance(stage, Metadynamics):
             plumed_input(stage, atoms, protocol.timestep, Path("HILLS"))
         npt = getattr(stage, "ensemble", None) == "npt"
@@ -123,7 +123,7 @@ class _Course:
         self._seed = seed
         self._kelvins: list[float] = []
         self._readings: list[tuple[float, float]] = []
-        self._exchange = Exchange(moving, stage) if isinstance(stage, ReverseMd) else None
+        self._exchange = VelocitySwaps(moving, stage) if isinstance(stage, ReverseMd) else None
         self._bias: Biased | None = None
 
     @contextmanager

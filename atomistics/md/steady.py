@@ -7,7 +7,7 @@ SETTLED = 0.003  # eV/atom, a drift that no target sees
 EVEN = 0.01  # of the density
 
 
-class Steady:
+class SteadyState:
     """Asked after every step of an MD at `kelvin`; true once the last `least` steps hold still.
 
     Their two halves are compared: potential energy within 3 meV/atom or what heat lets it

@@ -62,21 +62,21 @@ class Watchdog:
         return "grade", f"grade {grade:.4g} reaches {limit:g}"
 
     def _temperature(self, atoms: Atoms) -> tuple[str, str] | None:
-        found, limit = temperature(atoms), self.limits.temperature
-        if limit is None or found <= limit:
+        kelvin, limit = temperature(atoms), self.limits.temperature
+        if limit is None or kelvin <= limit:
             return None
-        return "temperature", f"{found:.0f} K is above {limit:.0f} K"
+        return "temperature", f"{kelvin:.0f} K is above {limit:.0f} K"
 
     def _bands(self, atoms: Atoms) -> tuple[str, str] | None:
-        found = [
+        measured = [
             ("energy", atoms.get_potential_energy() / len(atoms), "eV/atom", self.limits.energy)
         ]
         if atoms.cell.rank == 3:
             volume = atoms.get_volume()
             density = atoms.get_masses().sum() / volume * GRAMS_PER_CM3
-            found.append(("density", density, "g/cm3", self.limits.density))
-            found.append(("density", volume / len(atoms), "Å^3/atom", self.limits.volume))
-        for kind, value, unit, band in found:
+            measured.append(("density", density, "g/cm3", self.limits.density))
+            measured.append(("density", volume / len(atoms), "Å^3/atom", self.limits.volume))
+        for kind, value, unit, band in measured:
             if band is not None and not band[0] <= value <= band[1]:
                 low, high = band
                 return kind, f"{value:.6g} {unit} is outside [{low:.6g}, {high:.6g}]"

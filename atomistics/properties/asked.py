@@ -47,17 +47,17 @@ _NAMES: tuple[tuple[str, Kind, str], ...] = (
     (r"atom_[A-Z][a-z]?", "cohesion", "eV"),
     (r"heat_of_vaporisation", "vaporisation", "kJ/mol"),
 )
-Miller = Annotated[
+PlaneIndices = Annotated[
     list[Annotated[int, Field(ge=-9, le=9)]],
     Field(min_length=3, max_length=3, description="indices of the conventional cell"),
 ]
 
 
-class Asked(Strict):
+class PropertiesAsked(Strict):
     """Properties of a structure, by kind."""
 
     kinds: list[Kind] = Field(default=[], max_length=len(KINDS))
-    planes: list[Miller] = Field(
+    planes: list[PlaneIndices] = Field(
         default=[[1, 0, 0], [1, 1, 0], [1, 1, 1]],
         min_length=1,
         max_length=12,
@@ -78,7 +78,7 @@ class Asked(Strict):
         return sum(calls(kind, self) for kind in self.needed)
 
 
-def calls(kind: Kind, asked: Asked) -> int:
+def calls(kind: Kind, asked: PropertiesAsked) -> int:
     """Calls of one kind at most."""
     return CALLS[kind] * (len(asked.planes) if kind == "surfaces" else 1)
 
@@ -90,5 +90,5 @@ def kind_of(name: str) -> Kind | None:
 
 def unit_of(name: str) -> str | None:
     """The unit of the value of this name."""
-    known = (unit for pattern, _, unit in _NAMES if re.fullmatch(pattern, name))
-    return UNITS.get(name) or next(known, None)
+    units = (unit for pattern, _, unit in _NAMES if re.fullmatch(pattern, name))
+    return UNITS.get(name) or next(units, None)

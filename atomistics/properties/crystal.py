@@ -6,12 +6,12 @@ import numpy as np
 from ase import Atoms, units
 from ase.eos import EquationOfState
 
-from atomistics.properties.asked import Asked
+from atomistics.properties.asked import PropertiesAsked
 from atomistics.properties.measuring import (
     Capped,
-    Found,
+    Measurement,
     PropertyError,
-    Value,
+    PropertyValue,
     at_rest,
     distinct,
     on,
@@ -28,7 +28,7 @@ STRAINS = np.linspace(-0.02, 0.02, 7)  # linear, of the equation of state
 ELASTIC = (0.005, 0.01)  # both ways
 
 
-def lattice(crystal: Atoms, built: Atoms, calculator: Capped) -> Found:
+def lattice(crystal: Atoms, built: Atoms, calculator: Capped) -> Measurement:
     """Axes and angles of the conventional cell, volume, energy of `crystal`, which is at rest.
 
     Bounds are what the stress left (eV/Å3) would strain: divided by three bulk moduli, as one
@@ -45,20 +45,22 @@ def lattice(crystal: Atoms, built: Atoms, calculator: Capped) -> Found:
     atoms = len(crystal)
     free = distinct(number)
     bounds = [strain * x if i < 3 else np.degrees(2 * strain) for i, x in enumerate(cellpar)]
-    values = [Value(LABELS[i], float(cellpar[i]), float(bounds[i])) for i in free]
+    values = [PropertyValue(LABELS[i], float(cellpar[i]), float(bounds[i])) for i in free]
     volume = float(crystal.get_volume()) / atoms
     values += [
-        Value("volume", volume, 3 * strain * volume),
-        Value("energy", float(relaxed.get_potential_energy()) / atoms, left * strain * volume),
+        PropertyValue("volume", volume, 3 * strain * volume),
+        PropertyValue(
+            "energy", float(relaxed.get_potential_energy()) / atoms, left * strain * volume
+        ),
     ]
-    found, was = symmetry(crystal), symmetry(built)
-    how = f"space group {found.international} ({found.number})"
-    if found.number != was.number:
+    space_group, was = symmetry(crystal), symmetry(built)
+    how = f"space group {space_group.international} ({space_group.number})"
+    if space_group.number != was.number:
         how += f", built as {was.international} ({was.number})"
-    return Found(values, f"{how}; {atoms} atoms as built, relaxed with all six strains")
+    return Measurement(values, f"{how}; {atoms} atoms as built, relaxed with all six strains")
 
 
-def equation_of_state(crystal: Atoms, asked: Asked, calculator: Capped) -> Found:
+def equation_of_state(crystal: Atoms, asked: PropertiesAsked, calculator: Capped) -> Measurement:
     """V0 (Å3/atom), B0 (GPa), B' by Birch and Murnaghan through seven volumes, -6 to +6 %.
 
     At each volume positions, and where the crystal is not cubic the shape, are relaxed. Bounds are
@@ -85,9 +87,11 @@ def equation_of_state(crystal: Atoms, asked: Asked, calculator: Capped) -> Found
         raise PropertyError(f"energies against volume have no minimum: {error}") from None
     bounds = np.abs(fits[1:] - fits[0]).max(axis=0)
     names = ("eos_volume", "bulk_modulus", "bulk_modulus_derivative")
-    values = [Value(n, float(v), float(e)) for n, v, e in zip(names, fits[0], bounds, strict=True)]
+    values = [
+        PropertyValue(n, float(v), float(e)) for n, v, e in zip(names, fits[0], bounds, strict=True)
+    ]
     how = "Birch-Murnaghan through seven volumes; bound: Vinet, inner five"
-    return Found(values, how, {"eos": {"volume": volumes, "energy": energies}})
+    return Measurement(values, how, {"eos": {"volume": volumes, "energy": energies}})
 
 
 def _fit(volumes: list[float], energies: list[float], form: str) -> np.ndarray:
@@ -99,7 +103,7 @@ def _fit(volumes: list[float], energies: list[float], form: str) -> np.ndarray:
     return np.array([volume, modulus / units.GPa, fit.eos_parameters[2]])
 
 
-def elastic(crystal: Atoms, asked: Asked, calculator: Capped) -> Found:
+def elastic(crystal: Atoms, asked: PropertiesAsked, calculator: Capped) -> Measurement:
     """Stiffness tensor from stresses under six strains of 0.5 and 1 % both ways, ions relaxed.
 
     Fitted and rotated to the IEEE axes of the crystal by pymatgen (de Jong et al., Sci. Data 2,
@@ -135,15 +139,15 @@ def elastic(crystal: Atoms, asked: Asked, calculator: Capped) -> Found:
     return _constants(tensors[0], tensors[1], symmetry(crystal).number)
 
 
-def _constants(tensor: "ElasticTensor", other: "ElasticTensor", group: int) -> Found:
-    mine, theirs = (_told(t, group) for t in (tensor, other))
-    values = [Value(name, value, abs(value - theirs[name])) for name, value in mine.items()]
+def _constants(tensor: "ElasticTensor", other: "ElasticTensor", group: int) -> Measurement:
+    mine, theirs = (_components(t, group) for t in (tensor, other))
+    values = [PropertyValue(name, value, abs(value - theirs[name])) for name, value in mine.items()]
     stable = "stable" if mine["stability"] > 0 else "UNSTABLE"
     how = f"mechanically {stable}; strains of 0.5 %, bound: 1 %; IEEE axes"
-    return Found(values, how)
+    return Measurement(values, how)
 
 
-def _told(tensor: "ElasticTensor", group: int) -> dict[str, float]:
+def _components(tensor: "ElasticTensor", group: int) -> dict[str, float]:
     voigt = np.asarray(tensor.voigt)
     bulk, shear = float(tensor.k_vrh), float(tensor.g_vrh)
     table = {f"c{i}{j}": float(voigt[i - 1, j - 1]) for i, j in components(group)}

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 from ase import Atoms, units
 
-from atomistics.properties.asked import Asked
+from atomistics.properties.asked import PropertiesAsked
 from atomistics.properties.measuring import (
     Capped,
-    Found,
+    Measurement,
     PropertyError,
-    Value,
+    PropertyValue,
     at_rest,
     conventional,
     on,
@@ -24,7 +24,7 @@ FIRM = 0.02  # eV/Å: at rest enough for an energy difference of eV
 J_PER_M2 = units.m**2 / units.J
 
 
-def vacancies(crystal: Atoms, asked: Asked) -> dict[str, list[Atoms]]:
+def vacancies(crystal: Atoms, asked: PropertiesAsked) -> dict[str, list[Atoms]]:
     """Supercells that lack an atom: of each element one for every inequivalent site, at most 4."""
     unit = conventional(crystal)
     equivalent = symmetry(unit).equivalent_atoms
@@ -39,7 +39,7 @@ def vacancies(crystal: Atoms, asked: Asked) -> dict[str, list[Atoms]]:
     return table
 
 
-def vacancy(crystal: Atoms, asked: Asked, calculator: Capped) -> Found:
+def vacancy(crystal: Atoms, asked: PropertiesAsked, calculator: Capped) -> Measurement:
     """Formation energy (eV) at constant volume, ions as they are and relaxed.
 
     Of an element E(N-1) - (N-1)/N E(N); of a compound that of all vacancies of one formula unit far
@@ -52,25 +52,25 @@ def vacancy(crystal: Atoms, asked: Asked, calculator: Capped) -> Found:
     energy, atoms = float(whole.get_potential_energy()), len(whole)
     stiff, relaxed = {}, {}
     for element, cells in vacancies(crystal, asked).items():
-        found = []
+        of_cells = []
         for cell in cells:
             lacking = on(cell, calculator)
             before = float(lacking.get_potential_energy())
             # a perfectly symmetric start may be a saddle: a little off it
             lacking.rattle(0.01, seed=1)
             at_rest(lacking, rest=FIRM)
-            found.append((before, min(before, float(lacking.get_potential_energy()))))
-        stiff[element], relaxed[element] = (min(e) for e in zip(*found, strict=True))
+            of_cells.append((before, min(before, float(lacking.get_potential_energy()))))
+        stiff[element], relaxed[element] = (min(e) for e in zip(*of_cells, strict=True))
     formula, units_in = whole.symbols.formula.reduce()
     counts = formula.count()
     name = "vacancy" if len(counts) == 1 else "schottky"
     removed = energy / units_in
     values = [
-        Value(key, sum(n * (table[e] - energy) for e, n in counts.items()) + removed)
+        PropertyValue(key, sum(n * (table[e] - energy) for e, n in counts.items()) + removed)
         for key, table in ((name, relaxed), (f"{name}_unrelaxed", stiff))
     ]
     n = "x".join(map(str, size))
-    return Found(values, f"{n} conventional cells, {atoms} atoms, constant volume, neutral")
+    return Measurement(values, f"{n} conventional cells, {atoms} atoms, constant volume, neutral")
 
 
 def slabs(crystal: Atoms, plane: Sequence[int], thickness: float) -> list[Atoms]:
@@ -85,7 +85,7 @@ def slabs(crystal: Atoms, plane: Sequence[int], thickness: float) -> list[Atoms]
     generator = SlabGenerator(
         bulk, tuple(plane), thickness, VACUUM, center_slab=True, primitive=True
     )
-    found = []
+    cells = []
     for slab in generator.get_slabs(symmetrize=False):
         whole = slab.composition.reduced_formula == bulk.composition.reduced_formula
         if whole and slab.is_symmetric() and not slab.is_polar():
@@ -95,11 +95,11 @@ def slabs(crystal: Atoms, plane: Sequence[int], thickness: float) -> list[Atoms]
                 scaled_positions=slab.frac_coords,
                 pbc=True,
             )
-            found.append(cell)
-    return found
+            cells.append(cell)
+    return cells
 
 
-def surfaces(crystal: Atoms, asked: Asked, calculator: Capped) -> Found:
+def surfaces(crystal: Atoms, asked: PropertiesAsked, calculator: Capped) -> Measurement:
     """Energy of each plane in J/m2: (E(slab) - n E(bulk)) / 2 A, ions as cut and relaxed.
 
     The termination of lowest energy as cut is relaxed. The bound is what a slab of half the
@@ -107,12 +107,12 @@ def surfaces(crystal: Atoms, asked: Asked, calculator: Capped) -> Found:
     """
     bulk = on(conventional(crystal), calculator)
     per_atom = float(bulk.get_potential_energy()) / len(bulk)
-    values, told = [], []
+    values, missing = [], []
     for plane in asked.planes:
         word = "".join(map(str, plane))
         cut = [on(cell, calculator) for cell in slabs(crystal, plane, asked.length)]
         if not cut:
-            told.append(f"{word}: no slab with two equal faces, unpolar and of the composition")
+            missing.append(f"{word}: no slab with two equal faces, unpolar and of the composition")
             continue
         energies = [_excess(cell, per_atom) for cell in cut]
         best = int(np.argmin(energies))
@@ -122,13 +122,13 @@ def surfaces(crystal: Atoms, asked: Asked, calculator: Capped) -> Found:
             bound = abs(_excess(on(thicker[best], calculator), per_atom) - energies[best])
         at_rest(cut[best], rest=FIRM)
         values += [
-            Value(f"surface_{word}", _excess(cut[best], per_atom), bound),
-            Value(f"surface_{word}_unrelaxed", energies[best], bound),
+            PropertyValue(f"surface_{word}", _excess(cut[best], per_atom), bound),
+            PropertyValue(f"surface_{word}_unrelaxed", energies[best], bound),
         ]
-        told.append(f"{word}: {len(cut[best])} atoms")
+        missing.append(f"{word}: {len(cut[best])} atoms")
     if not values:
-        raise PropertyError("; ".join(told))
-    return Found(values, f"{'; '.join(told)}; vacuum {VACUUM:g} Å")
+        raise PropertyError("; ".join(missing))
+    return Measurement(values, f"{'; '.join(missing)}; vacuum {VACUUM:g} Å")
 
 
 def _excess(slab: Atoms, per_atom: float) -> float:
@@ -136,20 +136,22 @@ def _excess(slab: Atoms, per_atom: float) -> float:
     return (float(slab.get_potential_energy()) - len(slab) * per_atom) / (2 * area) * J_PER_M2
 
 
-def cohesion(crystal: Atoms, asked: Asked, calculator: Capped, known: dict[str, float]) -> Found:
+def cohesion(
+    crystal: Atoms, asked: PropertiesAsked, calculator: Capped, atom_energies: dict[str, float]
+) -> Measurement:
     """Energy of isolated atoms less that of the crystal, eV/atom.
 
     `known` gives energies of atoms (eV), where this is a model: one made for condensed matter says
     nothing of an atom alone, so both are held against the reference's atoms.
     """
     values = []
-    atoms = dict(known)
+    atoms = dict(atom_energies)
     for element in dict.fromkeys(crystal.get_chemical_symbols()):
         if element not in atoms:
             alone = Atoms(element, cell=np.eye(3) * (asked.length + VACUUM), pbc=True)
             atoms[element] = float(on(alone, calculator).get_potential_energy())
-            values.append(Value(f"atom_{element}", atoms[element]))
+            values.append(PropertyValue(f"atom_{element}", atoms[element]))
     energy = float(on(crystal, calculator).get_potential_energy())
     free = sum(atoms[element] for element in crystal.get_chemical_symbols())
-    values.insert(0, Value("cohesive_energy", (free - energy) / len(crystal)))
-    return Found(values, "against the reference's own isolated atoms, as it computes them")
+    values.insert(0, PropertyValue("cohesive_energy", (free - energy) / len(crystal)))
+    return Measurement(values, "against the reference's own isolated atoms, as it computes them")

@@ -7,14 +7,21 @@ from ase import Atoms, units
 
 from atomistics.analysis.observables import block_average
 from atomistics.bonded import whole
-from atomistics.properties.measuring import Capped, Found, PropertyError, Value, at_rest, on
+from atomistics.properties.measuring import (
+    Capped,
+    Measurement,
+    PropertyError,
+    PropertyValue,
+    at_rest,
+    on,
+)
 
 KJ_PER_MOL = units.kJ / units.mol
 BOX = 20.0  # Å beyond the molecule
 FEWEST = 10  # frames
 
 
-def vaporisation(frames: list[Atoms], kelvin: float, calculator: Capped) -> Found:
+def vaporisation(frames: list[Atoms], kelvin: float, calculator: Capped) -> Measurement:
     """Molar enthalpy of vaporisation (kJ/mol) at `kelvin`: <E(gas)> - <E(liquid)>/n + RT.
 
     The liquid's potential energy is the mean over the last two thirds of `frames` (labelled), its
@@ -37,9 +44,11 @@ def vaporisation(frames: list[Atoms], kelvin: float, calculator: Capped) -> Foun
     energies = np.array([a.get_potential_energy() for a in late]) / total
     mean = block_average(energies, blocks=min(5, len(late) // 2))
     value = (gas / total - mean.value + units.kB * kelvin) / KJ_PER_MOL
-    told = ", ".join(f"{n} {f}" for f, n in counts.items())
-    how = f"{told}; {len(late)} frames at {kelvin:g} K; molecules harmonic"
-    return Found([Value("heat_of_vaporisation", float(value), mean.error / KJ_PER_MOL)], how)
+    counted = ", ".join(f"{n} {f}" for f, n in counts.items())
+    how = f"{counted}; {len(late)} frames at {kelvin:g} K; molecules harmonic"
+    return Measurement(
+        [PropertyValue("heat_of_vaporisation", float(value), mean.error / KJ_PER_MOL)], how
+    )
 
 
 def _alone(group: Atoms, kelvin: float, calculator: Capped) -> float:

@@ -7,12 +7,12 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 from atomistics.properties import crystal, defects, liquid, phonons
-from atomistics.properties.asked import CRYSTAL, Asked, Kind, calls
+from atomistics.properties.asked import CRYSTAL, Kind, PropertiesAsked, calls
 from atomistics.properties.measuring import (
     Capped,
-    Found,
+    Measurement,
     PropertyError,
-    Value,
+    PropertyValue,
     at_rest,
     on,
     require_crystal,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Measured:
     """Values with how they came about by kind, classes of failures by kind, curves, calls."""
 
-    values: list[Value] = field(default_factory=list)
+    values: list[PropertyValue] = field(default_factory=list)
     how: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     curves: dict[str, Any] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class MD:
 
 def measure(
     built: Atoms,
-    asked: Asked,
+    asked: PropertiesAsked,
     calculator: Calculator,
     md: MD | None = None,
     atoms: dict[str, float] | None = None,
@@ -54,10 +54,10 @@ def measure(
     `atoms`: energies (eV) of isolated atoms that the reference gave, for `cohesion` by a model.
     A kind that fails or would take more calls than `asked.CALLS` allows is in `failed`.
     """
-    capped, found = Capped(calculator), Measured()
+    capped, measured = Capped(calculator), Measured()
     relaxed: list[Atoms] = []
 
-    def rest() -> Found:
+    def rest() -> Measurement:
         require_crystal(built)
         moving = on(built, capped)
         at_rest(moving, "free")
@@ -66,9 +66,9 @@ def measure(
 
     for kind in asked.needed:
         if kind in CRYSTAL and kind != "lattice" and not relaxed:
-            found.failed[kind] = "the crystal was not brought to rest"
+            measured.failed[kind] = "the crystal was not brought to rest"
             continue
-        of: dict[Kind, Callable[[], Found]] = {
+        of: dict[Kind, Callable[[], Measurement]] = {
             "lattice": rest,
             "eos": lambda: crystal.equation_of_state(relaxed[0], asked, capped),
             "elastic": lambda: crystal.elastic(relaxed[0], asked, capped),
@@ -82,19 +82,19 @@ def measure(
         try:
             result = of[kind]()
         except PropertyError as error:
-            found.failed[kind] = str(error)
+            measured.failed[kind] = str(error)
             continue
         except LabelFailedError as error:  # its text is a program's, and may name a path
-            found.failed[kind] = f"a calculation failed ({error.kind})"
+            measured.failed[kind] = f"a calculation failed ({error.kind})"
             continue
-        found.values += result.values
-        found.how[kind] = result.how
-        found.curves |= result.curves
-    found.calls = capped.calls
-    return found
+        measured.values += result.values
+        measured.how[kind] = result.how
+        measured.curves |= result.curves
+    measured.calls = capped.calls
+    return measured
 
 
-def _liquid(md: MD | None, capped: Capped) -> Found:
+def _liquid(md: MD | None, capped: Capped) -> Measurement:
     if md is None:
         raise PropertyError("there is no MD of it")
     return liquid.vaporisation(md.frames, md.kelvin, capped)

@@ -28,7 +28,7 @@ class PropertyError(UserError):
 
 
 @dataclass(frozen=True)
-class Value:
+class PropertyValue:
     """A number with a bound on its numerical error (same unit), where one is known."""
 
     name: str
@@ -37,10 +37,10 @@ class Value:
 
 
 @dataclass
-class Found:
+class Measurement:
     """Values of one kind, how they came about in words, curves for figures."""
 
-    values: list[Value]
+    values: list[PropertyValue]
     how: str
     curves: dict[str, Any] = field(default_factory=dict)
 
@@ -92,19 +92,21 @@ def _largest(forces: np.ndarray) -> float:
 def symmetry(atoms: Atoms) -> Any:
     """Data set of spglib: space group, equivalent atoms, transformation to the standard cell."""
     cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
-    found = spglib.get_symmetry_dataset(cell, symprec=SYMPREC)
-    if found is None:
+    symmetry_data = spglib.get_symmetry_dataset(cell, symprec=SYMPREC)
+    if symmetry_data is None:
         raise PropertyError("spglib finds no symmetry: do atoms overlap?")
-    return found
+    return symmetry_data
 
 
 def conventional(atoms: Atoms) -> Atoms:
     """The standard conventional cell of a crystal, with its symmetry exact (N atoms of it)."""
     cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
-    found = spglib.standardize_cell(cell, to_primitive=False, no_idealize=False, symprec=SYMPREC)
-    if found is None:
+    standard_cell = spglib.standardize_cell(
+        cell, to_primitive=False, no_idealize=False, symprec=SYMPREC
+    )
+    if standard_cell is None:
         raise PropertyError("spglib finds no standard cell: do atoms overlap?")
-    lattice, scaled, numbers = found
+    lattice, scaled, numbers = standard_cell
     return Atoms(numbers, cell=lattice, scaled_positions=scaled, pbc=True)
 
 
@@ -113,11 +115,11 @@ def parameters(atoms: Atoms, built: Atoms) -> tuple[np.ndarray, int]:
 
     Of `built`, whatever became of it: reference and model are given the same axes.
     """
-    found = symmetry(built)
-    if found.number <= 2:  # no axis is special: those that the file has
-        return atoms.cell.cellpar(), found.number
-    standard = np.linalg.inv(found.transformation_matrix).T @ atoms.cell.array
-    return Atoms(cell=standard).cell.cellpar(), found.number
+    symmetry_data = symmetry(built)
+    if symmetry_data.number <= 2:  # no axis is special: those that the file has
+        return atoms.cell.cellpar(), symmetry_data.number
+    standard = np.linalg.inv(symmetry_data.transformation_matrix).T @ atoms.cell.array
+    return Atoms(cell=standard).cell.cellpar(), symmetry_data.number
 
 
 def distinct(number: int) -> list[int]:

@@ -6,8 +6,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase import Atoms
 
-from atomistics.properties.asked import Asked
-from atomistics.properties.measuring import Capped, Found, Value, conventional, on, supercell
+from atomistics.properties.asked import PropertiesAsked
+from atomistics.properties.measuring import (
+    Capped,
+    Measurement,
+    PropertyValue,
+    conventional,
+    on,
+    supercell,
+)
 
 if TYPE_CHECKING:
     from phonopy import Phonopy
@@ -17,7 +24,7 @@ IMAGINARY = 0.1  # THz below zero: less is numerical noise
 MESH = 40.0  # length in Å that phonopy turns into a mesh of q
 
 
-def phonons(crystal: Atoms, asked: Asked, calculator: Capped) -> Found:
+def phonons(crystal: Atoms, asked: PropertiesAsked, calculator: Capped) -> Measurement:
     """Highest, lowest and mean frequency (THz) over the Brillouin zone; below 0 is imaginary.
 
     Force constants of the smallest set of displacements (0.01 Å, both ways) in a supercell whose
@@ -25,25 +32,25 @@ def phonons(crystal: Atoms, asked: Asked, calculator: Capped) -> Found:
     (2023)). The bound is the largest acoustic frequency at q = 0 before that, where it must vanish.
     Long-range electrostatics (splitting of LO and TO) is not added: no model has it.
     """
-    found, size = _force_constants(crystal, asked, calculator)
-    noise = float(np.abs(found.run_qpoints([[0, 0, 0]]).frequencies[0][:3]).max())
-    found.symmetrize_force_constants()
-    found.run_mesh(MESH)
-    frequencies, weights = found.mesh.frequencies, found.mesh.weights
+    lattice, size = _force_constants(crystal, asked, calculator)
+    noise = float(np.abs(lattice.run_qpoints([[0, 0, 0]]).frequencies[0][:3]).max())
+    lattice.symmetrize_force_constants()
+    lattice.run_mesh(MESH)
+    frequencies, weights = lattice.mesh.frequencies, lattice.mesh.weights
     mean = float((frequencies.mean(axis=1) * weights).sum() / weights.sum())
-    bands = _bands(found)
+    bands = _bands(lattice)
     lowest = min(float(frequencies.min()), *(min(b) for b in bands["frequencies"]))
-    found.run_total_dos()
-    dos = found.total_dos
+    lattice.run_total_dos()
+    dos = lattice.total_dos
     values = [
-        Value("phonon_highest", float(frequencies.max()), noise),
-        Value("phonon_lowest", lowest, noise),
-        Value("phonon_mean", mean, noise),
+        PropertyValue("phonon_highest", float(frequencies.max()), noise),
+        PropertyValue("phonon_lowest", lowest, noise),
+        PropertyValue("phonon_mean", mean, noise),
     ]
     where = _imaginary(bands, max(IMAGINARY, 2 * noise))
-    told = f"imaginary modes at {', '.join(where)}" if where else "no imaginary mode"
+    verdict = f"imaginary modes at {', '.join(where)}" if where else "no imaginary mode"
     n = "x".join(map(str, size))
-    how = f"{told}; {n} conventional cells, {len(found.supercell)} atoms, ±{DISPLACEMENT} Å"
+    how = f"{verdict}; {n} conventional cells, {len(lattice.supercell)} atoms, ±{DISPLACEMENT} Å"
     curves = {
         "phonons": bands
         | {
@@ -51,11 +58,11 @@ def phonons(crystal: Atoms, asked: Asked, calculator: Capped) -> Found:
             "dos": dos.dos.round(5).tolist(),
         }
     }
-    return Found(values, how, curves)
+    return Measurement(values, how, curves)
 
 
 def _force_constants(
-    crystal: Atoms, asked: Asked, calculator: Capped
+    crystal: Atoms, asked: PropertiesAsked, calculator: Capped
 ) -> tuple["Phonopy", tuple[int, int, int]]:
     from phonopy import Phonopy
     from phonopy.structure.atoms import PhonopyAtoms
@@ -69,25 +76,27 @@ def _force_constants(
     )
     with warnings.catch_warnings():  # that "auto" is the default now
         warnings.simplefilter("ignore")
-        found = Phonopy(given, supercell_matrix=np.diag(size), primitive_matrix="auto", log_level=0)
-    found.generate_displacements(distance=DISPLACEMENT, is_plusminus=True)
+        lattice = Phonopy(
+            given, supercell_matrix=np.diag(size), primitive_matrix="auto", log_level=0
+        )
+    lattice.generate_displacements(distance=DISPLACEMENT, is_plusminus=True)
     forces = []
-    for displaced in found.supercells_with_displacements:
+    for displaced in lattice.supercells_with_displacements:
         cell = Atoms(
             displaced.symbols, cell=displaced.cell, positions=displaced.positions, pbc=True
         )
         forces.append(on(cell, calculator).get_forces())
-    found.forces = np.array(forces)
-    found.produce_force_constants()
-    return found, size
+    lattice.forces = np.array(forces)
+    lattice.produce_force_constants()
+    return lattice, size
 
 
-def _bands(found: "Phonopy") -> dict[str, Any]:
+def _bands(lattice: "Phonopy") -> dict[str, Any]:
     """Frequencies along the path of the Brillouin zone that ASE names for the Bravais lattice."""
-    cell = Atoms(cell=found.primitive.cell, pbc=True).cell
+    cell = Atoms(cell=lattice.primitive.cell, pbc=True).cell
     path = cell.bandpath(npoints=80)
     distances, ticks, labels = path.get_linear_kpoint_axis()
-    frequencies = np.array(found.run_qpoints(path.kpts).frequencies)
+    frequencies = np.array(lattice.run_qpoints(path.kpts).frequencies)
     return {
         "q": path.kpts.round(6).tolist(),
         "distance": np.round(distances, 6).tolist(),

@@ -7,7 +7,7 @@ import numpy as np
 from ase import Atoms
 
 from atomistics.deformation import rattle
-from atomistics.properties.asked import Asked, Kind
+from atomistics.properties.asked import Kind, PropertiesAsked
 from atomistics.properties.defects import slabs, vacancies
 from atomistics.properties.measuring import PropertyError, conventional, require_crystal, supercell
 
@@ -15,7 +15,9 @@ STRAIN = 0.03  # largest component; the properties themselves take 1 to 2 %
 SMALL, LARGE = 0.02, 0.1  # Å, displacements
 
 
-def taught(crystal: Atoms, kind: Kind, asked: Asked, count: int, seed: int) -> list[Atoms]:
+def taught(
+    crystal: Atoms, kind: Kind, asked: PropertiesAsked, count: int, seed: int
+) -> list[Atoms]:
     """At most `count` configurations without labels for one kind, drawn with `seed`.
 
     lattice, eos: volumes of -8 to +8 %, a little displaced; elastic: random strains up to 3 %;
@@ -30,7 +32,9 @@ def taught(crystal: Atoms, kind: Kind, asked: Asked, count: int, seed: int) -> l
     return frames
 
 
-def _drawn(crystal: Atoms, kind: Kind, asked: Asked, count: int, seed: int) -> Iterator[Atoms]:
+def _drawn(
+    crystal: Atoms, kind: Kind, asked: PropertiesAsked, count: int, seed: int
+) -> Iterator[Atoms]:
     even = np.linspace(-1, 1, count) if count > 1 else np.zeros(1)
     amplitudes = np.linspace(SMALL, LARGE, count)
     rng = np.random.default_rng(seed)
@@ -54,12 +58,14 @@ def _drawn(crystal: Atoms, kind: Kind, asked: Asked, count: int, seed: int) -> I
         for number, amplitude in enumerate(amplitudes):
             yield rattle(whole, float(amplitude), seed, number)
     else:
-        found = [cell for cells in _defective(crystal, kind, asked) for cell in cells]
-        for number, amplitude in enumerate(amplitudes if found else ()):
-            yield rattle(found[number % len(found)], float(amplitude), seed, number)
+        defective_cells = [cell for cells in _defective(crystal, kind, asked) for cell in cells]
+        for number, amplitude in enumerate(amplitudes if defective_cells else ()):
+            yield rattle(
+                defective_cells[number % len(defective_cells)], float(amplitude), seed, number
+            )
 
 
-def _defective(crystal: Atoms, kind: Kind, asked: Asked) -> Iterator[list[Atoms]]:
+def _defective(crystal: Atoms, kind: Kind, asked: PropertiesAsked) -> Iterator[list[Atoms]]:
     if kind == "vacancy":
         yield from vacancies(crystal, asked).values()
     else:

@@ -58,14 +58,14 @@ class Results(NamedTuple):
     stress: np.ndarray | None
 
 
-class Request(NamedTuple):
+class WorkerRequest(NamedTuple):
     """What the child is asked: a label, or (no atoms) which properties the calculator has."""
 
     recipe: Recipe
     atoms: Atoms | None
 
 
-Reply = Results | Failed | Unusable | tuple[str, ...]
+WorkerReply = Results | Failed | Unusable | tuple[str, ...]
 
 
 class _UnusableError(Exception):
@@ -84,7 +84,7 @@ class Session:
         self._calculator: Any = None
         self._atoms = Atoms()
 
-    def answer(self, atoms: Atoms | None) -> Reply:
+    def answer(self, atoms: Atoms | None) -> WorkerReply:
         """Return a label of `atoms`, or the properties that the calculator has."""
         try:
             factory = _factory(self._recipe)
@@ -120,7 +120,7 @@ class Session:
 _sessions: dict[str, Session] = {}
 
 
-def answer(request: Request) -> Reply:
+def answer(request: WorkerRequest) -> WorkerReply:
     """Body of the child process: one session, kept from request to request."""
     session = _sessions.setdefault(repr(request.recipe), Session(request.recipe))
     return session.answer(request.atoms)
@@ -167,27 +167,27 @@ def _factory(recipe: Recipe) -> Callable[..., Any]:
     """Import what the recipe names."""
     module_name, _, name = recipe.calculator.partition(":")
     try:
-        found: Any = importlib.import_module(module_name)
+        factory: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise _UnusableError(_missing(recipe, error)) from None
     except Exception as error:
         said = f"importing {module_name} raised {_said(error)}"
         raise _UnusableError(f"reference.calculator: {recipe.calculator}: {said}") from None
     for part in name.split("."):
-        if not hasattr(found, part):
-            public = [word for word in dir(found) if not word.startswith("_")]
+        if not hasattr(factory, part):
+            public = [word for word in dir(factory) if not word.startswith("_")]
             near = ", ".join(get_close_matches(part, public, 3, 0.4))
             raise _UnusableError(
                 f"reference.calculator: {recipe.calculator}: {module_name} has no {part}"
                 + (f"; did you mean {near}?" if near else "; give package.module:Name")
             )
-        found = getattr(found, part)
-    if not callable(found):
+        factory = getattr(factory, part)
+    if not callable(factory):
         raise _UnusableError(
-            f"reference.calculator: {recipe.calculator}: is a {type(found).__name__}; name a class"
-            " of an ASE calculator, or a function that returns one"
+            f"reference.calculator: {recipe.calculator}: is a {type(factory).__name__}; name a"
+            " class of an ASE calculator, or a function that returns one"
         )
-    return found
+    return factory
 
 
 def _missing(recipe: Recipe, error: ModuleNotFoundError) -> str:
@@ -211,8 +211,8 @@ def _built(recipe: Recipe, factory: Callable[..., Any], folder: Path | None) -> 
     except ModuleNotFoundError as error:
         raise _UnusableError(_missing(recipe, error)) from None
     except Exception as error:
-        told = f"{recipe.where}: {recipe.calculator} does not take them: {_said(error)}"
-        raise _UnusableError(told) from None
+        complaint = f"{recipe.where}: {recipe.calculator} does not take them: {_said(error)}"
+        raise _UnusableError(complaint) from None
     if not callable(getattr(calculator, "get_property", None)):
         raise _UnusableError(
             f"reference.calculator: {recipe.calculator}: gives a {type(calculator).__name__},"

@@ -108,28 +108,28 @@ def recipe_of(settings: Settings, folder: Path | None = None) -> Recipe:
             raise UserError(
                 "config.yaml: reference.calculator: missing; method ase needs package.module:Name"
             )
-        found = BY_PATH.get(path, Recipe(path))
+        recipe = BY_PATH.get(path, Recipe(path))
     elif settings.method in NAMED:
-        found = NAMED[settings.method]
+        recipe = NAMED[settings.method]
     else:
         names = ", ".join((*NAMED, "ase"))
         raise UserError(
             f"config.yaml: reference.method: {settings.method!r} is unknown; use one of {names}"
         )
-    for name in found.needs:
+    for name in recipe.needs:
         if name not in settings.options:
             raise UserError(
                 f"config.yaml: reference.options of {settings.method}: '{name}' is missing"
             )
-    if moving := _moving(found, settings.options):
+    if moving := _moving(recipe, settings.options):
         raise UserError(
             f"config.yaml: reference.options: {moving} moves the atoms, and a label is of the"
             " structure it is given; ask for a single point"
         )
-    options = {**found.options, **_paths(dict(settings.options), folder or Path())}
-    reuse = found.reuse if reuse is None else reuse
+    options = {**recipe.options, **_paths(dict(settings.options), folder or Path())}
+    reuse = recipe.reuse if reuse is None else reuse
     where = "reference.options" + (f" of {settings.method}" if settings.method != "ase" else "")
-    return replace(found, options=options, reuse=reuse, where=where)
+    return replace(recipe, options=options, reuse=reuse, where=where)
 
 
 def _moving(recipe: Recipe, options: Mapping[str, Any]) -> str | None:
@@ -164,15 +164,15 @@ def own_files(settings: Settings, folder: Path) -> list[Path]:
 
     They are the user's own module and the options that begin with `./`.
     """
-    found: set[Path] = set()
+    files: set[Path] = set()
     if path := getattr(settings, "calculator", None):
         top = path.partition(":")[0].partition(".")[0]
-        found |= {Path(name) for name in (top, f"{top}.py") if (folder / name).exists()}
+        files |= {Path(name) for name in (top, f"{top}.py") if (folder / name).exists()}
     for text in _texts(dict(settings.options)):
         path = Path(text)
         if text.startswith("./") and ".." not in path.parts and (folder / path).exists():
-            found.add(path)
-    return sorted(found - {Path()})
+            files.add(path)
+    return sorted(files - {Path()})
 
 
 def _texts(value: Any) -> list[str]:

@@ -110,11 +110,11 @@ def vasp_free_energy(folder: Path) -> float | None:
 
 def _outcar(path: Path) -> "Reading":
     from mtp.errors import MTPError
-    from mtp.reading.frames import Told
+    from mtp.reading.frames import ReadOptions
     from mtp.reading.vasp import read_outcar
 
     try:
-        return read_outcar(path, Told())
+        return read_outcar(path, ReadOptions())
     except MTPError as error:
         raise LabelFailedError("crashed", str(error)) from None
 

@@ -61,13 +61,15 @@ class CountingCalculator(GetPropertiesMixin):
     def _calculate(self, atoms: Atoms, geometry: tuple[bytes, ...]) -> None:
         if not _finite(atoms.positions):
             raise LabelFailedError("nan", "positions are not finite")
-        known = bool(self._seen) and self._seen[2:] == geometry[2:]  # all but positions and cell
+        only_moved = (
+            bool(self._seen) and self._seen[2:] == geometry[2:]
+        )  # all but positions and cell
         self._seen = ()
         properties = ["energy", "forces"]
         if "stress" in self.implemented_properties and atoms.pbc.all():
             properties.append("stress")
         self.calls += 1
-        changes = ["positions", "cell"] if known else all_changes
+        changes = ["positions", "cell"] if only_moved else all_changes
         self._ask(atoms, properties, changes)
         self.results = self.calculator.results
         for name in properties:
@@ -118,7 +120,7 @@ def labelled(atoms: Atoms) -> Atoms:
 def largest_grade(atoms: Atoms) -> float | None:
     """Extrapolation grade of the structure, or of its worst atom; None without grades."""
     results = atoms.calc.results
-    found = results.get("grades", results.get("max_grade"))
-    if found is None and "max_grade" in getattr(atoms.calc, "implemented_properties", ()):
-        found = atoms.calc.get_property("max_grade", atoms)  # costs too much for every step
-    return None if found is None else float(np.max(found))
+    grades = results.get("grades", results.get("max_grade"))
+    if grades is None and "max_grade" in getattr(atoms.calc, "implemented_properties", ()):
+        grades = atoms.calc.get_property("max_grade", atoms)  # costs too much for every step
+    return None if grades is None else float(np.max(grades))

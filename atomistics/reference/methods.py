@@ -72,9 +72,11 @@ class ReferenceCalculator(Calculator):
         )
         if self._child is None and "numbers" in system_changes:
             self._session.forget()  # cheap, and the last bits do not depend on other structures
-        found = self._ask(bare)
-        assert isinstance(found, building.Results)
-        self.results = {name: value for name, value in found._asdict().items() if value is not None}
+        results = self._ask(bare)
+        assert isinstance(results, building.Results)
+        self.results = {
+            name: value for name, value in results._asdict().items() if value is not None
+        }
 
     def check(self, periodic: bool) -> None:
         """Build the calculator without a calculation.
@@ -104,7 +106,7 @@ class ReferenceCalculator(Calculator):
             if self._child is None:
                 reply = self._session.answer(atoms)
             else:
-                reply = self._child.ask(building.Request(self.recipe, atoms), self.timeout)
+                reply = self._child.ask(building.WorkerRequest(self.recipe, atoms), self.timeout)
         except TimeoutError as error:
             raise LabelFailedError("timeout", str(error)) from None
         except DiedError as error:

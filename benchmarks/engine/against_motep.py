@@ -26,7 +26,7 @@ from motep.io.mlip.mtp import read_mtp
 from motep.loss import LossFunction, LossSetting
 from motep.potentials.mtp.cext.engine import CExtMTPEngine
 
-from mtp.engine import Engine, Targets, Weights, neighbours
+from mtp.engine import Engine, Labels, Weights, neighbours
 from mtp.formats.almtp import write_potential
 from mtp.formats.cfg import read_cfg
 from mtp.potential import Potential, untrained
@@ -90,26 +90,26 @@ def line(level: int, configurations: list[Configuration], limit: float) -> str:
     """One line of the table: times, ratios, goals and shares of the machine's limit."""
     potential = random_potential(level)
     engine = Engine(potential)
-    found = neighbours(configurations, potential.max_dist)
-    targets = Targets(
+    near = neighbours(configurations, potential.max_dist)
+    targets = Labels(
         np.array([c.energy for c in configurations]),
         np.concatenate([c.forces for c in configurations]),
         np.array([c.virial for c in configurations]),
     )
-    weights = Weights(*(np.full(len(found), w) for w in (1.0, 0.01, 0.001)))
+    weights = Weights(*(np.full(len(near), w) for w in (1.0, 0.01, 0.001)))
     motep_efs, motep_gradient = motep_functions(potential, configurations)
     motep_efs(), motep_gradient()
-    efs = best([lambda: repeat(lambda: engine.evaluate(found), 20), motep_efs], ROUNDS)
+    efs = best([lambda: repeat(lambda: engine.evaluate(near), 20), motep_efs], ROUNDS)
     gradient = best(
         [
-            lambda: repeat(lambda: engine.loss_and_gradient(found, targets, weights), 20),
+            lambda: repeat(lambda: engine.loss_and_gradient(near, targets, weights), 20),
             motep_gradient,
         ],
         ROUNDS if level < 20 else 2,
     )
     listing = best([lambda: repeat(lambda: neighbours(configurations, 5.0), 5)], ROUNDS)[0] / 5
-    atoms = found.atom_count
-    flops = operations(potential, found.kernel.pair_count / atoms)
+    atoms = near.atom_count
+    flops = operations(potential, near.kernel.pair_count / atoms)
     text = f"{level:5d}"
     for (mine, other), count, goal in zip(
         ((efs[0] / 20, efs[1]), (gradient[0] / 20, gradient[1])), flops, TARGET[level], strict=True

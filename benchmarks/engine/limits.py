@@ -73,10 +73,10 @@ def main() -> None:
 
 def neighbour_list(configurations: list[Configuration]) -> str:
     """CPU of the lists of all configurations within 5 Å."""
-    found = neighbours(configurations, 5.0)
+    near = neighbours(configurations, 5.0)
     (seconds,) = best([lambda: neighbours(configurations, 5.0)], 5)
-    pairs = found.kernel.pair_count / found.atom_count
-    return f"neighbour list: {seconds / found.atom_count * 1e6:.2f} µs per atom, {pairs:.0f} pairs"
+    pairs = near.kernel.pair_count / near.atom_count
+    return f"neighbour list: {seconds / near.atom_count * 1e6:.2f} µs per atom, {pairs:.0f} pairs"
 
 
 def maxvol(configurations: list[Configuration]) -> str:
@@ -136,11 +136,11 @@ def two_threads(configurations: list[Configuration]) -> str:
     potential = random_potential(LEVEL)
     targets, weights = labels_of(configurations, LossWeights())
     engines = [Engine(potential, threads) for threads in (1, 2)]
-    found, seconds = engines[0].neighbours(configurations), [np.inf, np.inf]
+    near, seconds = engines[0].neighbours(configurations), [np.inf, np.inf]
     for _ in range(5):
         for number, engine in enumerate(engines):
             began = time.perf_counter()
-            engine.loss_and_gradient(found, targets, weights)
+            engine.loss_and_gradient(near, targets, weights)
             seconds[number] = min(seconds[number], time.perf_counter() - began)
     return (
         f"two threads: {seconds[0] / seconds[1]:.2f} times one by the clock, load "
@@ -155,10 +155,10 @@ def stream(environments: int) -> Iterator[str]:
     for part in range(4):
         began = time.process_time()
         selector.add(random_cells(part, environments // 4 // STREAM_ATOMS))
-        seen = selector.next_key * STREAM_ATOMS
+        streamed = selector.next_key * STREAM_ATOMS
         used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         yield (
-            f"selected from {seen} environments at L{STREAM_LEVEL}: {len(selector.sources)} "
+            f"selected from {streamed} environments at L{STREAM_LEVEL}: {len(selector.sources)} "
             f"configurations, {used:.0f} MB, {time.process_time() - began:.0f} s of CPU"
         )
 

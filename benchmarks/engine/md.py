@@ -48,9 +48,9 @@ def main() -> None:
     atoms = alloy(tuple(given.repeats), seed=0)
     calculator = MTP(potential, SPECIES)
     spent = {
-        "kernel": metered(_kernel, "evaluate"),
-        "neighbours moved": metered(_kernel.Neighbours, "move"),
-        "neighbours built": metered(_kernel.Neighbours, "add"),
+        "kernel": timed(_kernel, "evaluate"),
+        "neighbours moved": timed(_kernel.Neighbours, "move"),
+        "neighbours built": timed(_kernel.Neighbours, "add"),
     }
     began = time.process_time()
     outcome = run(atoms, calculator, Protocol("nvt", 300.0, given.steps, interval=100))
@@ -70,7 +70,7 @@ def main() -> None:
         )
 
 
-def metered(owner: object, name: str) -> list[float]:
+def timed(owner: object, name: str) -> list[float]:
     """CPU seconds of every call of `owner.name` from now on."""
     function, seconds = getattr(owner, name), []
 

@@ -73,13 +73,13 @@ def run(row: str, seed: int, given: argparse.Namespace) -> dict:
         for key, value in changes.items():
             config[key] = {**config.get(key, {}), **value} if isinstance(value, dict) else value
         (source / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-        if told := planner(["init", source, folder], work, given.hours):
-            raise SystemExit(f"{folder}: {told}")
+        if stopped := planner(["init", source, folder], work, given.hours):
+            raise SystemExit(f"{folder}: {stopped}")
     if row in ("full", "error"):
-        told = planner(["run", "--campaign", folder], work, given.hours)
+        stopped = planner(["run", "--campaign", folder], work, given.hours)
     else:
-        told = led(folder, row, seed)
-    result = facts(folder) | ({"stopped": told} if told else {})
+        stopped = led(folder, row, seed)
+    result = facts(folder) | ({"stopped": stopped} if stopped else {})
     result["log"] = log(folder)
     if (folder / "result/potential.almtp").is_file():
         result |= mobility.compared(work, folder, given.picoseconds)
@@ -96,12 +96,12 @@ def prepared(folder: Path, seed: int, given: argparse.Namespace) -> None:
     path = folder.with_suffix(".answers.yaml")
     path.write_text(yaml.safe_dump(answers, sort_keys=False))
     prepare = ["prepare", "--answers", path]
-    if told := planner([*prepare, "--only", "plan", folder], folder.parent, given.hours):
-        raise SystemExit(f"{folder}: {told}")
+    if stopped := planner([*prepare, "--only", "plan", folder], folder.parent, given.hours):
+        raise SystemExit(f"{folder}: {stopped}")
     plan = folder / "structures/plan.yaml"
     plan.write_text(yaml.safe_dump(yaml.safe_load(plan.read_text()) | {"seed": seed}))
-    if told := planner([*prepare, folder], folder.parent, given.hours):
-        raise SystemExit(f"{folder}: {told}")
+    if stopped := planner([*prepare, folder], folder.parent, given.hours):
+        raise SystemExit(f"{folder}: {stopped}")
 
 
 def settings(row: str, work: Path) -> dict:

@@ -80,8 +80,8 @@ def simulate(path: Path, calculator: Calculator, campaign: Campaign, picoseconds
     with Trajectory(path, "a") as file:
         while kept < picoseconds * 1000 / INTERVAL:
             dynamics.run(every)
-            found = atoms.get_temperature()
-            if not np.isfinite(found) or found > HOT * kelvin:
+            temperature = atoms.get_temperature()
+            if not np.isfinite(temperature) or temperature > HOT * kelvin:
                 break
             file.write(atoms)
             kept += 1

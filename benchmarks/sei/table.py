@@ -62,8 +62,8 @@ def with_error(pair: list[float] | None, form: str) -> str:
 
 def cells(result: dict[str, Any]) -> list[str]:
     """One campaign."""
-    seen = result.get("model_observed", {})
-    moved = seen.get("diffusion", {})
+    observables = result.get("model_observed", {})
+    moved = observables.get("diffusion", {})
     force = result.get("force_mae")
     return [
         result["row"],
@@ -74,7 +74,7 @@ def cells(result: dict[str, Any]) -> list[str]:
         str(result.get("core_minutes", "–")),
         "–" if force is None else f"{force:.3f}",
         f"{result['held_ps']:g} of {result['picoseconds']:g}" if "held_ps" in result else "–",
-        with_error(seen.get("density"), ".4f"),
+        with_error(observables.get("density"), ".4f"),
         *(with_error(moved.get(element), ".2e") for element in ("Li", "O", "C")),
     ]
 
@@ -86,9 +86,9 @@ def one_a_seed(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def reference(result: dict[str, Any]) -> str:
     """The reference's own run."""
-    seen = result["reference_observed"]
-    moved = seen.get("diffusion", {})
-    values = [with_error(seen["density"], ".4f")]
+    observables = result["reference_observed"]
+    moved = observables.get("diffusion", {})
+    values = [with_error(observables["density"], ".4f")]
     values += [with_error(moved.get(element), ".2e") for element in ("Li", "O", "C")]
     seed = str(result["seed"])
     return "| " + " | ".join(["reference (NEP89)", seed, *[""] * 6, *values]) + " |"

@@ -84,16 +84,16 @@ def run(name: str, kind: str, options: argparse.Namespace) -> dict:
     source = folder.with_suffix(".answers.yaml")
     source.write_text(yaml.safe_dump(answers, sort_keys=False))
     began = time.monotonic()
-    told = ""
+    refusal = ""
     if not (folder / "Snakefile").is_file():
-        told = planner(["prepare", "--answers", source, folder], folder.parent, options.hours)
-    if not told:
-        told = planner(["run", "--campaign", folder], folder.parent, options.hours)
+        refusal = planner(["prepare", "--answers", source, folder], folder.parent, options.hours)
+    if not refusal:
+        refusal = planner(["run", "--campaign", folder], folder.parent, options.hours)
     minutes = (time.monotonic() - began) / 60
     row = {"system": name, "reference": kind, "wall_minutes": round(minutes, 1)}
     row |= facts(folder) if (folder / "task.yaml").is_file() else {"verdict": "not prepared"}
-    if told:
-        row["stopped"] = told
+    if refusal:
+        row["stopped"] = refusal
     if row.get("model") and (folder / "result/potential.almtp").is_file():
         row |= proof(folder, row["model"])
     return row
@@ -236,8 +236,8 @@ def table(results: Path) -> None:
     failed = [row for row in rows if not true(row)]
     lines += [""] * bool(failed)
     for row in failed:
-        told = [*row.get("reasons", []), row.get("stopped"), row.get("broke")]
-        why = "; ".join(filter(None, told))
+        causes = [*row.get("reasons", []), row.get("stopped"), row.get("broke")]
+        why = "; ".join(filter(None, causes))
         lines.append(f"- {row['system']}: {why}")
     (results / "README.md").write_text("\n".join(lines) + "\n")
 

@@ -92,10 +92,14 @@ def simulate(
     densities, frames = [], []
     for block in range(blocks):
         dynamics.run(max(1, round(picoseconds * 1000 / timestep / blocks)))
-        found = atoms.get_temperature()
-        if not np.isfinite(found) or found > HOT * kelvin + 300:
+        temperature = atoms.get_temperature()
+        if not np.isfinite(temperature) or temperature > HOT * kelvin + 300:
             at = (block + 1) / blocks * picoseconds
-            return {"stable": False, "broke": f"{found:.0f} K at {at:.1f} ps", "frames": frames}
+            return {
+                "stable": False,
+                "broke": f"{temperature:.0f} K at {at:.1f} ps",
+                "frames": frames,
+            }
         densities.append(atoms.get_masses().sum() / units.kg * 1e27 / atoms.get_volume())
         frame = atoms.copy()
         frame.arrays["model_forces"] = atoms.get_forces()
@@ -104,8 +108,8 @@ def simulate(
     if pressure is None:
         return {"stable": True, "density": None, "frames": frames}
     late = np.mean(np.reshape(densities[blocks // 2 :], (5, -1)), axis=1)
-    found = {"density": late.mean(), "density_error": late.std(ddof=1) / 5**0.5}
-    return {"stable": True, **{k: round(float(v), 5) for k, v in found.items()}, "frames": frames}
+    figures = {"density": late.mean(), "density_error": late.std(ddof=1) / 5**0.5}
+    return {"stable": True, **{k: round(float(v), 5) for k, v in figures.items()}, "frames": frames}
 
 
 def compared(frames: list[Atoms], oracle: Calculator, kelvin: float, npt: bool) -> dict:
@@ -122,13 +126,13 @@ def compared(frames: list[Atoms], oracle: Calculator, kelvin: float, npt: bool) 
         forces.append(np.abs(frame.arrays["model_forces"] - frame.get_forces()).mean())
         if npt:
             pressures.append(frame.info["model_pressure"] - _pressure(frame))
-    found = {"fresh_force_mae": round(float(np.mean(forces)), 5)} if forces else {}
+    figures = {"fresh_force_mae": round(float(np.mean(forces)), 5)} if forces else {}
     if len(pressures) < 50:
-        return found
+        return figures
     volumes = np.array([a.get_volume() for a in late])
     softness = volumes.var() / (units.kB * kelvin * volumes.mean()) * units.GPa
     parts = np.array([np.mean(part) for part in np.array_split(pressures, 5)])
-    return found | {
+    return figures | {
         "pressure_bias": round(float(np.mean(pressures)), 5),
         "density_bias": round(float(-softness * np.mean(pressures)), 5),
         "density_bias_error": round(float(softness * parts.std(ddof=1) / 5**0.5), 5),

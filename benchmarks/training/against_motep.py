@@ -38,7 +38,7 @@ from mtp.parallel import Ranks
 from mtp.potential import Potential, untrained
 from mtp.training.loss import LossWeights
 from mtp.training.objective import Objective, survey
-from mtp.training.optimisers import State, bfgs, first_state, gauss_newton
+from mtp.training.optimisers import OptimiserState, bfgs, first_state, gauss_newton
 from mtp.training.pretraining import first_part, pretrain
 from mtp.training.starting_point import with_min_dist, with_random_functions
 
@@ -93,7 +93,7 @@ def started(
     return problem, problem.solve_linear(problem.rescale().parameters)
 
 
-def default(problem: Objective, state: State) -> Iterator[State]:
+def default(problem: Objective, state: OptimiserState) -> Iterator[OptimiserState]:
     """What `mlp train` does from an untrained potential: pre-training, then Gauss-Newton."""
     steps = pretrain(problem, first_part(problem, state))
     for last in steps:
@@ -200,11 +200,11 @@ def held_out_data(name: str) -> tuple[list[Configuration], list[Configuration], 
 
 def mlearn(path: Path) -> list[Configuration]:
     """Configurations of the mlearn data (one species, no stresses)."""
-    found = []
+    configurations = []
     for entry in json.loads(gzip.decompress(path.read_bytes())):
         structure, outputs = entry["structure"], entry["outputs"]
         positions = np.array([site["xyz"] for site in structure["sites"]])
-        found.append(
+        configurations.append(
             Configuration(
                 np.array(structure["lattice"]["matrix"]),
                 np.zeros(len(positions), int),
@@ -213,7 +213,7 @@ def mlearn(path: Path) -> list[Configuration]:
                 np.array(outputs["forces"]),
             )
         )
-    return found
+    return configurations
 
 
 def shared_cfg(name: str) -> list[Configuration]:

@@ -6,7 +6,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from campaign.actions.section import Change, Cost, Fault, Section
-from campaign.identifiers import ModelId, Outcome
+from campaign.identifiers import CampaignOutcome, ModelId
 from campaign.results import Verdict
 from campaign.situation import Situation, unjudged
 from campaign.state import State
@@ -19,7 +19,7 @@ class End(Section):
     result: ClassVar = Verdict
     always_asks: ClassVar = True
 
-    outcome: Outcome
+    outcome: CampaignOutcome
     model: ModelId | None = Field(default=None, description="the potential handed over")
     recommendation: str = Field(default="", max_length=2000, description="for people")
 

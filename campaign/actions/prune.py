@@ -75,8 +75,8 @@ class Prune(Section):
         for frames in self.frames:
             labels = datasets[frames.dataset].labels if frames.dataset in datasets else 0
             if labels and len(frames.frames) > max(FEW, MOST_OUTLIERS * labels):
-                told = f"{len(frames.frames)} of {labels} frames of {frames.dataset}"
-                yield "warn", f"frames: {told} are no outliers but a class of configurations"
+                counted = f"{len(frames.frames)} of {labels} frames of {frames.dataset}"
+                yield "warn", f"frames: {counted} are no outliers but a class of configurations"
 
     def emptied(self, state: State) -> list[str]:
         """Subsystems of which no label would certainly be left."""

@@ -122,8 +122,11 @@ class ReferenceCalc(Section):
         changed = {"reference": [*kept, *result.structures], "spent": spent}
         count, runs = len(result.structures), result.protocol_runs or []
         note = f"reference MD of {count - failed}/{count} held-out structures"
-        stops = [f"{r.structure} stopped early ({r.failure})" for r in result.structures
-                 if r.status == "failed"]  # fmt: skip
+        stops = [
+            f"{r.structure} stopped early ({r.failure})"
+            for r in result.structures
+            if r.status == "failed"
+        ]
         failed += sum(run.stop is not None for run in runs)
         return Change(
             state.model_copy(update=changed),

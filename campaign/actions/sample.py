@@ -270,8 +270,8 @@ def _classes(result: SampleResult) -> str:
     """Classes of the reference's own early stops: whatever they are, no model is at fault."""
     if result.method == "model":
         return ""  # they stand with the subsystem, and labels will judge them
-    told = [f"{g.subsystem} {s.kind} ({s.count})" for g in result.groups for s in g.stops]
-    return f"; the reference itself stopped: {', '.join(told)}" if told else ""
+    stop_words = [f"{g.subsystem} {s.kind} ({s.count})" for g in result.groups for s in g.stops]
+    return f"; the reference itself stopped: {', '.join(stop_words)}" if stop_words else ""
 
 
 def _sampled(subsystem: SubsystemState, group: SampleGroupResult) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from atomistics.contract import Name, Strict
-from atomistics.properties.asked import Asked
+from atomistics.properties.asked import PropertiesAsked
 from campaign.config import Config
 from campaign.protocol_files import ProtocolInfo
 from campaign.results import Result
@@ -13,7 +13,7 @@ from campaign.situation import Situation
 from campaign.state import State
 
 
-class MeasuredStructure(Asked):
+class MeasuredStructure(PropertiesAsked):
     """Properties measured on one of the structures."""
 
     structure: Name

@@ -189,7 +189,7 @@ class SelectData(Section):
             state.model_copy(update=update),
             outcome_of(failed, labels + failed),
             f"{labels} labels of {candidates} candidates by {result.method},"
-            f" {calls} reference calls{_told(result)}",
+            f" {calls} reference calls{_group_words(result)}",
         )
 
     def project(self, iteration: int, sit: Situation, bound: Cost, well: bool) -> SelectDataResult:
@@ -248,7 +248,7 @@ def _alarms(state: State, samples: list[SampleRecord], bought: SelectGroupResult
     }
 
 
-def _told(result: SelectDataResult) -> str:
+def _group_words(result: SelectDataResult) -> str:
     """Early stops and grades held against the reference, in words."""
     rows = [
         f"{j.false_alarms} of {j.judged} early stops by {j.kind} of {g.subsystem} false alarms"

@@ -8,20 +8,20 @@ class Finding:
     """`ok`, `note` (a campaign runs all the same, or it could not be tried), or `FAIL`."""
 
     what: str
-    found: str
+    detail: str
     level: str = "ok"
     remedy: str = ""
 
     def __str__(self) -> str:
         remedy = f"; {self.remedy}" if self.remedy else ""
-        return f"{self.level:<5} {self.what:<10} {self.found}{remedy}"
+        return f"{self.level:<5} {self.what:<10} {self.detail}{remedy}"
 
 
-def fail(what: str, found: str, remedy: str) -> Finding:
+def fail(what: str, detail: str, remedy: str) -> Finding:
     """A campaign could not run."""
-    return Finding(what, found, "FAIL", remedy)
+    return Finding(what, detail, "FAIL", remedy)
 
 
-def note(what: str, found: str, remedy: str = "") -> Finding:
+def note(what: str, detail: str, remedy: str = "") -> Finding:
     """Worth knowing."""
-    return Finding(what, found, "note", remedy)
+    return Finding(what, detail, "note", remedy)

@@ -51,14 +51,14 @@ def _mlp(campaign: Campaign) -> Finding:
     mlp = campaign.config.mlp
     with tempfile.TemporaryDirectory() as folder:
         names = ("potential.almtp", "in.cfg", "out.cfg", "log")
-        potential, given, found, log = (Path(folder) / name for name in names)
+        potential, given, converted, log = (Path(folder) / name for name in names)
         start = with_random_functions(untrained(2, 1, 2.0, 5.0, 4), np.random.default_rng(1))
         write_potential(potential, start)
         write_cfg(given, [from_atoms(bulk("Cu", cubic=True), ["Cu"])])
         try:
             words = tuple(shlex.split(mlp.command))
             MlpProgram(mlp.flavour, words, timeout=SECONDS).calculate_efs(
-                potential, given, found, log
+                potential, given, converted, log
             )
         except MTPError as error:
             remedy = "set mlp.command and mlp.flavour in config.yaml"
@@ -110,13 +110,13 @@ def _labelled_twice(title: str, atoms: "Atoms", calculator: "ReferenceCalculator
     again = label(atoms, calculator)
     results = zip(first.calc.results.values(), again.calc.results.values(), strict=True)
     size = f"{len(atoms)} atoms"
-    told = f"{title} labels the smallest structure ({size}) in {seconds:.2g} s"
+    timing = f"{title} labels the smallest structure ({size}) in {seconds:.2g} s"
     if all((one == other).all() if hasattr(one, "all") else one == other for one, other in results):
-        return Finding("reference", f"{told}, and again with the same bits")
+        return Finding("reference", f"{timing}, and again with the same bits")
     force = abs(first.get_forces() - again.get_forces()).max()
     return note(
         "reference",
-        f"{told}; again, forces differ by up to {force:.1e} eV/Å",
+        f"{timing}; again, forces differ by up to {force:.1e} eV/Å",
         "labels depend on what was computed before; set reference.reuse: false, or tighten the"
         " convergence in reference.options",
     )

@@ -25,7 +25,7 @@ def main(folder: Path) -> None:
     ranks.Barrier()
     if won:
         lock.unlink(missing_ok=True)
-    seen = {
+    facts = {
         "size": ranks.size,
         "library": MPI.Get_library_version().split("\n")[0].split(",")[0].replace("\t", " "),
         "node": os.environ.get("SLURMD_NODENAME", socket.gethostname()),
@@ -33,7 +33,7 @@ def main(folder: Path) -> None:
         "won": won,
         "scratch_mb": shutil.disk_usage(tempfile.gettempdir()).free // 2**20,
     }
-    sys.stdout.write(json.dumps(seen) + "\n")
+    sys.stdout.write(json.dumps(facts) + "\n")
 
 
 if __name__ == "__main__":

@@ -43,26 +43,26 @@ def compare(one: Side, other: Side) -> list[Row]:
         Row(quantity, unit, (first, second))
         for (quantity, unit, first), (_, _, second) in zip(_spent(one), _spent(other), strict=True)
     ]
-    seen = [_evaluated(each.state) for each in (one, other)]
-    for name in sorted(seen[0].keys() | seen[1].keys()):
-        found = [evaluated.get(name) for evaluated in seen]
+    evaluations = [_evaluated(each.state) for each in (one, other)]
+    for name in sorted(evaluations[0].keys() | evaluations[1].keys()):
+        both = [evaluated.get(name) for evaluated in evaluations]
         for m in measures(one.state.targets):
-            values = tuple(_value(each, m.key, m.factor) for each in found)
+            values = tuple(_value(each, m.key, m.factor) for each in both)
             rows.append(Row(f"{name}: {m.title}", m.unit, values))
-        rows.append(Row(f"{name}: ended by", "", tuple(_ending(each) for each in found)))
+        rows.append(Row(f"{name}: ended by", "", tuple(_ending(each) for each in both)))
     return rows
 
 
 def _spent(given: Side) -> Iterator[tuple[str, str, float | str | None]]:
-    state, told = given.state, standing(given.state)
-    yield "outcome", "", told.outcome.replace("_", " ")
+    state, outcome = given.state, standing(given.state)
+    yield "outcome", "", outcome.outcome.replace("_", " ")
     yield "iterations", "", state.iteration
     yield "labels", "", state.spent.labels
     yield "reference calls", "", state.spent.reference_calls
     yield "MD steps", "", state.spent.reference_md_steps + state.spent.model_md_steps
     yield "core-hours", "", given.campaign.core_seconds(state.iteration) / 3600
-    yield "potential", "", told.model
-    fitted = next((m for m in state.models if m.id == told.model), None)
+    yield "potential", "", outcome.model
+    fitted = next((m for m in state.models if m.id == outcome.model), None)
     yield "frames in its fit", "", fitted.frames if fitted else None
     yield "held-out force MAE of its fit", "eV/Å", fitted.force_mae("held_out") if fitted else None
 
@@ -71,20 +71,20 @@ def _evaluated(state: State) -> dict[str, EvaluatedStructure]:
     """Last evaluation of each structure with the potential that stands."""
     model = standing(state).model
     return {
-        seen.structure: seen
+        evaluated.structure: evaluated
         for record in state.evaluations
         if record.model == model
-        for seen in record.structures
+        for evaluated in record.structures
     }
 
 
-def _value(seen: EvaluatedStructure | None, key: str, factor: float) -> float | None:
-    value = getattr(seen, key, None)
+def _value(evaluated: EvaluatedStructure | None, key: str, factor: float) -> float | None:
+    value = getattr(evaluated, key, None)
     return None if value is None else abs(value) * factor
 
 
-def _ending(seen: EvaluatedStructure | None) -> str | None:
-    return None if seen is None else (seen.stop or "its length")
+def _ending(evaluated: EvaluatedStructure | None) -> str | None:
+    return None if evaluated is None else (evaluated.stop or "its length")
 
 
 def render(rows: list[Row], names: tuple[str, str]) -> str:

@@ -62,7 +62,7 @@ class Shown(NamedTuple):
     """The evaluation of one structure as the page shows it."""
 
     iteration: int
-    seen: EvaluatedStructure
+    evaluation: EvaluatedStructure
     plots: list[str]
     hidden_pairs: int
     note: str
@@ -129,8 +129,10 @@ def gather(story: Story, folder: Path, home: Path) -> dict[str, Any]:
     campaign, state = story.campaign, story.state
     potentials = [_stored(path, folder) for path in files_of_potential(folder)]
     shown = [
-        _shown(story, number, seen, home)
-        for number, seen in sorted(story.evaluated().values(), key=lambda pair: pair[1].structure)
+        _shown(story, number, evaluated, home)
+        for number, evaluated in sorted(
+            story.evaluated().values(), key=lambda pair: pair[1].structure
+        )
     ]
     targets = state.targets
     roles = {s.name: s.role for s in state.subsystems}
@@ -163,27 +165,27 @@ def gather(story: Story, folder: Path, home: Path) -> dict[str, Any]:
     }
 
 
-def _shown(story: Story, number: int, seen: EvaluatedStructure, report_folder: Path) -> Shown:
-    evaluation = story.campaign.iteration(number) / "model_eval"
-    labelled = evaluation / "runs" / f"{seen.structure}.fresh.h5"
-    kept = seen.fresh_frames and labelled.is_file()
+def _shown(story: Story, number: int, evaluation: EvaluatedStructure, report_folder: Path) -> Shown:
+    folder = story.campaign.iteration(number) / "model_eval"
+    labelled = folder / "runs" / f"{evaluation.structure}.fresh.h5"
+    kept = evaluation.fresh_frames and labelled.is_file()
     fresh = _stored(labelled, report_folder) if kept else None
     try:
-        observed = figures.read_observables(evaluation / seen.structure / "observables.json")
+        observed = figures.read_observables(folder / evaluation.structure / "observables.json")
     except UserError as error:
-        return Shown(number, seen, [], 0, str(error), fresh)
-    rdf, hidden = figures.rdf_figure(seen.structure, observed)
-    plots = [figures.time_figure(seen.structure, observed), rdf]
-    plots += figures.layer_figures(seen.structure, observed)
-    plots.append(_property_figure(story, number, seen.structure))
+        return Shown(number, evaluation, [], 0, str(error), fresh)
+    rdf, hidden = figures.rdf_figure(evaluation.structure, observed)
+    plots = [figures.time_figure(evaluation.structure, observed), rdf]
+    plots += figures.layer_figures(evaluation.structure, observed)
+    plots.append(_property_figure(story, number, evaluation.structure))
     plots = [svg for svg in plots if svg]
-    return Shown(number, seen, plots, hidden, "", fresh)
+    return Shown(number, evaluation, plots, hidden, "", fresh)
 
 
 def _property_figure(story: Story, number: int, structure: str) -> str:
     """Equation of state and phonons, by the model and the last reference run that has them."""
     made = [number, *sorted((h.iteration for h in story.state.history), reverse=True)]
-    found: list[dict[str, Any]] = []
+    curves: list[dict[str, Any]] = []
     for action, numbers in (("model_eval", made[:1]), ("reference_calc", made[1:])):
         paths = (
             story.campaign.iteration(n) / action / "runs" / f"{structure}.curves.json"
@@ -191,10 +193,10 @@ def _property_figure(story: Story, number: int, structure: str) -> str:
         )
         path = next((p for p in paths if p.is_file()), None)
         try:
-            found.append(json.loads(path.read_text(encoding="utf-8")) if path else {})
+            curves.append(json.loads(path.read_text(encoding="utf-8")) if path else {})
         except (OSError, ValueError):
-            found.append({})
-    return figures.property_figure(structure, *found)
+            curves.append({})
+    return figures.property_figure(structure, *curves)
 
 
 def _stored(path: Path, start: Path) -> StoredFile:

@@ -152,7 +152,7 @@ def _never(story: Story, parts: list[Part], everything: Sampled) -> list[str]:
         said.append("Compressed or expanded cells: no such series is in the training data.")
     for part in parts:
         said += _never_of(story, part)
-    if not any(seen.diffusion for _, seen in story.evaluated().values()):
+    if not any(evaluated.diffusion for _, evaluated in story.evaluated().values()):
         said.append("Diffusion: not measured for this potential.")
     held = [s for _, s in story.evaluated().values() if s.compared_ps is not None]
     if brief := [s.compared_ps for s in held if s.compared_ps < s.picoseconds]:

@@ -49,14 +49,14 @@ class Curves(BaseModel):
     reference: list[float]
 
 
-class Rdf(BaseModel):
+class RdfCurves(BaseModel):
     """Radial distribution functions; r in Å."""
 
     r: list[float]
     pairs: dict[Elements, Curves]
 
     @model_validator(mode="after")
-    def _lengths(self) -> "Rdf":
+    def _lengths(self) -> "RdfCurves":
         for pair in self.pairs.values():
             _same_length(self.r, pair.model, pair.reference)
         return self
@@ -78,7 +78,7 @@ class Msd(Curves):
 class LayerCurves(BaseModel):
     """RDFs among the atoms of one layer, and its density in g/cm3 along the cell's height."""
 
-    rdf: Rdf
+    rdf: RdfCurves
     profile: Curves
 
 
@@ -89,7 +89,7 @@ class Observables(BaseModel):
     reference_time_ps: list[float] = []
     density: Curves | None = None
     energy_per_atom: Curves | None = None
-    rdf: Rdf | None = None
+    rdf: RdfCurves | None = None
     msd: dict[Elements, Msd] = {}
     layers: dict[str, LayerCurves] = {}
     force_parity: Curves | None = None
@@ -123,15 +123,15 @@ def read_observables(path: Path) -> Observables:
         raise UserError(f"observables.json: not valid JSON ({error})") from None
 
 
-def time_figure(name: str, seen: Observables) -> str:
+def time_figure(name: str, observables: Observables) -> str:
     """Density, energy, MSD against time, and force parity, of one structure."""
     panels = [
         (draw, value)
         for draw, value in (
-            (_density, seen.density),
-            (_energy, seen.energy_per_atom),
-            (_msd, seen.msd),
-            (_parity, seen.force_parity),
+            (_density, observables.density),
+            (_energy, observables.energy_per_atom),
+            (_msd, observables.msd),
+            (_parity, observables.force_parity),
         )
         if value and (draw is _msd or value.model)
     ]
@@ -141,30 +141,32 @@ def time_figure(name: str, seen: Observables) -> str:
     def draw_all(figure: "Figure") -> None:
         figure.set_size_inches(2.45 * len(panels), 2.2)
         for axis, (draw, _) in zip(_grid(figure, 1, len(panels)), panels, strict=True):
-            draw(axis, seen)
+            draw(axis, observables)
 
     title = f"{name}: density, energy, displacement and forces, model and reference"
     return _svg(draw_all, f"time-{name}", title)
 
 
-def rdf_figure(name: str, seen: Observables) -> tuple[str, int]:
+def rdf_figure(name: str, observables: Observables) -> tuple[str, int]:
     """RDF of every pair (the worst ones first), and how many pairs had no room."""
-    return _rdf_figure(name, seen.rdf) if seen.rdf and seen.rdf.pairs else ("", 0)
+    return (
+        _rdf_figure(name, observables.rdf) if observables.rdf and observables.rdf.pairs else ("", 0)
+    )
 
 
-def layer_figures(name: str, seen: Observables) -> list[str]:
+def layer_figures(name: str, observables: Observables) -> list[str]:
     """The profile of all layers, then the RDFs of each."""
-    if not seen.layers:
+    if not observables.layers:
         return []
     rdfs = [
         _rdf_figure(f"{name}, {layer}", curves.rdf)[0]
-        for layer, curves in seen.layers.items()
+        for layer, curves in observables.layers.items()
         if curves.rdf.pairs
     ]
-    return [profile_figure(name, seen), *rdfs]
+    return [profile_figure(name, observables), *rdfs]
 
 
-def _rdf_figure(name: str, rdf: Rdf) -> tuple[str, int]:
+def _rdf_figure(name: str, rdf: RdfCurves) -> tuple[str, int]:
     worst = sorted(rdf.pairs, key=lambda pair: (-_distance(rdf.pairs[pair]), pair))[:PAIRS_SHOWN]
     columns = min(4, len(worst))
     rows = -(-len(worst) // columns)
@@ -215,30 +217,30 @@ def _volumes(axis: "Axes", model: dict[str, Any], reference: dict[str, Any]) -> 
 
 def _bands(axis: "Axes", model: dict[str, Any], reference: dict[str, Any]) -> None:
     for style, curves in ((PALE, reference), (THIN, model)):
-        if found := curves.get("phonons"):
-            for band in found["frequencies"]:
-                axis.plot(found["distance"], band, **style)
-            axis.set_xticks(found["ticks"], found["labels"])
+        if phonons := curves.get("phonons"):
+            for band in phonons["frequencies"]:
+                axis.plot(phonons["distance"], band, **style)
+            axis.set_xticks(phonons["ticks"], phonons["labels"])
     axis.axhline(0, color="0.35", linewidth=0.6)
     axis.set_title("phonons, THz (below 0: imaginary)")
 
 
 def _dos(axis: "Axes", model: dict[str, Any], reference: dict[str, Any]) -> None:
     for style, curves in ((PALE, reference), (THIN, model)):
-        if found := curves.get("phonons"):
-            axis.plot(found["dos_frequency"], found["dos"], **style)
+        if phonons := curves.get("phonons"):
+            axis.plot(phonons["dos_frequency"], phonons["dos"], **style)
     axis.set(title="density of states", xlabel="THz")
 
 
-def profile_figure(name: str, seen: Observables) -> str:
+def profile_figure(name: str, observables: Observables) -> str:
     """Density of every layer along the height of the cell."""
-    if not seen.layers:
+    if not observables.layers:
         return ""
 
     def draw_all(figure: "Figure") -> None:
         figure.set_size_inches(9.8, 2.4)
         (axis,) = _grid(figure, 1, 1, right=1.8)
-        for index, (layer, curves) in enumerate(seen.layers.items()):
+        for index, (layer, curves) in enumerate(observables.layers.items()):
             colour = COLOURS[index % len(COLOURS)]
             bins = len(curves.profile.reference)
             heights = [(n + 0.5) / bins for n in range(bins)]
@@ -288,22 +290,22 @@ def learning_curve(models: list[ModelRecord], subsystems: list[str], bound: floa
     return _svg(draw_all, "learning", "Force MAE of each subsystem against labels")
 
 
-def _density(axis: "Axes", seen: Observables) -> None:
-    _in_time(axis, seen, seen.density)
+def _density(axis: "Axes", observables: Observables) -> None:
+    _in_time(axis, observables, observables.density)
     axis.set_title("density, g/cm³")
 
 
-def _energy(axis: "Axes", seen: Observables) -> None:
-    curves = seen.energy_per_atom
+def _energy(axis: "Axes", observables: Observables) -> None:
+    curves = observables.energy_per_atom
     origin = fmean(curves.reference or curves.model)
     model, reference = ([1000 * (e - origin) for e in s] for s in (curves.model, curves.reference))
-    _in_time(axis, seen, Curves(model=model, reference=reference))
+    _in_time(axis, observables, Curves(model=model, reference=reference))
     axis.set_title("energy − ⟨reference⟩, meV/atom")
 
 
-def _msd(axis: "Axes", seen: Observables) -> None:
-    end = _shared_lag(seen)
-    for index, (element, msd) in enumerate(seen.msd.items()):
+def _msd(axis: "Axes", observables: Observables) -> None:
+    end = _shared_lag(observables)
+    for index, (element, msd) in enumerate(observables.msd.items()):
         shown = [(t, d) for t, d in zip(msd.time_ps, msd.model, strict=True) if t <= end]
         colour = COLOURS[index % len(COLOURS)]
         axis.plot(msd.reference_time_ps, msd.reference, color=colour, linewidth=3.2, alpha=0.3)
@@ -312,14 +314,14 @@ def _msd(axis: "Axes", seen: Observables) -> None:
     axis.legend(loc="best", ncols=2)
 
 
-def _shared_lag(seen: Observables) -> float:
+def _shared_lag(observables: Observables) -> float:
     """Lag time up to which there is something to compare: twice the reference's, in ps."""
-    reference = max((t for m in seen.msd.values() for t in m.reference_time_ps), default=0.0)
+    reference = max((t for m in observables.msd.values() for t in m.reference_time_ps), default=0.0)
     return 2 * reference or float("inf")
 
 
-def _parity(axis: "Axes", seen: Observables) -> None:
-    parity = seen.force_parity
+def _parity(axis: "Axes", observables: Observables) -> None:
+    parity = observables.force_parity
     step = -(-len(parity.model) // POINTS_SHOWN)
     reference, model = parity.reference[::step], parity.model[::step]
     ends = [min(reference), max(reference)]
@@ -330,12 +332,14 @@ def _parity(axis: "Axes", seen: Observables) -> None:
     axis.set(title="force components, eV/Å", xlabel="reference", ylabel="model")
 
 
-def _in_time(axis: "Axes", seen: Observables, curves: Curves) -> None:
+def _in_time(axis: "Axes", observables: Observables, curves: Curves) -> None:
     """Both runs; a band of the reference's mean and deviation, for it is often the shorter one."""
     if len(curves.reference) > 1:
         mean, spread = fmean(curves.reference), stdev(curves.reference)
         axis.axhspan(mean - spread, mean + spread, color="0.92", linewidth=0)
-    _both(axis, (seen.time_ps, curves.model), (seen.reference_time_ps, curves.reference))
+    _both(
+        axis, (observables.time_ps, curves.model), (observables.reference_time_ps, curves.reference)
+    )
     axis.set_xlabel("t / ps")
 
 

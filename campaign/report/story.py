@@ -130,7 +130,7 @@ class TargetRow(NamedTuple):
     """Targets of one held-out structure, or a note where the model was never evaluated."""
 
     subsystem: SubsystemState
-    seen: EvaluatedStructure | None
+    evaluation: EvaluatedStructure | None
     checks: list[Check]
     note: str
 
@@ -166,32 +166,32 @@ class PropertyRow(NamedTuple):
 def property_rows(story: Story) -> list[PropertyRow]:
     """Every property measured of the model, or that a target asks for, by structure."""
     rows = []
-    for _, seen in story.evaluated().values():
-        subsystem = story.state.subsystem(seen.subsystem)
+    for _, structure in story.evaluated().values():
+        subsystem = story.state.subsystem(structure.subsystem)
         slack = 1.0 if subsystem.role == "target" else story.state.targets.component_factor
         asked = {t.name: t for t in property_targets(subsystem, story.state.targets)}
-        values = list(seen.properties.values) if seen.properties else []
-        known = {p.name for p in values}
-        values += [Property(name=n, unit=unit_of(n) or "1") for n in asked if n not in known]
-        rows += [_property_row(seen, p, asked.get(p.name), slack) for p in values]
+        values = list(structure.properties.values) if structure.properties else []
+        names = {p.name for p in values}
+        values += [Property(name=n, unit=unit_of(n) or "1") for n in asked if n not in names]
+        rows += [_property_row(structure, p, asked.get(p.name), slack) for p in values]
     return sorted(rows, key=lambda row: row.structure)
 
 
 def _property_row(
-    seen: EvaluatedStructure, measured: Property, target: PropertyTarget | None, slack: float
+    structure: EvaluatedStructure, measured: Property, target: PropertyTarget | None, slack: float
 ) -> PropertyRow:
-    truth, source, met, told = measured.reference, "reference", None, ""
+    truth, source, met, bound = measured.reference, "reference", None, ""
     if target:
-        found = held(seen, target, slack)
-        met = found.met
-        told = f"{found.bound:.3g} {measured.unit}" if target.absolute else f"{found.bound:.1%}"
+        judged = held(structure, target, slack)
+        met = judged.met
+        bound = f"{judged.bound:.3g} {measured.unit}" if target.absolute else f"{judged.bound:.1%}"
         if target.value is not None:
             truth, source = target.value, target.source or ""
     if truth is not None:
         measured = measured.model_copy(update={"reference": truth})
     both = measured.model is not None and truth is not None
     difference = measured.model - truth if both else None
-    return PropertyRow(seen.structure, measured, difference, told, source, met)
+    return PropertyRow(structure.structure, measured, difference, bound, source, met)
 
 
 def _never_evaluated(story: Story, subsystem: SubsystemState) -> str:
@@ -201,7 +201,7 @@ def _never_evaluated(story: Story, subsystem: SubsystemState) -> str:
     return note
 
 
-class Effort(NamedTuple):
+class SubsystemEffort(NamedTuple):
     """Ledger of one subsystem: MD runs with a model and how they ended."""
 
     subsystem: SubsystemState
@@ -211,7 +211,7 @@ class Effort(NamedTuple):
     classes: dict[str, int]
 
 
-def efforts(story: Story) -> list[Effort]:
+def efforts(story: Story) -> list[SubsystemEffort]:
     """What each subsystem has cost and how stable its MD with the models was."""
     rows = []
     for subsystem in story.state.subsystems:
@@ -225,7 +225,7 @@ def efforts(story: Story) -> list[Effort]:
         for stop in (s for g in groups for s in g.stops):
             classes[stop.kind] = classes.get(stop.kind, 0) + stop.count
         stops, failed = sum(g.early_stops for g in groups), sum(g.failed_runs for g in groups)
-        rows.append(Effort(subsystem, sum(g.runs for g in groups), stops, failed, classes))
+        rows.append(SubsystemEffort(subsystem, sum(g.runs for g in groups), stops, failed, classes))
     return rows
 
 

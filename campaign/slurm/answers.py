@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["busy", "away", "mendable", "person", "unknown"]
+RefusalKind = Literal["busy", "away", "mendable", "person", "unknown"]
 Mend = Literal["memory per core", "no memory", "script on stdin"]
 
 PREFIX = re.compile(
@@ -79,7 +79,7 @@ NEVER_STARTS = re.compile(
 class Refusal:
     """Why SLURM did not take a job."""
 
-    kind: Kind
+    kind: RefusalKind
     reason: str
     mend: Mend | None = None
 
@@ -105,13 +105,13 @@ def refusal(answer: str) -> Refusal:
             return Refusal("mendable", reason, mend)
     if TOO_MUCH.search(reason) and not BUSY.search(TOO_MUCH.sub("", reason).partition("policy")[0]):
         return Refusal("person", reason)
-    kinds: tuple[tuple[re.Pattern[str], Kind], ...] = (
+    kinds: tuple[tuple[re.Pattern[str], RefusalKind], ...] = (
         (BUSY, "busy"),
         (AWAY, "away"),
         (PERSON, "person"),
     )
-    found = (kind for pattern, kind in kinds if pattern.search(reason))
-    return Refusal(next(found, "unknown"), reason)
+    matching = (kind for pattern, kind in kinds if pattern.search(reason))
+    return Refusal(next(matching, "unknown"), reason)
 
 
 def never_starts(reason: str) -> bool:

@@ -267,12 +267,12 @@ class Guarded(Executor):
     def _record(self) -> None:
         """queue.json: what `planner status` shows from anywhere."""
         with self._recording, suppress(OSError, UserError):  # a full disk ends no watch over jobs
-            told = {
+            queue = {
                 "at": datetime.now().astimezone().isoformat(timespec="seconds"),
                 **self._queue_record,
                 "refused": sorted({refused.reason for refused in self._refused.values()}),
             }
-            write_text(self.folder / "queue.json", json.dumps(told) + "\n")
+            write_text(self.folder / "queue.json", json.dumps(queue) + "\n")
 
     def _states(
         self, active_jobs: list[SubmittedJobInfo], entries: dict[str, Entry]
@@ -333,8 +333,8 @@ def _comment(job: Any) -> str:
 
 def refused_by_slurm(message: str) -> tuple[str, bool]:
     """What `sbatch` answered, out of the plugin's words; False where the plugin itself objects."""
-    told = message.partition("sbatch call:")[0]
-    _, marker, said = told.partition("The error message was")
+    answer = message.partition("sbatch call:")[0]
+    _, marker, said = answer.partition("The error message was")
     return said.strip().strip("'.\n"), bool(marker)
 
 

@@ -17,13 +17,13 @@ from mtp.configuration import PER_ATOM, Configuration, from_atoms
 from mtp.errors import MTPError
 from mtp.formats.cfg import iterate_cfg, write_cfg
 from mtp.reading.files import READERS, read_calculations
-from mtp.reading.frames import Reading, Told, order_of, pairs_of
+from mtp.reading.frames import Reading, ReadOptions, order_of, pairs_of
 from mtp.reading.poscar import read_poscar
 
 # MLIP's own formats; what calculations leave is read by mtp.reading, as `planner import` does
 OWN = ("txt", "poscar", "lammps_datafile")
 WRITERS = {"txt": "", "poscar": "vasp", "lammps_datafile": "lammps-data", "extxyz": "extxyz"}
-KNOWN = {**dict.fromkeys(OWN), **{name: None for name in READERS if name != "cfg"}}
+FORMATS = {**dict.fromkeys(OWN), **{name: None for name in READERS if name != "cfg"}}
 PLACEHOLDERS = chemical_symbols[1:]
 VACUUM = 10.0  # Å on either side: more than any cutoff in use between images
 KEPT = (*PER_ATOM, "nbh_grades", "energies", "type")
@@ -32,13 +32,13 @@ KEPT = (*PER_ATOM, "nbh_grades", "energies", "type")
 def convert(arguments: Arguments) -> int:
     """Read one format, write another; the output is replaced whole, or extended by --append."""
     source, target = arguments["input"], arguments["output"]
-    entry = _format(arguments["input_format"], KNOWN, "input_format")
+    entry = _format(arguments["input_format"], FORMATS, "input_format")
     result = _format(arguments["output_format"], WRITERS, "output_format")
     species = _species(arguments)
     if entry == "txt":
         configurations: Iterable[Configuration] = iterate_cfg(source)
     else:
-        reading = _read(Path(source), entry, _told(arguments, species))
+        reading = _read(Path(source), entry, _read_options(arguments, species))
         if not reading.frames:
             raise MTPError(f"{source}: no configuration to keep: {reading.line(KEPT)}")
         print(reading.line(KEPT))
@@ -59,8 +59,8 @@ def convert(arguments: Arguments) -> int:
     return 0
 
 
-def _told(arguments: Arguments, species: list[str]) -> Told:
-    return Told(
+def _read_options(arguments: Arguments, species: list[str]) -> ReadOptions:
+    return ReadOptions(
         () if arguments["absolute_types"] else tuple(species),
         pairs_of("keys", arguments["keys"] or ""),
         pairs_of("units", arguments["units"] or ""),
@@ -89,11 +89,11 @@ def _species(arguments: Arguments) -> list[str]:
     return symbols
 
 
-def _read(path: Path, entry: str, told: Told) -> Reading:
+def _read(path: Path, entry: str, options: ReadOptions) -> Reading:
     if entry == "poscar":
-        return Reading([read_poscar(path, told)])
+        return Reading([read_poscar(path, options)])
     if entry != "lammps_datafile":
-        return read_calculations(path, told, entry)
+        return read_calculations(path, options, entry)
     by_number = {t: t for t in range(1, len(chemical_symbols))}
     try:
         atoms = read(path, format="lammps-data", Z_of_type=by_number)
@@ -117,11 +117,11 @@ def _elements(images: list[Atoms], by_type: bool) -> list[str]:
 def _configuration(atoms: Atoms, species: list[str], by_type: bool) -> Configuration:
     """One frame; a LAMMPS type t is type t - 1."""
     kinds = atoms.arrays["type"] - 1 if by_type else None
-    found = from_atoms(atoms, list(atoms.symbols) if by_type else species)
+    configuration = from_atoms(atoms, list(atoms.symbols) if by_type else species)
     changes = {} if kinds is None else {"types": np.asarray(kinds, np.int64)}
     if "energies" in atoms.arrays:
         changes["site_energies"] = np.array(atoms.arrays["energies"], float)
-    return replace(found, **changes)
+    return replace(configuration, **changes)
 
 
 def _changed(source: Iterable[Configuration], arguments: Arguments) -> Iterator[Configuration]:
@@ -180,7 +180,7 @@ VERBS = (
         convert,
         (("input", "output"),),
         (
-            Option("input_format", f"one of {', '.join(KNOWN)}.", default="txt"),
+            Option("input_format", f"one of {', '.join(FORMATS)}.", default="txt"),
             Option("output_format", f"one of {', '.join(WRITERS)}.", default="txt"),
             Option("species", "elements in the order of types.", aliases=("type_order",)),
             Option("absolute_types", "types are atomic numbers.", bool, False),

@@ -17,9 +17,9 @@ def run_input(arguments: Arguments) -> int:
         words = shlex.split(arguments["arguments"])
     except ValueError as error:
         raise MTPError(f"--arguments: {error}") from None
-    seen = run(arguments["input"], words, arguments["threads"])
-    if seen.selector:
-        print(f"largest grade {seen.largest_grade:.4g}; {seen.saved} configurations saved")
+    outcome = run(arguments["input"], words, arguments["threads"])
+    if outcome.selector:
+        print(f"largest grade {outcome.largest_grade:.4g}; {outcome.saved} configurations saved")
     return 0
 
 

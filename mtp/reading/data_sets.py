@@ -10,14 +10,14 @@ import numpy as np
 from ase import Atoms
 
 from mtp.errors import MTPError
-from mtp.reading.frames import OPENERS, Reading, Told, text_of
+from mtp.reading.frames import OPENERS, Reading, ReadOptions, text_of
 from mtp.reading.labels import PER_ATOM, interpret, is_label
 from mtp.reading.vasp import KBAR, ORDER
 
 DEEPMD = {"box", "coord", "energy", "force", "virial", "real_atom_types"}
 
 
-def read_ase(path: Path, told: Told) -> Reading:
+def read_ase(path: Path, options: ReadOptions) -> Reading:
     """An ASE database (.db, .json) or trajectory (.traj): results, key-value pairs and data."""
     from ase.io import read
 
@@ -31,12 +31,12 @@ def read_ase(path: Path, told: Told) -> Reading:
         results = {} if atoms.calc is None else dict(atoms.calc.results)
         info = atoms.info.pop("key_value_pairs", {}) | atoms.info.pop("data", {})
         atoms.info.update(info)
-        labels = {k: v for k, v in results.items() if is_label(k, told) and k not in PER_ATOM}
-        interpret(atoms, {**atoms.info, **labels}, told, f"{path}: row {number}", reading)
+        labels = {k: v for k, v in results.items() if is_label(k, options) and k not in PER_ATOM}
+        interpret(atoms, {**atoms.info, **labels}, options, f"{path}: row {number}", reading)
     return reading
 
 
-def read_deepmd(path: Path, told: Told) -> Reading:
+def read_deepmd(path: Path, options: ReadOptions) -> Reading:
     """A system folder of DeePMD-kit (set.*/*.npy, type.raw) by dpdata.
 
     dpdata joins what the sets hold one array at a time, so a set without forces would shift those
@@ -53,7 +53,7 @@ def read_deepmd(path: Path, told: Told) -> Reading:
         raise MTPError(f"{path}: not every set has {', '.join(odd)}.npy; read each set alone")
     mixed = "real_atom_types" in held[0]
     kind = "deepmd/npy/mixed" if mixed else "deepmd/npy"
-    names = None if (path / "type_map.raw").exists() else list(told.species) or None
+    names = None if (path / "type_map.raw").exists() else list(options.species) or None
     if names is None and not (path / "type_map.raw").exists():
         raise MTPError(f"{path}: has no type_map.raw; give --species=A,B,... in the order of types")
     try:
@@ -96,7 +96,7 @@ def is_mlearn(path: Path) -> bool:
         return stream.read(1).strip() == "["
 
 
-def read_mlearn(path: Path, _told: Told) -> Reading:
+def read_mlearn(path: Path, _options: ReadOptions) -> Reading:
     """The JSON of mlearn and maml (Zuo 2020): pymatgen structures with `outputs`.
 
     energy eV, forces eV/Å, virial_stress as VASP's OUTCAR prints it (kbar, xx yy zz xy yz zx,

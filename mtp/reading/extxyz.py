@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.io.extxyz import read_xyz
 
 from mtp.errors import MTPError
-from mtp.reading.frames import Reading, Told, text_of
+from mtp.reading.frames import Reading, ReadOptions, text_of
 from mtp.reading.labels import PER_ATOM, interpret, is_label
 
 # "stress_" keeps ASE's reader from taking six of the nine numbers unseen
@@ -20,20 +20,20 @@ COLUMNS = {"element": "species", "elements": "species", "symbols": "species", "p
 COLUMNS |= {"positions": "pos", "coords": "pos", "species": "species", "pos": "pos", "z": "Z"}
 
 
-def read_extxyz(path: Path, told: Told) -> Reading:
+def read_extxyz(path: Path, options: ReadOptions) -> Reading:
     """All frames of a file; MTPError names the frame, the key and what would settle it."""
     reading = Reading()
     for number, (line, block) in enumerate(_blocks(path)):
         where = f"{path}: frame {number} (line {line})"
         atoms = _frame(block, where)
         results = dict(atoms.calc.results) if atoms.calc is not None else {}
-        columns = {k: v for k, v in atoms.arrays.items() if is_label(k, told)}
-        odd = [k for k in results if k in PER_ATOM or not is_label(k, told)]
+        columns = {k: v for k, v in atoms.arrays.items() if is_label(k, options)}
+        odd = [k for k in results if k in PER_ATOM or not is_label(k, options)]
         others = {k: results.pop(k) for k in odd}
         for name, value in others.items():  # per atom where it can be: energies, charges, magmoms
             per_atom = np.ndim(value) and len(value) == len(atoms)
             (atoms.arrays if per_atom else atoms.info)[name] = value
-        interpret(atoms, {**atoms.info, **results, **columns}, told, where, reading)
+        interpret(atoms, {**atoms.info, **results, **columns}, options, where, reading)
     return reading
 
 

@@ -7,7 +7,7 @@ from mtp.errors import MTPError
 from mtp.formats.cfg import iterate_cfg
 from mtp.reading.data_sets import is_mlearn, read_ase, read_deepmd, read_mlearn
 from mtp.reading.extxyz import read_extxyz
-from mtp.reading.frames import Reading, Told, plain_suffix, text_of
+from mtp.reading.frames import Reading, ReadOptions, plain_suffix, text_of
 from mtp.reading.lammps_dump import read_dump
 from mtp.reading.vasp import read_outcar, read_vasprun
 
@@ -27,24 +27,24 @@ MARKS = {
 HEAD = 4096  # characters that tell a kind of file
 
 
-def read_calculations(path: Path, told: Told, kind: str | None = None) -> Reading:
+def read_calculations(path: Path, options: ReadOptions, kind: str | None = None) -> Reading:
     """Frames and labels of one file (of a DeePMD system: its folder); MTPError where unreadable."""
     if not path.exists():
         raise MTPError(f"{path}: no such file")
     if kind is not None and kind not in READERS:
         raise MTPError(f"--format={kind!r:.30}: is none of {', '.join(READERS)}")
-    return READERS[kind or kind_of(path)](path, told)
+    return READERS[kind or kind_of(path)](path, options)
 
 
 def expanded(path: Path) -> list[Path]:
     """The calculations of a folder: DeePMD systems, and vasprun.xml or else OUTCAR of each run."""
     if not path.is_dir() or any(path.glob("set.*")):
         return [path]
-    systems = {found.parent.parent for found in path.rglob("set.*/coord.npy")}
+    systems = {file.parent.parent for file in path.rglob("set.*/coord.npy")}
     runs: dict[Path, Path] = {}
     for pattern in ("OUTCAR*", "vasprun.xml*"):  # the latter has more digits
-        for found in sorted(path.rglob(pattern)):
-            runs[found.parent if plain_suffix(found) in {"", ".xml"} else found] = found
+        for file in sorted(path.rglob(pattern)):
+            runs[file.parent if plain_suffix(file) in {"", ".xml"} else file] = file
     if not systems and not runs:
         raise MTPError(f"{path}: holds no DeePMD system, no vasprun.xml and no OUTCAR; name files")
     return sorted([*systems, *runs.values()])
@@ -67,19 +67,19 @@ def kind_of(path: Path) -> str:
     raise MTPError(f"{path}: neither its name nor its text says what it is; give --format=KIND")
 
 
-def _read_cfg(path: Path, told: Told) -> Reading:
+def _read_cfg(path: Path, options: ReadOptions) -> Reading:
     """MLIP's .cfg; `species` names its types."""
-    if not told.species:
+    if not options.species:
         raise MTPError(f"{path}: a .cfg numbers its types; give --species=A,B,... in their order")
     reading = Reading()
     for configuration in iterate_cfg(path):
-        atoms = configuration.to_atoms(told.species)
+        atoms = configuration.to_atoms(options.species)
         results = {} if atoms.calc is None else atoms.calc.results
         reading.add(atoms, *(results.get(name) for name in ("energy", "forces", "stress")))
     return reading
 
 
-READERS: dict[str, Callable[[Path, Told], Reading]] = {
+READERS: dict[str, Callable[[Path, ReadOptions], Reading]] = {
     "outcar": read_outcar,
     "vasprun": read_vasprun,
     "extxyz": read_extxyz,

@@ -20,7 +20,7 @@ OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
 
 @dataclass(frozen=True)
-class Told:
+class ReadOptions:
     """What only the user can say of a file; a reader that needs it and has it not refuses.
 
     species: elements in the order of the file's types; keys: label (energy, forces, stress,
@@ -38,11 +38,17 @@ class Told:
 
 def pairs_of(flag: str, text: str) -> dict[str, str]:
     """`energy=REF_energy,stress=none` as a dictionary; MTPError for a name that flag has not."""
-    known = ("energy", "forces", "stress", "virial", *(("length", "lammps") * (flag == "units")))
+    quantities = (
+        "energy",
+        "forces",
+        "stress",
+        "virial",
+        *(("length", "lammps") * (flag == "units")),
+    )
     pairs = [part.partition("=") for part in text.split(",") if part]
     for name, _, value in pairs:
-        if name not in known or not value:
-            raise MTPError(f"--{flag}: {name!r:.30} is none of {', '.join(known)}=VALUE")
+        if name not in quantities or not value:
+            raise MTPError(f"--{flag}: {name!r:.30} is none of {', '.join(quantities)}=VALUE")
     return {name: value for name, _, value in pairs}
 
 

@@ -15,7 +15,7 @@ from ase import Atoms
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from mtp.errors import MTPError
-from mtp.reading.frames import Reading, Told
+from mtp.reading.frames import Reading, ReadOptions
 from mtp.reading.units import OWN, factor, required
 
 MARKS = ("ref", "reference", "dft", "qm", "vasp")
@@ -38,7 +38,7 @@ VOIGT = ("xx", "yy", "zz", "yz", "xz", "xy")
 
 
 @dataclass(frozen=True)
-class Found:
+class FileLabel:
     """A label as a file holds it: its key, what it is, whose, the unit in its name."""
 
     key: str
@@ -56,12 +56,12 @@ def looks_like(key: str) -> str | None:
     return next((what for what, pattern in LIKE.items() if re.search(pattern, word)), None)
 
 
-def is_label(key: str, told: Told) -> bool:
+def is_label(key: str, options: ReadOptions) -> bool:
     """Whether a key names a label, resembles one, or is said to be one."""
-    return bool(named(key, 0) or looks_like(key) or key in told.keys.values())
+    return bool(named(key, 0) or looks_like(key) or key in options.keys.values())
 
 
-def named(key: str, value: Any) -> Found | None:
+def named(key: str, value: Any) -> FileLabel | None:
     """The label that a key names beyond doubt, else None."""
     rest = [part for part in re.split(r"[_\-\s.\[\]()]+", key) if part]
     mark = ""
@@ -75,11 +75,11 @@ def named(key: str, value: Any) -> Found | None:
             unit = "_".join(rest[length:]) or None
             quantity = "energy" if what == "free_energy" else what
             if unit is None or factor(quantity, unit) is not None:
-                return Found(key, what, mark, unit, value)
+                return FileLabel(key, what, mark, unit, value)
     return None
 
 
-def told_units(info: Mapping[str, Any], told: Told, where: str) -> dict[str, str]:
+def units_of(info: Mapping[str, Any], options: ReadOptions, where: str) -> dict[str, str]:
     """Units that the keys of a frame (`stress-unit=GPa`) or the user state, by quantity."""
     stated: dict[str, str] = {}
     for key, value in info.items():
@@ -88,7 +88,7 @@ def told_units(info: Mapping[str, Any], told: Told, where: str) -> dict[str, str
             continue
         words = [w for w in re.split(r"[_\-\s]+", match[1].lower()) if w and w not in MARKS]
         quantity = UNIT_OF.get("_".join(words))
-        if quantity is None and not (set(told.units) >= {"energy", "forces"}):
+        if quantity is None and not (set(options.units) >= {"energy", "forces"}):
             if str(value).lower() in {"metal", "ev", "ev/ang", "ev/angstrom", "ase"}:
                 continue
             raise MTPError(
@@ -97,11 +97,11 @@ def told_units(info: Mapping[str, Any], told: Told, where: str) -> dict[str, str
             )
         if quantity is not None:
             stated[quantity] = str(value)
-    return stated | {k: v for k, v in told.units.items() if k != "lammps"}
+    return stated | {k: v for k, v in options.units.items() if k != "lammps"}
 
 
 def interpret(
-    atoms: Atoms, values: Mapping[str, Any], told: Told, where: str, reading: Reading
+    atoms: Atoms, values: Mapping[str, Any], options: ReadOptions, where: str, reading: Reading
 ) -> None:
     """Add the frame to `reading` with the labels among `values` (key -> value as in the file).
 
@@ -109,18 +109,18 @@ def interpret(
     each other, a unit that is not known or follows from nothing, a shape that is none, and a key
     that looks like a label which the frame otherwise lacks.
     """
-    units = told_units(values | atoms.info, told, where)
+    units = units_of(values | atoms.info, options, where)
     length = required("length", units.get("length", "A"), where)
     bare = Atoms(atoms.numbers, atoms.positions * length, cell=atoms.cell * length, pbc=atoms.pbc)
     _keep(atoms, bare)
-    found = [f for key, value in values.items() if (f := named(key, value))]
-    energy = _scaled(_energy(found, values, told, where), units, where)
-    forces = _scaled(_one(found, "forces", values, told, where), units, where)
-    stress = _stress(found, values, told, units, where, bare)
+    labels = [f for key, value in values.items() if (f := named(key, value))]
+    energy = _scaled(_energy(labels, values, options, where), units, where)
+    forces = _scaled(_one(labels, "forces", values, options, where), units, where)
+    stress = _stress(labels, values, options, units, where, bare)
     if forces is not None and np.shape(forces) != (len(bare), 3):
         raise MTPError(f"{where}: forces of shape {np.shape(forces)} for {len(bare)} atoms")
     used = {"energy": energy, "forces": forces, "stress": stress}
-    _account(values, {f.key for f in found}, used, told, where, reading)
+    _account(values, {f.key for f in labels}, used, options, where, reading)
     reading.add(bare, None if energy is None else float(energy), forces, stress)
 
 
@@ -137,16 +137,21 @@ def _account(
     values: Mapping[str, Any],
     named_keys: set[str],
     used: Mapping[str, Any],
-    told: Told,
+    options: ReadOptions,
     where: str,
     reading: Reading,
 ) -> None:
     for key in values:
         what = looks_like(key)
-        if key in named_keys or what is None or key in told.keys.values() or "unit" in key.lower():
+        if (
+            key in named_keys
+            or what is None
+            or key in options.keys.values()
+            or "unit" in key.lower()
+        ):
             continue
         flag = f"{what}={key}"
-        settled = what in told.keys or (what == "stress" and "virial" in told.keys)
+        settled = what in options.keys or (what == "stress" and "virial" in options.keys)
         if used[what] is None and not settled:
             raise MTPError(
                 f"{where}: no {what} is understood, but there is {key!r}; say with --keys={flag} "
@@ -155,22 +160,24 @@ def _account(
         reading.unknown[key] += 1
 
 
-def _energy(found: list[Found], values: Mapping[str, Any], told: Told, where: str) -> Found | None:
+def _energy(
+    labels: list[FileLabel], values: Mapping[str, Any], options: ReadOptions, where: str
+) -> FileLabel | None:
     """The free energy where the file has one beside the energy: the forces are its derivative."""
-    if "energy" not in told.keys:
-        marks = {f.mark for f in found if f.what == "free_energy"}
-        free = [f for f in found if f.what == "free_energy"]
-        plain = [f for f in found if f.what == "energy" and f.mark not in marks]
-        found = [Found(f.key, "energy", f.mark, f.unit, f.value) for f in free] + plain
-    return _one(found, "energy", values, told, where)
+    if "energy" not in options.keys:
+        marks = {f.mark for f in labels if f.what == "free_energy"}
+        free = [f for f in labels if f.what == "free_energy"]
+        plain = [f for f in labels if f.what == "energy" and f.mark not in marks]
+        labels = [FileLabel(f.key, "energy", f.mark, f.unit, f.value) for f in free] + plain
+    return _one(labels, "energy", values, options, where)
 
 
 def _one(
-    found: list[Found], what: str, values: Mapping[str, Any], told: Told, where: str
-) -> Found | None:
-    if (key := told.keys.get(what)) is not None:
-        return Found(key, what, "", None, values[key]) if key in values else None
-    same = [f for f in found if f.what == what]
+    labels: list[FileLabel], what: str, values: Mapping[str, Any], options: ReadOptions, where: str
+) -> FileLabel | None:
+    if (key := options.keys.get(what)) is not None:
+        return FileLabel(key, what, "", None, values[key]) if key in values else None
+    same = [f for f in labels if f.what == what]
     for other in same[1:]:
         one, two = _numbers(same[0], where), _numbers(other, where)
         if one.size != two.size or not np.allclose(one.ravel(), two.ravel(), 1e-6, 1e-8):
@@ -181,42 +188,42 @@ def _one(
     return same[0] if same else None
 
 
-def _numbers(found: Found, where: str) -> np.ndarray:
+def _numbers(label: FileLabel, where: str) -> np.ndarray:
     try:
-        return np.asarray(found.value, float)
+        return np.asarray(label.value, float)
     except (TypeError, ValueError):
-        shown = " ".join(str(found.value).split())
-        raise MTPError(f"{where}: {found.key}={shown:.40} is no number") from None
+        shown = " ".join(str(label.value).split())
+        raise MTPError(f"{where}: {label.key}={shown:.40} is no number") from None
 
 
-def _scaled(found: Found | None, units: Mapping[str, str], where: str) -> Any:
+def _scaled(label: FileLabel | None, units: Mapping[str, str], where: str) -> Any:
     """The label in eV, eV/Å: by the unit in its name, stated for it, or this package's own.
 
     A file that states another unit for the energy or the lengths says nothing of the rest.
     """
-    if found is None:
+    if label is None:
         return None
-    name = found.unit or units.get(found.what)
+    name = label.unit or units.get(label.what)
     if name is None:
-        rest = {"energy": (), "virial": ("energy",)}.get(found.what, ("energy", "length"))
+        rest = {"energy": (), "virial": ("energy",)}.get(label.what, ("energy", "length"))
         odd = [q for q in rest if q in units and factor(q, units[q]) != 1.0]
         if odd:
             raise MTPError(
-                f"{where}: {odd[0]} is in {units[odd[0]]}, but the unit of {found.key} is not "
-                f"said; give it with --units={found.what}=UNIT"
+                f"{where}: {odd[0]} is in {units[odd[0]]}, but the unit of {label.key} is not "
+                f"said; give it with --units={label.what}=UNIT"
             )
-        name = OWN[found.what]
-    value = _numbers(found, where)
-    if found.what == "energy" and value.size != 1:
-        raise MTPError(f"{where}: {found.key} holds {value.size} numbers, not one energy")
-    scaled = value * required(found.what, name, where)
-    return scaled.reshape(()) if found.what == "energy" else scaled
+        name = OWN[label.what]
+    value = _numbers(label, where)
+    if label.what == "energy" and value.size != 1:
+        raise MTPError(f"{where}: {label.key} holds {value.size} numbers, not one energy")
+    scaled = value * required(label.what, name, where)
+    return scaled.reshape(()) if label.what == "energy" else scaled
 
 
 def _stress(
-    found: list[Found],
+    labels: list[FileLabel],
     values: Mapping[str, Any],
-    told: Told,
+    options: ReadOptions,
     units: Mapping[str, str],
     where: str,
     atoms: Atoms,
@@ -226,10 +233,10 @@ def _stress(
         return None
     both = {}
     for what in ("stress", "virial"):
-        label = _one(found, what, values, told, where)
-        if label is not None and not (told.keys.get(_other(what)) not in {None, "none"}):
+        label = _one(labels, what, values, options, where)
+        if label is not None and not (options.keys.get(_other(what)) not in {None, "none"}):
             scale = 1.0 if what == "stress" else -1.0 / atoms.get_volume()
-            both[what] = scale * _six(_scaled(label, units, where), what, told, where, label.key)
+            both[what] = scale * _six(_scaled(label, units, where), what, options, where, label.key)
     if len(both) == 2 and not np.allclose(both["stress"], both["virial"], 1e-2, 1e-4):
         raise MTPError(
             f"{where}: stress and virial contradict each other (virial is -volume * stress); say "
@@ -249,7 +256,7 @@ def _other(what: str) -> str:
     return "virial" if what == "stress" else "stress"
 
 
-def _six(value: np.ndarray, what: str, told: Told, where: str, key: str) -> np.ndarray:
+def _six(value: np.ndarray, what: str, options: ReadOptions, where: str, key: str) -> np.ndarray:
     if value.size == 9:
         matrix = value.reshape(3, 3)
         if np.abs(matrix - matrix.T).max() > 0.02 * max(np.abs(matrix).max(), 1e-3):
@@ -257,7 +264,7 @@ def _six(value: np.ndarray, what: str, told: Told, where: str, key: str) -> np.n
         return full_3x3_to_voigt_6_stress(matrix)
     if value.size != 6:
         raise MTPError(f"{where}: {key} holds {value.size} numbers; a {what} has six or nine")
-    order = told.voigt or (VOIGT if what == "stress" or not value.ravel()[3:].any() else ())
+    order = options.voigt or (VOIGT if what == "stress" or not value.ravel()[3:].any() else ())
     if not order:
         raise MTPError(
             f"{where}: the order of the six numbers of {key} is not agreed; give it with "

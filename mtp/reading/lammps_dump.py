@@ -7,12 +7,12 @@ from ase import Atoms
 from ase.io.lammpsrun import read_lammps_dump_text
 
 from mtp.errors import MTPError
-from mtp.reading.frames import Reading, Told, text_of
+from mtp.reading.frames import Reading, ReadOptions, text_of
 
 STYLES = ("metal", "real")  # lj has no lengths in Å; the others differ from ASE's in every number
 
 
-def read_dump(path: Path, told: Told) -> Reading:
+def read_dump(path: Path, options: ReadOptions) -> Reading:
     """Frames with the array `type` where the file has it; elements by the file, else `species`.
 
     Forces are those of the units style that the file names (`dump_modify units yes`), the user
@@ -22,7 +22,7 @@ def read_dump(path: Path, told: Told) -> Reading:
         text = stream.read()
     lines = text.splitlines()
     style = next((lines[i + 1].strip() for i, s in enumerate(lines) if s == "ITEM: UNITS"), None)
-    style = style or told.units.get("lammps", "metal")
+    style = style or options.units.get("lammps", "metal")
     columns = [line.split()[2:] for line in lines if line.startswith("ITEM: ATOMS")]
     if style not in STYLES:
         raise MTPError(f"{path}: units style {style!r:.20}; only {', '.join(STYLES)} can be read")
@@ -37,7 +37,7 @@ def read_dump(path: Path, told: Told) -> Reading:
         raise MTPError(f"{path}: holds no ITEM: TIMESTEP; it is no LAMMPS dump")
     reading = Reading()
     for atoms, names in zip(images, columns, strict=True):
-        _elements(atoms, "element" in names, told, path)
+        _elements(atoms, "element" in names, options, path)
         forces = atoms.calc.results.get("forces") if atoms.calc is not None else None
         bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
         for name in atoms.arrays.keys() - bare.arrays.keys():
@@ -47,22 +47,22 @@ def read_dump(path: Path, told: Told) -> Reading:
     return reading
 
 
-def _elements(atoms: Atoms, named: bool, told: Told, path: Path) -> None:
+def _elements(atoms: Atoms, named: bool, options: ReadOptions, path: Path) -> None:
     """Type t is `species[t - 1]`; elements of the file that say otherwise are an error."""
     kinds = atoms.arrays.get("type")
-    if kinds is None or not told.species:
+    if kinds is None or not options.species:
         return
-    if kinds.max() > len(told.species) or kinds.min() < 1:
+    if kinds.max() > len(options.species) or kinds.min() < 1:
         raise MTPError(
-            f"{path}: type {kinds.max()} has no element in --species={','.join(told.species)}; "
+            f"{path}: type {kinds.max()} has no element in --species={','.join(options.species)}; "
             "list one per LAMMPS type"
         )
-    symbols = [told.species[kind - 1] for kind in kinds]
+    symbols = [options.species[kind - 1] for kind in kinds]
     wrong = [k for k, (a, b) in enumerate(zip(symbols, atoms.symbols, strict=True)) if a != b]
     if named and wrong:
         k = wrong[0]
         raise MTPError(
             f"{path}: type {kinds[k]} is {atoms.symbols[k]} in the file and {symbols[k]} in "
-            f"--species={','.join(told.species)}; give them in the order of the types"
+            f"--species={','.join(options.species)}; give them in the order of the types"
         )
     atoms.symbols = symbols

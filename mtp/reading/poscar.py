@@ -14,16 +14,16 @@ from ase.data import atomic_numbers
 from ase.io.vasp import read_vasp
 
 from mtp.errors import MTPError
-from mtp.reading.frames import Told, text_of
+from mtp.reading.frames import ReadOptions, text_of
 
 
-def read_poscar(path: Path, told: Told) -> Atoms:
+def read_poscar(path: Path, options: ReadOptions) -> Atoms:
     """One structure; its selective dynamics become ASE constraints."""
     with text_of(path) as stream:
         lines = stream.read().splitlines()
     counts = lines[5].split("!")[0].split() if len(lines) > 5 else []
     if counts and all(word.isdecimal() for word in counts):
-        lines.insert(5, " ".join(_elements(path, lines[0], [int(w) for w in counts], told)))
+        lines.insert(5, " ".join(_elements(path, lines[0], [int(w) for w in counts], options)))
     try:
         return read_vasp(io.StringIO("\n".join(lines) + "\n"))
     except Exception as error:  # ASE's reader raises whatever the malformed line led to
@@ -31,23 +31,23 @@ def read_poscar(path: Path, told: Told) -> Atoms:
         raise MTPError(f"{path}: is no POSCAR that ASE can read ({detail})") from None
 
 
-def _elements(path: Path, comment: str, counts: list[int], told: Told) -> list[str]:
+def _elements(path: Path, comment: str, counts: list[int], options: ReadOptions) -> list[str]:
     commented = _formula(comment, counts)
-    if told.species and len(told.species) == len(counts):
-        if commented and commented != list(told.species):
+    if options.species and len(options.species) == len(counts):
+        if commented and commented != list(options.species):
             raise MTPError(
                 f"{path}: names no elements in line 6; its comment says {' '.join(commented)}, "
-                f"--species {' '.join(told.species)}; write the line"
+                f"--species {' '.join(options.species)}; write the line"
             )
-        return list(told.species)
+        return list(options.species)
     potcar = path.with_name("POTCAR")
     if commented:
         return commented
     if potcar.is_file():
         text = potcar.read_text("utf-8", "replace")
-        found = re.findall(r"VRHFIN\s*=\s*([A-Za-z]+)", text)
-        if len(found) == len(counts):
-            return found
+        elements = re.findall(r"VRHFIN\s*=\s*([A-Za-z]+)", text)
+        if len(elements) == len(counts):
+            return elements
     raise MTPError(
         f"{path}: names no elements (VASP 4); write them in a line before the counts "
         f"{' '.join(map(str, counts))}, or give --species=A,B,... with {len(counts)} of them"
@@ -62,6 +62,6 @@ def _formula(comment: str, counts: list[int]) -> list[str]:
     names = [name for name, _ in pairs]
     if not whole or len(pairs) != len(counts) or any(n not in atomic_numbers for n in names):
         return []
-    told = [int(number or 1) for _, number in pairs]
-    fits = all(t * sum(counts) == c * sum(told) for t, c in zip(told, counts, strict=True))
+    numbers = [int(number or 1) for _, number in pairs]
+    fits = all(t * sum(counts) == c * sum(numbers) for t, c in zip(numbers, counts, strict=True))
     return names if fits or not any(number for _, number in pairs) else []

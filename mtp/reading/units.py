@@ -55,10 +55,10 @@ def _ratio(word: str, power: int) -> float | None:
 
 def required(quantity: str, name: str, where: str) -> float:
     """As `factor`; MTPError for a unit that is not known."""
-    found = factor(quantity, name)
-    if found is None:
+    value = factor(quantity, name)
+    if value is None:
         raise MTPError(
             f"{where}: unit {name!r:.40} of {quantity} is not known; give one with "
             f"--units={quantity}=UNIT, e.g. {OWN[quantity]}"
         )
-    return found
+    return value

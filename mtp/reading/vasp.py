@@ -20,7 +20,7 @@ from ase import Atoms, units
 from ase.data import atomic_numbers
 
 from mtp.errors import MTPError
-from mtp.reading.frames import Reading, Told, text_of
+from mtp.reading.frames import Reading, ReadOptions, text_of
 
 KBAR = 0.1 * units.GPa
 UNCONVERGED = "without electronic convergence"
@@ -70,7 +70,7 @@ class _Step:
     table: np.ndarray | None = None
 
 
-def read_outcar(path: Path, told: Told) -> Reading:
+def read_outcar(path: Path, options: ReadOptions) -> Reading:
     """Every ab initio step with forces; others are counted by reason."""
     reading, head, step, numbers = Reading(), _Header(), _Step(), None
     current = None
@@ -86,7 +86,7 @@ def read_outcar(path: Path, told: Told) -> Reading:
                 step.iterations += 1
             elif match := TOTEN.search(line):
                 numbers = numbers or head.numbers(path)
-                _close(step, float(match[1]), numbers, head, told, reading)
+                _close(step, float(match[1]), numbers, head, options, reading)
                 step = _Step()
             elif "ML" in line and "TOTEN" in line:
                 reading.left_out[MACHINE_LEARNED] += 1
@@ -162,14 +162,19 @@ def _fill(line: str, lines: _Counted, step: _Step, atoms: int) -> None:
 
 
 def _close(
-    step: _Step, energy: float, numbers: list[int], head: _Header, told: Told, reading: Reading
+    step: _Step,
+    energy: float,
+    numbers: list[int],
+    head: _Header,
+    options: ReadOptions,
+    reading: Reading,
 ) -> None:
     """VASP 5 says that EDIFF is reached at its limit too, so the number of iterations decides."""
     stopped = step.limit or (head.nelm is not None and step.iterations >= head.nelm)
     cell = step.cell if step.cell is not None or head.isif > 2 else head.cell
     if not step.iterations:
         reading.left_out["without an electronic loop"] += 1
-    elif stopped and not told.nonconverged:
+    elif stopped and not options.nonconverged:
         reading.left_out[UNCONVERGED] += 1
     elif step.table is None or cell is None:
         reading.left_out[NO_FORCES] += 1
@@ -178,18 +183,18 @@ def _close(
         reading.add(atoms, energy, step.table[:, 3:], step.stress)
 
 
-def read_vasprun(path: Path, told: Told) -> Reading:
+def read_vasprun(path: Path, options: ReadOptions) -> Reading:
     """By pymatgen, which also reads compressed files and the parameters.
 
     Its e_fr_energy of a step holds PV under PSTRESS, which the forces and the stress do not.
     """
     from pymatgen.io.vasp.outputs import Vasprun  # a second to import
 
-    options = dict.fromkeys(("parse_dos", "parse_eigen", "parse_potcar_file"), False)
+    switches = dict.fromkeys(("parse_dos", "parse_eigen", "parse_potcar_file"), False)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            run = Vasprun(path, exception_on_bad_xml=False, **options)
+            run = Vasprun(path, exception_on_bad_xml=False, **switches)
         steps, symbols = run.ionic_steps, run.atomic_symbols
     except OSError as error:
         raise MTPError(f"{path}: cannot be read ({error.strerror or error})") from None
@@ -203,7 +208,7 @@ def read_vasprun(path: Path, told: Told) -> Reading:
         if not loop:
             learned = run.incar.get("ML_LMLFF")
             reading.left_out[MACHINE_LEARNED if learned else "without an electronic loop"] += 1
-        elif loop >= limit and not told.nonconverged:
+        elif loop >= limit and not options.nonconverged:
             reading.left_out[UNCONVERGED] += 1
         elif "forces" not in step or step["structure"] is None or "e_fr_energy" not in step:
             reading.left_out[NO_FORCES] += 1

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mtp.error_report import Errors, parse_report
+from mtp.error_report import QuantityErrors, parse_report
 from mtp.errors import MlpRunError, MTPError
 from mtp.formats.almtp import read_potential
 from mtp.formats.cfg import write_cfg
@@ -70,7 +70,7 @@ class MlpProgram:
                 shutil.move(result, output)
         return training_log
 
-    def check_errors(self, potential: Path, labelled: Path, log: Path) -> dict[str, Errors]:
+    def check_errors(self, potential: Path, labelled: Path, log: Path) -> dict[str, QuantityErrors]:
         """Errors of a potential on labelled configurations, by quantity (see mtp.error_report)."""
         with self._workplace(log) as work:
             inputs = self._inputs(work, potential, labelled)

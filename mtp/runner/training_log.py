@@ -4,7 +4,7 @@ import math
 import re
 from dataclasses import dataclass, field
 
-from mtp.error_report import Errors, parse_report
+from mtp.error_report import QuantityErrors, parse_report
 
 STEP = re.compile(r"BFGS iter (\d+): f=(\S+)")
 ENDINGS = (
@@ -22,7 +22,7 @@ class TrainingLog:
     """losses: (step, loss) as printed, step restarts after pre-training; errors by quantity."""
 
     losses: tuple[tuple[int, float], ...] = ()
-    errors: dict[str, Errors] = field(default_factory=dict)
+    errors: dict[str, QuantityErrors] = field(default_factory=dict)
     ending: str = ""
     complete: bool = False
     last_line: str = ""

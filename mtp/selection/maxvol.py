@@ -19,7 +19,7 @@ EXACT_SIZE = 4_000_000  # elements of C up to which every swap is the best of al
 POOL_ROWS = 512
 
 Matrix = NDArray[np.float64]
-Label = tuple[int, int]
+RowLabel = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Swap:
     """
 
     position: int
-    entered: Label | None
-    left: Label | None
+    entered: RowLabel | None
+    left: RowLabel | None
     grade: float
 
 
@@ -44,7 +44,7 @@ class MaxVol:
 
     rows: Matrix
     inverse: Matrix
-    labels: list[Label | None]
+    labels: list[RowLabel | None]
     swaps: list[Swap] = field(default_factory=list)
 
     @classmethod
@@ -67,7 +67,7 @@ class MaxVol:
     def add(
         self,
         rows: Matrix,
-        labels: Sequence[Label],
+        labels: Sequence[RowLabel],
         threshold: float = THRESHOLD,
         limit: int | None = None,
     ) -> int:
@@ -93,7 +93,7 @@ class MaxVol:
 class _Batch:
     """Candidate rows B (m, n) beside an active set, with their coefficients C = B A^-1."""
 
-    def __init__(self, active: MaxVol, rows: Matrix, labels: list[Label | None]) -> None:
+    def __init__(self, active: MaxVol, rows: Matrix, labels: list[RowLabel | None]) -> None:
         self.active = active
         self.rows = rows
         self.labels = labels

@@ -18,7 +18,7 @@ from mtp.errors import MTPError
 from mtp.formats.cfg import append_cfg, parse_cfg
 from mtp.potential import Potential
 from mtp.selection.active_set import ActiveSet
-from mtp.selection.maxvol import INITIAL, THRESHOLD, Label, MaxVol
+from mtp.selection.maxvol import INITIAL, THRESHOLD, MaxVol, RowLabel
 
 ROW_BYTES = 48 * 2**20  # rows that compete with each other in one batch
 GRADE_BYTES = 8 * 2**20  # rows graded at a time: fits a cache, and memory
@@ -232,7 +232,7 @@ class Selector:
 
     def _rows(
         self, batch: list[Configuration], keys: range, near: Neighbours
-    ) -> tuple[NDArray[np.float64], list[Label]]:
+    ) -> tuple[NDArray[np.float64], list[RowLabel]]:
         """Rows of the equations of a batch, with the numbers MLIP-3 gives these equations."""
         energies, sites = self._equations(batch, near)
         labels = [] if energies is None else [(key, 0) for key in keys]

@@ -11,7 +11,7 @@ import numpy as np
 
 from mtp.atomic import atomic_open
 from mtp.errors import MTPError
-from mtp.training.optimisers import State
+from mtp.training.optimisers import OptimiserState
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Progress:
     loss and the iteration that reached them.
     """
 
-    state: State
+    state: OptimiserState
     scaling: float
     best_x: np.ndarray
     reference: float = float("inf")
@@ -66,5 +66,5 @@ def load_progress(path: Path, training: str) -> Progress | None:
             "delete it to start anew or name another --checkpoint"
         )
     plain = {key: v if v.ndim else v.item() for key, v in values.items()}
-    state = State(**{k[6:]: v for k, v in plain.items() if k.startswith("state_")})
+    state = OptimiserState(**{k[6:]: v for k, v in plain.items() if k.startswith("state_")})
     return Progress(state, **{k: v for k, v in plain.items() if not k.startswith("state_")})

@@ -16,7 +16,7 @@ from mtp.potential import Potential
 from mtp.training.checkpoint import Progress, fingerprint, load_progress, save_progress
 from mtp.training.loss import LossWeights, configuration_weight, labels_of
 from mtp.training.objective import Objective, survey
-from mtp.training.optimisers import State, bfgs, first_state, gauss_newton
+from mtp.training.optimisers import OptimiserState, bfgs, first_state, gauss_newton
 from mtp.training.pretraining import first_part, on_all_data, pretrain
 from mtp.training.starting_point import (
     with_first_functions,
@@ -306,6 +306,6 @@ class _Run:
         return ""
 
 
-def _iterations(state: State) -> float:
+def _iterations(state: OptimiserState) -> float:
     """Iterations so far; one on a part of the data is that part of one."""
     return state.passes + (0 if state.part else state.iteration)

@@ -23,7 +23,7 @@ EXACT, LOOSE = Wolfe(0.1, 0.5), Wolfe(1e-4, 0.9)
 
 
 @dataclass(frozen=True)
-class Point:
+class LinePoint:
     """A point on the line: step, value, slope along the line, and the full point with gradient."""
 
     step: float
@@ -35,12 +35,12 @@ class Point:
 
 def wolfe_point(
     function: ValueAndGradient,
-    start: Point,
+    start: LinePoint,
     direction: NDArray[np.float64],
     first_step: float = 1.0,
     wolfe: Wolfe = LOOSE,
     longest: float = np.inf,
-) -> Point | None:
+) -> LinePoint | None:
     """A point along `direction` with the strong Wolfe conditions, or at least a lower value.
 
     A step of `longest` is taken too if the value still falls there.
@@ -55,7 +55,7 @@ class _Search:
     def __init__(
         self,
         function: ValueAndGradient,
-        start: Point,
+        start: LinePoint,
         direction: NDArray[np.float64],
         wolfe: Wolfe,
         longest: float,
@@ -65,7 +65,7 @@ class _Search:
         self.evaluations = 0
         self.lowest = start
 
-    def run(self, step: float) -> Point | None:
+    def run(self, step: float) -> LinePoint | None:
         previous = self.start
         while self.evaluations < MOST_EVALUATIONS:
             point = self.evaluate(step)
@@ -82,7 +82,7 @@ class _Search:
             previous = point
         return self.improved()
 
-    def zoom(self, low: Point, high: Point) -> Point | None:
+    def zoom(self, low: LinePoint, high: LinePoint) -> LinePoint | None:
         while self.evaluations < MOST_EVALUATIONS:
             width = high.step - low.step
             if abs(width) < 1e-14 * max(abs(high.step), abs(low.step)):
@@ -98,7 +98,7 @@ class _Search:
             low = point
         return self.improved()
 
-    def evaluate(self, step: float) -> Point:
+    def evaluate(self, step: float) -> LinePoint:
         self.evaluations += 1
         x = self.start.x + step * self.direction
         with np.errstate(over="ignore", invalid="ignore"):
@@ -106,26 +106,26 @@ class _Search:
             slope = float(gradient @ self.direction)
         if not (np.isfinite(value) and np.isfinite(slope)):
             value, slope = np.inf, np.inf
-        point = Point(step, value, slope, x, gradient)
+        point = LinePoint(step, value, slope, x, gradient)
         if value < self.lowest.value:
             self.lowest = point
         return point
 
-    def too_high(self, point: Point) -> bool:
+    def too_high(self, point: LinePoint) -> bool:
         bound = self.start.value + self.wolfe.decrease * point.step * self.start.slope
         return not point.value <= bound
 
-    def improved(self) -> Point | None:
+    def improved(self) -> LinePoint | None:
         return None if self.lowest is self.start else self.lowest
 
 
-def _expansion(start: Point, point: Point) -> float:
+def _expansion(start: LinePoint, point: LinePoint) -> float:
     """Factor to the minimum that the slopes at both ends extrapolate to (secant)."""
     change = point.slope - start.slope
     return -start.slope / change if change > 0 else 4.0
 
 
-def _interpolated(low: Point, high: Point) -> float:
+def _interpolated(low: LinePoint, high: LinePoint) -> float:
     """Fraction of the way from low to high of the cubic's minimum, kept off both ends."""
     width = high.step - low.step
     if not (np.isfinite(high.value) and np.isfinite(high.slope)):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtp.configuration import Configuration
-from mtp.engine import Targets, Weights
+from mtp.engine import Labels, Weights
 from mtp.errors import MTPError
 
 REGULARISATION = 1e-10
@@ -39,8 +39,8 @@ class LossWeights:
 
 def labels_of(
     configurations: Sequence[Configuration], weights: LossWeights
-) -> tuple[Targets, Weights]:
-    """Targets and loss weights of configurations in their order; a missing label has weight zero.
+) -> tuple[Labels, Weights]:
+    """Labels and loss weights of configurations in their order; a missing label has weight zero.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def labels_of(
     own = np.array([configuration_weight(c) for c in configurations])
     energy = own * weights.energy_weight / sizes**weights.weight_scaling
     virial = own * weights.stress_weight / sizes
-    targets = Targets(
+    targets = Labels(
         np.array([c.energy or 0.0 for c in configurations]),
         np.concatenate([_forces(c) for c in configurations]),
         np.array([np.zeros(6) if c.virial is None else c.virial for c in configurations]),

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtp.configuration import Configuration
-from mtp.engine import Engine, Neighbours, Targets, Weights, neighbours
+from mtp.engine import Engine, Labels, Neighbours, Weights, neighbours
 from mtp.errors import MTPError
 from mtp.neighbours import MOST_SPECIES
 from mtp.parallel import Ranks, balanced_shares, one_blas_thread
@@ -21,7 +21,7 @@ MOST_BATCHES = 8
 SMALLEST_RATIO = 1e-10
 EPSILON = float(np.finfo(float).eps)
 
-Labelled = tuple[Neighbours, Targets, Weights]
+Labelled = tuple[Neighbours, Labels, Weights]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtp.errors import MTPError
-from mtp.training.line_search import EXACT, LOOSE, Point, Wolfe, wolfe_point
+from mtp.training.line_search import EXACT, LOOSE, LinePoint, Wolfe, wolfe_point
 
 LINEAR_SOLVES = (25, 70, 100, 150, 250, 400)
 SMALLEST_DAMPING, LARGEST_DAMPING = 1e-8, 1e6
@@ -42,7 +42,7 @@ class Problem(Protocol):
 
 
 @dataclass(frozen=True)
-class State:
+class OptimiserState:
     """Everything an optimiser needs to go on, so that a restart repeats the run bit for bit.
 
     part, passes, unseen and stale belong to mtp.training.pretraining: batches in use (0: all),
@@ -66,7 +66,7 @@ class State:
     stale: int = 0
 
 
-def first_state(problem: Problem, x: NDArray[np.float64]) -> State:
+def first_state(problem: Problem, x: NDArray[np.float64]) -> OptimiserState:
     """State at x; MTPError when the loss is not finite there."""
     value, gradient = problem.value_and_gradient(x)
     if not (np.isfinite(value) and np.isfinite(gradient).all()):
@@ -74,10 +74,10 @@ def first_state(problem: Problem, x: NDArray[np.float64]) -> State:
             f"the training loss at the start is {value}: check the labels and the starting "
             "potential, or start from an untrained one"
         )
-    return State(x, value, gradient, evaluations=1)
+    return OptimiserState(x, value, gradient, evaluations=1)
 
 
-def bfgs(problem: Problem, state: State) -> Iterator[State]:
+def bfgs(problem: Problem, state: OptimiserState) -> Iterator[OptimiserState]:
     """Dense BFGS (Nocedal & Wright 2006, algorithm 6.1), the linear parameters solved at times.
 
     Solves them at the iterations at which MLIP-3 does, but keeps the inverse Hessian, whose
@@ -93,7 +93,7 @@ def bfgs(problem: Problem, state: State) -> Iterator[State]:
         yield state
 
 
-def _solved(problem: Problem, state: State) -> State:
+def _solved(problem: Problem, state: OptimiserState) -> OptimiserState:
     x = problem.solve_linear(state.x)
     value, gradient = problem.value_and_gradient(x)
     if not value < state.value:
@@ -101,7 +101,9 @@ def _solved(problem: Problem, state: State) -> State:
     return replace(state, x=x, value=value, gradient=gradient, evaluations=state.evaluations + 1)
 
 
-def _quasi_newton_step(problem: Problem, state: State, wolfe: Wolfe) -> State | None:
+def _quasi_newton_step(
+    problem: Problem, state: OptimiserState, wolfe: Wolfe
+) -> OptimiserState | None:
     """One step along -H g with the BFGS update of H; None where no step lowers the value."""
     gradient, matrix, first_step = state.gradient, state.inverse_hessian, state.step
     if matrix is None:
@@ -114,8 +116,8 @@ def _quasi_newton_step(problem: Problem, state: State, wolfe: Wolfe) -> State | 
     slope = float(direction @ gradient)
     if not slope < 0:
         return None
-    counted = _Counted(problem.value_and_gradient)
-    start = Point(0.0, state.value, slope, state.x, gradient)
+    counted = _Counting(problem.value_and_gradient)
+    start = LinePoint(0.0, state.value, slope, state.x, gradient)
     point = wolfe_point(counted, start, direction, first_step, wolfe)
     if point is None:
         return None
@@ -130,7 +132,7 @@ def _quasi_newton_step(problem: Problem, state: State, wolfe: Wolfe) -> State | 
     )
 
 
-class _Counted:
+class _Counting:
     def __init__(self, function: Callable) -> None:
         self.function, self.calls = function, 0
 
@@ -154,7 +156,9 @@ def bfgs_update(
     return matrix - cross - cross.T + np.outer(factor * s, s)
 
 
-def gauss_newton(problem: Problem, state: State, refresh: int = 16) -> Iterator[State]:
+def gauss_newton(
+    problem: Problem, state: OptimiserState, refresh: int = 16
+) -> Iterator[OptimiserState]:
     """BFGS whose inverse Hessian restarts from the damped Gauss-Newton matrix every few steps.
 
     The linear parameters take part in the matrix but not in its damping, which projects them out
@@ -183,7 +187,7 @@ def gauss_newton(problem: Problem, state: State, refresh: int = 16) -> Iterator[
         yield state
 
 
-def _refreshed(problem: Problem, state: State) -> State:
+def _refreshed(problem: Problem, state: OptimiserState) -> OptimiserState:
     matrix = problem.curvature(state.x, state.next_batch, state.sample)
     damping = np.diag(matrix).copy()
     damping[: problem.linear_start] *= state.damping
@@ -199,7 +203,7 @@ def _refreshed(problem: Problem, state: State) -> State:
     return replace(state, inverse_hessian=inverse, age=0, step=1.0, next_batch=following)
 
 
-def _adapted(problem: Problem, state: State, following: State) -> State:
+def _adapted(problem: Problem, state: OptimiserState, following: OptimiserState) -> OptimiserState:
     """Less damping after a fresh matrix whose full step was good; more data, then more damping,
     after one cut short: a matrix from a part of the data may miss what the rest constrains.
     """

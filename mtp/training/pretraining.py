@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mtp.training.optimisers import Problem, State, first_state, gauss_newton
+from mtp.training.optimisers import OptimiserState, Problem, first_state, gauss_newton
 
 FEWEST_BATCHES = 4  # with fewer, the parts cost as much as they save
 ITERATIONS_PER_CHECK = 4
@@ -31,12 +31,12 @@ class Parted(Problem, Protocol):
         ...
 
 
-def first_part(problem: Parted, state: State) -> State:
+def first_part(problem: Parted, state: OptimiserState) -> OptimiserState:
     """The state `pretrain` starts from: on one batch, or the given one where there are too few."""
     return _on(problem, state, 1) if problem.batches >= FEWEST_BATCHES else state
 
 
-def pretrain(problem: Parted, state: State) -> Iterator[State]:
+def pretrain(problem: Parted, state: OptimiserState) -> Iterator[OptimiserState]:
     """Minimise on 1, 2, 4, ... batches, each until the next ones, unseen, gain no more.
 
     The last state has part 0: it is of all data.
@@ -49,12 +49,12 @@ def pretrain(problem: Parted, state: State) -> Iterator[State]:
     yield state
 
 
-def on_all_data(problem: Parted, state: State) -> State:
+def on_all_data(problem: Parted, state: OptimiserState) -> OptimiserState:
     """The state with value and gradient of all data; iterations count from 0."""
     return _on(problem, state, 0)
 
 
-def _steps(problem: Parted, state: State) -> Iterator[State]:
+def _steps(problem: Parted, state: OptimiserState) -> Iterator[OptimiserState]:
     problem.use(0)
     share = state.part / problem.batches
     problem.use(state.part)
@@ -68,7 +68,7 @@ def _steps(problem: Parted, state: State) -> Iterator[State]:
         yield replace(step, unseen=unseen, stale=stale, passes=passes)
 
 
-def _on(problem: Parted, state: State, part: int) -> State:
+def _on(problem: Parted, state: OptimiserState, part: int) -> OptimiserState:
     problem.use(0)
     part = part if part < problem.batches else 0
     problem.use(part)

@@ -74,9 +74,9 @@ def wire(schema: dict[str, Any]) -> dict[str, Any]:
         used = json.dumps([out, *shared.values()])
         out["$defs"] = {k: v for k, v in shared.items() if f'"#/$defs/{k}"' in used}
     bounds = [f"{sign} {schema[key]}" for key, sign in BOUNDS.items() if key in schema]
-    told = [*([schema["description"]] if "description" in schema else []), *bounds]
-    if told and "$ref" not in out and "properties" not in out:
-        out["description"] = "; ".join(told)
+    notes = [*([schema["description"]] if "description" in schema else []), *bounds]
+    if notes and "$ref" not in out and "properties" not in out:
+        out["description"] = "; ".join(notes)
     return out
 
 
@@ -113,9 +113,9 @@ def single_schema() -> dict[str, Any]:
         for action, section in sections.items()
     ]
     head = choice_schema()["properties"]
-    told = {k: head[k] for k in ("reason", "evidence", "confidence")}
+    common = {k: head[k] for k in ("reason", "evidence", "confidence")}
     shared = {k: v for s in sections.values() for k, v in s.get("$defs", {}).items()}
-    return _closed({**told, "step": {"anyOf": steps}}, shared)
+    return _closed({**common, "step": {"anyOf": steps}}, shared)
 
 
 def _closed(properties: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
@@ -228,10 +228,10 @@ def _names(given: object) -> bool:
 
 def _asked(sit: Situation, action: Action, structures: list[str]) -> list[MeasuredStructure]:
     """What task.yaml asks of these structures; of the reference no more than limits allow."""
-    found = parameters.measured(sit, dict.fromkeys(structures))
+    by_task = parameters.measured(sit, dict.fromkeys(structures))
     if action == "model_eval":
-        return found
-    return parameters.affordable(found, parameters.calls_left(sit) // 2)
+        return by_task
+    return parameters.affordable(by_task, parameters.calls_left(sit) // 2)
 
 
 def plan_of(sit: Situation, chosen: Choice, section: dict[str, Any]) -> Plan:

@@ -151,18 +151,18 @@ def stopped(reply: Reply) -> str | None:
 def _category(reply: Reply) -> str:
     message = reply.message or {}
     details = message.get("stop_details")
-    known = details.get("category") if isinstance(details, dict) else message.get("stop_reason")
-    return plain(str(known or ""), 80)
+    category = details.get("category") if isinstance(details, dict) else message.get("stop_reason")
+    return plain(str(category or ""), 80)
 
 
 def text_of(reply: Reply) -> str:
     """The text blocks of an answer; thinking and others are passed over."""
     blocks = (reply.message or {}).get("content")
-    found = [
+    texts = [
         block["text"]
         for block in (blocks if isinstance(blocks, list) else [])
         if isinstance(block, dict)
         and block.get("type") == "text"
         and isinstance(block.get("text"), str)
     ]
-    return "".join(found)
+    return "".join(texts)

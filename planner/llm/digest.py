@@ -68,8 +68,8 @@ def everything(sit: Situation, budget: int) -> Digest:
         data = _brief(sit, level, quotes) | _overview(sit, level, quotes)
         for action, details in DETAILS.items():
             if action in ("sample", "reference_calc", "model_eval", "prune", "end"):
-                told = details(sit, level, quotes)
-                data[f"{action}_details"] = {k: v for k, v in told.items() if k not in data}
+                sections = details(sit, level, quotes)
+                data[f"{action}_details"] = {k: v for k, v in sections.items() if k not in data}
         text = json.dumps(_rounded(data), separators=(",", ":"), ensure_ascii=False)
         if tokens_at_most(text) <= budget:
             break
@@ -117,15 +117,15 @@ def _protocols(sit: Situation) -> dict[str, Any]:
 
 
 def _subsystem(sit: Situation, s: SubsystemState) -> dict[str, Any]:
-    told = s.model_dump(exclude={"name", "selection"}, exclude_none=True)
+    fields = s.model_dump(exclude={"name", "selection"}, exclude_none=True)
     if s.selection:
-        told["selection"] = {
+        fields["selection"] = {
             "candidates": s.selection.candidates,
             "labels": s.selection.labels,
             "failed_labels": {c.kind: c.count for c in s.selection.failed[:6]},
             "rejected": {c.kind: c.count for c in s.selection.rejected[:6]},
         }
-    return told | {
+    return fields | {
         "training_structures": len(sit.training(s.name)),
         "held_out_structures": len(sit.held_out(s.name)),
         "reference_trajectories": len(sit.baselines(s.name)),
@@ -145,17 +145,17 @@ def _budget(sit: Situation) -> dict[str, Any]:
 
 def _reference_stops(state: State) -> dict[str, int]:
     """Runs of the reference itself that stopped early, by class: no model is at fault there."""
-    found = Counter(r.failure or "unknown" for r in state.reference if r.status == "failed")
+    failures = Counter(r.failure or "unknown" for r in state.reference if r.status == "failed")
     for sample in state.samples:
         for group in sample.groups if sample.method == "reference" else ():
-            found.update({stop.kind: stop.count for stop in group.stops})
-    return dict(found)
+            failures.update({stop.kind: stop.count for stop in group.stops})
+    return dict(failures)
 
 
 def _overview(sit: Situation, level: Detail, quotes: Quotes) -> dict[str, Any]:
     state = sit.state
     older = state.history[: -level.history] if len(state.history) > level.history else []
-    told = state.history[len(older) :]
+    recent = state.history[len(older) :]
     return {
         "reference": dict(Counter(r.status for r in state.reference)),
         "reference_early_stops": _reference_stops(state),
@@ -175,16 +175,16 @@ def _overview(sit: Situation, level: Detail, quotes: Quotes) -> dict[str, Any]:
                 "outcome": h.outcome,
                 "note": quotes.quote(f"history.{h.iteration}.note", h.note, 160),
             }
-            for h in told
+            for h in recent
         ],
     }
 
 
 def _reference_calc(sit: Situation, level: Detail, quotes: Quotes) -> dict[str, Any]:
-    known = {r.structure: r.status for r in sit.state.reference}
+    status = {r.structure: r.status for r in sit.state.reference}
     return {
         "held_out": tables.structures(sit, level, quotes, held_out=True),
-        "status": {name: known[name] for name in list(known)[: 4 * level.structures]},
+        "status": {name: status[name] for name in list(status)[: 4 * level.structures]},
         "settings": sit.config.reference_calc.model_dump(),
     }
 

@@ -99,8 +99,8 @@ def system(sit: Situation, role: str) -> str:
 
 def feedback(answer: str, faults: list[str]) -> str:
     """An answer that did not pass, with its faults, for another try."""
-    told = {"previous_answer": plain(answer, FEEDBACK // 2), "faults": faults[:12]}
-    return json.dumps(told, ensure_ascii=False)
+    content = {"previous_answer": plain(answer, FEEDBACK // 2), "faults": faults[:12]}
+    return json.dumps(content, ensure_ascii=False)
 
 
 def request(
@@ -115,9 +115,9 @@ def request(
     prompt = system(sit, role)
     fixed = tokens_at_most(prompt) + tokens_at_most(json.dumps(schema(role)))
     room = (settings.prompt_tokens - fixed - sum(map(tokens_at_most, turns)) - 100) // shrink
-    seen = _digest(sit, role, room)
-    texts = [seen.text, *turns]
-    return Request(role, body(settings, prompt, texts, schema(role), max_tokens), seen.quoted)
+    digest = _digest(sit, role, room)
+    texts = [digest.text, *turns]
+    return Request(role, body(settings, prompt, texts, schema(role), max_tokens), digest.quoted)
 
 
 def body(

@@ -34,8 +34,8 @@ def examine(settings: Llm) -> tuple[bool, str]:
         "max_tokens": 1024,
         "messages": [{"role": "user", "content": "Answer with the one word: ready"}],
     }
-    sound, told = _asked(settings, plain_body)
-    lines.append(f"answers    {told}")
+    sound, reply = _asked(settings, plain_body)
+    lines.append(f"answers    {reply}")
     if not sound:
         return False, "\n".join(lines)
     output = {"format": {"type": "json_schema", "schema": PROBE}}
@@ -43,8 +43,8 @@ def examine(settings: Llm) -> tuple[bool, str]:
         output["effort"] = settings.effort
     asked = "Name the colour of a clear sky as plain text, no JSON."
     body = {**plain_body, "messages": [{"role": "user", "content": asked}], "output_config": output}
-    held, told = _asked(settings, body)
-    lines.append(f"schema     {_enforced(told) if held else told}")
+    held, reply = _asked(settings, body)
+    lines.append(f"schema     {_enforced(reply) if held else reply}")
     listed = settings.model in prices().models
     where = f"listed, {prices().date}" if listed else f"not in {LIST.name}"
     lines.append(f"price      {where}")
@@ -79,23 +79,23 @@ def _enforced(text: str) -> str:
 
 def _model(settings: Llm) -> str:
     """What the server's list of models says; a thread, for a trickle outlasts the SDK's timeout."""
-    found: list[str] = []
+    answers: list[str] = []
     sdk = client(settings)
     worker = threading.Thread(
-        target=lambda: found.append(_looked_up(sdk, settings.model)), daemon=True
+        target=lambda: answers.append(_looked_up(sdk, settings.model)), daemon=True
     )
     worker.start()
     worker.join(min(LOOK_UP, settings.deadline))
     sdk.close()
-    return found[0] if found else "no answer in time"
+    return answers[0] if answers else "no answer in time"
 
 
 def _looked_up(sdk: "anthropic.Anthropic", name: str) -> str:
     import anthropic
 
     try:
-        found = sdk.models.retrieve(name, timeout=LOOK_UP)
-        return f"known as {plain(str(found.display_name), 60)}"
+        entry = sdk.models.retrieve(name, timeout=LOOK_UP)
+        return f"known as {plain(str(entry.display_name), 60)}"
     except anthropic.NotFoundError:
         return "not known to the server (or it has no list of models)"
     except Exception as error:

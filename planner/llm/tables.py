@@ -54,12 +54,12 @@ def models(sit: Situation, level: Detail, quotes: Quotes) -> dict[str, Any]:
 
 def datasets(sit: Situation, level: Detail) -> dict[str, Any]:
     """The newest data sets, and the ids of all that may be trained on."""
-    known = sit.state.datasets
-    shown = known[-level.records :]
+    records = sit.state.datasets
+    shown = records[-level.records :]
     return {
-        "count": len(known),
+        "count": len(records),
         "active": [d.id for d in sit.active][-120:],
-        "pruned": [d.id for d in known if not d.active][-20:],
+        "pruned": [d.id for d in records if not d.active][-20:],
         **{
             d.id: {
                 "labels": {g.subsystem: g.labels for g in d.groups[: level.subsystems]},
@@ -98,16 +98,16 @@ def samples(sit: Situation, level: Detail) -> dict[str, Any]:
 
 def _where_it_stopped(group: SampleGroupResult, level: Detail) -> dict[str, Any]:
     """Stops of runs by temperature, K, and the first of them with the watchdog's limit."""
-    told: dict[str, Any] = {}
+    columns: dict[str, Any] = {}
     if group.rungs:
-        told["stops_of_runs"] = {r.temperature: [r.stops, r.runs] for r in group.rungs}
+        columns["stops_of_runs"] = {r.temperature: [r.stops, r.runs] for r in group.rungs}
     if group.picoseconds is not None:
-        told["picoseconds"] = group.picoseconds
+        columns["picoseconds"] = group.picoseconds
     if first := group.stopped_runs[: level.records // 3]:
-        told["first_stops"] = [
+        columns["first_stops"] = [
             [r.structure, r.ensemble, r.temperature, r.picoseconds, r.limit[:60]] for r in first
         ]
-    return told
+    return columns
 
 
 def evaluations(sit: Situation, level: Detail, quotes: Quotes) -> dict[str, Any]:
@@ -146,14 +146,14 @@ def structures(
     sit: Situation, level: Detail, quotes: Quotes, held_out: bool
 ) -> dict[str, dict[str, Any]]:
     """Structures of each subsystem with their descriptions."""
-    found: dict[str, dict[str, Any]] = {}
+    rows: dict[str, dict[str, Any]] = {}
     for s in shown(sit, level):
         names = sit.held_out(s.name) if held_out else sit.training(s.name)
         of_it = [i for i in sit.structures if i.id in names]
-        found[s.name] = {
+        rows[s.name] = {
             i.id: quotes.quote(f"structures/index.yaml: {i.id}: description", i.description, 100)
             if i.description
             else None
             for i in of_it[: level.structures]
         }
-    return found
+    return rows

@@ -18,7 +18,7 @@ LONGEST = 200
 class Quotes:
     """Collects what a prompt quotes."""
 
-    seen: dict[str, str] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
 
     def named(self, origin: str, text: str) -> Any:
         """The text itself if it is a mere class, else a short quote on record."""
@@ -27,5 +27,5 @@ class Quotes:
     def quote(self, origin: str, text: str, longest: int = LONGEST) -> Any:
         """A short quote on record."""
         short = plain(text, longest)
-        self.seen[origin] = short
+        self.sources[origin] = short
         return {"quoted": short}

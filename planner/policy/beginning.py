@@ -31,9 +31,9 @@ def imported(sit: Situation) -> Draft | None:
 
 def first_reference(sit: Situation) -> Draft | None:
     """Reference MD of every held-out structure, once; what failed, once more."""
-    known = {r.structure for r in sit.state.reference}
+    referred = {r.structure for r in sit.state.reference}
     everyone = [s.id for s in sit.structures if s.held_out]
-    missing = [name for name in everyone if name not in known]
+    missing = [name for name in everyone if name not in referred]
     failed = [r.structure for r in sit.state.reference if r.status == "failed"]
     wanted = missing or [name for name in failed if name in everyone]
     tries = len(sit.outcomes("reference_calc"))
@@ -74,12 +74,12 @@ def first_data(sit: Situation) -> Draft | None:
 
 def unlabelled(sit: Situation) -> Draft | None:
     """A subsystem none of whose labels came about: no model that never saw it may explore it."""
-    seen = {g.subsystem for d in sit.active for g in d.groups if g.labels}
+    labelled = {g.subsystem for d in sit.active for g in d.groups if g.labels}
     due = focus(sit, sit.model.id if sit.model else None)
     lost = [
         s
         for s in sit.state.subsystems
-        if s.name not in seen and sit.training(s.name) and referred(sit, s) < 2
+        if s.name not in labelled and sit.training(s.name) and referred(sit, s) < 2
         if s.stage <= due.stage
     ]
     section = parameters.reference_sample(sit, lost, 0.5) if lost else None

@@ -19,8 +19,8 @@ LARGE = 2.0  # times the bound, from which an offset is no matter of a few label
 
 def errors_of(model: ModelRecord, subsystem: str, split: str) -> Errors | None:
     """Errors of a fit on one subsystem."""
-    found = (e for e in model.errors if e.subsystem == subsystem and e.split == split)
-    return next(found, None)
+    matching = (e for e in model.errors if e.subsystem == subsystem and e.split == split)
+    return next(matching, None)
 
 
 def plateau(sit: Situation) -> Draft | None:
@@ -34,7 +34,7 @@ def plateau(sit: Situation) -> Draft | None:
     flat = [s for s in sit.targets if model and held_back(sit, s, model)]
     if model is None or not flat:
         return None
-    told = "; ".join(
+    compared = "; ".join(
         f"{s.name} {e.force_mae:.3g} eV/Å"
         for s in flat
         if (e := errors_of(model, s.name, "held_out"))
@@ -43,15 +43,15 @@ def plateau(sit: Situation) -> Draft | None:
     if model.effort == "quick":
         if not any(levelled(sit, s, model) for s in flat):
             return None
-        reason = f"Errors have levelled off ({told}): finish the fit before more labels."
+        reason = f"Errors have levelled off ({compared}): finish the fit before more labels."
         return Draft(parameters.train(sit, "continue", "accurate"), reason, keys)
     sizes = larger(sit, model)
     if not sizes or sum(h.rule == RULE for h in sit.state.history) >= MOST_STEPS:
         return None
     (key, value), *_ = sizes.items()
     reason = (
-        f"Training and held-out errors agree above the target ({told}), where labels cannot help:"
-        f" {key.replace('_', ' ')} {value:g}, from {model.id}."
+        f"Training and held-out errors agree above the target ({compared}), where labels cannot"
+        f" help: {key.replace('_', ' ')} {value:g}, from {model.id}."
     )
     return Draft(parameters.train(sit, "continue", "accurate", **sizes), reason, keys)
 
@@ -105,12 +105,14 @@ def offset(sit: Situation) -> Draft | None:
     shifted = [s for s in sit.targets if model and off_by_a_constant(sit, s, model)]
     if model is None or not shifted or (model.parent is None and model.effort == "accurate"):
         return None
-    told = "; ".join(
+    compared = "; ".join(
         f"{s.name} {e.energy_mae:.3g} eV/atom"
         for s in shifted
         if (e := errors_of(model, s.name, "held_out"))
     )
-    reason = f"Energies are off by a constant ({told}) where forces are right: fit from scratch."
+    reason = (
+        f"Energies are off by a constant ({compared}) where forces are right: fit from scratch."
+    )
     keys = [f"models.{model.id}.errors.{i}.energy_mae" for i in range(len(model.errors))]
     return Draft(parameters.train(sit, "scratch", "accurate"), reason, keys)
 

@@ -27,7 +27,7 @@ from campaign.verdict import (
 
 LAST_ROUNDS = 2
 SAME = 3  # samplings of one window in a row
-KNOWN = ("duplicate",)  # rejections of what is learnt already
+LEARNT = ("duplicate",)  # rejections of what is learnt already
 Need = Literal["sample", "evaluate", "improve", "finish"]
 
 
@@ -54,8 +54,8 @@ def focus(sit: Situation, model: str | None) -> Focus:
         spared = in_a_hurry(sit) and all(s.role != "target" for s in of_it)
         if not spared and any(s.role == "target" or ever_unstable(sit, s) for s in of_it):
             able = [s for s in of_it if sit.baselines(s.name)]
-            if found := _judge(sit, able, model, stage):
-                return found
+            if open_subsystem := _judge(sit, able, model, stage):
+                return open_subsystem
     last_word = [s for s in sit.targets if s.evaluated_model != model or unseen(sit, s)]
     if last_word:
         return Focus(0, "evaluate", last_word)
@@ -80,19 +80,19 @@ def unproven(sit: Situation, s: SubsystemState, model: str | None) -> bool:
 
 def unseen(sit: Situation, s: SubsystemState) -> bool:
     """Whether a held-out structure with a reference was never run with the evaluated model."""
-    seen = {e.structure for e in sit.evaluated(s.name, s.evaluated_model or "")}
-    return not seen.issuperset(sit.baselines(s.name))
+    evaluated = {e.structure for e in sit.evaluated(s.name, s.evaluated_model or "")}
+    return not evaluated.issuperset(sit.baselines(s.name))
 
 
 def _judge(
     sit: Situation, judged: list[SubsystemState], model: str | None, stage: int
 ) -> Focus | None:
-    known = {m.id for m in sit.state.usable_models}
+    usable = {m.id for m in sit.state.usable_models}
     due = [
         s
         for s in judged
         if s.evaluation is None
-        or s.evaluated_model not in known
+        or s.evaluated_model not in usable
         or (s.evaluation == "failed" and s.evaluated_model != model and not excused(sit, s))
     ]
     if due:
@@ -138,7 +138,7 @@ def run_dry(sit: Situation, s: SubsystemState) -> bool:
     bought = s.selection
     if bought is None or sum(c.count for c in bought.failed) > bought.labels:
         return False
-    if 2 * sum(c.count for c in bought.rejected if c.kind not in KNOWN) > bought.candidates:
+    if 2 * sum(c.count for c in bought.rejected if c.kind not in LEARNT) > bought.candidates:
         return False
     allowed = SelectGroup(subsystem=s.name, fraction=sit.config.select_data.stable)
     return 2 * bought.labels < allowed.quota(bought.candidates) or bought.candidates == 0

@@ -5,14 +5,14 @@ from collections.abc import Iterable
 from campaign.actions.end import End
 from campaign.budget import judged, left
 from campaign.cost import price
-from campaign.identifiers import Outcome
+from campaign.identifiers import CampaignOutcome
 from campaign.situation import Situation, unjudged
 from campaign.verdict import open_targets
 from planner.policy import parameters
 from planner.policy.draft import Draft
 
 
-def end(sit: Situation, outcome: Outcome, reason: str, keys: Iterable[str]) -> Draft:
+def end(sit: Situation, outcome: CampaignOutcome, reason: str, keys: Iterable[str]) -> Draft:
     """The end, with the best model there is; converged whenever that model meets the targets."""
     model = best(sit)
     if outcome != "converged" and model and not missed(sit, model):
@@ -43,9 +43,9 @@ def best(sit: Situation) -> str | None:
     """
     ranked = []
     for number, m in enumerate(sit.state.usable_models):
-        seen = [sit.evaluated(s.name, m.id) for s in sit.targets]
-        if all(seen):
-            lives = [e.picoseconds for rows in seen for e in rows if e.status != "ok"]
+        evaluations = [sit.evaluated(s.name, m.id) for s in sit.targets]
+        if all(evaluations):
+            lives = [e.picoseconds for rows in evaluations for e in rows if e.status != "ok"]
             fate = (1, -min(lives)) if lives else (0, 0.0)
             ranked.append((fate, len(open_targets(sit.state, m.id)), -number, m.id))
     if ranked:

@@ -282,8 +282,8 @@ def train(sit: Situation, start: str, effort: str, **sizes: float) -> Train:
     """A fit to all active data, from the newest model or from scratch, once enlarged so large."""
     parent = sit.model.id if start == "continue" and sit.model else None
     if sit.model and not parent:
-        known = {key: getattr(sit.model, key) for key in ("level", "radial_basis", "cutoff")}
-        sizes = {key: value for key, value in known.items() if value is not None} | sizes
+        basis = {key: getattr(sit.model, key) for key in ("level", "radial_basis", "cutoff")}
+        sizes = {key: value for key, value in basis.items() if value is not None} | sizes
     return Train(
         **sizes,
         start="continue" if parent else "scratch",

@@ -32,12 +32,12 @@ def labels_of_one_fail(sit: Situation) -> Draft | None:
     bad = [s for s in sit.state.subsystems if failures_in_a_row(sit, s) >= 2]
     if not bad:
         return None
-    told = []
+    named = []
     for s in bad:
         groups = [g for d in sit.state.datasets for g in d.groups if g.subsystem == s.name]
         kinds = sorted({c.kind for g in groups for c in g.failed})
-        told.append(f"{s.name} ({', '.join(kinds)})")
-    reason = f"Every label of {'; '.join(told)} failed, twice: mend the reference for it."
+        named.append(f"{s.name} ({', '.join(kinds)})")
+    reason = f"Every label of {'; '.join(named)} failed, twice: mend the reference for it."
     return ending.end(sit, "blocked", reason, keys_of(bad, "labels", "rounds"))
 
 
@@ -90,14 +90,14 @@ def outliers(datasets: list[DatasetRecord], model: ModelRecord) -> list[FrameSet
     """
     labels = {d.id: d.labels for d in datasets}
     excluded = {d.id: set(d.excluded) for d in datasets}
-    found = [
+    outlying = [
         (o.dataset, sorted(set(o.frames) - excluded[o.dataset]))
         for o in model.outliers
         if o.dataset in excluded
     ]
     return [
         FrameSet(dataset=name, frames=frames)
-        for name, frames in found
+        for name, frames in outlying
         if 0 < len(frames) <= max(FEW, MOST_OUTLIERS * labels[name])
     ]
 
@@ -109,13 +109,13 @@ def regression(sit: Situation) -> Draft | None:
     section = take_back(sit) if lost and sit.last("prune") <= newest else None
     if section is None:
         return None
-    told = ", ".join(
+    rises = ", ".join(
         f"{s.name} {100 * (s.previous_early_stop_fraction or 0):.0f} to "
         f"{100 * (s.early_stop_fraction or 0):.0f} %"
         for s in lost
     )
     keys = keys_of(lost, "early_stop_fraction", "previous_early_stop_fraction")
-    return Draft(section, f"Early stops rose since the round before: {told}.", keys)
+    return Draft(section, f"Early stops rose since the round before: {rises}.", keys)
 
 
 def regressed(sit: Situation, s: SubsystemState) -> bool:
@@ -269,10 +269,14 @@ def worse_fit(sit: Situation) -> Draft | None:
     ]
     if not worse or sit.last("train") != sit.state.iteration:
         return None
-    told = "; ".join(f"{n} {mine:.3g} eV/Å, before {theirs:.3g}" for n, mine, theirs in worse)
-    reason = f"{model.id} is worse than {older[0].id} on the same held-out frames: {told}."
-    keys = [f"models.{m.id}.errors.{i}.force_mae" for m in (model, older[0])
-            for i, e in enumerate(m.errors) if e.split == "held_out"]  # fmt: skip
+    named = "; ".join(f"{n} {mine:.3g} eV/Å, before {theirs:.3g}" for n, mine, theirs in worse)
+    reason = f"{model.id} is worse than {older[0].id} on the same held-out frames: {named}."
+    keys = [
+        f"models.{m.id}.errors.{i}.force_mae"
+        for m in (model, older[0])
+        for i, e in enumerate(m.errors)
+        if e.split == "held_out"
+    ]
     return Draft(Prune(models=[model.id]), reason, keys)
 
 
@@ -322,10 +326,10 @@ def blown_up(sit: Situation) -> Draft | None:
     others = [m for m in sit.state.usable_models if model and m.id != model.id]
     for split in ("held_out", "train"):
         mine = model.force_mae(split) if model else None
-        known = [(mae, m) for m in others if (mae := m.force_mae(split)) is not None]
-        if mine is None or not known or not sit.active:
+        measured = [(mae, m) for m in others if (mae := m.force_mae(split)) is not None]
+        if mine is None or not measured or not sit.active:
             continue
-        mae, least = min(known, key=lambda pair: pair[0])
+        mae, least = min(measured, key=lambda pair: pair[0])
         if (
             split == "train"
         ):  # harder frames came in: what counts is what `least` would give on them
@@ -398,7 +402,7 @@ def failed_evaluation(sit: Situation) -> Draft | None:
     return None
 
 
-MENDING: tuple[tuple[str, Callable[[Situation], Draft | None]], ...] = (
+RECOVERY: tuple[tuple[str, Callable[[Situation], Draft | None]], ...] = (
     ("R4-labels-fail", labels_fail),
     ("R4-refused", refused),
     ("R5-regression", regression),

@@ -33,7 +33,7 @@ from planner.policy.curriculum import (
     window,
 )
 from planner.policy.draft import Draft, keys_of
-from planner.policy.recovery import MENDING, blown_up
+from planner.policy.recovery import RECOVERY, blown_up
 
 Rule = Callable[[Situation], Draft | None]
 
@@ -137,11 +137,11 @@ def give_up(sit: Situation) -> Draft | None:
     lost = [s for s in sit.state.subsystems if hopeless(sit, s)]
     if not lost or _here(sit).need == "evaluate":  # never before a good fit was put to the test
         return None
-    told = ", ".join(
+    unstable = ", ".join(
         f"{s.name} (early stops in {100 * (s.early_stop_fraction or 0):.0f} % of runs)"
         for s in lost
     )
-    reason = f"Not stable after {sit.config.rules.max_rounds} rounds: {told}."
+    reason = f"Not stable after {sit.config.rules.max_rounds} rounds: {unstable}."
     return ending.end(sit, "failed", reason, keys_of(lost, "rounds", "early_stop_fraction"))
 
 
@@ -179,12 +179,14 @@ def sample(sit: Situation) -> Draft | None:
     if here.need != "sample":
         return None
     windows = {s.name: window(sit, s) for s in here.subsystems}
-    told = ", ".join(
+    windows_text = ", ".join(
         f"{s.name} {_stability(sit, s)}: {windows[s.name][0]}-{windows[s.name][1]} K"
         for s in here.subsystems
     )
     keys = keys_of(here.subsystems, "rounds", "early_stop_fraction", "sampled_temperature")
-    return Draft(parameters.model_sample(sit, windows), f"Stage {here.stage}: {told}.", keys)
+    return Draft(
+        parameters.model_sample(sit, windows), f"Stage {here.stage}: {windows_text}.", keys
+    )
 
 
 def _stability(sit: Situation, s: SubsystemState) -> str:
@@ -238,11 +240,11 @@ def teach(sit: Situation) -> Draft | None:
     section = parameters.teach(sit, lessons, before) if lessons and before < LESSONS else None
     if section is None:
         return None
-    told = "; ".join(f"{', '.join(kinds)} of {name}" for name, kinds in lessons.items())
+    named = "; ".join(f"{', '.join(kinds)} of {name}" for name, kinds in lessons.items())
     keys = keys_of(
         [s for s in here.subsystems if s.name in lessons], "evaluation", "evaluated_model"
     )
-    return Draft(section, f"{sit.model.id} misses {told}: label what teaches it.", keys)
+    return Draft(section, f"{sit.model.id} misses {named}: label what teaches it.", keys)
 
 
 def improve(sit: Situation) -> Draft | None:
@@ -284,7 +286,7 @@ def finish(sit: Situation) -> Draft:
 RULES: tuple[tuple[str, Rule], ...] = (
     ("R0-budget", budget),
     *BEGINNING,
-    *MENDING,
+    *RECOVERY,
     *CAPACITY,
     ("R7-proven", proven),
     ("R7-select", select),

@@ -15,7 +15,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from atomistics import dataset
 from atomistics.analysis.comparison import compare
-from atomistics.analysis.layers import Layer
+from atomistics.analysis.layers import PhaseLayer
 from atomistics.analysis.observables import rdf_overlap
 from atomistics.md import plain as md
 from campaign.actions.model_eval import ModelEval
@@ -253,7 +253,7 @@ def test_layers_are_compared_one_by_one():
     random = np.random.default_rng(1)
     lower, upper = random.uniform(0, 1, (400, 3)), random.uniform(0, 1, (400, 3))
     start = np.vstack([lower * (12, 12, 10), upper * (12, 12, 20) + (0, 0, 10)])
-    layers = [Layer("solid", np.arange(400)), Layer("fluid", np.arange(400, 800))]
+    layers = [PhaseLayer("solid", np.arange(400)), PhaseLayer("fluid", np.arange(400, 800))]
 
     def frames(height: float) -> list[Atoms]:
         atoms = Atoms("Ar800", start, cell=(12, 12, 40), pbc=True, info={"step": 1})
@@ -289,9 +289,14 @@ def test_properties_by_both_stand_side_by_side_and_are_billed(begun: Bench) -> N
     from campaign.actions.reference_calc import ReferenceCalc
 
     section = ReferenceCalc(
-        structures=["cu_held", "alloy_held"], temperature=300, ensemble="nvt", steps=20,
-        interval=4, seed=3, properties=[asked()],
-    )  # fmt: skip
+        structures=["cu_held", "alloy_held"],
+        temperature=300,
+        ensemble="nvt",
+        steps=20,
+        interval=4,
+        seed=3,
+        properties=[asked()],
+    )
     begun.begin(section)
     begun.on_items("run")
     begun.call("collect")

@@ -273,9 +273,12 @@ def test_what_teaches_a_property_is_labelled_and_counted(begun: Bench) -> None:
     from atomistics import dataset
 
     group = SampleGroup(
-        subsystem="copper", structures=["cu_small"], temperatures=[], ensembles=[],
+        subsystem="copper",
+        structures=["cu_small"],
+        temperatures=[],
+        ensembles=[],
         teach=["elastic", "vacancy", "surfaces"],
-    )  # fmt: skip
+    )
     section = Sample(method="reference", groups=[group], steps=0, interval=1, copies=3, seed=4)
     begun.begin(section)
     begun.on_items("run")
@@ -296,6 +299,11 @@ def test_a_model_teaches_nothing() -> None:
     group = {"subsystem": "copper", "structures": ["x"], "temperatures": [], "ensembles": []}
     with pytest.raises(ValueError, match="teach"):
         Sample(
-            method="model", model="m003", groups=[{**group, "teach": ["elastic"]}],
-            steps=10, interval=1, copies=3, seed=1,
-        )  # fmt: skip
+            method="model",
+            model="m003",
+            groups=[{**group, "teach": ["elastic"]}],
+            steps=10,
+            interval=1,
+            copies=3,
+            seed=1,
+        )

@@ -11,7 +11,7 @@ from ase.calculators.lj import LennardJones
 
 from atomistics import dataset
 from atomistics.md import plain as md
-from atomistics.md.steady import Steady
+from atomistics.md.steady import SteadyState
 from atomistics.settling import STRIDE, settle
 from atomistics.settling_effort import Effort
 from atomistics.structures import Structure, read_index, write_index
@@ -99,9 +99,9 @@ def test_a_warm_crystal_costs_a_dozen_calls_and_each_label_differs() -> None:
 def test_a_reference_run_ends_once_it_is_steady_and_not_before() -> None:
     atoms, calculator = packing(3), LennardJones(**ARGON)
     protocol = md.Protocol("nvt", 90, 400, 2.0, 10, seed=1)
-    strained = md.run(atoms, calculator, protocol, enough=Steady(90, 40, 10))
+    strained = md.run(atoms, calculator, protocol, enough=SteadyState(90, 40, 10))
     start = settle(atoms, calculator, 90, 2.0, 1).frames[-1]
-    calm = md.run(start, calculator, protocol, enough=Steady(90, 40, 10))
+    calm = md.run(start, calculator, protocol, enough=SteadyState(90, 40, 10))
     assert calm.stop is None
     assert calm.steps % 10 == 0
     assert 40 <= calm.steps < 400

@@ -17,8 +17,8 @@ def crystal(seed=0, amplitude=0.05):
     return atoms
 
 
-def reasons(frames, bands, **known):
-    kept, rejected = screen(frames, bands, **known)
+def reasons(frames, bands, **labelled):
+    kept, rejected = screen(frames, bands, **labelled)
     assert sorted([*kept, *(index for index, _ in rejected)]) == list(range(len(frames)))
     return dict(rejected)
 
@@ -83,7 +83,7 @@ def test_the_same_frame_in_another_dress_is_a_duplicate(seed):
     assert reasons([atoms, other, mirrored, doubled], Bands()) == dict.fromkeys(
         (1, 2, 3), "duplicate"
     )
-    assert reasons([other], Bands(), known=[atoms]) == {0: "duplicate"}
+    assert reasons([other], Bands(), labelled=[atoms]) == {0: "duplicate"}
 
 
 @settings(max_examples=30, deadline=None)
@@ -113,8 +113,8 @@ def test_chain_of_repeats_keeps_the_first_of_each():
     one, two = crystal(1), crystal(2)
     frames = [one, two, one.copy(), two.copy(), one.copy()]
     assert screen(frames, Bands())[0] == [0, 1]
-    assert screen(frames, Bands(), known=[two])[0] == [0]
-    assert reasons(frames[:2], Bands(), known=[two, two.copy()]) == {1: "duplicate"}
+    assert screen(frames, Bands(), labelled=[two])[0] == [0]
+    assert reasons(frames[:2], Bands(), labelled=[two, two.copy()]) == {1: "duplicate"}
     assert screen([], Bands()) == ([], [])
     assert reasons([Atoms("H", cell=[9] * 3, pbc=True)] * 2, Bands()) == {1: "duplicate"}
 

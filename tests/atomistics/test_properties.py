@@ -9,7 +9,7 @@ from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from ase.calculators.tersoff import Tersoff, TersoffParameters
 
-from atomistics.properties.asked import BY_FAMILY, CALLS, KINDS, Asked, kind_of, unit_of
+from atomistics.properties.asked import BY_FAMILY, CALLS, KINDS, PropertiesAsked, kind_of, unit_of
 from atomistics.properties.measure import MD, Measured, measure
 from atomistics.properties.teaching import taught
 from atomistics.reference.methods import label
@@ -24,7 +24,7 @@ def numbers(found: Measured) -> dict[str, float]:
 @pytest.fixture(scope="module")
 def copper() -> Measured:
     built = bulk("Cu", cubic=True, a=3.7) * 2
-    return measure(built, Asked(kinds=list(KINDS[:-1])), EMT())
+    return measure(built, PropertiesAsked(kinds=list(KINDS[:-1])), EMT())
 
 
 def test_copper_by_emt_is_what_its_authors_and_ase_publish(copper: Measured) -> None:
@@ -75,7 +75,7 @@ def test_lennard_jones_solid_is_the_lattice_sum() -> None:
     B V = 8 |E|; a pair potential at zero pressure obeys Cauchy: C12 = C44."""
     built = bulk("Ar", "fcc", a=1.57 * SIGMA, cubic=True) * 2
     calculator = LennardJones(sigma=SIGMA, epsilon=EPSILON, rc=6 * SIGMA)
-    found = numbers(measure(built, Asked(kinds=["eos", "elastic"]), calculator))
+    found = numbers(measure(built, PropertiesAsked(kinds=["eos", "elastic"]), calculator))
     a = (2 * 12.13188 / 14.45392) ** (1 / 6) * np.sqrt(2) * SIGMA
     assert a / SIGMA == pytest.approx(1.5418, abs=1e-4)
     assert found["a"] == pytest.approx(a, rel=6e-4)
@@ -88,7 +88,7 @@ def test_lennard_jones_solid_is_the_lattice_sum() -> None:
 def test_tersoff_silicon_is_as_published() -> None:
     """Tersoff 1988 (T3): a 5.432 Å, 4.63 eV, C11 143, C12 75, C44 69 GPa relaxed, 119 not
     (Balamane, Halicioglu and Tiller, Phys. Rev. B 46, 2250 (1992))."""
-    asked = Asked(kinds=["elastic", "cohesion", "phonons"], length=10)
+    asked = PropertiesAsked(kinds=["elastic", "cohesion", "phonons"], length=10)
     found = measure(bulk("Si", cubic=True, a=5.5), asked, silicon())
     value = numbers(found)
     assert not found.failed
@@ -103,16 +103,30 @@ def test_tersoff_silicon_is_as_published() -> None:
 def silicon() -> Calculator:
     """Si(C) of J. Tersoff, Phys. Rev. B 38, 9902 (1988)."""
     t3 = TersoffParameters(
-        m=3.0, lambda3=0.0, c=1.0039e5, d=16.217, h=-0.59825, n=0.78734, beta=1.1e-6,
-        lambda2=1.7322, B=471.18, R=2.85, D=0.15, lambda1=2.4799, A=1830.8, gamma=1.0,
-    )  # fmt: skip
+        m=3.0,
+        lambda3=0.0,
+        c=1.0039e5,
+        d=16.217,
+        h=-0.59825,
+        n=0.78734,
+        beta=1.1e-6,
+        lambda2=1.7322,
+        B=471.18,
+        R=2.85,
+        D=0.15,
+        lambda1=2.4799,
+        A=1830.8,
+        gamma=1.0,
+    )
     return Tersoff({("Si", "Si", "Si"): t3})
 
 
 def test_an_unstable_crystal_is_named() -> None:
     """Bcc copper by EMT is no minimum: soft shear or imaginary modes, told with where."""
     found = measure(
-        bulk("Cu", "bcc", a=2.86, cubic=True) * 3, Asked(kinds=["elastic", "phonons"]), EMT()
+        bulk("Cu", "bcc", a=2.86, cubic=True) * 3,
+        PropertiesAsked(kinds=["elastic", "phonons"]),
+        EMT(),
     )
     told = found.how["elastic"] + found.how["phonons"]
     assert "UNSTABLE" in told or "imaginary modes at" in told, told
@@ -128,7 +142,7 @@ def test_schottky_needs_no_chemical_potential() -> None:
             self.results["energy"] += 3.0 * self.atoms.get_chemical_symbols().count("Ag")
 
     built = bulk("CuAg", "cesiumchloride", a=3.2)
-    asked = Asked(kinds=["vacancy"], length=6)
+    asked = PropertiesAsked(kinds=["vacancy"], length=6)
     one, other = (numbers(measure(built, asked, c())) for c in (EMT, Shifted))
     assert one["schottky"] == pytest.approx(other["schottky"], abs=1e-3)
     assert one["schottky"] > 0.5
@@ -137,14 +151,14 @@ def test_schottky_needs_no_chemical_potential() -> None:
 
 def test_calls_are_bounded_and_failures_have_names(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = Atoms("Cu4", positions=np.eye(4, 3) * 2.5)
-    found = measure(cluster, Asked(kinds=["lattice", "elastic"]), EMT())
+    found = measure(cluster, PropertiesAsked(kinds=["lattice", "elastic"]), EMT())
     assert "not periodic" in found.failed["lattice"]
     assert found.failed["elastic"]
     mixed = bulk("Cu", cubic=True).repeat((2, 2, 1))  # no symmetry: too many displacements
     mixed.symbols[[0, 1, 3, 6, 7, 12]] = "Ag"
     allowed = dict(CALLS)
     monkeypatch.setitem(CALLS, "phonons", 7)
-    found = measure(mixed, Asked(kinds=["phonons"], length=4), EMT())
+    found = measure(mixed, PropertiesAsked(kinds=["phonons"], length=4), EMT())
     assert found.calls <= allowed["lattice"] + 7
     assert "too-many-calls" in found.failed["phonons"]
 
@@ -163,7 +177,7 @@ def test_heat_of_vaporisation_of_an_ideal_gas_of_molecules_is_rt() -> None:
     box.calc = EMT()
     BFGS(box, logfile=None).run(fmax=0.001)
     frames = [label(box, EMT())] * 30
-    found = measure(box, Asked(kinds=["vaporisation"]), EMT(), MD(frames, 300.0))
+    found = measure(box, PropertiesAsked(kinds=["vaporisation"]), EMT(), MD(frames, 300.0))
     assert not found.failed
     rt = units.kB * 300 / (units.kJ / units.mol)
     assert numbers(found)["heat_of_vaporisation"] == pytest.approx(1.5 * rt, abs=0.02)
@@ -182,8 +196,8 @@ def test_names_lead_to_kinds_and_units() -> None:
 @pytest.mark.parametrize("kind", ["lattice", "elastic", "phonons", "vacancy", "surfaces"])
 def test_teaching_frames_are_near_what_is_missed(kind: str) -> None:
     built = bulk("Cu", cubic=True) * 2
-    frames = taught(built, kind, Asked(kinds=[kind]), 5, seed=4)
-    again = taught(built, kind, Asked(kinds=[kind]), 5, seed=4)
+    frames = taught(built, kind, PropertiesAsked(kinds=[kind]), 5, seed=4)
+    again = taught(built, kind, PropertiesAsked(kinds=[kind]), 5, seed=4)
     assert len(frames) == 5
     assert all(np.array_equal(a.positions, b.positions) for a, b in zip(frames, again, strict=True))
     assert all(np.isfinite(label(a, EMT()).get_potential_energy()) for a in frames)

@@ -9,7 +9,7 @@ from ase.calculators.emt import EMT
 from atomistics.md import stages
 from atomistics.md.integrators import Straining
 from atomistics.md.protocol import ReverseMd, StagedProtocol, Strain
-from atomistics.md.rnemd import Exchange
+from atomistics.md.rnemd import VelocitySwaps
 from atomistics.md.strain import stress_strain
 from atomistics.md.watchdog import Limits, Watchdog, temperature
 from atomistics.reference.counting import CountingCalculator
@@ -199,7 +199,7 @@ def test_a_swap_carries_what_it_counts_and_nothing_else(exchange: str) -> None:
     atoms = bulk("NaCl", "rocksalt", a=5.64, cubic=True).repeat((2, 2, 6))
     atoms.set_momenta(np.random.default_rng(5).normal(0, 3, (len(atoms), 3)))
     stage = ReverseMd(**{**HEAT, "exchange": exchange})
-    given = Exchange(atoms, stage)
+    given = VelocitySwaps(atoms, stage)
     kinetic, momentum = atoms.get_kinetic_energy(), atoms.get_momenta().sum(axis=0)
     before = atoms.get_momenta()
     given.swap(atoms)

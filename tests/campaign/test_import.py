@@ -18,7 +18,7 @@ from campaign.imported import read_files
 from campaign.sources import Sources
 from campaign.state import State
 from mtp.formats.cfg import read_cfg
-from mtp.reading.frames import Told
+from mtp.reading.frames import ReadOptions
 from mtpilot.cli import main
 from planner.policy.rules import decide
 from tests.mtp.vasp_files import Step, outcar, vasprun
@@ -186,7 +186,7 @@ def test_folders_of_runs(made, capsys) -> None:
         (run / "OUTCAR").write_text(outcar([Step(-7.5 - k)]))
         if name == "vasprun.xml":
             (run / name).write_text(vasprun([Step(-7.5 - k)]))
-    files = read_files([Path("runs")], Told(), None)
+    files = read_files([Path("runs")], ReadOptions(), None)
     assert [path.name for path in files] == ["OUTCAR", "vasprun.xml"]
     Path("empty").mkdir()
     assert "no DeePMD system" in refused(capsys, "empty")

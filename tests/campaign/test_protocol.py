@@ -16,7 +16,7 @@ from campaign.files import dump_yaml
 from campaign.gates import check
 from campaign.plan import Plan
 from campaign.protocol_files import ProtocolInfo, read_protocol
-from campaign.protocols import approve, known, require_approved
+from campaign.protocols import all_protocols, approve, require_approved
 from campaign.reduce import after
 from campaign.results import Property, ProtocolRun, SampleGroupResult
 from campaign.situation import Situation
@@ -146,15 +146,15 @@ def test_an_approval_is_bound_to_the_bytes(campaign: Path) -> None:
         require_approved(campaign, "warm")
     approve(campaign, path)
     assert require_approved(campaign, "warm").protocol.steps == 1000
-    assert known(campaign)["warm"].fault == ""
+    assert all_protocols(campaign)["warm"].fault == ""
     path.write_text(path.read_text() + "# once more\n")
     with pytest.raises(UserError, match="changed since its approval"):
         require_approved(campaign, "warm")
-    assert "changed" in known(campaign)["warm"].fault
-    assert str(campaign) not in str(known(campaign)), "recorded with decisions"
+    assert "changed" in all_protocols(campaign)["warm"].fault
+    assert str(campaign) not in str(all_protocols(campaign)), "recorded with decisions"
     (campaign / "protocols/broken.yaml").write_text("stages: 3\n")
-    assert known(campaign)["broken"].fault.startswith("protocols/broken.yaml: timestep")
-    assert str(campaign) not in str(known(campaign))
+    assert all_protocols(campaign)["broken"].fault.startswith("protocols/broken.yaml: timestep")
+    assert str(campaign) not in str(all_protocols(campaign))
     with pytest.raises(UserError, match="move it there"):
         approve(campaign, TOOLKIT / "config/protocols/hold.yaml")
 

@@ -133,13 +133,21 @@ def test_nobody_converges_by_leaving_a_property_out() -> None:
 def test_a_target_nobody_could_meet_is_refused(target: dict, told: str) -> None:
     limits = TARGETS.model_dump() | {"properties": [target]}
     parts = [
-        {"name": "a", "stage": 1, "role": "target", "max_temperature": 300,
-         "properties": ["lattice", "elastic"]},
+        {
+            "name": "a",
+            "stage": 1,
+            "role": "target",
+            "max_temperature": 300,
+            "properties": ["lattice", "elastic"],
+        },
         {"name": "b", "stage": 1, "role": "component", "max_temperature": 300},
-    ]  # fmt: skip
+    ]
     with pytest.raises(ValueError, match=told):
         Task(
-            name="x", description="", species=["Cu"], temperature=300,
+            name="x",
+            description="",
+            species=["Cu"],
+            temperature=300,
             subsystems=[Subsystem.model_validate(p) for p in parts],
             targets=Targets.model_validate(limits),
-        )  # fmt: skip
+        )

@@ -43,7 +43,7 @@ def folder(path: Path, config: dict | None = None, description: str = "") -> Cam
 
 
 def finalized(campaign: Campaign, world: World) -> None:
-    """Carry out the pending plan with drawn results and seal it, as the rule does."""
+    """Carry out the pending plan with drawn results and finalize it, as the rule does."""
     plan, number = campaign.pending, campaign.last
     situation = campaign.situation()
     here = campaign.iteration(number)
@@ -55,7 +55,7 @@ def finalized(campaign: Campaign, world: World) -> None:
 
 
 def carried_on(path: Path, world: World, most: int) -> Campaign:
-    """Decide and seal up to `most` iterations or to the verdict."""
+    """Decide and finalize up to `most` iterations or to the verdict."""
     for _ in range(most):
         here = Campaign.at(path)
         if here.state().verdict:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtp import _kernel
-from mtp.engine import Engine, Targets, Weights, neighbours
+from mtp.engine import Engine, Labels, Weights, neighbours
 from mtp.errors import MTPError
 from mtp.formats.almtp import read_potential
 from mtp.formats.cfg import read_cfg
@@ -83,7 +83,7 @@ def labelled(seed=0, count=3, level=8):
     found = neighbours(data, potential.max_dist)
     rng = np.random.default_rng(seed)
     shapes = [(count,), (found.atom_count, 3), (count, 6)]
-    targets = Targets(*(rng.normal(size=shape) for shape in shapes))
+    targets = Labels(*(rng.normal(size=shape) for shape in shapes))
     weights = Weights(
         rng.uniform(size=count), rng.uniform(size=found.atom_count), rng.uniform(size=count)
     )
@@ -121,7 +121,7 @@ def test_loss_is_the_weighted_sum_of_squares_and_adds_over_shares():
     assert result.value == pytest.approx(expected, rel=1e-12)
     parts = []
     for c, (a, b) in enumerate(zip(found.atom_begin[:-1], found.atom_begin[1:], strict=True)):
-        t = Targets(targets.energy[c : c + 1], targets.forces[a:b], targets.virial[c : c + 1])
+        t = Labels(targets.energy[c : c + 1], targets.forces[a:b], targets.virial[c : c + 1])
         w = Weights(weights.energy[c : c + 1], weights.forces[a:b], weights.virial[c : c + 1])
         parts.append(engine.loss_and_gradient(neighbours([data[c]], 4.0), t, w))
     assert sum(part.value for part in parts) == pytest.approx(result.value, rel=1e-12)
@@ -131,7 +131,7 @@ def test_loss_is_the_weighted_sum_of_squares_and_adds_over_shares():
 def test_a_label_of_weight_zero_may_be_missing():
     potential, _, found, targets, weights = labelled(6)
     known = Weights(weights.energy, weights.forces * 0, weights.virial * 0)
-    nothing = Targets(targets.energy, targets.forces * np.nan, targets.virial * np.nan)
+    nothing = Labels(targets.energy, targets.forces * np.nan, targets.virial * np.nan)
     engine = Engine(potential)
     a = engine.loss_and_gradient(found, nothing, known)
     b = engine.loss_and_gradient(found, targets, known)

@@ -18,7 +18,7 @@ from mtp.cli import main
 from mtp.errors import MTPError
 from mtp.formats.cfg import read_cfg
 from mtp.reading.files import kind_of, read_calculations
-from mtp.reading.frames import Reading, Told, order_of, pairs_of
+from mtp.reading.frames import Reading, ReadOptions, order_of, pairs_of
 from mtp.reading.poscar import read_poscar
 from tests.mtp.vasp_files import Step, outcar, vasprun
 
@@ -31,9 +31,9 @@ NINE = "0.01 0.002 0.003 0.002 0.02 0.004 0.003 0.004 0.03"
 VIRIAL = "-0.64 -0.128 -0.192 -0.128 -1.28 -0.256 -0.192 -0.256 -1.92"
 
 
-def parsed(folder: Path, name: str, text: str, told: Told | None = None) -> Reading:
+def parsed(folder: Path, name: str, text: str, told: ReadOptions | None = None) -> Reading:
     (folder / name).write_text(text)
-    return read_calculations(folder / name, told or Told())
+    return read_calculations(folder / name, told or ReadOptions())
 
 
 def energies(reading: Reading) -> list[float]:
@@ -98,8 +98,8 @@ def test_outcar_of_another_wording(tmp_path) -> None:
     spins = parsed(tmp_path, "OUTCAR", text.replace("   NELM ", "   ISPIN  =      2\n   NELM ", 1))
     assert "not understood: magnetic moments (ISPIN = 2) (2)" in spins.line(())
     (tmp_path / "run.OUTCAR.gz").write_bytes(gzip.compress(text.encode()))
-    assert energies(read_calculations(tmp_path / "run.OUTCAR.gz", Told())) == [-7.5, -7.6]
-    kept = read_calculations(tmp_path / "run.OUTCAR.gz", Told(nonconverged=True))
+    assert energies(read_calculations(tmp_path / "run.OUTCAR.gz", ReadOptions())) == [-7.5, -7.6]
+    kept = read_calculations(tmp_path / "run.OUTCAR.gz", ReadOptions(nonconverged=True))
     assert len(kept.frames) == 2
     old = re.sub(r"( *VRHFIN.*\n)|( *TITEL.*\n)", "", text)
     listed = "\n".join(f" POTCAR:    PAW_PBE {e} 08Apr2002" for e in ("Cu_pv", "O", "Cu_pv", "O"))
@@ -214,15 +214,15 @@ def test_extxyz_refusals_name_what_settles_them(tmp_path, text, says) -> None:
 
 
 def test_extxyz_settled_by_the_user(tmp_path) -> None:
-    told = Told(keys=pairs_of("keys", "energy=mace_energy,stress=none"))
+    told = ReadOptions(keys=pairs_of("keys", "energy=mace_energy,stress=none"))
     reading = parsed(tmp_path, "a.xyz", frame(f"mace_energy=-7.5 {E} {S}"), told)
     assert "energy 1, forces 1, stress 0" in reading.line(())
-    told = Told(units=pairs_of("units", "energy=Ha,forces=Ha/Bohr,stress=kbar"))
+    told = ReadOptions(units=pairs_of("units", "energy=Ha,forces=Ha/Bohr,stress=kbar"))
     (atoms,) = parsed(tmp_path, "a.xyz", frame(f"{E} {S}"), told).frames
     assert atoms.calc.results["energy"] == pytest.approx(-7.5 * Hartree)
     assert atoms.calc.results["forces"][0, 0] == pytest.approx(0.5 * Hartree / Bohr)
     assert atoms.calc.results["stress"][0] == pytest.approx(0.01 * 6.241509e-4)
-    told = Told(voigt=order_of("xx,yy,zz,xy,yz,zx"))
+    told = ReadOptions(voigt=order_of("xx,yy,zz,xy,yz,zx"))
     text = frame(f'{E} virial="-0.64 -1.28 -1.92 -.128 -.256 -.192"').replace(
         "virial", "virial_vasp"
     )
@@ -257,7 +257,7 @@ def test_moments_charges_and_constraints_stay(tmp_path) -> None:
     atoms.set_initial_charges([0.5, -0.5])
     atoms.set_constraint(FixAtoms([0]))
     write(tmp_path / "a.extxyz", atoms)
-    (found,) = read_calculations(tmp_path / "a.extxyz", Told()).frames
+    (found,) = read_calculations(tmp_path / "a.extxyz", ReadOptions()).frames
     assert found.get_initial_magnetic_moments().tolist() == [1, -1]
     assert found.get_initial_charges().tolist() == [0.5, -0.5]
     assert found.constraints[0].index.tolist() == [0]
@@ -305,17 +305,17 @@ def test_dump(tmp_path, monkeypatch, columns, rows, types) -> None:
 
 def test_dump_units(tmp_path) -> None:
     text = DUMP.format(columns="id type x y z fx fy fz", rows="1 1 0 0 0 1 0 0\n2 1 2 2 2 0 0 0")
-    real = Told(("Cu",), units={"lammps": "real"})
+    real = ReadOptions(("Cu",), units={"lammps": "real"})
     (atoms,) = parsed(tmp_path, "a.dump", text, real).frames
     assert atoms.calc.results["forces"][0, 0] == pytest.approx(0.0433641, abs=1e-6)
-    (atoms,) = parsed(tmp_path, "a.dump", "ITEM: UNITS\nreal\n" + text, Told(("Cu",))).frames
+    (atoms,) = parsed(tmp_path, "a.dump", "ITEM: UNITS\nreal\n" + text, ReadOptions(("Cu",))).frames
     assert atoms.calc.results["forces"][0, 0] == pytest.approx(0.0433641, abs=1e-6)
     with pytest.raises(MTPError, match="units style 'lj'"):
-        parsed(tmp_path, "a.dump", "ITEM: UNITS\nlj\n" + text, Told(("Cu",)))
+        parsed(tmp_path, "a.dump", "ITEM: UNITS\nlj\n" + text, ReadOptions(("Cu",)))
     with pytest.raises(MTPError, match="type 2 has no element in --species=Cu;"):
-        parsed(tmp_path, "a.dump", text.replace("2 1 2", "2 2 2"), Told(("Cu",)))
+        parsed(tmp_path, "a.dump", text.replace("2 1 2", "2 2 2"), ReadOptions(("Cu",)))
     with pytest.raises(MTPError, match="neither type nor element"):
-        parsed(tmp_path, "a.dump", text.replace("id type x", "id mol x"), Told(("Cu",)))
+        parsed(tmp_path, "a.dump", text.replace("id type x", "id mol x"), ReadOptions(("Cu",)))
 
 
 POSCAR = (
@@ -345,10 +345,10 @@ def test_poscar_elements(tmp_path, comment, species, told, potcar, symbols) -> N
     if potcar:
         (tmp_path / "POTCAR").write_text(potcar)
     if symbols:
-        assert str(read_poscar(path, Told(told)).symbols) == symbols
+        assert str(read_poscar(path, ReadOptions(told)).symbols) == symbols
         return
     with pytest.raises(MTPError, match="names no elements"):
-        read_poscar(path, Told(told))
+        read_poscar(path, ReadOptions(told))
 
 
 def test_poscar_written_by_element(tmp_path, monkeypatch) -> None:
@@ -373,7 +373,7 @@ def labelled() -> Atoms:
 @pytest.mark.parametrize("name", ["a.db", "a.json", "a.traj"])
 def test_ase_databases(tmp_path, name) -> None:
     write(tmp_path / name, [labelled(), labelled()])
-    reading = read_calculations(tmp_path / name, Told())
+    reading = read_calculations(tmp_path / name, ReadOptions())
     assert energies(reading) == [-7.5, -7.5]
     assert reading.frames[1].calc.results["stress"] == pytest.approx(STRESS)
     assert reading.line(()) == "2 frames: energy 2, forces 2, stress 2; not understood: nothing"
@@ -396,18 +396,18 @@ def test_deepmd(tmp_path, kind) -> None:
     dpdata.LabeledSystem(data=data).to(kind, str(folder), prec=np.float64, set_size=2)
     sets = [folder] if (folder / "type.raw").exists() else sorted(folder.glob("*/"))
     (system,) = sets
-    reading = read_calculations(system, Told())
+    reading = read_calculations(system, ReadOptions())
     assert energies(reading) == [-7.5, -7.6, -7.7]
     assert reading.frames[2].calc.results["stress"][:3] == pytest.approx([0.01, 0.02, 0.03])
     assert str(reading.frames[0].symbols) == "CuO"
     (system / "set.000" / "force.npy").unlink()
     with pytest.raises(MTPError, match=r"not every set has force.npy"):
-        read_calculations(system, Told())
+        read_calculations(system, ReadOptions())
     (system / "set.001" / "force.npy").unlink()
-    assert "energy 3, forces 0, stress 3" in read_calculations(system, Told()).line(())
+    assert "energy 3, forces 0, stress 3" in read_calculations(system, ReadOptions()).line(())
     (system / "type_map.raw").unlink()
     with pytest.raises(MTPError, match="no type_map"):
-        read_calculations(system, Told())
+        read_calculations(system, ReadOptions())
 
 
 def test_mlearn(tmp_path) -> None:
@@ -419,7 +419,7 @@ def test_mlearn(tmp_path) -> None:
     row = {"structure": structure.as_dict(), "outputs": outputs, "group": "Elastic"}
     (tmp_path / "a.json").write_text(json.dumps([row]))
     assert kind_of(tmp_path / "a.json") == "mlearn"
-    (atoms,) = read_calculations(tmp_path / "a.json", Told()).frames
+    (atoms,) = read_calculations(tmp_path / "a.json", ReadOptions()).frames
     assert atoms.calc.results["stress"] == pytest.approx(STRESS, abs=1e-7)
     assert atoms.info["group"] == "Elastic"
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from mtp.errors import MTPError
-from mtp.training.line_search import EXACT, LOOSE, Point, wolfe_point
-from mtp.training.optimisers import State, bfgs, first_state, gauss_newton
+from mtp.training.line_search import EXACT, LOOSE, LinePoint, wolfe_point
+from mtp.training.optimisers import OptimiserState, bfgs, first_state, gauss_newton
 
 
 class Exponentials:
@@ -122,7 +122,7 @@ def test_line_search_satisfies_the_strong_wolfe_conditions(first_step, wolfe):
     function = Rosenbrock().value_and_gradient
     x = np.array([-1.2, 1.0])
     value, gradient = function(x)
-    start = Point(0.0, value, -float(gradient @ gradient), x, gradient)
+    start = LinePoint(0.0, value, -float(gradient @ gradient), x, gradient)
     point = wolfe_point(function, start, -gradient, first_step, wolfe)
     assert point.value <= value + wolfe.decrease * point.step * start.slope
     assert abs(point.slope) <= wolfe.curvature * abs(start.slope)
@@ -132,11 +132,11 @@ def test_line_search_steps_back_from_infinity():
     def up(x):
         return (float(x[0] ** 2), 2 * x) if x[0] < 1 else (np.nan, np.full(1, np.nan))
 
-    start = Point(0.0, 4.0, -4.0, np.array([-2.0]), np.array([-4.0]))
+    start = LinePoint(0.0, 4.0, -4.0, np.array([-2.0]), np.array([-4.0]))
     point = wolfe_point(up, start, np.array([1.0]), 100.0)
     assert point.value <= 1.0
 
 
 def test_state_is_immutable():
     with pytest.raises(AttributeError):
-        State(np.zeros(1), 0.0, np.zeros(1)).value = 1.0
+        OptimiserState(np.zeros(1), 0.0, np.zeros(1)).value = 1.0

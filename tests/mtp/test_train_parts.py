@@ -11,7 +11,7 @@ from mtp.parallel import Ranks, balanced_shares, communicator
 from mtp.potential import untrained
 from mtp.training.checkpoint import Progress, fingerprint, load_progress, save_progress
 from mtp.training.loss import LossWeights, Penalty, labels_of
-from mtp.training.optimisers import State
+from mtp.training.optimisers import OptimiserState
 from mtp.training.starting_point import (
     balanced_scaling,
     moment_degrees,
@@ -138,7 +138,7 @@ def test_balanced_scaling_makes_all_degrees_weigh_alike():
 
 def test_progress_survives_the_disk_exactly(tmp_path):
     rng = np.random.default_rng(0)
-    state = State(
+    state = OptimiserState(
         rng.normal(size=5), 0.1 + 0.2, rng.normal(size=5), rng.normal(size=(5, 5)), 7, 0.3
     )
     mark = fingerprint("data", np.arange(3.0))
@@ -154,7 +154,7 @@ def test_progress_survives_the_disk_exactly(tmp_path):
 
 
 def test_a_checkpoint_of_another_training_or_no_checkpoint_is_an_error(tmp_path):
-    state = State(np.zeros(2), 0.0, np.zeros(2))
+    state = OptimiserState(np.zeros(2), 0.0, np.zeros(2))
     save_progress(tmp_path / "c", Progress(state, 1.0, np.zeros(2)), fingerprint("a"))
     with pytest.raises(MTPError, match="other data"):
         load_progress(tmp_path / "c", fingerprint("b"))

@@ -14,7 +14,7 @@ import numpy as np
 
 from campaign import TOOLKIT
 from mtp.configuration import Configuration
-from mtp.engine import Engine, Targets, Weights, neighbours
+from mtp.engine import Engine, Labels, Weights, neighbours
 from mtp.potential import untrained
 
 
@@ -78,7 +78,7 @@ def passes(configurations: list[Configuration]) -> dict[str, np.ndarray]:
     engine = Engine(blank.with_parameters(rng.normal(size=count) * 0.1))
     near = neighbours(configurations, 5.0)
     atoms, number = near.atom_count, len(configurations)
-    targets = Targets(np.zeros(number), np.zeros((atoms, 3)), np.zeros((number, 6)))
+    targets = Labels(np.zeros(number), np.zeros((atoms, 3)), np.zeros((number, 6)))
     weights = Weights(np.ones(number), np.ones(number), np.ones(number))
     loss = engine.loss_and_gradient(near, targets, weights)
     second = engine.gauss_newton(near, targets, weights)

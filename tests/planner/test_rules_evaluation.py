@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from atomistics.properties.asked import Asked
+from atomistics.properties.asked import PropertiesAsked
 from campaign.config import PropertyTarget
 from campaign.results import Measurements, Property
 from campaign.situation import Situation
@@ -119,7 +119,7 @@ def missed_property(name: str, **changes: object) -> Situation:
     measured = {"properties": Measurements(values=[value]), **changes}
     seen = [s.model_copy(update=measured) for s in record.structures]
     sit = with_last(sit, "evaluations", structures=seen, passed=[], failed=["joint"])
-    asked = Asked(kinds=["elastic", "vacancy"])
+    asked = PropertiesAsked(kinds=["elastic", "vacancy"])
     sit = with_subsystem(sit, "joint", evaluation="failed", properties=asked)
     targets = sit.state.targets.model_copy(update={"properties": [target]})
     task = sit.task.model_copy(update={"targets": targets})

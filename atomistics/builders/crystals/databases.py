@@ -36,9 +36,9 @@ def from_materials_project(identifier: str) -> Atoms:
         )
     query = urllib.parse.urlencode({"material_ids": identifier, "_fields": "structure"})
     where = f"materials_project {identifier}"
-    found = _json(f"{MATERIALS_PROJECT}?{query}", {"X-API-KEY": key}, where).get("data")
+    entries = _json(f"{MATERIALS_PROJECT}?{query}", {"X-API-KEY": key}, where).get("data")
     try:
-        structure = found[0]["structure"]
+        structure = entries[0]["structure"]
         sites = structure["sites"]
         return Atoms(
             [site["species"][0]["element"] for site in sites],
@@ -54,9 +54,9 @@ def from_optimade(provider: str, identifier: str) -> Atoms:
     """A structure by the OPTIMADE API v1 (Evans et al., Digital Discovery 3, 1509 (2024))."""
     where = f"optimade {provider} {identifier}"
     url = f"{OPTIMADE[provider]}/v1/structures/{urllib.parse.quote(identifier, safe='')}"
-    found = _json(url, {}, where).get("data")
+    entries = _json(url, {}, where).get("data")
     try:
-        entry = (found[0] if isinstance(found, list) else found)["attributes"]
+        entry = (entries[0] if isinstance(entries, list) else entries)["attributes"]
         kinds = {kind["name"]: kind["chemical_symbols"] for kind in entry["species"]}
         if any(len(symbols) != 1 for symbols in kinds.values()):
             raise UserError(f"{where}: has disordered sites; give an ordered file instead")
@@ -71,12 +71,12 @@ def _json(url: str, headers: dict[str, str], where: str) -> dict[str, Any]:
     request = urllib.request.Request(url, headers={"Accept": "application/json", **headers})
     try:
         with urllib.request.urlopen(request, timeout=SECONDS) as answer:
-            found = json.load(answer)
+            reply = json.load(answer)
     except (OSError, ValueError, urllib.error.URLError) as error:
         reason = " ".join(str(getattr(error, "reason", error)).split())[:150]
         raise UserError(
             f"{where}: not to be had ({reason}); check key and network, or give a file"
         ) from None
-    if not isinstance(found, dict):
+    if not isinstance(reply, dict):
         raise UserError(f"{where}: the answer is not a JSON object; give a file instead")
-    return found
+    return reply

@@ -110,21 +110,21 @@ def ordered(structure: Structure, ordering: Ordering, name: str) -> Atoms:
     rng = np.random.default_rng(ordering.seed)
     species = np.array([next(iter(s.species)).symbol for s in wide], dtype="U2")
     energies = _pair_energies(wide, groups) if charges else None
-    found: dict[tuple[str, ...], float] = {}
+    energy_of: dict[tuple[str, ...], float] = {}
     for _ in range(STARTS):
         trial = _filled(species, groups, rng)
         energy = 0.0
         if charges and energies is not None:
             energy = _lowered(trial, groups, charges, energies)
-        found.setdefault(tuple(trial), round(energy, 6))
-    ranked = sorted(found, key=lambda one: (found[one], one))
+        energy_of.setdefault(tuple(trial), round(energy, 6))
+    ranked = sorted(energy_of, key=lambda one: (energy_of[one], one))
     if ordering.rank >= len(ranked):
         raise UserError(f"{name}: ordering.rank {ordering.rank}: there are {len(ranked)}")
     chosen = np.array(ranked[ordering.rank])
     kept = chosen != ""
     atoms = Atoms(chosen[kept].tolist(), wide.cart_coords[kept], cell=wide.lattice.matrix, pbc=True)
-    told = f"rank {ordering.rank} of {len(ranked)} seed {ordering.seed}"
-    atoms.info["ordering"] = f"{told} {atoms.get_chemical_formula(empirical=True)}"
+    rank_text = f"rank {ordering.rank} of {len(ranked)} seed {ordering.seed}"
+    atoms.info["ordering"] = f"{rank_text} {atoms.get_chemical_formula(empirical=True)}"
     return atoms
 
 

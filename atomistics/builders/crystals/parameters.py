@@ -14,7 +14,7 @@ from atomistics.builders.terms import (
 )
 from atomistics.contract import Element, Name, Strict
 
-Angle = Annotated[float, Field(gt=5, lt=175, description="degrees")]
+Degrees = Annotated[float, Field(gt=5, lt=175, description="degrees")]
 
 
 Prototype = Literal[
@@ -40,9 +40,9 @@ class CellParameters(Strict):
     a_angstrom: Angstrom
     b_angstrom: Angstrom | None = None
     c_angstrom: Angstrom | None = None
-    alpha_degrees: Angle | None = None
-    beta_degrees: Angle | None = None
-    gamma_degrees: Angle | None = None
+    alpha_degrees: Degrees | None = None
+    beta_degrees: Degrees | None = None
+    gamma_degrees: Degrees | None = None
 
 
 class CrystalSite(Strict):

@@ -53,10 +53,10 @@ def lattice_of(source: Crystal, folder: Path) -> Atoms:
 
 def standard(atoms: Atoms, primitive: bool = False) -> Atoms:
     """The conventional (or primitive) cell, spglib's idealized standard (symprec 1e-3 Å)."""
-    found = spglib.standardize_cell(_spglib(atoms), to_primitive=primitive, symprec=SYMPREC)
-    if found is None:
+    dataset = spglib.standardize_cell(_spglib(atoms), to_primitive=primitive, symprec=SYMPREC)
+    if dataset is None:
         raise UserError("crystal: spglib finds no symmetry; are atoms on top of one another?")
-    cell, fractional, numbers = found
+    cell, fractional, numbers = dataset
     return Atoms(numbers, scaled_positions=fractional, cell=cell, pbc=True, info=atoms.info)
 
 

@@ -17,6 +17,6 @@ def build(parameters: LiquidLiquid, rng: np.random.Generator, folder: Path) -> A
     layers = [film_on(base, phase, rng, folder) for phase in parameters.phases]
     atoms = stacked(layers, parameters.gap_angstrom, 0.0)
     for key in ("components", "molarity_mol_l"):
-        found = [str(layer.info[key]) for layer in layers if key in layer.info]
-        atoms.info |= {key: " | ".join(found)} if found else {}
+        notes = [str(layer.info[key]) for layer in layers if key in layer.info]
+        atoms.info |= {key: " | ".join(notes)} if notes else {}
     return atoms

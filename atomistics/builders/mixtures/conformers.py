@@ -80,9 +80,9 @@ def template(molecule: Chem.Mol, seed: int, name: str) -> Template:
     options = AllChem.ETKDGv3()
     options.randomSeed = seed
     options.useRandomCoords = molecule.GetNumAtoms() > 100
-    found = AllChem.EmbedMolecule(molecule, options)
+    status = AllChem.EmbedMolecule(molecule, options)
     options.useRandomCoords = True
-    if found != 0 and AllChem.EmbedMolecule(molecule, options) != 0:
+    if status != 0 and AllChem.EmbedMolecule(molecule, options) != 0:
         raise UserError(f"smiles '{name}': RDKit finds no geometry for it; give a file instead")
     octahedral = any(atom.GetDegree() == 6 for atom in molecule.GetAtoms())
     if not octahedral and AllChem.MMFFHasAllMoleculeParams(molecule):

@@ -81,9 +81,11 @@ class Distances:
     least: float
     radii: np.ndarray
 
-    def of(self, found: Pairs) -> np.ndarray:
+    def of(self, neighbours: Pairs) -> np.ndarray:
         """The least distance (P,) of each pair."""
-        return np.maximum(self.least, (self.radii[:, found.i] + self.radii[:, found.j]).max(axis=0))
+        return np.maximum(
+            self.least, (self.radii[:, neighbours.i] + self.radii[:, neighbours.j]).max(axis=0)
+        )
 
     def times(self, factor: float) -> "Distances":
         """All of them longer by a factor."""
@@ -92,11 +94,11 @@ class Distances:
 
 def contacts(atoms: Atoms, near: np.ndarray, wanted: Distances) -> Pairs:
     """Pairs nearer than wanted, each once, but for bound ones in the same image."""
-    found = pairs(atoms, max(wanted.least, 2 * wanted.radii.max(initial=0)))
-    found = found.at(found.distance < wanted.of(found))
-    direct = np.linalg.norm(atoms.positions[found.j] - atoms.positions[found.i], axis=1)
-    bound = np.isin(found.i * len(atoms) + found.j, near) & (abs(direct - found.distance) < 1e-6)
-    return found.at((found.i < found.j) & ~bound)
+    close = pairs(atoms, max(wanted.least, 2 * wanted.radii.max(initial=0)))
+    close = close.at(close.distance < wanted.of(close))
+    direct = np.linalg.norm(atoms.positions[close.j] - atoms.positions[close.i], axis=1)
+    bound = np.isin(close.i * len(atoms) + close.j, near) & (abs(direct - close.distance) < 1e-6)
+    return close.at((close.i < close.j) & ~bound)
 
 
 def remove_overlaps(
@@ -132,23 +134,23 @@ def remove_overlaps(
         moved.positions[~held] = result.x.reshape(-1, 3)
         if result.fun > CROWDED * len(atoms):
             break
-    if not (told := _short(moved, bound, wanted, held)):
+    if not (shortfall := _short(moved, bound, wanted, held)):
         return moved
     raise (UserError if result.fun > HOPELESS * len(atoms) else JammedError)(
-        f"packing: atoms stay {told} is asked for; lower the density or min_distance_angstrom, or "
-        "take another seed"
+        f"packing: atoms stay {shortfall} is asked for; lower the density or min_distance_angstrom,"
+        " or take another seed"
     )
 
 
 def _short(atoms: Atoms, bound: Bonding, wanted: Distances, held: np.ndarray) -> str:
     """The pair farthest from what is wanted, in words; nothing where all are far enough."""
-    found = contacts(atoms, bound.near, wanted)
-    found = found.at(~(held[found.i] & held[found.j]))
-    if not len(found.distance):
+    close = contacts(atoms, bound.near, wanted)
+    close = close.at(~(held[close.i] & held[close.j]))
+    if not len(close.distance):
         return ""
-    lack = wanted.of(found) - found.distance
+    lack = wanted.of(close) - close.distance
     worst = int(lack.argmax())
-    return f"{found.distance[worst]:.2f} Å apart where {wanted.of(found)[worst]:.3g} Å"
+    return f"{close.distance[worst]:.2f} Å apart where {wanted.of(close)[worst]:.3g} Å"
 
 
 def _energy(
@@ -161,11 +163,11 @@ def _energy(
 ) -> tuple[float, np.ndarray]:
     atoms.positions[~held] = free.reshape(-1, 3)
     x = atoms.positions
-    found = contacts(atoms, bound.near, wanted)
-    found = found.at(~(held[found.i] & held[found.j]))
-    i, j = found.i, found.j
+    close = contacts(atoms, bound.near, wanted)
+    close = close.at(~(held[close.i] & held[close.j]))
+    i, j = close.i, close.j
     apart = _minimum_image(x[j] - x[i], atoms)
-    energy, gradient = _harmonic(x, (i, j), apart, wanted.of(found), 1.0)
+    energy, gradient = _harmonic(x, (i, j), apart, wanted.of(close), 1.0)
     i, j = bound.springs.T
     more, slope = _harmonic(x, (i, j), x[j] - x[i], bound.lengths, STIFFNESS)
     away = walls.outside(x) * ~held[:, None]

@@ -197,6 +197,6 @@ def _room(placed: Atoms, trial: np.ndarray, least: float) -> float:
     if not len(placed):
         return least
     both = placed + Atoms("H" * len(trial), trial)
-    found = pairs(both, least)
-    across = (found.i >= len(placed)) & (found.j < len(placed))
-    return found.distance[across].min(initial=least)
+    close = pairs(both, least)
+    across = (close.i >= len(placed)) & (close.j < len(placed))
+    return close.distance[across].min(initial=least)

@@ -104,12 +104,12 @@ def _open(smiles: str, key: str, numbers: list[int]) -> Chem.Mol:
 
 def _stereocentre(unit: Chem.Mol, smiles: str) -> Chem.Atom:
     """The one stereocentre on the way from head to tail."""
-    found = dict(
+    labels = dict(
         Chem.FindMolChiralCenters(unit, includeUnassigned=True, useLegacyImplementation=False)
     )
     ends = [atom.GetIdx() for atom in unit.GetAtoms() if atom.GetAtomicNum() == 0]
     backbone = set(Chem.GetShortestPath(unit, *ends))
-    centres = sorted(backbone & set(found))
+    centres = sorted(backbone & set(labels))
     if len(centres) != 1:
         raise UserError(
             f"tacticity: the backbone of '{smiles}' has {len(centres)} stereocentres, not one; "

@@ -7,7 +7,7 @@ from pydantic import Field
 from atomistics.builders.crystals.parameters import Crystal
 from atomistics.builders.terms import Angstrom, Repeats
 
-Strain = Annotated[float, Field(ge=-20, le=20, description="%")]
+StrainPercent = Annotated[float, Field(ge=-20, le=20, description="%")]
 
 
 class Solid(Crystal):
@@ -22,7 +22,7 @@ class Solid(Crystal):
     further_repeats: int = Field(
         default=0, ge=0, le=5, description="one by one, each along the lowest cell height"
     )
-    strain_percent: list[Strain] = Field(
+    strain_percent: list[StrainPercent] = Field(
         default=[0.0] * 6,
         min_length=6,
         max_length=6,

@@ -80,10 +80,10 @@ def _sites(slab: Atoms, kind: str) -> np.ndarray:
         0,
         np.eye(3),
     )
-    found = AdsorbateSiteFinder(body).find_adsorption_sites(
+    sites_of = AdsorbateSiteFinder(body).find_adsorption_sites(
         distance=0, positions=[kind], symm_reduce=0, put_inside=True
     )
-    sites = np.array(found[kind]).reshape(-1, 3)
+    sites = np.array(sites_of[kind]).reshape(-1, 3)
     if not len(sites):
         raise UserError(f"adsorbate.site {kind}: this face has none; choose another kind")
     return sites[np.lexsort(sites.round(3).T)]
@@ -119,9 +119,9 @@ def _placed(
         added = Atoms(molecule.atoms.numbers, spin.apply(positions - foot) + foot)
         added.arrays["molecule"] = np.full(len(added), number)
         trial = atoms + added
-        found = pairs(trial, 4.0)
-        across = (found.i >= len(atoms)) & (found.j < len(atoms))
-        room = found.distance[across].min(initial=4.0)
+        close = pairs(trial, 4.0)
+        across = (close.i >= len(atoms)) & (close.j < len(atoms))
+        room = close.distance[across].min(initial=4.0)
         if room > most + 1e-6:
             best, most = trial, room
     if most < APART:

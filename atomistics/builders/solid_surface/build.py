@@ -214,12 +214,12 @@ def _offered(
 
 def _distinct(slabs: list[PymatgenSlab]) -> list[PymatgenSlab]:
     """Those with different tops, the first of each."""
-    found: list[tuple[PymatgenSlab, Atoms]] = []
+    distinct: list[tuple[PymatgenSlab, Atoms]] = []
     for slab in slabs:
         atoms = _upright(slab)
-        if not any(_same_top(atoms, other) for _, other in found):
-            found.append((slab, atoms))
-    return [slab for slab, _ in found]
+        if not any(_same_top(atoms, other) for _, other in distinct):
+            distinct.append((slab, atoms))
+    return [slab for slab, _ in distinct]
 
 
 def _molecules_of(slab: PymatgenSlab) -> set[str]:
@@ -256,13 +256,13 @@ def _same_top(one: Atoms, other: Atoms) -> bool:
 
 def _upright(slab: PymatgenSlab) -> Atoms:
     """pymatgen's slab with a along x, b in the plane, reduced, z from 0; no vacuum."""
-    found = AseAtomsAdaptor.get_atoms(slab)
-    form, turn = found.cell.standard_form()
-    positions = found.positions @ turn.T
+    tilted = AseAtomsAdaptor.get_atoms(slab)
+    form, turn = tilted.cell.standard_form()
+    positions = tilted.positions @ turn.T
     low, high = positions[:, 2].min(), positions[:, 2].max()
     cell = np.array([form[0], form[1], [0, 0, max(high - low, 1e-3)]])
     cell[:2], _ = (part[:2] for part in minkowski_reduce(cell, pbc=IN_PLANE))
-    atoms = Atoms(found.numbers, positions - [0, 0, low], cell=cell, pbc=IN_PLANE)
+    atoms = Atoms(tilted.numbers, positions - [0, 0, low], cell=cell, pbc=IN_PLANE)
     return _in_plane(atoms)
 
 

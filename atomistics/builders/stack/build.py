@@ -49,8 +49,8 @@ def build(parameters: Stack, rng: np.random.Generator, folder: Path) -> Atoms:
     kept = ("charge", "layers")
     atoms.info = {k: v for k, v in atoms.info.items() if k in kept or "strain" in k}
     for wanted, one in zip(parameters.layers, made, strict=True):
-        found = {key: one.info[key] for key in ("components", "molarity_mol_l") if key in one.info}
-        atoms.info |= {f"{key}_{wanted.name}": value for key, value in found.items()}
+        notes = {key: one.info[key] for key in ("components", "molarity_mol_l") if key in one.info}
+        atoms.info |= {f"{key}_{wanted.name}": value for key, value in notes.items()}
     heights = (
         f"{w.name}:{one.cell[2, 2]:.3f}" for w, one in zip(parameters.layers, made, strict=True)
     )
@@ -66,22 +66,22 @@ def _solid(wanted: Layer, rng: np.random.Generator, folder: Path, first: bool) -
     if isinstance(wanted.content, SolidSurface):
         surface = wanted.content
         return cut(surface, rng, folder) if first else surface_cell(surface, folder)
-    found = built(wanted.structure or "", folder)
+    crystal = built(wanted.structure or "", folder)
     upright = (
-        abs(found.cell.array[2, :2]).max() < 1e-3 and abs(found.cell.array[:2, 2]).max() < 1e-3
+        abs(crystal.cell.array[2, :2]).max() < 1e-3 and abs(crystal.cell.array[:2, 2]).max() < 1e-3
     )
-    if found.cell.rank < 3 or not upright or not found.pbc[:2].all():
+    if crystal.cell.rank < 3 or not upright or not crystal.pbc[:2].all():
         raise UserError(
             f"layer {wanted.name}: '{wanted.structure}' must be periodic in x and y with c along z"
         )
-    atoms = whole(found)
+    atoms = whole(crystal)
     atoms.positions[:, 2] -= atoms.positions[:, 2].min()
-    a = found.cell.array[0]
+    a = crystal.cell.array[0]
     if abs(a[1]) > 1e-6:
         atoms.rotate(-float(np.degrees(np.arctan2(a[1], a[0]))), "z", rotate_cell=True)
     atoms.cell = [atoms.cell[0], atoms.cell[1], [0, 0, np.ptp(atoms.positions[:, 2])]]
     atoms.pbc = (True, True, False)
-    atoms.info = {"charge": found.info.get("charge", 0)}
+    atoms.info = {"charge": crystal.info.get("charge", 0)}
     return atoms
 
 
