@@ -1,5 +1,6 @@
 """Records of results that the state keeps; the results themselves stand with their actions."""
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Literal, NamedTuple
 
@@ -95,6 +96,11 @@ class ReferenceRange(Strict):
     properties: Measurements | None = Field(
         default=None, description="where asked for", exclude_if=lambda records: records is None
     )
+
+    @property
+    def stopped_by(self) -> str:
+        """Class of the early stop or failure; a word, whatever stands in the file."""
+        return self.failure if re.fullmatch(r"[a-z_ -]{1,40}", self.failure or "") else "unknown"
 
 
 class SettledStructure(Strict):

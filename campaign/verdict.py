@@ -191,7 +191,7 @@ def open_targets(state: State, model: str | None) -> list[str]:
         references = [r for r in state.reference if r.subsystem == subsystem.name]
         ready = [r for r in references if r.status == "ok"]
         missed += [
-            f"{r.structure}: no reference trajectory ({r.failure})"
+            f"{r.structure}: no reference trajectory ({r.stopped_by})"
             for r in references
             if r.status == "failed"
         ]

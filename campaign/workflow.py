@@ -77,7 +77,7 @@ def _pending_jobs(campaign: Campaign, begins: bool) -> Jobs:
     state, situation = campaign.state(), campaign.situation()
     if begins:
         require_unchanged(campaign, plan)
-    require(plan, situation)
+    require(plan, replace(situation, wall_hours=0.0))  # what has begun in time may end
     config = read(Config, campaign.iteration(plan.iteration) / "config.yaml")
     section, per_job = plan.parameters.argument(), plan.parameters.items_per_job(config)
     room = min(LONGEST, COMMAND - len(section))

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.closed_loop.direct import carry_out
-from benchmarks.closed_loop.policies import POLICIES
+from benchmarks.closed_loop.policies import DECISIONS, POLICIES
 from benchmarks.closed_loop.score import Scores, draw, score, table
 from benchmarks.closed_loop.system import fresh_frames, make_source
 from campaign.create import create
@@ -50,6 +50,8 @@ def begun(given: argparse.Namespace, policy: str, seed: int) -> Path:
         if policy in BACKENDS:
             records = {"records": f"../llm-{seed}"} if policy == "replay" else {}
             extra = {"planner": BACKENDS[policy], "llm": {**records, **given.llm}}
+        if policy in DECISIONS:
+            extra["limits"] = {"decisions": DECISIONS[policy]}
         source = given.out / f".source-{policy}-{seed}"
         create(str(make_source(source, seed, (given.labels, given.highest), extra)), folder)
     return folder

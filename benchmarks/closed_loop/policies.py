@@ -71,6 +71,7 @@ def _all_by_reference(sit: Situation) -> Strict | None:
     return section
 
 
+DECISIONS = {"fixed": 5, "patient": 12}  # of a schedule: all that its limits hold, `end` included
 POLICIES: dict[str, Policy] = {
     "rules": by_rules,
     "random": by_chance,

@@ -94,6 +94,7 @@ def make_source(folder: Path, seed: int, limits: tuple[int, int], extra: dict) -
         "reference_calls": 40 * labels,
         "core_hours": 20.0,
         "decisions": 40,
+        **extra.get("limits", {}),
     }
     config["reference_sample"] = {**CONFIG["reference_sample"], "temperatures": [300, highest]}
     subsystems = [{**s, "max_temperature": highest} for s in TASK["subsystems"]]

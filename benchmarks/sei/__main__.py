@@ -18,7 +18,7 @@ from pathlib import Path
 
 import yaml
 
-from benchmarks.closed_loop.policies import POLICIES, by_schedule
+from benchmarks.closed_loop.policies import DECISIONS, POLICIES, by_schedule
 from benchmarks.sei import mobility, table
 from benchmarks.systems.__main__ import facts, planner, reference
 from campaign.actions.sample import Sample
@@ -116,7 +116,10 @@ def settings(row: str, work: Path) -> dict:
     counts = [yaml.safe_load(path.read_text())["spent"]["labels"] for path in states]
     first = next(n for n, path in zip(counts, states, strict=True) if trained(path))
     labels = first if row == "one_shot_first" else counts[-1]
-    return {"planner": "manual", "limits": {"labels": labels, "reference_calls": 100_000}}
+    limits = {"labels": labels, "reference_calls": 100_000}
+    if row != "random":
+        limits["decisions"] = DECISIONS["fixed"]
+    return {"planner": "manual", "limits": limits}
 
 
 def trained(state: Path) -> bool:

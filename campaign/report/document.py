@@ -151,7 +151,7 @@ def gather(story: Story, folder: Path, home: Path) -> dict[str, Any]:
         "species": json.dumps(campaign.task.species),
         "header": _header(folder / potentials[0].path) if potentials else {},
         "evaluations": shown,
-        "headline": next((s for s in shown if roles[s.seen.subsystem] == "target"), None),
+        "headline": next((s for s in shown if roles[s.evaluation.subsystem] == "target"), None),
         "learning": figures.learning_curve(state.models, list(roles), targets.force_mae),
         "efforts": efforts(story),
         "decisions": decisions(story),

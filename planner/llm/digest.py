@@ -58,7 +58,7 @@ def digest(sit: Situation, action: Action | None, budget: int) -> Digest:
         text = json.dumps(_rounded(data), separators=(",", ":"), ensure_ascii=False)
         if tokens_at_most(text) <= budget:
             break
-    return Digest(text, quotes.seen)
+    return Digest(text, quotes.sources)
 
 
 def everything(sit: Situation, budget: int) -> Digest:
@@ -73,7 +73,7 @@ def everything(sit: Situation, budget: int) -> Digest:
         text = json.dumps(_rounded(data), separators=(",", ":"), ensure_ascii=False)
         if tokens_at_most(text) <= budget:
             break
-    return Digest(text, quotes.seen)
+    return Digest(text, quotes.sources)
 
 
 def _rounded(value: Any) -> Any:
@@ -145,7 +145,7 @@ def _budget(sit: Situation) -> dict[str, Any]:
 
 def _reference_stops(state: State) -> dict[str, int]:
     """Runs of the reference itself that stopped early, by class: no model is at fault there."""
-    failures = Counter(r.failure or "unknown" for r in state.reference if r.status == "failed")
+    failures = Counter(r.stopped_by for r in state.reference if r.status == "failed")
     for sample in state.samples:
         for group in sample.groups if sample.method == "reference" else ():
             failures.update({stop.kind: stop.count for stop in group.stops})

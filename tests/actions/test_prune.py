@@ -1,14 +1,29 @@
 """prune: left out, not deleted; restored, the state is as before."""
 
+import shutil
+
 import pytest
 
 from atomistics import dataset
 from campaign.actions.prune import Prune
+from campaign.actions.train import Train, TrainResult
 from campaign.errors import UserError
+from campaign.files import read
 from campaign.gates import require
 from campaign.results import FrameSet
 from campaign.state import State
 from tests.actions.conftest import Bench
+
+
+@pytest.fixture
+def begun(begun: Bench) -> Bench:
+    """With a model m004 besides, a copy: the last one is never pruned."""
+    first = begun.campaign.iteration(3) / "train"
+    begun.begin(Train(start="scratch", effort="quick", datasets=["d002"], seed=4))
+    shutil.copytree(first, begun.here / "train")
+    result = read(TrainResult, first / "result.yaml")
+    begun.finalize(result.model_copy(update={"model": "m004"}))
+    return begun
 
 
 def prune(bench: Bench, **parts: object) -> State:
@@ -53,7 +68,7 @@ def test_restore_is_the_inverse_and_no_file_changes(begun: Bench, parts: dict) -
 def test_what_is_pruned_is_out_of_use(begun: Bench) -> None:
     frames = [FrameSet(dataset="d002", frames=[7, 3])]
     state = prune(begun, models=["m003"], frames=frames)
-    assert state.usable_models == []
+    assert [m.id for m in state.usable_models] == ["m004"]
     assert state.models[0].status == "rolled_back"
     assert state.datasets[0].excluded == [3, 7]
     assert len(dataset.read(begun.campaign.iteration(2) / "sample/dataset.h5")) == 24

@@ -135,9 +135,9 @@ def test_a_hijacked_model_cannot_end_the_campaign_as_converged(tmp_path: Path) -
 
 
 def test_text_of_a_model_reaches_no_command_line(tmp_path: Path) -> None:
-    here = folder(tmp_path / "c")
+    here = folder(tmp_path / "c", {"limits": {"decisions": 1}})
     next_plan(here)
-    section = End(outcome="failed", model=None, recommendation="`touch /tmp/owned`")
+    section = End(outcome="budget_exhausted", model=None, recommendation="`touch /tmp/owned`")
     plan = Plan(
         iteration=1,
         action="end",
@@ -150,7 +150,7 @@ def test_text_of_a_model_reaches_no_command_line(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump(plan.model_dump(mode="json", exclude_none=True)))
     table = jobs(here.folder)
     assert "owned" not in json.dumps([table.sections, table.chunks, table.model, table.previous])
-    assert End.model_validate_json(table.sections["end"]).outcome == "failed"
+    assert End.model_validate_json(table.sections["end"]).outcome == "budget_exhausted"
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "a;rm", "$(id)", "A", "x" * 65, "-n", "a b"])

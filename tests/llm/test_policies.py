@@ -13,7 +13,7 @@ import pytest
 from benchmarks.closed_loop import score as scoring
 from benchmarks.closed_loop import system
 from benchmarks.closed_loop.__main__ import begun, lead
-from benchmarks.closed_loop.policies import POLICIES
+from benchmarks.closed_loop.policies import DECISIONS, POLICIES
 from benchmarks.closed_loop.score import draw, newest, table
 from campaign.gates import check
 from campaign.reduce import after
@@ -26,7 +26,8 @@ from tests.planner.simulation import SMALL, World, config_of, structures_of, tas
 @pytest.mark.parametrize("seed", range(4))
 def test_every_policy_ends_within_its_limits(policy: str, seed: int) -> None:
     task = task_of(SMALL)
-    config = config_of(limits={"labels": 300, "reference_calls": 9000, "decisions": 40})
+    decisions = DECISIONS.get(policy, 40)
+    config = config_of(limits={"labels": 300, "reference_calls": 9000, "decisions": decisions})
     world, structures, state = World(seed=seed, unstable=0.5), structures_of(task), start(task)
     actions = []
     while state.verdict is None:

@@ -59,7 +59,7 @@ def copy(alloy: Path, tmp_path: Path) -> Path:
 def test_the_folder_is_a_campaign(alloy: Path, tmp_path: Path) -> None:
     here = alloy / "here"
     index = structures.read_index(here / "structures")
-    assert len(index) == 18
+    assert len(index) == 18 + 8, "variants, and atoms and dimers of two elements"
     assert {s.subsystem for s in index} == {"copper", "copper_surface", "alloy"}
     for subsystem in ("copper", "copper_surface", "alloy"):
         assert [s.held_out for s in index if s.subsystem == subsystem].count(True) == 1
@@ -132,7 +132,7 @@ def test_one_that_fails_is_named_and_the_others_go_on(tmp_path, types) -> None:
     assert all(text.count("\n") == 0 for text in failed.values())
     assert "failed: copper-dense: " in out
     index = structures.read_index(tmp_path / "here/structures")
-    assert len(index) == 15
+    assert len(index) == 15 + 8
     assert [s.id for s in index if s.held_out and s.subsystem == "copper"] == ["copper-large-dense"]
     status, _, err = types(["structures", "build", "--campaign", tmp_path / "here"])
     assert (status, "3 structures failed" in err) == (1, True)

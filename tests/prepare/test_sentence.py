@@ -94,7 +94,7 @@ def test_a_category_that_cannot_be_built_drops_out(tmp_path, types) -> None:
     assert types([*order, "--only", "plan"])[0] == 0
     plan = yaml.safe_load((here / "structures/plan.yaml").read_text())
     task = yaml.safe_load((here / "task.yaml").read_text())
-    extra = {**plan["categories"][0], "name": "x", "stage": 3}
+    extra = {**plan["categories"][0], "name": "x", "stage": 3, "single_points": []}
     extra["variants"] = [
         {**v, "id": f"x-{n}", "parameters": {"family": "other", "file": "files/none.cif"}}
         for n, v in enumerate(extra["variants"])
