@@ -110,6 +110,7 @@ def test_scratch_gives_a_model_with_an_active_set(begun: Bench) -> None:
 
 
 def test_continue_starts_from_the_parent_and_accurate_goes_further(begun: Bench) -> None:
+    begun.configure(mlp={"stress_weight": 0.001})  # the loss that the parent was fitted by
     result = train(begun, plan(start="continue", model="m003", effort="accurate"))
     assert (result.parent, result.status) == ("m003", "ok")
     assert result.iterations <= 25, "the accurate limit of this campaign"
