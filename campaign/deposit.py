@@ -1,6 +1,5 @@
 """`planner deposit`: a campaign as a folder for a data repository, checked by its hashes."""
 
-import hashlib
 import shutil
 from importlib import metadata
 from pathlib import Path
@@ -10,6 +9,7 @@ from campaign.errors import UserError
 from campaign.export import export
 from campaign.files import write_text
 from campaign.folder import Campaign
+from campaign.integrity import file_sha256
 from campaign.report import document as report
 from campaign.report.story import standing
 
@@ -98,10 +98,7 @@ def _campaign(campaign: Campaign, target: Path) -> None:
 def sums(folder: Path) -> str:
     """Lines as `sha256sum` writes and checks them, of every file below `folder`."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != SUMS)
-    return "".join(
-        f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.relative_to(folder).as_posix()}\n"
-        for p in files
-    )
+    return "".join(f"{file_sha256(p)}  {p.relative_to(folder).as_posix()}\n" for p in files)
 
 
 def _versions() -> str:

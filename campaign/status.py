@@ -17,7 +17,7 @@ from campaign.terminal import plain
 def status(campaign: Campaign) -> dict[str, Any]:
     """Counts, spending, the curriculum and the pending plan, ready for JSON."""
     state, limits = campaign.state(), campaign.config.limits
-    plan = campaign.pending
+    plan, ratio = campaign.pending, calls(campaign)
     folder = campaign.iteration(plan.iteration) if plan else None
     return {
         "campaign": campaign.task.name,
@@ -36,7 +36,7 @@ def status(campaign: Campaign) -> dict[str, Any]:
             "queue": _written(folder / "queue.json"),
         },
         "spent": {**state.spent.model_dump(), "core_hours": campaign.core_seconds() / 3600},
-        "calls": {**calls(campaign)._asdict(), "told": str(calls(campaign))},
+        "calls": {**ratio._asdict(), "told": str(ratio)},
         "limits": limits.model_dump(),
         "subsystems": [s.model_dump() for s in state.subsystems],
         "history": [entry.model_dump() for entry in state.history],

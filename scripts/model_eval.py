@@ -174,7 +174,7 @@ def fresh_labels(frames: list[Atoms], count: int, reference: CountingCalculator)
 def more_labels(
     frames: list[Atoms], labelled: list[Atoms], most: int, reference: CountingCalculator
 ) -> list[Atoms]:
-    """`known` and, between them, so many more of the model's snapshots that there are `most`."""
+    """`labelled` and, between them, so many more of the model's snapshots that there are `most`."""
     steps = {atoms.info["step"] for atoms in labelled}
     left = [a for a in frames[len(frames) // 5 :] if a.info["step"] not in steps]
     spots = np.linspace(0, len(left) - 1, max(0, min(most - len(labelled), len(left))))

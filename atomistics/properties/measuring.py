@@ -14,6 +14,7 @@ from ase.parallel import DummyMPI
 from atomistics.errors import UserError
 from atomistics.reference.convergence import LabelFailedError
 from atomistics.reference.counting import CountingCalculator
+from atomistics.structures import heights
 
 REST = 5e-4  # eV/Å, and eV an atom of strain: at rest
 NEARLY = 0.02  # eV/Å: at rest too, once the energy no longer falls
@@ -135,8 +136,7 @@ def distinct(number: int) -> list[int]:
 
 def supercell(unit: Atoms, length: float) -> tuple[int, int, int]:
     """Repetitions of a cell along its axes so that opposite faces are `length` Å apart."""
-    normal = 1 / np.linalg.norm(np.linalg.inv(unit.cell.array), axis=0)
-    return tuple(int(np.ceil(length / h - 1e-6)) for h in normal)
+    return tuple(int(np.ceil(length / h - 1e-6)) for h in heights(unit))
 
 
 def require_crystal(atoms: Atoms) -> None:

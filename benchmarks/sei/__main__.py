@@ -18,9 +18,9 @@ from pathlib import Path
 
 import yaml
 
+from benchmarks.campaigns import facts, nep89, planner, stands
 from benchmarks.closed_loop.policies import DECISIONS, POLICIES, by_schedule
 from benchmarks.sei import mobility, table
-from benchmarks.systems.__main__ import facts, planner, reference
 from campaign.actions.sample import Sample
 from campaign.files import write_record, write_text
 from campaign.folder import Campaign
@@ -53,7 +53,7 @@ def main() -> None:
     for seed in [] if given.table else map(int, given.seeds.split(",")):
         for row in given.rows or ROWS:
             path = table.RESULTS / f"{given.size}-{seed}-{row}.json"
-            if not path.is_file():
+            if not stands(path):
                 result = {"row": row, "seed": seed, "size": given.size, **run(row, seed, given)}
                 write_text(path, json.dumps(result, indent=1) + "\n")
                 sys.stdout.write(f"{path.name}: {result['verdict']}\n")
@@ -91,7 +91,7 @@ def prepared(folder: Path, seed: int, given: argparse.Namespace) -> None:
     if (folder / "Snakefile").is_file():
         return
     answers = yaml.safe_load(ANSWERS.read_text()) | SIZES[given.size]
-    answers["reference"] = reference(given.nep89)
+    answers["reference"] = nep89(given.nep89)
     folder.parent.mkdir(parents=True, exist_ok=True)
     path = folder.with_suffix(".answers.yaml")
     path.write_text(yaml.safe_dump(answers, sort_keys=False))

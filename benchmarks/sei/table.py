@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks.campaigns import markdown
+
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[2] / "docs/sei.md"
 PAPER = (  # Table 4 of the paper; its reference is PFP, its errors are in section 4.4
@@ -41,14 +43,12 @@ def write() -> None:
     ]
     for size in sorted({result["size"] for result in results}):
         chosen = [result for result in results if result["size"] == size]
-        lines += [f"## {size}", "", "| " + " | ".join(HEAD) + " |", "|" + "---|" * len(HEAD)]
-        lines += ["| " + " | ".join(cells(result)) + " |" for result in chosen]
-        lines += [reference(result) for result in one_a_seed(chosen)]
-        lines += [
-            "| " + " | ".join((row[0], "", "", row[1], "", "", "", "", *row[2:])) + " |"
-            for row in PAPER
+        rows = [
+            *map(cells, chosen),
+            *map(reference, one_a_seed(chosen)),
+            *((row[0], "", "", row[1], "", "", "", "", *row[2:]) for row in PAPER),
         ]
-        lines += ["", *stopped(chosen)]
+        lines += [f"## {size}", "", *markdown(HEAD, rows), "", *stopped(chosen)]
     for result in results:
         if result["row"] == "full":
             lines += story(result)
@@ -84,14 +84,13 @@ def one_a_seed(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return list({r["seed"]: r for r in results if "reference_observed" in r}.values())
 
 
-def reference(result: dict[str, Any]) -> str:
+def reference(result: dict[str, Any]) -> list[str]:
     """The reference's own run."""
     observables = result["reference_observed"]
     moved = observables.get("diffusion", {})
     values = [with_error(observables["density"], ".4f")]
     values += [with_error(moved.get(element), ".2e") for element in ("Li", "O", "C")]
-    seed = str(result["seed"])
-    return "| " + " | ".join(["reference (NEP89)", seed, *[""] * 6, *values]) + " |"
+    return ["reference (NEP89)", str(result["seed"]), *[""] * 6, *values]
 
 
 def stopped(results: list[dict[str, Any]]) -> list[str]:
@@ -109,8 +108,6 @@ def story(result: dict[str, Any]) -> list[str]:
     """The log of a campaign by the rules."""
     head = ("", "action", "why", "what came of it", "labels", "calls")
     lines = [f"## Log of `full`, {result['size']}, seed {result['seed']}", ""]
-    lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for row in result["log"]:
-        values = ("iteration", "action", "reason", "outcome", "labels", "calls")
-        lines.append("| " + " | ".join(str(row[key]) for key in values) + " |")
-    return [*lines, ""]
+    keys = ("iteration", "action", "reason", "outcome", "labels", "calls")
+    rows = ([str(row[key]) for key in keys] for row in result["log"])
+    return [*lines, *markdown(head, rows), ""]

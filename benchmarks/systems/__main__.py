@@ -9,14 +9,13 @@ disk goes on where it stopped; a result that stands is not made again (`--again`
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import yaml
 
+from benchmarks.campaigns import facts, markdown, nep89, planner, stands
 from benchmarks.systems.proof import proof
 
 HERE = Path(__file__).parent
@@ -63,7 +62,7 @@ def main() -> None:
     fine = True
     for name in [] if options.table else options.names or names:
         path = options.results / f"{name}-{kind}.json"
-        if path.is_file() and not options.again:
+        if stands(path) and not options.again:
             continue
         row = run(name, kind, options)
         fine &= true(row)
@@ -103,59 +102,7 @@ def reference(options: argparse.Namespace) -> object:
     """The only thing that is set."""
     if options.calculator:
         return {"method": "ase", "calculator": options.calculator}
-    if options.nep89 is None:
-        return "gfn1-xtb"
-    return {
-        "method": "ase",
-        "calculator": "calorine.calculators:CPUNEP",
-        "options": {"model_filename": str(options.nep89.resolve())},
-    }
-
-
-def planner(words: list[object], folder: Path, hours: float) -> str:
-    """One command; what stopped it, or nothing. Its output goes to a log beside the campaign."""
-    log = Path(str(words[-1])).with_suffix(f".{words[0]}.log")
-    command = [str(Path(sys.executable).with_name("planner")), *map(str, words)]
-    with log.open("a") as stream:
-        try:
-            done = subprocess.run(
-                command,
-                cwd=folder,
-                stdout=stream,
-                stderr=stream,
-                check=False,
-                timeout=3600 * hours,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-            )
-        except subprocess.TimeoutExpired:
-            return f"no verdict within {hours:g} h; the same command goes on"
-    lines = log.read_text().strip().splitlines()
-    return "" if done.returncode == 0 else (lines or ["no word"])[-1][:300]
-
-
-def facts(folder: Path) -> dict:
-    """What the campaign's own files say."""
-    states = sorted(folder.glob("iterations/*/state.yaml"))
-    if not states:
-        return {"verdict": "not begun"}
-    state = yaml.safe_load(states[-1].read_text())
-    ledger = (states[-1].parent / "ledger.jsonl").read_text().strip().splitlines()
-    verdict = state.get("verdict") or {}
-    model = verdict.get("model")
-    last = next((m for m in state["models"] if m["id"] == model), None)
-    held = [e["force_mae"] for e in (last or {}).get("errors", []) if e["split"] == "held_out"]
-    spent = state["spent"]
-    return {
-        "verdict": verdict.get("outcome", "not ended"),
-        "reasons": verdict.get("reasons", [])[:3],
-        "model": model,
-        "iterations": state["iteration"],
-        "rounds": max((s["rounds"] for s in state["subsystems"]), default=0),
-        "labels": spent["labels"],
-        "reference_calls": spent["reference_calls"],
-        "core_minutes": round(json.loads(ledger[-1])["total"]["core_seconds"] / 60, 1),
-        "held_out_force_mae": max(held, default=None),
-    }
+    return nep89(options.nep89) if options.nep89 else "gfn1-xtb"
 
 
 def cells(row: dict) -> list[str]:
@@ -229,9 +176,7 @@ def table(results: Path) -> None:
         "reference's on 150 frames of the 20 ps, times the compressibility; sharper for liquids,",
         "whose density wanders for longer than 5 ps. Core-minutes are CPU time of all jobs.",
         "",
-        "| " + " | ".join(COLUMNS) + " |",
-        "|" + "---|" * len(COLUMNS),
-        *("| " + " | ".join(cells(row)) + " |" for row in rows),
+        *markdown(COLUMNS, map(cells, rows)),
     ]
     failed = [row for row in rows if not true(row)]
     lines += [""] * bool(failed)

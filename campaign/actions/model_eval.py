@@ -16,6 +16,7 @@ from campaign.actions.section import (
     outcome_of,
     protocol_items,
     protocol_steps,
+    require_named,
 )
 from campaign.config import Config
 from campaign.identifiers import ModelId, ProtocolName, Seed
@@ -77,9 +78,7 @@ class ModelEval(Section):
 
     @model_validator(mode="after")
     def _measured_are_named(self) -> "ModelEval":
-        measured = [m.structure for m in self.properties]
-        if len(set(measured)) < len(measured) or not set(measured) <= set(self.structures):
-            raise ValueError("properties: each of structures at most once, and no other")
+        require_named(self.properties, self.structures)
         return self
 
     def cost(self, state: State, protocols: Mapping[str, ProtocolInfo] | None = None) -> Cost:

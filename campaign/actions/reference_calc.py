@@ -17,6 +17,7 @@ from campaign.actions.section import (
     property_calls,
     protocol_items,
     protocol_steps,
+    require_named,
 )
 from campaign.config import Config
 from campaign.identifiers import ProtocolName, Seed
@@ -70,9 +71,7 @@ class ReferenceCalc(Section):
 
     @model_validator(mode="after")
     def _measured_are_named(self) -> "ReferenceCalc":
-        measured = [m.structure for m in self.properties]
-        if len(set(measured)) < len(measured) or not set(measured) <= set(self.structures):
-            raise ValueError("properties: each of structures at most once, and no other")
+        require_named(self.properties, self.structures)
         return self
 
     def plain(self, ready: set[str]) -> list[str]:

@@ -19,6 +19,13 @@ class MeasuredStructure(PropertiesAsked):
     structure: Name
 
 
+def require_named(measured: Iterable[MeasuredStructure], structures: Iterable[str]) -> None:
+    """ValueError unless each is one of these structures and none is named twice."""
+    names = [m.structure for m in measured]
+    if len(set(names)) < len(names) or not set(names) <= set(structures):
+        raise ValueError("properties: each of structures at most once, and no other")
+
+
 def property_calls(measured: Iterable[MeasuredStructure]) -> int:
     """Reference calls at most."""
     return sum(asked.calls() for asked in measured)

@@ -1,6 +1,5 @@
 """`report.html` and `model_card.md`: a campaign for the reviewer one has to convince."""
 
-import hashlib
 import json
 import os
 import platform
@@ -14,6 +13,7 @@ from campaign import __version__
 from campaign.errors import UserError
 from campaign.files import write_text
 from campaign.folder import Campaign
+from campaign.integrity import file_sha256
 from campaign.report import figures
 from campaign.report.bill import settle
 from campaign.report.domain import domain
@@ -200,12 +200,7 @@ def _property_figure(story: Story, number: int, structure: str) -> str:
 
 
 def _stored(path: Path, start: Path) -> StoredFile:
-    digest, size = hashlib.sha256(), 0
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-            size += len(block)
-    return StoredFile(os.path.relpath(path, start), digest.hexdigest(), size)
+    return StoredFile(os.path.relpath(path, start), file_sha256(path), path.stat().st_size)
 
 
 def _header(potential: Path) -> dict[str, float]:

@@ -14,6 +14,7 @@ from pydantic import Field, StringConstraints, ValidationError
 from atomistics.contract import Strict
 from campaign.actions import ACTIONS, Action
 from campaign.actions.section import MeasuredStructure
+from campaign.budget import left
 from campaign.evidence import evidence_at, has_value
 from campaign.files import flags_for_numbers
 from campaign.plan import SECTIONS, Plan
@@ -231,7 +232,7 @@ def _asked(sit: Situation, action: Action, structures: list[str]) -> list[Measur
     by_task = parameters.measured(sit, dict.fromkeys(structures))
     if action == "model_eval":
         return by_task
-    return parameters.affordable(by_task, parameters.calls_left(sit) // 2)
+    return parameters.affordable(by_task, left(sit).reference_calls // 2)
 
 
 def plan_of(sit: Situation, chosen: Choice, section: dict[str, Any]) -> Plan:

@@ -34,7 +34,7 @@ def reference_calc(sit: Situation, structures: Sequence[str]) -> ReferenceCalc |
     steps = min(settings.steps, room)
     if steps < 2 * settings.interval:
         return None
-    spare = calls_left(sit) - len(structures) * (steps + 1 + settling)
+    spare = left(sit).reference_calls - len(structures) * (steps + 1 + settling)
     return ReferenceCalc(
         structures=list(structures),
         temperature=sit.task.temperature,
@@ -45,11 +45,6 @@ def reference_calc(sit: Situation, structures: Sequence[str]) -> ReferenceCalc |
         properties=affordable(measured(sit, structures), spare // 2),
         seed=seed(sit),
     )
-
-
-def calls_left(sit: Situation) -> int:
-    """Reference calls that both limits leave, of calls and of core-hours."""
-    return left(sit).reference_calls
 
 
 def measured(sit: Situation, structures: Iterable[str]) -> list[MeasuredStructure]:

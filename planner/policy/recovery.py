@@ -1,6 +1,6 @@
 """Rules for what went wrong: refused fits, regressions, failed labels, failed evaluations."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from campaign.actions.prune import FEW, MOST_OUTLIERS, Prune
 from campaign.results import EvaluatedStructure, FrameSet, SampleGroupResult
@@ -271,13 +271,17 @@ def worse_fit(sit: Situation) -> Draft | None:
         return None
     named = "; ".join(f"{n} {mine:.3g} eV/Å, before {theirs:.3g}" for n, mine, theirs in worse)
     reason = f"{model.id} is worse than {older[0].id} on the same held-out frames: {named}."
-    keys = [
+    return Draft(Prune(models=[model.id]), reason, force_keys((model, older[0]), "held_out"))
+
+
+def force_keys(models: Iterable[ModelRecord], split: str) -> tuple[str, ...]:
+    """Places in the state of the force errors of some models on one split."""
+    return tuple(
         f"models.{m.id}.errors.{i}.force_mae"
-        for m in (model, older[0])
+        for m in models
         for i, e in enumerate(m.errors)
-        if e.split == "held_out"
-    ]
-    return Draft(Prune(models=[model.id]), reason, keys)
+        if e.split == split
+    )
 
 
 def on_common_frames(
@@ -330,25 +334,17 @@ def blown_up(sit: Situation) -> Draft | None:
         if mine is None or not measured or not sit.active:
             continue
         mae, least = min(measured, key=lambda pair: pair[0])
-        if (
-            split == "train"
-        ):  # harder frames came in: what counts is what `least` would give on them
+        if split == "train":
+            # harder frames came in: what counts is what `least` would give on them
             mae = max(mae, foretold(sit, model, least) or 0.0)
         if mine <= sit.config.rules.scratch_ratio * mae:
             return None
-        if mine > sit.config.rules.scratch_ratio * mae:
-            reason = (
-                f"{split} force MAE of {model.id} is {mine:.3g} eV/Å, that of {least.id} "
-                f"was {mae:.3g}."
-            )
-            keys = (
-                f"models.{m.id}.errors.{i}.force_mae"
-                for m in (model, least)
-                for i, e in enumerate(m.errors)
-                if e.split == split
-            )
-            effort = "accurate" if focus(sit, None).need == "evaluate" else "quick"
-            return Draft(parameters.train(sit, "scratch", effort), reason, tuple(keys))
+        reason = (
+            f"{split} force MAE of {model.id} is {mine:.3g} eV/Å, that of {least.id} was {mae:.3g}."
+        )
+        effort = "accurate" if focus(sit, None).need == "evaluate" else "quick"
+        section = parameters.train(sit, "scratch", effort)
+        return Draft(section, reason, force_keys((model, least), split))
     return None
 
 

@@ -11,8 +11,8 @@ from campaign.actions.end import End
 from campaign.actions.model_eval import ModelEval, ModelEvalResult
 from campaign.actions.sample import Sample, SampleGroup, SampleResult
 from campaign.finalize import publish
-from campaign.results import EvaluatedStructure, SampleGroupResult, Verdict
-from tests.actions.conftest import HELD_OUT, ROOT, Bench
+from campaign.results import EvaluatedStructure, Verdict
+from tests.actions.conftest import HELD_OUT, ROOT, Bench, sampled
 
 GOOD = {
     "status": "ok",
@@ -35,17 +35,7 @@ def held_above_use(bench: Bench) -> None:
         subsystem="alloy", structures=["alloy_a"], temperatures=[360], ensembles=["nvt"]
     )
     bench.begin(Sample(method="model", model="m003", groups=[group], steps=10, interval=5, seed=1))
-    ran = SampleGroupResult(
-        subsystem="alloy",
-        temperature_low=360,
-        temperature_high=360,
-        runs=1,
-        early_stops=0,
-        stops=[],
-        failed_runs=0,
-        snapshots=2,
-        atoms=64,
-    )
+    ran = sampled("alloy", 360, snapshots=2)
     bench.finalize(
         SampleResult(method="model", model="m003", groups=[ran], reference_calls=0, md_steps=10)
     )
