@@ -85,7 +85,7 @@ def _not_cheap(campaign: Campaign, plan: Plan) -> str | None:
         return f"up to {price.labels} labels, approval.labels is {limits.labels}"
     if not measured(campaign, plan):
         return f"no {plan.action} has been measured yet"
-    hours = core_hours(campaign, plan, price.reference_calls, price.md_steps)
+    hours = core_hours(campaign, plan, price)
     if hours > limits.core_hours:
         return f"about {hours:.2f} core-hours, approval.core_hours is {limits.core_hours:g}"
     warned = [v.gate for v in check(plan, situation) if v.verdict == "warn"]

@@ -137,6 +137,16 @@ class Reference(ReferenceChoice):
     seconds_per_call: Positive = Field(description="first guess for the audit, until measured")
 
 
+class Explorer(ReferenceChoice):
+    """A cheap method that settles, moves and relaxes; of what it made the reference labels some."""
+
+    max_force: Positive = Field(default=50.0, description="a frame with a larger force ends a run")
+    timeout: Positive = Field(default=600.0, description="wall time of one call, s")
+    seconds_per_call: Positive = Field(
+        default=1.0, description="first guess for the audit, until measured"
+    )
+
+
 class Mlp(Strict):
     """The `mlp` command and the shape of the potential."""
 
@@ -202,6 +212,12 @@ class ReferenceMd(Strict):
     steps: int = Field(ge=2)
     least: int = Field(default=0, ge=0, description="ends there once it is steady; 0: never")
     interval: int = Field(ge=1)
+    labels: int = Field(
+        default=10,
+        ge=2,
+        le=1000,
+        description="with an explorer: frames the reference labels of each of its trajectories",
+    )
 
     @model_validator(mode="after")
     def _keeps_snapshots(self) -> "ReferenceMd":
@@ -226,6 +242,12 @@ class ReferenceSample(Strict):
         if self.steps:
             _kept(self.steps, self.interval)
         return self
+
+
+class ExplorerSample(ReferenceSample):
+    """What the first labels are chosen from where there is an explorer."""
+
+    labels: int = Field(ge=2, le=10_000, description="of each subsystem at most, chosen by MaxVol")
 
 
 class ModelSample(Strict):
@@ -337,12 +359,18 @@ class Config(Strict):
     """config/default.yaml with the campaign's config.yaml laid over it."""
 
     reference: Reference
+    explorer: Explorer | None = Field(
+        default=None,
+        description="makes starts, first trajectories and relaxations in place of the reference",
+        exclude_if=lambda explorer: explorer is None,
+    )
     mlp: Mlp
     md: Md
     watchdog: WatchdogSettings
     settle: Settling = Settling(crystal=0, packing=0, warm=0, warm_packing=0)
     reference_calc: ReferenceMd
     reference_sample: ReferenceSample
+    explorer_sample: ExplorerSample
     model_sample: ModelSample
     select_data: Selection
     model_eval: EvaluationSettings

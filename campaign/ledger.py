@@ -14,7 +14,7 @@ from atomistics.yaml_files import read_text
 from campaign.errors import UserError
 from campaign.files import canonical_json, read_json, sha256
 
-COUNTED = ("reference_calls", "md_steps", "core_seconds")
+COUNTED = ("reference_calls", "explorer_calls", "md_steps", "core_seconds")
 
 
 def gather(folder: Path, action: str, carried: dict[str, Any]) -> list[dict[str, Any]]:

@@ -62,12 +62,12 @@ class Situation:
 
     @property
     def pending(self) -> list[SampleRecord]:
-        """Trajectories of a model that nothing was labelled from yet."""
+        """Trajectories of a model or an explorer that nothing was labelled from yet."""
         names = {s.name for s in self.state.subsystems}
         return [
             s
             for s in self.state.samples
-            if s.method == "model" and s.selected_by is None
+            if s.method != "reference" and s.selected_by is None
             if any(g.snapshots and g.subsystem in names for g in s.groups)
         ]
 

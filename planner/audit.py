@@ -34,6 +34,7 @@ class Audit:
     plan: Plan
     jobs: dict[str, int]
     reference_calls: int
+    explorer_calls: int
     labels: int
     md_steps: int
     core_hours: float
@@ -91,9 +92,10 @@ def audit(campaign: Campaign) -> Audit:
         plan=plan,
         jobs={} if denied else dry_run(campaign.folder),
         reference_calls=price.reference_calls,
+        explorer_calls=price.explorer_calls,
         labels=price.labels,
         md_steps=price.md_steps,
-        core_hours=core_hours(campaign, plan, price.reference_calls, price.md_steps),
+        core_hours=core_hours(campaign, plan, price),
         state=brief(campaign.situation()),
         spent={
             **campaign.state().spent.model_dump(),
@@ -135,10 +137,7 @@ def _provenance(campaign: Campaign, plan: Plan) -> dict[str, Any]:
     situation = campaign.situation()
     own = rules.decide(situation)
     mine, theirs = cost(plan, situation), cost(own, situation)
-    hours = [
-        core_hours(campaign, p, c.reference_calls, c.md_steps)
-        for p, c in ((plan, mine), (own, theirs))
-    ]
+    hours = [core_hours(campaign, p, c) for p, c in ((plan, mine), (own, theirs))]
     return {
         "source": f"{known['source']}, edited by hand" if edited else known["source"],
         "provenance": source(campaign, plan),
@@ -237,6 +236,7 @@ def _costs(seen: Audit) -> list[list[str]]:
             [key.replace("_", " "), f"{asked}", f"{spent[key]}", _cell(limits[key])]
             for key, asked in (("labels", seen.labels), ("reference_calls", seen.reference_calls))
         ),
+        *_explored(seen, spent),
         ["MD steps", f"{seen.md_steps}", f"{_md_steps(spent)}", "-"],
         [
             "core-hours, about",
@@ -253,8 +253,17 @@ def _costs(seen: Audit) -> list[list[str]]:
     return rows
 
 
+def _explored(seen: Audit, spent: dict[str, float]) -> list[list[str]]:
+    """A line of the explorer's calls, apart from the reference's, where it has any."""
+    before = spent.get("explorer_calls", 0)
+    if not (seen.explorer_calls or before):
+        return []
+    return [["explorer calls", f"{seen.explorer_calls}", f"{before}", "-"]]
+
+
 def _md_steps(spent: dict[str, float]) -> float:
-    return spent["reference_md_steps"] + spent["model_md_steps"]
+    kinds = ("reference", "explorer", "model")
+    return sum(spent.get(f"{kind}_md_steps", 0) for kind in kinds)
 
 
 def _state(state: dict[str, Any]) -> list[str]:

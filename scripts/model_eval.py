@@ -46,6 +46,7 @@ def run(plan: ModelEval, items: Items, state: Path | None, model: Path, output: 
     protocols = protocol_runs.loaded(job, items)
     plain = [name for name, item in items.items() if "protocol" not in item]
     references = {name: dataset.read(trajectory(before, name)) for name in plain}
+    only_labels = {r.structure for r in before.reference if r.md == "explorer"}
     potential = read_potential(model)
 
     def one(name: str, target: Path) -> ItemCost:
@@ -59,7 +60,8 @@ def run(plan: ModelEval, items: Items, state: Path | None, model: Path, output: 
         limits = job.limits(atoms, plan.temperature, before)
         watchdog = Watchdog(replace(limits, grade=job.config.model_eval.grade))
         same = matched(reference)
-        twin = md.run(atoms, calculator, same, watchdog)
+        compared = name not in only_labels
+        twin = md.run(atoms, calculator, same, watchdog) if compared else None
         long = replace(
             same,
             temperature=plan.temperature,
@@ -75,12 +77,15 @@ def run(plan: ModelEval, items: Items, state: Path | None, model: Path, output: 
             error = density_error(job, potential, fresh, outcome.frames, long)
             if fresh and error > job.campaign.task.targets.density_deviation / 2:
                 fresh = more_labels(outcome.frames, fresh, plan.fresh_most, counting)
-        kept = {atoms.info["step"] for atoms in reference}
-        same_steps = [a for a in twin.frames if a.info["step"] in kept]
-        seen = compare(same_steps, reference, same.timestep, layers_of(atoms))
-        report = _report(job, name, outcome, long, seen)
-        report["compared_ps"] = twin.steps * same.timestep / 1000
-        if twin.stop and not outcome.stop:
+        seen = Comparison()
+        report = {"compared": compared}
+        if twin:
+            kept = {atoms.info["step"] for atoms in reference}
+            same_steps = [a for a in twin.frames if a.info["step"] in kept]
+            seen = compare(same_steps, reference, same.timestep, layers_of(atoms))
+            report["compared_ps"] = twin.steps * same.timestep / 1000
+        report |= _report(job, name, outcome, long, seen)
+        if twin and twin.stop and not outcome.stop:
             report |= {"status": "early_stop", "stop": twin.stop}
         report |= _errors(job, potential, reference, fresh, seen)
         report |= _bias(job, potential, fresh, outcome.frames, long)
@@ -96,7 +101,8 @@ def run(plan: ModelEval, items: Items, state: Path | None, model: Path, output: 
         target.with_suffix(".fresh.h5").replace(RUNS / f"{name}.fresh.h5")
         write_text(RUNS / f"{name}.report.json", json.dumps(report) + "\n")
         dataset.write(target, outcome.frames)
-        return ItemCost(reference_calls=counting.calls, md_steps=twin.steps + outcome.steps)
+        steps = (twin.steps if twin else 0) + outcome.steps
+        return ItemCost(reference_calls=counting.calls, md_steps=steps)
 
     spread(items, one, RUNS, ".h5", output)
 
@@ -318,6 +324,7 @@ def collect(plan: ModelEval, chunks: list[Path], plots: Path, output: Path) -> N
         settled=settled,
         reference_calls=sum(c["reference_calls"] for c in costs)
         + sum(s.reference_calls for s in settled),
+        explorer_calls=sum(s.explorer_calls for s in settled),
         md_steps=sum(c["md_steps"] for c in costs),
     )
     write_record(output, result)

@@ -1,4 +1,4 @@
-"""Reference MD on held-out structures; files: see rules/reference_calc.smk."""
+"""MD on held-out structures, and labels of it; files: see rules/reference_calc.smk."""
 
 import json
 from dataclasses import asdict
@@ -6,6 +6,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ase import Atoms
 
 from atomistics import dataset
@@ -14,6 +15,8 @@ from atomistics.md import plain as md
 from atomistics.md import stages
 from atomistics.md.steady import Steady
 from atomistics.properties.measure import MD
+from atomistics.reference.counting import CountingCalculator, LabelFailedError
+from atomistics.reference.methods import label
 from campaign import protocol_runs
 from campaign.actions.reference_calc import ReferenceCalc, ReferenceCalcResult
 from campaign.files import read, write_record, write_text
@@ -52,8 +55,9 @@ def run(plan: ReferenceCalc, items: Items, output: Path) -> None:
         )
         # kept with the frames, because an evaluation repeats this very protocol
         atoms.info |= {"source": name, **asdict(protocol)}
-        enough = Steady(plan.temperature, plan.least, plan.interval) if plan.least else None
-        outcome = md.run(atoms, job.reference(), protocol, watchdog=None, enough=enough)
+        if plan.labels:
+            return explored(job, atoms, protocol, plan, target)
+        outcome = md.run(atoms, job.reference(), protocol, enough=until(plan))
         for frame in outcome.frames:
             frame.info["steps"] = outcome.steps
         paid = {"reference_calls": outcome.reference_calls, "md_steps": outcome.steps}
@@ -68,6 +72,42 @@ def run(plan: ReferenceCalc, items: Items, output: Path) -> None:
         return ItemCost(**paid)
 
     spread(items, one, RUNS, ".h5", output)
+
+
+def until(plan: ReferenceCalc) -> Steady | None:
+    """What ends a run before its last step."""
+    return Steady(plan.temperature, plan.least, plan.interval) if plan.least else None
+
+
+def explored(
+    job: Job, atoms: Atoms, protocol: md.Protocol, plan: ReferenceCalc, target: Path
+) -> ItemCost:
+    """MD by the explorer; `plan.labels` evenly spaced frames of it, labelled by the reference, are kept
+    as what fits are held against, the whole trajectory beside them for its ranges.
+
+    A frame that gets no label is left out, and the number of frames says so.
+    """
+    outcome = md.run(atoms, job.explorer(), protocol, enough=until(plan))
+    reference = CountingCalculator(job.reference())
+    late, found = outcome.frames[len(outcome.frames) // 5 :], []
+    spots = np.linspace(0, len(late) - 1, min(plan.labels, len(late))).round().astype(int).tolist()
+    failure: Exception | None = None
+    if outcome.stop:
+        spots, failure = [], md.StoppedError(outcome.stop, outcome.detail)
+    for spot in dict.fromkeys(spots):
+        try:
+            found.append(label(late[spot], reference))
+        except LabelFailedError as error:
+            failure = error
+    paid = {"explorer_calls": outcome.reference_calls, "md_steps": outcome.steps}
+    if failure and not found:
+        vars(failure).update(paid, reference_calls=reference.calls)
+        raise failure
+    whole = target.with_suffix(".explorer.h5")
+    dataset.write(whole, outcome.frames)
+    whole.replace(RUNS / f"{atoms.info['source']}.explorer.h5")
+    dataset.write(target, found)
+    return ItemCost(reference_calls=reference.calls, **paid)
 
 
 def staged(
@@ -115,7 +155,9 @@ def ranges(name: str, temperature: int, job: Job) -> ReferenceRange:
             temperature=temperature,
             frames=0,
         )
-    frames = dataset.read(path)
+    labelled, whole = dataset.read(path), RUNS / f"{name}.explorer.h5"
+    by_explorer = whole.is_file()
+    frames = dataset.read(whole) if by_explorer else labelled
     sound = frames[len(frames) // 3 :]
     densities = [density(atoms) for atoms in sound if atoms.pbc.all()]
     shortest = min(min_distance(atoms) for atoms in frames)
@@ -125,7 +167,8 @@ def ranges(name: str, temperature: int, job: Job) -> ReferenceRange:
         subsystem=subsystem,
         status="ok",
         temperature=temperature,
-        frames=len(frames),
+        frames=len(labelled),
+        md="explorer" if by_explorer else "reference",
         **_drift(job, name, frames),
         density=Range(low=min(densities), high=max(densities)) if densities else None,
         energy=Range(low=min(energies), high=max(energies)),
@@ -170,6 +213,7 @@ def collect(plan: ReferenceCalc, chunks: list[Path], output: Path) -> None:
         settled=settled,
         reference_calls=sum(c["reference_calls"] for c in costs)
         + sum(s.reference_calls for s in settled),
+        explorer_calls=sum(c["explorer_calls"] for c in [*costs, *map(vars, settled)]),
         md_steps=sum(c["md_steps"] for c in costs),
     )
     write_record(output, result)

@@ -25,7 +25,7 @@ from mtp.errors import MTPError
 from mtp.formats.almtp import read_potential, write_potential
 from mtp.formats.cfg import write_cfg
 from mtp.parallel import Ranks, one_blas_thread
-from mtp.potential import Potential, untrained
+from mtp.potential import Potential
 from mtp.training.loss import LossWeights
 from mtp.training.objective import MOST_BATCHES, Objective, survey
 from mtp.training.starting_point import with_random_functions
@@ -67,14 +67,7 @@ def beginning(job: Job, plan: Train) -> Potential:
     """The potential a fit starts from."""
     if plan.model:
         return read_potential(model_file(plan.model))
-    return with_random_functions(blank(job), np.random.default_rng(plan.seed))
-
-
-def blank(job: Job) -> Potential:
-    """An untrained potential of the configured shape."""
-    mlp = job.config.mlp
-    shortest = 0.9 * mlp.cutoff / 5  # until the data's own is known
-    return untrained(mlp.level, len(job.species), shortest, mlp.cutoff, mlp.radial_basis)
+    return with_random_functions(job.blank(), np.random.default_rng(plan.seed))
 
 
 def weights(job: Job) -> LossWeights:
@@ -156,7 +149,7 @@ def fit(
     mlp = job.config.mlp
     start = parent or WORK / "start.almtp"
     if not parent:
-        write_potential(start, blank(job))
+        write_potential(start, job.blank())
     options = {
         "iteration_limit": iteration_limit(job, plan.effort),
         "energy_weight": mlp.energy_weight,

@@ -29,9 +29,10 @@ Items = dict[str, dict[str, Any]]
 
 
 class Cost(Strict):
-    """Upper bounds; `core_seconds` is that of the reference calls and an estimate."""
+    """Upper bounds; `core_seconds` is that of all calls and an estimate."""
 
     reference_calls: int = 0
+    explorer_calls: int = 0
     labels: int = 0
     md_steps: int = 0
     runs: int = 0

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from campaign.actions.section import Cost
 from campaign.estimate import core_hours
 from campaign.folder import Campaign
 from mtpilot.cli import main
@@ -190,4 +191,4 @@ def test_estimates_tell_md_with_a_model_from_sampling_by_the_reference(tmp_path:
         line = {"total": {"core_seconds": 90.0, "by_action": seen}}
         (here.iteration(number) / "ledger.jsonl").write_text(json.dumps(line) + "\n")
     plan = here.plan(4)
-    assert core_hours(here, plan, 0, 10_000) == pytest.approx(20.0 / 3600)
+    assert core_hours(here, plan, Cost(md_steps=10_000)) == pytest.approx(20.0 / 3600)
