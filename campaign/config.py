@@ -133,6 +133,11 @@ class Reference(ReferenceChoice):
     """The method every label comes from."""
 
     max_force: Positive = Field(description="a label with a larger force is quarantined, eV/Å")
+    fixed_kpoints: bool = Field(
+        default=False,
+        description="your word that one k-mesh is converged in the cells of all structures",
+        exclude_if=lambda word: not word,
+    )
     timeout: Positive = Field(description="wall time of one call, s")
     seconds_per_call: Positive = Field(description="first guess for the audit, until measured")
 

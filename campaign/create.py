@@ -156,8 +156,24 @@ def check(campaign: Campaign) -> None:
             f"{campaign.folder}/structures: not used: "
             + ", ".join(f"{name} ({count})" for name, count in sorted(left.items()))
         )
+    if not config.reference.fixed_kpoints:
+        _check_kpoints(campaign)
     for method in methods(config):
         _check_method(method, campaign, periodic)
+
+
+def _check_kpoints(campaign: Campaign) -> None:
+    """UserError where one k-mesh stands for cells of different size."""
+    from atomistics.reference.catalog import recipe_of
+    from atomistics.reference.per_structure import fixed_mesh, unlike_meshes
+    from atomistics.structures import load, read_index
+
+    recipe = recipe_of(campaign.config.reference)
+    if fixed_mesh(recipe) is None:
+        return
+    structures = [load(one) for one in read_index(campaign.folder / "structures")]
+    if fault := unlike_meshes(recipe, structures):
+        raise UserError(f"{campaign.folder}/config.yaml: {fault}")
 
 
 def _check_method(reference: Any, campaign: Campaign, periodic: bool) -> None:

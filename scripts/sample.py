@@ -238,7 +238,7 @@ def collect(
         model=plan.model,
         groups=[group(name, rows, failed.get(name, 0)) for name, rows in reports.items()],
         settled=settled,
-        dataset=f"d{iteration:03d}" if frames else None,
+        dataset=f"d{iteration:03d}" if dataset_file and frames else None,
         reference_calls=sum(c["reference_calls"] for c in costs)
         + sum(s.reference_calls for s in settled),
         explorer_calls=sum(c["explorer_calls"] for c in [*costs, *map(vars, settled)]),

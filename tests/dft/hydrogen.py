@@ -61,6 +61,8 @@ CONFIG: dict[str, Any] = {
     "model_eval": {"interval": 10, "fresh_frames": 4},
     "limits": {"labels": 80, "reference_calls": 120, "core_hours": 1.0, "decisions": 16},
     "label_jobs": 2,
+    "runs_per_job": 4,
+    "reference_runs_per_job": 10,
 }
 
 
