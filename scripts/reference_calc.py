@@ -82,8 +82,8 @@ def until(plan: ReferenceCalc) -> Steady | None:
 def explored(
     job: Job, atoms: Atoms, protocol: md.Protocol, plan: ReferenceCalc, target: Path
 ) -> ItemCost:
-    """MD by the explorer; `plan.labels` evenly spaced frames of it, labelled by the reference, are kept
-    as what fits are held against, the whole trajectory beside them for its ranges.
+    """MD by the explorer; the reference labels `plan.labels` evenly spaced frames of it, which
+    fits are held against; the whole trajectory is kept beside them for its ranges.
 
     A frame that gets no label is left out, and the number of frames says so.
     """
