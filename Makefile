@@ -62,11 +62,17 @@ slurm:
 test-dft: setup dft
 	MTPILOT_DFT=1 $(BIN)/python -m pytest --durations=10 tests/dft
 
-DFT := quantum-espresso quantum-espresso-data cp2k gpaw openmpi-bin
-dft:
-	@mkdir -p build; command -v pw.x cp2k gpaw mpirun >/dev/null \
+DFT := quantum-espresso quantum-espresso-data cp2k libxc-dev libopenblas-dev g++
+GPAW := gpaw==25.7.0 gpaw-data==1.2.1
+dft: setup
+	@mkdir -p build; for one in pw.x cp2k; do command -v $$one >/dev/null || exit 1; done \
+	&& ls /usr/include/xc.h /usr/lib/*/libopenblas.so >/dev/null 2>&1 \
 	|| { $(APT) update && $(APT) install -y --no-install-recommends $(DFT); } >build/dft.log 2>&1 \
 	|| { echo "make test-dft: as root, apt-get install $(DFT) (it failed, see build/dft.log)" >&2; exit 1; }
+	@printf 'mpi = False\nlibraries = ["xc", "openblas"]\n' > build/gpaw_siteconfig.py
+	@$(BIN)/python -c 'import gpaw' 2>/dev/null \
+	|| GPAW_CONFIG=$(CURDIR)/build/gpaw_siteconfig.py $(BIN)/pip install --no-deps $(GPAW) >build/gpaw.log 2>&1 \
+	|| { echo "make test-dft: $(GPAW) was not built, see build/gpaw.log" >&2; exit 1; }
 
 test-browser: setup
 	@mkdir -p build; command -v chromium >/dev/null \

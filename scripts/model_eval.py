@@ -10,7 +10,7 @@ from ase import Atoms, units
 
 from atomistics import dataset
 from atomistics.analysis.comparison import Comparison, compare
-from atomistics.analysis.layers import layers_of
+from atomistics.analysis.layers import Layer, layers_of
 from atomistics.md import plain as md
 from atomistics.md import stages
 from atomistics.md.watchdog import Watchdog
@@ -77,14 +77,10 @@ def run(plan: ModelEval, items: Items, state: Path | None, model: Path, output: 
             error = density_error(job, potential, fresh, outcome.frames, long)
             if fresh and error > job.campaign.task.targets.density_deviation / 2:
                 fresh = more_labels(outcome.frames, fresh, plan.fresh_most, counting)
-        seen = Comparison()
-        report = {"compared": compared}
+        seen = held_against(twin, reference, same.timestep, layers_of(atoms))
+        report = _report(job, name, outcome, long, seen) | {"compared": compared}
         if twin:
-            kept = {atoms.info["step"] for atoms in reference}
-            same_steps = [a for a in twin.frames if a.info["step"] in kept]
-            seen = compare(same_steps, reference, same.timestep, layers_of(atoms))
             report["compared_ps"] = twin.steps * same.timestep / 1000
-        report |= _report(job, name, outcome, long, seen)
         if twin and twin.stop and not outcome.stop:
             report |= {"status": "early_stop", "stop": twin.stop}
         report |= _errors(job, potential, reference, fresh, seen)
@@ -124,6 +120,17 @@ def staged(
     write_text(RUNS / f"{name}.report.json", json.dumps(report) + "\n")
     dataset.write(target, outcome.frames)
     return ItemCost(md_steps=outcome.steps)
+
+
+def held_against(
+    twin: md.Outcome | None, reference: list[Atoms], timestep: float, layers: list[Layer]
+) -> Comparison:
+    """The model's repetition of a reference run beside that run; nothing where there is none."""
+    if twin is None:
+        return Comparison()
+    kept = {atoms.info["step"] for atoms in reference}
+    same_steps = [a for a in twin.frames if a.info["step"] in kept]
+    return compare(same_steps, reference, timestep, layers)
 
 
 def matched(reference: list[Atoms]) -> md.Protocol:
