@@ -60,8 +60,7 @@ def run(plan: ModelEval, items: Items, state: Path | None, model: Path, output: 
         limits = job.limits(atoms, plan.temperature, before)
         watchdog = Watchdog(replace(limits, grade=job.config.model_eval.grade))
         same = matched(reference)
-        compared = name not in only_labels
-        twin = md.run(atoms, calculator, same, watchdog) if compared else None
+        twin = None if name in only_labels else md.run(atoms, calculator, same, watchdog)
         long = replace(
             same,
             temperature=plan.temperature,
@@ -78,11 +77,7 @@ def run(plan: ModelEval, items: Items, state: Path | None, model: Path, output: 
             if fresh and error > job.campaign.task.targets.density_deviation / 2:
                 fresh = more_labels(outcome.frames, fresh, plan.fresh_most, counting)
         seen = held_against(twin, reference, same.timestep, layers_of(atoms))
-        report = _report(job, name, outcome, long, seen) | {"compared": compared}
-        if twin:
-            report["compared_ps"] = twin.steps * same.timestep / 1000
-        if twin and twin.stop and not outcome.stop:
-            report |= {"status": "early_stop", "stop": twin.stop}
+        report = _report(job, name, outcome, long, seen) | told_of(twin, same, outcome)
         report |= _errors(job, potential, reference, fresh, seen)
         report |= _bias(job, potential, fresh, outcome.frames, long)
         seen.add_long_run(outcome.frames, long.timestep)
@@ -127,10 +122,22 @@ def held_against(
 ) -> Comparison:
     """The model's repetition of a reference run beside that run; nothing where there is none."""
     if twin is None:
-        return Comparison()
+        nothing: dict[str, Any] = {"reference": []}
+        bare = {"density": dict(nothing), "energy_per_atom": dict(nothing)}
+        return Comparison(curves={"reference_time_ps": [], **bare})
     kept = {atoms.info["step"] for atoms in reference}
     same_steps = [a for a in twin.frames if a.info["step"] in kept]
     return compare(same_steps, reference, timestep, layers)
+
+
+def told_of(twin: md.Outcome | None, same: md.Protocol, outcome: md.Outcome) -> dict[str, Any]:
+    """Whether there was a reference run to repeat, how long it was, and how its repetition ended."""
+    if twin is None:
+        return {"compared": False}
+    told: dict[str, Any] = {"compared_ps": twin.steps * same.timestep / 1000}
+    if twin.stop and not outcome.stop:
+        told |= {"status": "early_stop", "stop": twin.stop}
+    return told
 
 
 def matched(reference: list[Atoms]) -> md.Protocol:

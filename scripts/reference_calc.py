@@ -65,13 +65,20 @@ def run(plan: ReferenceCalc, items: Items, output: Path) -> None:
             raise md.StoppedError(outcome.stop, outcome.detail, **paid)
         dataset.write(target, outcome.frames)
         ran = MD(outcome.frames, plan.temperature)
-        if found := measured(job, name, plan.properties, job.reference(), ran):
-            write_text(RUNS / f"{name}.curves.json", json.dumps(found.curves) + "\n")
-            write_record(RUNS / f"{name}.properties.yaml", by_reference(found))
-            paid["reference_calls"] += found.calls
+        paid["reference_calls"] += with_properties(job, name, plan, ran)
         return ItemCost(**paid)
 
     spread(items, one, RUNS, ".h5", output)
+
+
+def with_properties(job: Job, name: str, plan: ReferenceCalc, ran: MD | None) -> int:
+    """Measure what the plan asks of a structure by the reference; the calls it took."""
+    found = measured(job, name, plan.properties, job.reference(), ran)
+    if found is None:
+        return 0
+    write_text(RUNS / f"{name}.curves.json", json.dumps(found.curves) + "\n")
+    write_record(RUNS / f"{name}.properties.yaml", by_reference(found))
+    return found.calls
 
 
 def until(plan: ReferenceCalc) -> Steady | None:
@@ -107,7 +114,9 @@ def explored(
     dataset.write(whole, outcome.frames)
     whole.replace(RUNS / f"{atoms.info['source']}.explorer.h5")
     dataset.write(target, found)
-    return ItemCost(reference_calls=reference.calls, **paid)
+    # a liquid's properties are averages over MD by the reference, which there is none of
+    calls = reference.calls + with_properties(job, atoms.info["source"], plan, None)
+    return ItemCost(reference_calls=calls, **paid)
 
 
 def staged(
