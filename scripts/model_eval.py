@@ -131,7 +131,7 @@ def held_against(
 
 
 def told_of(twin: md.Outcome | None, same: md.Protocol, outcome: md.Outcome) -> dict[str, Any]:
-    """Whether there was a reference run to repeat, how long it was, and how its repetition ended."""
+    """Whether there was a reference run to repeat, how long, and how its repetition ended."""
     if twin is None:
         return {"compared": False}
     told: dict[str, Any] = {"compared_ps": twin.steps * same.timestep / 1000}
