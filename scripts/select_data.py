@@ -139,7 +139,9 @@ def pick(frames: list[Atoms], group: SelectGroup, total: int, plan: SelectData, 
     if plan.method == "all":
         return spaced(frames, wanted)
     if plan.method == "maxvol":
-        return from_nothing(frames, job, wanted, job.config.seed)
+        single = [a for a in frames if job.structure(a.info["structure"]).single_point]
+        chosen = from_nothing(frames, job, wanted, job.config.seed)
+        return list({id(a): a for a in [*single, *chosen]}.values())[:wanted]
     first = before_stops(frames) + spaced(frames, group.spaced)
     rest = extrapolating(frames, plan, job)
     return list({id(a): a for a in first + rest}.values())[:wanted]
