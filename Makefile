@@ -2,6 +2,7 @@
 # make sei     the paper's own system with NEP89 as reference, to its verdict (hours; goes on where it stopped)
 # make test    the tests
 # make test-slurm  the cluster's tests on a real SLURM of four nodes on this host (root; Debian, Ubuntu)
+# make test-dft  labels by Quantum ESPRESSO, CP2K and GPAW, a campaign too (root; Debian, Ubuntu)
 # make test-browser  the report in headless Chromium (root, where Chromium is to be installed)
 # make sanitize  what reads files and runs the kernel, again under AddressSanitizer and UBSan (g++)
 # make check   formatters, linters, types of files, docs/tree.md (what CI runs before the tests)
@@ -16,7 +17,7 @@ ifneq ($(words $(CURDIR)),1)
 $(error $(CURDIR): pip and shells split this path at its spaces; move the toolkit (campaigns may lie anywhere))
 endif
 
-.PHONY: demo sei nep89 systems test test-slurm slurm test-browser check docs sanitize setup clean
+.PHONY: demo sei nep89 systems test test-slurm slurm test-dft dft test-browser check docs sanitize setup clean
 
 demo: setup
 	@test -f $(DEMO)/task.yaml || $(BIN)/planner init dry_ice_nitrogen $(DEMO)
@@ -57,6 +58,21 @@ slurm:
 	&& ls /usr/lib/*/libpmix.so >/dev/null 2>&1 \
 	|| { $(APT) update && $(APT) install -y --no-install-recommends $(SLURM); } >build/slurm.log 2>&1 \
 	|| { echo "make test-slurm: as root, apt-get install $(SLURM) (it failed, see build/slurm.log)" >&2; exit 1; }
+
+test-dft: setup dft
+	MTPILOT_DFT=1 $(BIN)/python -m pytest --durations=10 tests/dft
+
+DFT := quantum-espresso quantum-espresso-data cp2k libxc-dev libopenblas-dev g++
+GPAW := gpaw==25.7.0 gpaw-data==1.2.1
+dft: setup
+	@mkdir -p build; for one in pw.x cp2k; do command -v $$one >/dev/null || exit 1; done \
+	&& ls /usr/include/xc.h /usr/lib/*/libopenblas.so >/dev/null 2>&1 \
+	|| { $(APT) update && $(APT) install -y --no-install-recommends $(DFT); } >build/dft.log 2>&1 \
+	|| { echo "make test-dft: as root, apt-get install $(DFT) (it failed, see build/dft.log)" >&2; exit 1; }
+	@printf 'mpi = False\nlibraries = ["xc", "openblas"]\n' > build/gpaw_siteconfig.py
+	@$(BIN)/python -c 'import gpaw' 2>/dev/null \
+	|| GPAW_CONFIG=$(CURDIR)/build/gpaw_siteconfig.py $(BIN)/pip install --no-deps $(GPAW) >build/gpaw.log 2>&1 \
+	|| { echo "make test-dft: $(GPAW) was not built, see build/gpaw.log" >&2; exit 1; }
 
 test-browser: setup
 	@mkdir -p build; command -v chromium >/dev/null \

@@ -28,7 +28,8 @@ def bands(ranges: Sequence[ReferenceRange], subsystem: str, config: Config) -> B
     own = [r for r in ranges if r.subsystem == subsystem and r.status == "ok"]
     nearest = [r.min_distance for r in own if r.min_distance is not None]
     densities = [r.density for r in own if r.density is not None]
-    margin = config.watchdog.density_margin
+    # an explorer's density is its own, and a few percent off the reference's as a rule
+    margin = config.watchdog.density_margin * (1 + any(r.md == "explorer" for r in own))
     return Bands(
         min_distance=config.watchdog.min_distance_factor * min(nearest, default=0.0),
         density=(

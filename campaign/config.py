@@ -133,8 +133,23 @@ class Reference(ReferenceChoice):
     """The method every label comes from."""
 
     max_force: Positive = Field(description="a label with a larger force is quarantined, eV/Å")
+    fixed_kpoints: bool = Field(
+        default=False,
+        description="your word that one k-mesh is converged in the cells of all structures",
+        exclude_if=lambda word: not word,
+    )
     timeout: Positive = Field(description="wall time of one call, s")
     seconds_per_call: Positive = Field(description="first guess for the audit, until measured")
+
+
+class Explorer(ReferenceChoice):
+    """A cheap method that settles, moves and relaxes; of what it made the reference labels some."""
+
+    max_force: Positive = Field(default=50.0, description="a frame with a larger force ends a run")
+    timeout: Positive = Field(default=600.0, description="wall time of one call, s")
+    seconds_per_call: Positive = Field(
+        default=1.0, description="first guess for the audit, until measured"
+    )
 
 
 class Bounds(Strict):
@@ -211,6 +226,12 @@ class ReferenceMd(Strict):
     steps: int = Field(ge=2)
     least: int = Field(default=0, ge=0, description="ends there once it is steady; 0: never")
     interval: int = Field(ge=1)
+    labels: int = Field(
+        default=10,
+        ge=2,
+        le=1000,
+        description="with an explorer: frames the reference labels of each of its trajectories",
+    )
 
     @model_validator(mode="after")
     def _keeps_snapshots(self) -> "ReferenceMd":
@@ -235,6 +256,12 @@ class ReferenceSample(Strict):
         if self.steps:
             _kept(self.steps, self.interval)
         return self
+
+
+class ExplorerSample(ReferenceSample):
+    """What the first labels are chosen from where there is an explorer."""
+
+    labels: int = Field(ge=2, le=10_000, description="of each subsystem at most, chosen by MaxVol")
 
 
 class ModelSample(Strict):
@@ -352,12 +379,18 @@ class Config(Strict):
     """config/default.yaml with the campaign's config.yaml laid over it."""
 
     reference: Reference
+    explorer: Explorer | None = Field(
+        default=None,
+        description="makes starts, first trajectories and relaxations in place of the reference",
+        exclude_if=lambda explorer: explorer is None,
+    )
     mlp: Mlp
     md: Md
     watchdog: WatchdogSettings
     settle: Settling = Settling(crystal=0, packing=0, warm=0, warm_packing=0)
     reference_calc: ReferenceMd
     reference_sample: ReferenceSample
+    explorer_sample: ExplorerSample
     model_sample: ModelSample
     select_data: Selection
     model_eval: EvaluationSettings

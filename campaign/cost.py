@@ -23,30 +23,36 @@ def cost(plan: Plan, situation: Situation) -> Cost:
 
 
 def price(section: Section, situation: Situation) -> Cost:
-    """Upper bounds of an action with these parameters."""
+    """Upper bounds of an action with these parameters.
+
+    An explorer settles in place of the reference, and what it settled has no label.
+    """
+    explorer = situation.config.explorer
     bare = section.cost(situation.state, situation.protocols)
     single = len(single_points(section, situation.state, situation.structures))
-    calls = bare.reference_calls + settling_calls(section, situation) + single
-    learns = bare.labels and not section.held_out
+    settled = settling_calls(section, situation) + single
+    calls = bare.reference_calls + (0 if explorer else settled)
+    explored = bare.explorer_calls + (settled if explorer else 0)
+    learns = bare.labels and not section.held_out and not explorer
     repeated = section.repeated_steps(situation)
-    moving = 0.0
+    each, exploring = seconds_per_call(situation), seconds_per_exploring(situation)
+    of_step = exploring if bare.explorer_calls else each
+    moving = serial = 0.0
     if (action := ACTION_OF[type(section)]) in ("sample", "model_eval"):
-        # MD with the reference has a call a step
-        own = max(0, bare.md_steps - bare.reference_calls)
+        # MD with the reference or the explorer has a call a step
+        own = max(0, bare.md_steps - bare.reference_calls - bare.explorer_calls)
         moving = seconds_per_step(situation, action)
         serial = moving * own / max(1, bare.runs) if own else 0.0
         moving *= own + repeated
-    else:
-        serial = 0.0
-    each = seconds_per_call(situation)
     if bare.md_steps and not serial:
-        serial = each * bare.md_steps / max(1, bare.runs)
+        serial = of_step * bare.md_steps / max(1, bare.runs)
     fitting = fit_seconds(section, situation) if isinstance(section, Train) else 0.0
     return bare.model_copy(
         update={
             "reference_calls": calls,
+            "explorer_calls": explored,
             "labels": bare.labels + (settling_labels(section, situation) + single if learns else 0),
-            "core_seconds": calls * each + moving + fitting,
+            "core_seconds": calls * each + explored * exploring + moving + fitting,
             "md_steps": bare.md_steps + repeated,
             "disk": bare.snapshots * atoms_of(situation) * FRAME_BYTES / GB,
             "longest_run": serial,
@@ -55,12 +61,13 @@ def price(section: Section, situation: Situation) -> Cost:
 
 
 def bare_calls(plan: Plan, situation: Situation) -> int:
-    """Reference calls at most of an action's own items."""
-    return plan.parameters.cost(situation.state, situation.protocols).reference_calls
+    """Calls at most of an action's own items, of the reference or else of the explorer."""
+    own = plan.parameters.cost(situation.state, situation.protocols)
+    return own.reference_calls or own.explorer_calls
 
 
 def settling_calls(section: Section, situation: Situation) -> int:
-    """Reference calls at most of settling the structures an action is the first to use."""
+    """Calls at most of settling the structures an action is the first to use."""
     settling = situation.config.settle
     named = section.named_structures()
     return len(unsettled(named, situation.state, settling)) * calls_at_most(settling)
@@ -80,6 +87,14 @@ def seconds_per_call(situation: Situation) -> float:
     calls = situation.state.spent.reference_calls
     measured = situation.core_seconds / calls if calls else 0.0
     return min(guess, measured) if measured > 0 else guess
+
+
+def seconds_per_exploring(situation: Situation) -> float:
+    """Core-seconds of a call of the explorer: as measured, else as configured; 0 without one."""
+    explorer = situation.config.explorer
+    if explorer is None:
+        return 0.0
+    return situation.rates.explorer_call or explorer.seconds_per_call
 
 
 def seconds_per_step(situation: Situation, action: str) -> float:

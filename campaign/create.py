@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from campaign import TOOLKIT
+from campaign.config import Config
 from campaign.errors import UserError
 from campaign.files import write_text
 from campaign.folder import Campaign, configuration
@@ -54,7 +55,8 @@ def create(source: str, folder: Path) -> Campaign:
         shutil.copytree(
             origin / "structures", partial / "structures", ignore_dangling_symlinks=True
         )
-        copy_own_files(configuration(origin).reference, origin, partial)
+        for method in methods(configuration(origin)):
+            copy_own_files(method, origin, partial)
         for path in sorted(origin.glob("protocols/*.yaml")):  # to be approved anew
             (partial / "protocols").mkdir(exist_ok=True)
             shutil.copy(path, partial / "protocols")
@@ -67,6 +69,11 @@ def create(source: str, folder: Path) -> Campaign:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return Campaign.at(folder)
+
+
+def methods(config: Config) -> list[ReferenceChoice]:
+    """The reference, and the explorer if there is one."""
+    return [config.reference, *([config.explorer] if config.explorer else [])]
 
 
 def copy_own_files(reference: ReferenceChoice, origin: Path, folder: Path) -> None:
@@ -149,12 +156,28 @@ def check(campaign: Campaign) -> None:
             f"{campaign.folder}/structures: not used: "
             + ", ".join(f"{name} ({count})" for name, count in sorted(left.items()))
         )
-    _check_reference(campaign, periodic)
+    if not config.reference.fixed_kpoints:
+        _check_kpoints(campaign)
+    for method in methods(config):
+        _check_method(method, campaign, periodic)
 
 
-def _check_reference(campaign: Campaign, periodic: bool) -> None:
+def _check_kpoints(campaign: Campaign) -> None:
+    """UserError where one k-mesh stands for cells of different size."""
+    from atomistics.reference.catalog import recipe_of
+    from atomistics.reference.per_structure import fixed_mesh, unlike_meshes
+    from atomistics.structures import load, read_index
+
+    recipe = recipe_of(campaign.config.reference)
+    if fixed_mesh(recipe) is None:
+        return
+    structures = [load(one) for one in read_index(campaign.folder / "structures")]
+    if fault := unlike_meshes(recipe, structures):
+        raise UserError(f"{campaign.folder}/config.yaml: {fault}")
+
+
+def _check_method(reference: Any, campaign: Campaign, periodic: bool) -> None:
     """Whether the calculator can be built with its options; one with a name and none can."""
-    reference = campaign.config.reference
     from atomistics.reference.catalog import recipe_of
     from atomistics.reference.methods import reference_calculator
 

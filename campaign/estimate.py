@@ -15,15 +15,23 @@ def rates(state: State, config: Config, bill: Callable[[int], CostByAction]) -> 
     """Core-seconds of each thing as the bills of `state`'s iterations show them."""
     spent = bill(state.iteration)
     labelling = [spent[a] for a in ("settle", "reference_calc", "select_data") if spent.get(a)]
+    labelling = [a for a in labelling if not a.get("explorer_calls")]
     calls = sum(a["reference_calls"] for a in labelling)
     call = sum(a["core_seconds"] for a in labelling) / calls if calls else None
     fits = sum(m.frames * getattr(config.mlp, f"{m.effort}_iterations") for m in state.models)
     paid = spent.get("train", {}).get("core_seconds", 0.0)
     return Rates(
         reference_call=call,
+        explorer_call=_explorer_call(spent.get("settle", {})),
         model_step=_model_steps(state, bill, call or config.reference.seconds_per_call),
         frame_iteration=paid / fits if fits and paid else None,
     )
+
+
+def _explorer_call(settling: Mapping[str, float]) -> float | None:
+    """What a call of the explorer cost in settling, which nothing else has a part in."""
+    calls = settling.get("explorer_calls", 0)
+    return settling["core_seconds"] / calls if calls and not settling["reference_calls"] else None
 
 
 def _model_steps(

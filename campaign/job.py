@@ -8,11 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator
 
 from atomistics import dataset
 from atomistics.analysis.observables import density
+from atomistics.md.plain import StoppedError
 from atomistics.md.plain_protocol import PlainEnsemble
 from atomistics.md.watchdog import Limits
 from atomistics.reference.counting import CountingCalculator, LabelFailedError
@@ -25,7 +27,7 @@ from campaign.folder import Campaign
 from campaign.results import SettledStructure
 from campaign.state import State
 from mtp.calculator import MTP
-from mtp.potential import Potential
+from mtp.potential import Potential, untrained
 from mtp.runner.mlp_program import MlpProgram
 
 SETTLED = Path("settle/runs")
@@ -113,6 +115,7 @@ class Job:
                     status="failed",
                     failure=failure(path.with_name(f"{name}.failed.json")),
                     reference_calls=int(read_json(path, "reference_calls")["reference_calls"]),
+                    explorer_calls=int(read_json(path).get("explorer_calls", 0)),
                     temperature=self.campaign.task.temperature,
                 )
             )
@@ -131,9 +134,36 @@ class Job:
         """The reference method as ASE calculator."""
         return reference_calculator(self.config.reference, self.campaign.folder)
 
+    def explorer(self) -> Calculator:
+        """The cheap method as ASE calculator; UserError where the configuration names none."""
+        if self.config.explorer is None:
+            raise UserError("config.yaml: explorer: missing; name one, or plan with the reference")
+        return reference_calculator(self.config.explorer, self.campaign.folder)
+
     def model(self, potential: Potential) -> Calculator:
         """A fitted potential as ASE calculator, with extrapolation grades."""
         return MTP(potential, species=self.species, grades=True)
+
+    def blank(
+        self,
+        shortest: float | None = None,
+        level: int | None = None,
+        cutoff: float | None = None,
+        radial_basis: int | None = None,
+    ) -> Potential:
+        """An untrained potential of the shape asked for, else configured; lengths in Å.
+
+        `shortest`: distance of two atoms, where the data's own is known.
+        """
+        mlp = self.config.mlp
+        cutoff = cutoff or mlp.cutoff
+        return untrained(
+            level or mlp.level,
+            len(self.species),
+            min(shortest or np.inf, 0.9 * cutoff / 5),
+            cutoff,
+            radial_basis or mlp.radial_basis,
+        )
 
     def mlp_program(self, launcher: str = "") -> MlpProgram:
         """The `mlp` of this workplace, below `launcher` if one is given."""
@@ -181,7 +211,9 @@ class Job:
         energy = watch.energy_margin * widening(wider, "energy")
         start = label(atoms, atoms.calc).get_potential_energy() / len(atoms)
         hotter = max(1.0, temperature / state.temperature)
-        margin = min(0.9, watch.density_margin * widening(wider, "density") * hotter)
+        # the density that an explorer settled at is its own, not the reference's
+        others = 2.0 if settled and settled.explorer_calls else 1.0
+        margin = min(0.9, watch.density_margin * others * widening(wider, "density") * hotter)
         rho = (settled and settled.relaxed_density) or density(atoms)
         fluctuation = 1 + 6 * (2 / (3 * len(atoms))) ** 0.5
         factor = max(watch.temperature_factor, fluctuation) * widening(wider, "temperature")
@@ -270,13 +302,14 @@ def dataset_file(name: str) -> Path:
 
 
 @contextmanager
-def billed(counting: CountingCalculator) -> Iterator[None]:
-    """Reference calls made inside are charged even if what they were made for fails."""
+def billed(counting: CountingCalculator, whose: str = "reference") -> Iterator[None]:
+    """Calls made inside are charged, to reference or explorer, even if what they were for fails."""
     before = counting.calls
     try:
         yield
-    except LabelFailedError as error:
-        error.reference_calls = counting.calls - before
+    except (LabelFailedError, StoppedError) as error:
+        error.reference_calls = 0
+        setattr(error, f"{whose}_calls", counting.calls - before)
         raise
 
 
@@ -288,7 +321,8 @@ def items_of(chunks: list[Path]) -> list[str]:
 def costs_of(runs: Path) -> list[dict[str, Any]]:
     """What each item of a folder has cost, in the order of their names."""
     keys = ("reference_calls", "md_steps")
-    return [read_json(path, *keys) for path in sorted(runs.glob("*.cost.json"))]
+    costs = [read_json(path, *keys) for path in sorted(runs.glob("*.cost.json"))]
+    return [{"explorer_calls": 0, **cost} for cost in costs]
 
 
 def failure(failed: Path) -> str:

@@ -14,7 +14,7 @@ from atomistics.yaml_files import read_text
 from campaign.errors import UserError
 from campaign.files import canonical_json, read_json, sha256
 
-COUNTED = ("reference_calls", "md_steps", "core_seconds")
+COUNTED = ("reference_calls", "explorer_calls", "md_steps", "core_seconds")
 
 
 def gather(folder: Path, action: str, carried: dict[str, Any]) -> list[dict[str, Any]]:
@@ -25,15 +25,26 @@ def gather(folder: Path, action: str, carried: dict[str, Any]) -> list[dict[str,
         for path in sorted(folder.glob(f"{kind}/**/*.cost.json")):
             cost = read_json(path, "core_seconds")
             name = path.relative_to(folder).as_posix().removesuffix(".cost.json")
-            lines.append({"item": name, "kind": kind, **{k: cost.get(k, 0) for k in COUNTED}})
+            counted = {k: cost.get(k, 0) for k in COUNTED}
+            lines.append({"item": name, "kind": kind, **_nonzero(counted)})
         of_kind = [line for line in lines if line["kind"] == kind]
         if of_kind or kind == action:
             before = kinds.get(kind, {})
-            kinds[kind] = {k: before.get(k, 0) + sum(line[k] for line in of_kind) for k in COUNTED}
-    own = {key: sum(line[key] for line in lines) for key in COUNTED}
-    total = {key: carried.get(key, 0) + own[key] for key in COUNTED}
+            kinds[kind] = _sum(before, of_kind)
+    total = _sum(carried, lines)
     lines.append({"total": {**total, "by_action": kinds}})
     return [*lines[:-1], {**lines[-1], "sha256": _fingerprint(lines)}]
+
+
+def _nonzero(counted: dict[str, float]) -> dict[str, float]:
+    """Without the explorer's calls where there are none: most campaigns have no explorer."""
+    return {k: v for k, v in counted.items() if v or k != "explorer_calls"}
+
+
+def _sum(before: dict[str, Any], lines: list[dict[str, Any]]) -> dict[str, float]:
+    """`before` with what these lines count added."""
+    own = {k: before.get(k, 0) + sum(line.get(k, 0) for line in lines) for k in COUNTED}
+    return _nonzero(own)
 
 
 def intact(path: Path) -> bool:

@@ -20,7 +20,7 @@ def measured(
     structure: str,
     asked: Sequence[MeasuredStructure],
     calculator: Calculator,
-    md: MD,
+    md: MD | None,
     beside: Measurements | None = None,
 ) -> Measured | None:
     """What the plan asks of this structure, on `calculator`; None where it asks nothing.

@@ -96,6 +96,11 @@ class ReferenceRange(Strict):
     properties: Measurements | None = Field(
         default=None, description="where asked for", exclude_if=lambda records: records is None
     )
+    md: Literal["reference", "explorer"] = Field(
+        default="reference",
+        description="whose MD; of an explorer's, `frames` are those that the reference labelled",
+        exclude_if=lambda md: md == "reference",
+    )
 
     @property
     def stopped_by(self) -> str:
@@ -117,6 +122,11 @@ class SettledStructure(Strict):
     failure: str | None = None
     crystal: bool = Field(default=False, description="its forces were small from the beginning")
     reference_calls: int
+    explorer_calls: int = Field(
+        default=0,
+        description="of the explorer, which then settled it in place of the reference",
+        exclude_if=lambda calls: not calls,
+    )
     frames: int = Field(default=0, description="kept, the last is the start")
     temperature: Temperature
     force: float | None = Field(default=None, description="largest as built, eV/Å")
@@ -310,6 +320,11 @@ class EvaluatedStructure(Strict):
     picoseconds: float = Field(description="MD done, ps")
     temperature: Temperature
     max_grade: float | None = Field(default=None, description="highest of the kept snapshots")
+    compared: bool = Field(
+        default=True,
+        description="held against reference MD; false: against labels alone",
+        exclude_if=lambda compared: compared,
+    )
     compared_ps: float | None = Field(
         default=None, description="length of the reference MD that density and RDF are held to, ps"
     )

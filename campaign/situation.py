@@ -31,10 +31,12 @@ class StructureInfo(Strict):
 class Rates:
     """What has been paid so far, in core-seconds; None where nothing was measured yet.
 
-    A reference call; an MD step with a model, by action; of a fit, one frame in one iteration.
+    A call of the reference; one of the explorer; an MD step with a model, by action; of a fit, one
+    frame in one iteration.
     """
 
     reference_call: float | None = None
+    explorer_call: float | None = None
     model_step: Mapping[str, float] = field(default_factory=dict)
     frame_iteration: float | None = None
 
@@ -76,12 +78,12 @@ class Situation:
 
     @property
     def pending(self) -> list[SampleRecord]:
-        """Trajectories of a model that nothing was labelled from yet."""
+        """Trajectories of a model or an explorer that nothing was labelled from yet."""
         names = {s.name for s in self.state.subsystems}
         return [
             s
             for s in self.state.samples
-            if s.method == "model" and s.selected_by is None
+            if s.method != "reference" and s.selected_by is None
             if any(g.snapshots and g.subsystem in names for g in s.groups)
         ]
 

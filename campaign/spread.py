@@ -28,6 +28,7 @@ class ItemCost:
     """What an item took; core-seconds are measured, not given."""
 
     reference_calls: int = 0
+    explorer_calls: int = 0
     md_steps: int = 0
     core_seconds: float = 0.0
 
@@ -98,13 +99,16 @@ def _one(name: str, work: Callable[[str, Path], ItemCost], folder: Path, suffix:
         _path(folder, name, ".failed.json").unlink(missing_ok=True)
     except (UserError, MTPError) as error:
         partial.unlink(missing_ok=True)
-        cost = ItemCost(getattr(error, "reference_calls", 0), getattr(error, "md_steps", 0))
+        counted = ("reference_calls", "explorer_calls", "md_steps")
+        cost = ItemCost(**{key: getattr(error, key, 0) for key in counted})
         record = {
             "class": getattr(error, "kind", "input"),
             "detail": getattr(error, "detail", str(error)),
         }
         write_text(_path(folder, name, ".failed.json"), json.dumps(record) + "\n")
     spent = asdict(cost) | {"core_seconds": round(core_seconds() - before, 3)}
+    if not cost.explorer_calls:
+        del spent["explorer_calls"]
     write_text(_path(folder, name, ".cost.json"), json.dumps(spent) + "\n")
 
 

@@ -23,8 +23,8 @@ def unsettled(
 
 
 def single_points(section: Section, state: State, structures: Sequence[StructureInfo]) -> list[str]:
-    """Isolated atoms and dimers of the subsystems that the reference samples, not yet labelled."""
-    if section.held_out or not section.gives_dataset():
+    """Isolated atoms and dimers of what reference or explorer sample, not yet dealt with."""
+    if section.held_out or getattr(section, "method", "model") == "model":
         return []
     sampled = {subsystem for _, subsystem in section.named_structures()}
     settled_names = {s.structure for s in state.settled}

@@ -31,7 +31,7 @@ class SampleRecord(Strict):
     """Trajectories of one `sample`; `selected_by` is the iteration that labelled from them."""
 
     id: SampleId
-    method: Literal["reference", "model"]
+    method: Literal["reference", "model", "explorer"]
     model: ModelId | None = None
     groups: list[SampleGroupResult]
     selected_by: int | None = None
@@ -130,6 +130,13 @@ class Spent(Strict):
     reference_calls: int = 0
     reference_md_steps: int = 0
     model_md_steps: int = 0
+    explorer_calls: int = Field(default=0, exclude_if=lambda calls: not calls)
+    explorer_md_steps: int = Field(default=0, exclude_if=lambda steps: not steps)
+
+    @property
+    def md_steps(self) -> int:
+        """With reference, explorer and models."""
+        return self.reference_md_steps + self.explorer_md_steps + self.model_md_steps
 
     def plus(self, **amounts: int) -> "Spent":
         """With these amounts added."""

@@ -102,7 +102,9 @@ def render(status: dict[str, Any]) -> str:
         *(f"  CHANGED  {plain(text, 600)}" for text in status["changed"]),
         (
             f"  labels {spent['labels']}/{limits['labels']}, reference calls"
-            f" {spent['reference_calls']}/{limits['reference_calls']}, core-hours"
+            f" {spent['reference_calls']}/{limits['reference_calls']},"
+            + (f" explorer calls {spent['explorer_calls']}," if "explorer_calls" in spent else "")
+            + " core-hours"
             f" {spent['core_hours']:.2f}/{limits['core_hours']:g}"
         ),
         *([f"  {status['calls']['told']}"] if status["calls"]["told"] else []),
@@ -138,6 +140,7 @@ def closing(campaign: Campaign) -> str:
     if state.verdict is None:
         raise UserError(f"{campaign.folder}: the campaign has no verdict yet")
     spent, result = state.spent, campaign.result
+    explored = f" {spent.explorer_calls} explorer calls," if spent.explorer_calls else ""
     lines = [
         f"verdict    {state.verdict.outcome}",
         *(f"           {plain(r, 600)}" for r in state.verdict.reasons),
@@ -147,8 +150,8 @@ def closing(campaign: Campaign) -> str:
     lines += [
         f"report     {result / 'report.html'}",
         (
-            f"bill       {spent.labels} labels, {spent.reference_calls} reference calls,"
-            f" {spent.reference_md_steps + spent.model_md_steps} MD steps,"
+            f"bill       {spent.labels} labels, {spent.reference_calls} reference calls,{explored}"
+            f" {spent.md_steps} MD steps,"
             f" {campaign.core_seconds() / 60:.1f} core-minutes in {state.iteration} iterations"
         ),
         *([f"           {ratio}"] if (ratio := str(calls(campaign))) else []),

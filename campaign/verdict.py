@@ -55,15 +55,16 @@ def criteria(
         value, bound = getattr(evaluated, key), target * slack
         asked = {
             "fresh_force_mae": evaluated.fresh_frames > 0,
-            "density_deviation": evaluated.bulk,
+            "density_deviation": evaluated.bulk and evaluated.compared,
             "density_bias": evaluated.density_bias is not None,
         }.get(key, True)
         met = value is not None and abs(value) <= bound
         table.append(Criterion(key, value, bound, met if asked else None))
     least, overlap = 1 - (1 - targets.rdf_overlap) * slack, evaluated.rdf_overlap
     alike = overlap is not None and overlap >= least
-    # what is not periodic has neither density nor RDF
-    table.append(Criterion("rdf_overlap", overlap, least, alike if evaluated.bulk else None))
+    # what is not periodic has neither density nor RDF, and labels alone show none
+    asked = evaluated.bulk and evaluated.compared
+    table.append(Criterion("rdf_overlap", overlap, least, alike if asked else None))
     if targets.diffusion_deviation is not None:
         table.append(_diffusion(evaluated, targets.diffusion_deviation * slack))
     wanted = targets.stable_ps if role == "target" else None
@@ -125,6 +126,25 @@ def _shortfall(evaluated: EvaluatedStructure, missed: Criterion, units: dict[str
         return f"rdf_overlap {shown} < {missed.bound:.3f}"
     shown = "not measured" if missed.value is None else f"{abs(missed.value):.4g}"
     return f"{missed.key} {shown} > {missed.bound:.4g} {units.get(missed.key, '')}".rstrip()
+
+
+def not_covered(state: State, model: str | None) -> list[str]:
+    """What no evaluation of `model` on a target could ask, for want of reference MD."""
+    targets = {s.name for s in state.subsystems if s.role == "target"}
+    latest = {
+        s.structure: s
+        for record in state.evaluations
+        if record.model == model
+        for s in record.structures
+        if s.subsystem in targets
+    }
+    names = [s.structure for s in latest.values() if not s.compared]
+    if not names:
+        return []
+    bulk = [latest[n] for n in names if latest[n].bulk]
+    what = "density and RDF" if bulk else "structure"
+    by = "; the density only by pressures on fresh frames" if bulk else ""
+    return [f"not covered: {what} of {', '.join(names)}, no reference MD to hold them against{by}"]
 
 
 def margin_temperature(state: State, subsystem: SubsystemState) -> int:

@@ -33,6 +33,7 @@ class Audit:
     plan: Plan
     jobs: dict[str, int]
     reference_calls: int
+    explorer_calls: int
     labels: int
     md_steps: int
     core_hours: float
@@ -90,6 +91,7 @@ def audit(campaign: Campaign) -> Audit:
         plan=plan,
         jobs={} if denied else dry_run(campaign.folder),
         reference_calls=price.reference_calls,
+        explorer_calls=price.explorer_calls,
         labels=price.labels,
         md_steps=price.md_steps,
         core_hours=price.core_seconds / 3600,
@@ -235,6 +237,7 @@ def _costs(audited: Audit) -> list[list[str]]:
                 ("reference_calls", audited.reference_calls),
             )
         ),
+        *_explored(audited, spent),
         ["MD steps", f"{audited.md_steps}", f"{_md_steps(spent)}", "-"],
         [
             "core-hours, about",
@@ -251,8 +254,17 @@ def _costs(audited: Audit) -> list[list[str]]:
     return rows
 
 
+def _explored(audited: Audit, spent: dict[str, float]) -> list[list[str]]:
+    """A line of the explorer's calls, apart from the reference's, where it has any."""
+    before = spent.get("explorer_calls", 0)
+    if not (audited.explorer_calls or before):
+        return []
+    return [["explorer calls", f"{audited.explorer_calls}", f"{before}", "-"]]
+
+
 def _md_steps(spent: dict[str, float]) -> float:
-    return spent["reference_md_steps"] + spent["model_md_steps"]
+    kinds = ("reference", "explorer", "model")
+    return sum(spent.get(f"{kind}_md_steps", 0) for kind in kinds)
 
 
 def _state(state: dict[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ from ase import Atoms, units
 
 from atomistics import dataset
 from atomistics.analysis.comparison import Comparison, compare
-from atomistics.analysis.layers import layers_of
+from atomistics.analysis.layers import Layer, layers_of
 from atomistics.md import plain as md
 from atomistics.md import stages
 from atomistics.md.watchdog import Watchdog
@@ -46,6 +46,7 @@ def run(plan: ModelEval, items: Items, state: Path | None, model: Path, output: 
     protocols = protocol_runs.loaded(job, items)
     plain = [name for name, item in items.items() if "protocol" not in item]
     references = {name: dataset.read(trajectory(before, name)) for name in plain}
+    only_labels = {r.structure for r in before.reference if r.md == "explorer"}
     potential = read_potential(model)
 
     def one(name: str, target: Path) -> ItemCost:
@@ -59,7 +60,7 @@ def run(plan: ModelEval, items: Items, state: Path | None, model: Path, output: 
         limits = job.limits(atoms, plan.temperature, before)
         watchdog = Watchdog(replace(limits, grade=job.config.model_eval.grade))
         same = matched(reference)
-        twin = md.run(atoms, calculator, same, watchdog)
+        twin = None if name in only_labels else md.run(atoms, calculator, same, watchdog)
         long = replace(
             same,
             temperature=plan.temperature,
@@ -75,13 +76,8 @@ def run(plan: ModelEval, items: Items, state: Path | None, model: Path, output: 
             error = density_error(job, potential, fresh, outcome.frames, long)
             if fresh and error > job.campaign.task.targets.density_deviation / 2:
                 fresh = more_labels(outcome.frames, fresh, plan.fresh_most, counting)
-        kept = {atoms.info["step"] for atoms in reference}
-        same_steps = [a for a in twin.frames if a.info["step"] in kept]
-        comparison = compare(same_steps, reference, same.timestep, layers_of(atoms))
-        report = _report(job, name, outcome, long, comparison)
-        report["compared_ps"] = twin.steps * same.timestep / 1000
-        if twin.stop and not outcome.stop:
-            report |= {"status": "early_stop", "stop": twin.stop}
+        comparison = held_against(twin, reference, same.timestep, layers_of(atoms))
+        report = _report(job, name, outcome, long, comparison) | told_of(twin, same, outcome)
         report |= _errors(job, potential, reference, fresh, comparison)
         report |= _bias(job, potential, fresh, outcome.frames, long)
         comparison.add_long_run(outcome.frames, long.timestep)
@@ -96,7 +92,8 @@ def run(plan: ModelEval, items: Items, state: Path | None, model: Path, output: 
         target.with_suffix(".fresh.h5").replace(RUNS / f"{name}.fresh.h5")
         write_text(RUNS / f"{name}.report.json", json.dumps(report) + "\n")
         dataset.write(target, outcome.frames)
-        return ItemCost(reference_calls=counting.calls, md_steps=twin.steps + outcome.steps)
+        steps = (twin.steps if twin else 0) + outcome.steps
+        return ItemCost(reference_calls=counting.calls, md_steps=steps)
 
     spread(items, one, RUNS, ".h5", output)
 
@@ -118,6 +115,29 @@ def staged(
     write_text(RUNS / f"{name}.report.json", json.dumps(report) + "\n")
     dataset.write(target, outcome.frames)
     return ItemCost(md_steps=outcome.steps)
+
+
+def held_against(
+    twin: md.Outcome | None, reference: list[Atoms], timestep: float, layers: list[Layer]
+) -> Comparison:
+    """The model's repetition of a reference run beside that run; nothing where there is none."""
+    if twin is None:
+        nothing: dict[str, Any] = {"reference": []}
+        bare = {"density": dict(nothing), "energy_per_atom": dict(nothing)}
+        return Comparison(curves={"reference_time_ps": [], **bare})
+    kept = {atoms.info["step"] for atoms in reference}
+    same_steps = [a for a in twin.frames if a.info["step"] in kept]
+    return compare(same_steps, reference, timestep, layers)
+
+
+def told_of(twin: md.Outcome | None, same: md.Protocol, outcome: md.Outcome) -> dict[str, Any]:
+    """Whether there was a reference run to repeat, how long, and how its repetition ended."""
+    if twin is None:
+        return {"compared": False}
+    repetition: dict[str, Any] = {"compared_ps": twin.steps * same.timestep / 1000}
+    if twin.stop and not outcome.stop:
+        repetition |= {"status": "early_stop", "stop": twin.stop}
+    return repetition
 
 
 def matched(reference: list[Atoms]) -> md.Protocol:
@@ -321,6 +341,7 @@ def collect(plan: ModelEval, chunks: list[Path], plots: Path, output: Path) -> N
         settled=settled,
         reference_calls=sum(c["reference_calls"] for c in costs)
         + sum(s.reference_calls for s in settled),
+        explorer_calls=sum(s.explorer_calls for s in settled),
         md_steps=sum(c["md_steps"] for c in costs),
     )
     write_record(output, result)

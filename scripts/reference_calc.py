@@ -1,4 +1,4 @@
-"""Reference MD on held-out structures; files: see rules/reference_calc.smk."""
+"""MD on held-out structures, and labels of it; files: see rules/reference_calc.smk."""
 
 import json
 from dataclasses import asdict
@@ -6,6 +6,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ase import Atoms
 
 from atomistics import dataset
@@ -14,6 +15,8 @@ from atomistics.md import plain as md
 from atomistics.md import stages
 from atomistics.md.steady import SteadyState
 from atomistics.properties.measure import MD
+from atomistics.reference.counting import CountingCalculator, LabelFailedError
+from atomistics.reference.methods import label
 from campaign import protocol_runs
 from campaign.actions.reference_calc import ReferenceCalc, ReferenceCalcResult
 from campaign.files import read, write_record, write_text
@@ -52,8 +55,9 @@ def run(plan: ReferenceCalc, items: Items, output: Path) -> None:
         )
         # kept with the frames, because an evaluation repeats this very protocol
         atoms.info |= {"source": name, **asdict(protocol)}
-        enough = SteadyState(plan.temperature, plan.least, plan.interval) if plan.least else None
-        outcome = md.run(atoms, job.reference(), protocol, watchdog=None, enough=enough)
+        if plan.labels:
+            return explored(job, atoms, protocol, plan, target)
+        outcome = md.run(atoms, job.reference(), protocol, enough=until(plan))
         for frame in outcome.frames:
             frame.info["steps"] = outcome.steps
         cost = {"reference_calls": outcome.reference_calls, "md_steps": outcome.steps}
@@ -61,13 +65,58 @@ def run(plan: ReferenceCalc, items: Items, output: Path) -> None:
             raise md.StoppedError(outcome.stop, outcome.detail, **cost)
         dataset.write(target, outcome.frames)
         ran = MD(outcome.frames, plan.temperature)
-        if properties := measured(job, name, plan.properties, job.reference(), ran):
-            write_text(RUNS / f"{name}.curves.json", json.dumps(properties.curves) + "\n")
-            write_record(RUNS / f"{name}.properties.yaml", by_reference(properties))
-            cost["reference_calls"] += properties.calls
+        cost["reference_calls"] += with_properties(job, name, plan, ran)
         return ItemCost(**cost)
 
     spread(items, one, RUNS, ".h5", output)
+
+
+def with_properties(job: Job, name: str, plan: ReferenceCalc, ran: MD | None) -> int:
+    """Measure what the plan asks of a structure by the reference; the calls it took."""
+    properties = measured(job, name, plan.properties, job.reference(), ran)
+    if properties is None:
+        return 0
+    write_text(RUNS / f"{name}.curves.json", json.dumps(properties.curves) + "\n")
+    write_record(RUNS / f"{name}.properties.yaml", by_reference(properties))
+    return properties.calls
+
+
+def until(plan: ReferenceCalc) -> SteadyState | None:
+    """What ends a run before its last step."""
+    return SteadyState(plan.temperature, plan.least, plan.interval) if plan.least else None
+
+
+def explored(
+    job: Job, atoms: Atoms, protocol: md.Protocol, plan: ReferenceCalc, target: Path
+) -> ItemCost:
+    """MD by the explorer; the reference labels `plan.labels` evenly spaced frames of it, which
+    fits are held against; the whole trajectory is kept beside them for its ranges.
+
+    A frame that gets no label is left out, and the number of frames says so.
+    """
+    outcome = md.run(atoms, job.explorer(), protocol, enough=until(plan))
+    reference = CountingCalculator(job.reference())
+    late, labelled = outcome.frames[len(outcome.frames) // 5 :], []
+    spots = np.linspace(0, len(late) - 1, min(plan.labels, len(late))).round().astype(int).tolist()
+    failure: Exception | None = None
+    if outcome.stop:
+        spots, failure = [], md.StoppedError(outcome.stop, outcome.detail)
+    for spot in dict.fromkeys(spots):
+        try:
+            labelled.append(label(late[spot], reference))
+        except LabelFailedError as error:
+            failure = error
+    cost = {"explorer_calls": outcome.reference_calls, "md_steps": outcome.steps}
+    if failure and not labelled:
+        vars(failure).update(cost, reference_calls=reference.calls)
+        raise failure
+    whole = target.with_suffix(".explorer.h5")
+    dataset.write(whole, outcome.frames)
+    whole.replace(RUNS / f"{atoms.info['source']}.explorer.h5")
+    dataset.write(target, labelled)
+    # a liquid's properties are averages over MD by the reference, which there is none of
+    calls = reference.calls + with_properties(job, atoms.info["source"], plan, None)
+    return ItemCost(reference_calls=calls, **cost)
 
 
 def staged(
@@ -115,7 +164,9 @@ def ranges(name: str, temperature: int, job: Job) -> ReferenceRange:
             temperature=temperature,
             frames=0,
         )
-    frames = dataset.read(path)
+    labelled, whole = dataset.read(path), RUNS / f"{name}.explorer.h5"
+    by_explorer = whole.is_file()
+    frames = dataset.read(whole) if by_explorer else labelled
     sound = frames[len(frames) // 3 :]
     densities = [density(atoms) for atoms in sound if atoms.pbc.all()]
     shortest = min(min_distance(atoms) for atoms in frames)
@@ -125,7 +176,8 @@ def ranges(name: str, temperature: int, job: Job) -> ReferenceRange:
         subsystem=subsystem,
         status="ok",
         temperature=temperature,
-        frames=len(frames),
+        frames=len(labelled),
+        md="explorer" if by_explorer else "reference",
         **_drift(job, name, frames),
         density=Range(low=min(densities), high=max(densities)) if densities else None,
         energy=Range(low=min(energies), high=max(energies)),
@@ -170,6 +222,7 @@ def collect(plan: ReferenceCalc, chunks: list[Path], output: Path) -> None:
         settled=settled,
         reference_calls=sum(c["reference_calls"] for c in costs)
         + sum(s.reference_calls for s in settled),
+        explorer_calls=sum(c["explorer_calls"] for c in [*costs, *map(vars, settled)]),
         md_steps=sum(c["md_steps"] for c in costs),
     )
     write_record(output, result)

@@ -41,16 +41,16 @@ def run(plan: Sample, items: Items, state: Path | None, model: Path | None, outp
     # read before any is run: a bad file is for the user to mend, no failure of its MD
     start = {name: job.start(item["structure"]) for name, item in items.items()}
     protocols = protocol_runs.loaded(job, items)
-    reference = None if model else job.reference()
+    method = job.explorer() if plan.method == "explorer" else None if model else job.reference()
     potential = read_potential(model) if model else None
 
     def one(name: str, target: Path) -> ItemCost:
         # a calculator of its own: a neighbour list kept from another run would change last digits
-        item, counting = items[name], CountingCalculator(reference or job.model(potential))
+        item, counting = items[name], CountingCalculator(method or job.model(potential))
         atoms = start[name]
         atoms.info |= {"source": name, "temperature": item["temperature"]}
         atoms.calc = counting
-        with nullcontext() if model else billed(counting):
+        with nullcontext() if model else billed(counting, plan.method):
             if item["kind"] == "protocol":
                 outcome = _staged(job, item, atoms, protocols[item["protocol"]], plan, before)
             else:
@@ -72,7 +72,8 @@ def run(plan: Sample, items: Items, state: Path | None, model: Path | None, outp
             report |= protocol_runs.summary(item["structure"], approved, outcome)
         dataset.write(target, outcome.frames)
         write_text(RUNS / f"{name}.report.json", json.dumps(report) + "\n")
-        return ItemCost(reference_calls=0 if model else counting.calls, md_steps=outcome.steps)
+        paid = {} if model else {f"{plan.method}_calls": counting.calls}
+        return ItemCost(**paid, md_steps=outcome.steps)
 
     spread(items, one, RUNS, ".h5", output)
 
@@ -216,7 +217,7 @@ def stopped_runs(reports: list[dict[str, Any]]) -> list[StoppedRun]:
 
 
 def on_the_way(job: Job, record: SettledStructure) -> list[Atoms]:
-    """Labelled frames of a settling that the reference may be believed in."""
+    """Frames of a settling that the method which settled it may be believed in."""
     path = job.settled(record.structure)
     frames = [] if path is None else dataset.read(path)
     allowed = job.config.reference.max_force
@@ -257,7 +258,9 @@ def collect(
         if dataset_file:
             frames += dataset.read(RUNS / f"{name}.h5")
     settled = job.settlings()
-    for record in settled if dataset_file else ():
+    for record in () if plan.method == "model" else settled:
+        if dataset_file and record.explorer_calls:
+            continue  # no labels
         own = on_the_way(job, record)
         reports[record.subsystem].append(settling_report(record, own))
         frames += own
@@ -269,9 +272,10 @@ def collect(
         model=plan.model,
         groups=[group(name, rows, failed.get(name, 0)) for name, rows in reports.items()],
         settled=settled,
-        dataset=f"d{iteration:03d}" if frames else None,
+        dataset=f"d{iteration:03d}" if dataset_file and frames else None,
         reference_calls=sum(c["reference_calls"] for c in costs)
         + sum(s.reference_calls for s in settled),
+        explorer_calls=sum(c["explorer_calls"] for c in [*costs, *map(vars, settled)]),
         md_steps=sum(c["md_steps"] for c in costs),
     )
     write_record(output, result)

@@ -10,13 +10,14 @@ from ase import Atoms
 from scipy.stats import spearmanr
 
 from atomistics import dataset
+from atomistics.analysis.observables import min_distance
 from atomistics.analysis.screening import screen
 from atomistics.reference.counting import CountingCalculator
 from atomistics.reference.methods import label as labelled
 from campaign.actions.select_data import SelectData, SelectDataResult, SelectGroup
 from campaign.candidates import bands as bands_of
 from campaign.files import read_json, write_record, write_text
-from campaign.job import Job, billed, dataset_file, failure, model_file, previous_state
+from campaign.job import SETTLED, Job, billed, dataset_file, failure, model_file, previous_state
 from campaign.prediction import residuals
 from campaign.results import Calibration, Count, JudgedStops, SelectGroupResult
 from campaign.script import Items, command_line
@@ -25,6 +26,8 @@ from campaign.state import State
 from mtp.configuration import from_atoms
 from mtp.formats.almtp import read_potential
 from mtp.formats.cfg import read_cfg, write_cfg
+from mtp.selection.selector import RowWeights, Selector
+from mtp.training.starting_point import MINDIST_MARGIN, with_random_functions
 
 AGREED_GPA = 0.2  # pressure error below which a drifting density is the reference's own doing
 JUDGED = 4  # labels that judge the early stops of one class
@@ -32,12 +35,19 @@ WORK = Path("select_data")
 LABELS = WORK / "labels"
 
 
-def candidates(plan: SelectData, group: SelectGroup) -> list[Atoms]:
-    """Snapshots of one subsystem from all samples of the plan, in the order of their runs."""
+def candidates(plan: SelectData, group: SelectGroup, state: State) -> list[Atoms]:
+    """Snapshots of one subsystem from all samples of the plan, in the order of their runs.
+
+    What an explorer settled on the way to its sampling has no label either.
+    """
     frames = []
+    explored = {s.id for s in state.samples if s.method == "explorer"}
     for sample in plan.samples:
-        runs = Path(f"../{int(sample[1:]):03d}/sample/runs")
-        for path in sorted(runs.glob("*.h5")):
+        folder = Path(f"../{int(sample[1:]):03d}")
+        paths = sorted((folder / "sample/runs").glob("*.h5"))
+        if sample in explored:
+            paths += sorted((folder / SETTLED).glob("*.h5"))
+        for path in paths:
             own = [a for a in dataset.read(path) if a.info["subsystem"] == group.subsystem]
             report = path.with_name(f"{path.stem}.report.json")
             stop = read_json(report).get("stop") if own and report.is_file() else None
@@ -89,6 +99,26 @@ def by_maxvol(frames: list[Atoms], model: Path, job: Job) -> set[int]:
     return {int(c.features["number"]) for c in read_cfg(WORK / "selected.cfg")}
 
 
+def from_nothing(frames: list[Atoms], job: Job, count: int, seed: int) -> list[Atoms]:
+    """At most `count` frames, D-optimal before any potential is fitted.
+
+    MaxVol in the neighbourhoods of the frames, as `by_maxvol`, with the basis of a potential of the
+    configured shape whose radial functions are random and known by `seed`: of a linear basis the
+    choice needs no coefficients. Where the environments differ by less than `count`, the rest is
+    taken evenly, so that what is often seen gets its share.
+    """
+    configurations = [from_atoms(atoms, job.species) for atoms in frames]
+    blank = job.blank(MINDIST_MARGIN * min(min_distance(atoms) for atoms in frames))
+    basis = with_random_functions(blank, np.random.default_rng(seed))
+    selector = Selector(basis, RowWeights.of_mode("nbh"))
+    selector.add(configurations)
+    grades = selector.entry_grades()
+    best = sorted(selector.sources, key=lambda key: (-grades[key], key))
+    chosen = [frames[key] for key in best[:count]]
+    left = [a for a in frames if not any(a is b for b in chosen)]
+    return [*chosen, *spaced(left, count - len(chosen))]
+
+
 def _numbered(frames: list[Atoms], job: Job) -> list:
     configurations = [from_atoms(atoms, job.species) for atoms in frames]
     for number, configuration in enumerate(configurations):
@@ -100,6 +130,7 @@ def pick(frames: list[Atoms], group: SelectGroup, total: int, plan: SelectData, 
     """Frames of one subsystem worth a reference call, in the order they were chosen.
 
     all: evenly over the runs up to the quota. error: every candidate, ranked once labelled.
+    maxvol: D-optimal among all of them, up to the quota.
     grade: D-optimal (MaxVol) among those that extrapolate, the highest grades first; the quota
     of `total` candidates is an upper bound, and nothing is bought where nothing extrapolates.
     """
@@ -108,6 +139,10 @@ def pick(frames: list[Atoms], group: SelectGroup, total: int, plan: SelectData, 
     wanted = group.quota(total)
     if plan.method == "all":
         return spaced(frames, wanted)
+    if plan.method == "maxvol":
+        single = [a for a in frames if job.structure(a.info["structure"]).single_point]
+        chosen = from_nothing(frames, job, wanted, job.config.seed)
+        return list({id(a): a for a in [*single, *chosen]}.values())[:wanted]
     first = before_stops(frames) + spaced(frames, group.spaced)
     rest = extrapolating(frames, plan, job)
     return list({id(a): a for a in first + rest}.values())[:wanted]
@@ -175,7 +210,7 @@ def choose(plan: SelectData, state: Path | None, chosen: Path, gate: Path) -> No
     picked: list[list[Atoms]] = []
     counts = {}
     for group in plan.groups:
-        frames = candidates(plan, group)
+        frames = candidates(plan, group, before)
         bands = bands_of(before.reference, group.subsystem, job.config)
         kept, rejected = screen(frames, bands, owned(before, group.subsystem))
         doubtful = [r for r in rejected if r.reason == "density" and "stop" in frames[r.index].info]

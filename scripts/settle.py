@@ -1,12 +1,15 @@
-"""Structures relaxed and warmed by the reference; files: see rules/settle.smk."""
+"""Structures relaxed and warmed by the reference or the explorer; files: see rules/settle.smk."""
 
 from pathlib import Path
 
+from ase import Atoms
+
 from atomistics import dataset
 from atomistics.analysis.observables import density
-from atomistics.settling import as_it_stands, settle
+from atomistics.reference.counting import CountingCalculator
+from atomistics.settling import Settled, as_it_stands, settle
 from campaign.files import write_text
-from campaign.job import SETTLED, Job
+from campaign.job import SETTLED, Job, billed
 from campaign.results import SettledStructure
 from campaign.script import Items, command_line
 from campaign.spread import ItemCost, spread
@@ -16,46 +19,55 @@ from campaign.starts import effort
 def run(items: Items, output: Path) -> None:
     """Every structure of the chunk, from its file to the start of its MD."""
     job = Job()
+    whose = "explorer" if job.config.explorer else "reference"
     built = {name: job.atoms(name) for name in items}
 
     def one(name: str, target: Path) -> ItemCost:
         atoms, item = built[name], items[name]
-        settled = (
-            as_it_stands(atoms, job.reference())
-            if job.structure(name).single_point
-            else settle(
-                atoms,
-                job.reference(),
-                job.campaign.task.temperature,
-                job.config.md.timestep,
-                item["seed"],
-                fixed_cell=job.structure(name).fixed_cell is True,
-                effort=effort(job.config.settle, item["held_out"]),
+        counting = CountingCalculator(job.explorer() if job.config.explorer else job.reference())
+        with billed(counting, whose):
+            settled = (
+                as_it_stands(atoms, counting)
+                if job.structure(name).single_point
+                else settle(
+                    atoms,
+                    counting,
+                    job.campaign.task.temperature,
+                    job.config.md.timestep,
+                    item["seed"],
+                    fixed_cell=job.structure(name).fixed_cell is True,
+                    effort=effort(job.config.settle, item["held_out"]),
+                )
             )
-        )
-        first, last = settled.frames[0], settled.frames[-1]
-        bulk = bool(atoms.pbc.all())
-        report = SettledStructure(
-            structure=name,
-            subsystem=job.structure(name).subsystem,
-            status="ok",
-            crystal=settled.crystal,
-            reference_calls=settled.calls,
-            frames=len(settled.frames),
-            temperature=job.campaign.task.temperature,
-            force=float(abs(first.get_forces()).max()),
-            gained=settled.gained,
-            built_density=density(atoms) if bulk else None,
-            relaxed_density=density(settled.relaxed) if bulk else None,
-            density=density(last) if bulk else None,
-        )
+        cost = {f"{whose}_calls": settled.calls}
+        report = report_of(job, atoms, settled, {"reference_calls": 0, **cost})
         write_text(SETTLED / f"{name}.report.json", report.model_dump_json() + "\n")
         for frame in settled.frames:
             frame.info |= {"source": f"{name}-settle", "temperature": report.temperature}
         dataset.write(target, settled.frames)
-        return ItemCost(reference_calls=settled.calls, md_steps=0)
+        return ItemCost(**cost)
 
     spread(items, one, SETTLED, ".h5", output)
+
+
+def report_of(job: Job, atoms: Atoms, settled: Settled, cost: dict[str, int]) -> SettledStructure:
+    """What came of the settling of `atoms`, as they were built."""
+    first, last = settled.frames[0], settled.frames[-1]
+    bulk, name = bool(atoms.pbc.all()), atoms.info["structure"]
+    return SettledStructure(
+        structure=name,
+        subsystem=job.structure(name).subsystem,
+        status="ok",
+        crystal=settled.crystal,
+        **cost,
+        frames=len(settled.frames),
+        temperature=job.campaign.task.temperature,
+        force=float(abs(first.get_forces()).max()),
+        gained=settled.gained,
+        built_density=density(atoms) if bulk else None,
+        relaxed_density=density(settled.relaxed) if bulk else None,
+        density=density(last) if bulk else None,
+    )
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ from mtp.errors import MTPError
 from mtp.formats.almtp import read_potential, write_potential
 from mtp.formats.cfg import write_cfg
 from mtp.parallel import Ranks, one_blas_thread
-from mtp.potential import Potential, untrained
+from mtp.potential import Potential
 from mtp.training.loss import LossWeights
 from mtp.training.objective import MOST_BATCHES, Objective, survey
 from mtp.training.starting_point import enlarged, level_of, with_random_functions
@@ -82,11 +82,7 @@ def beginning(job: Job, plan: Train) -> Potential:
 
 def blank(job: Job, plan: Train) -> Potential:
     """An untrained potential of the shape asked for, else configured."""
-    mlp = job.config.mlp
-    level, cutoff = plan.level or mlp.level, plan.cutoff or mlp.cutoff
-    shortest = 0.9 * cutoff / 5  # until the data's own is known
-    size = plan.radial_basis or mlp.radial_basis
-    return untrained(level, len(job.species), shortest, cutoff, size)
+    return job.blank(level=plan.level, cutoff=plan.cutoff, radial_basis=plan.radial_basis)
 
 
 def weights(job: Job) -> LossWeights:

@@ -25,6 +25,7 @@ from ase.calculators.calculator import (
 )
 from ase.calculators.genericfileio import GenericFileIOCalculator
 
+from atomistics.errors import UserError
 from atomistics.reference.catalog import Recipe
 from atomistics.reference.convergence import (
     LabelFailedError,
@@ -33,6 +34,7 @@ from atomistics.reference.convergence import (
     unconverged,
     vasp_free_energy,
 )
+from atomistics.reference.per_structure import settings_for
 
 FILE_BASED = (FileIOCalculator, GenericFileIOCalculator)
 
@@ -94,7 +96,7 @@ class Session:
             if by_files:
                 return _in_folder(self._recipe, factory, atoms)
             if self._calculator is None or not self._recipe.reuse:
-                self._calculator = _built(self._recipe, factory, None)
+                self._calculator = _built(self._recipe, factory, None, atoms)
                 self._atoms = Atoms()
             if atoms is None:
                 return _properties(self._calculator)
@@ -134,7 +136,7 @@ def _in_folder(
     folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir="."))
     reply: Results | Failed | tuple[str, ...] | None = None
     try:
-        calculator = _built(recipe, factory, folder)
+        calculator = _built(recipe, factory, folder, atoms)
         if atoms is None:
             return _properties(calculator)
         atoms.calc = calculator
@@ -196,10 +198,15 @@ def _missing(recipe: Recipe, error: ModuleNotFoundError) -> str:
     return f"reference.calculator: {recipe.calculator}: no module {error.name} here; {remedy}"
 
 
-def _built(recipe: Recipe, factory: Callable[..., Any], folder: Path | None) -> Any:
-    """Return the calculator; _UnusableError for what it does not take."""
+def _built(
+    recipe: Recipe, factory: Callable[..., Any], folder: Path | None, atoms: Atoms | None
+) -> Any:
+    """Return the calculator for `atoms`; _UnusableError for what it does not take."""
     _refuse_unknown(recipe, factory)
-    options = dict(recipe.options)
+    try:
+        options = settings_for(recipe, Atoms() if atoms is None else atoms)
+    except UserError as error:
+        raise _UnusableError(str(error)) from None
     if recipe.profile is not None:
         module = importlib.import_module(recipe.calculator.partition(":")[0])
         profile = getattr(module, recipe.profile)

@@ -85,6 +85,7 @@ BY_PATH: dict[str, Recipe] = {
         *NAMED.values(),
         _TBLITE,
         Recipe("calorine.calculators:CPUNEP", package="mtpilot[nep]"),
+        Recipe("gpaw:GPAW", reuse=False, package="gpaw"),  # it continues from the density before
         Recipe("ase.calculators.emt:EMT", isolated=False),
         Recipe("ase.calculators.lj:LennardJones", isolated=False),
         Recipe("ase.calculators.morse:MorsePotential", isolated=False),

@@ -10,7 +10,7 @@ from campaign.identifiers import CampaignOutcome, ModelId
 from campaign.results import Verdict
 from campaign.situation import Situation, unjudged
 from campaign.state import State
-from campaign.verdict import open_targets
+from campaign.verdict import not_covered, open_targets
 
 
 class End(Section):
@@ -55,4 +55,5 @@ def conclude(state: State, asked: End) -> Verdict:
     reasons = missed or [f"{asked.model}: every target met on every target subsystem"]
     if outcome != "converged" and asked.recommendation:
         reasons = [asked.recommendation, *reasons]
+    reasons = [*reasons, *not_covered(state, asked.model)]
     return Verdict(outcome=outcome, asked=asked.outcome, reasons=reasons, model=asked.model)

@@ -34,6 +34,7 @@ class ModelEvalResult(MovingResult):
     structures: list[EvaluatedStructure]
     protocol_runs: list[ProtocolRun] | None = Field(default=None, description="if the plan had one")
     reference_calls: int
+    explorer_calls: int = Field(default=0, exclude_if=lambda calls: not calls)
     md_steps: int
 
     def events(self) -> list[Event]:
@@ -96,7 +97,12 @@ class ModelEval(Section):
         """The reference run that each structure is held against, repeated with the model."""
         usual = sit.config.reference_calc
         frames = {r.structure: r.frames for r in sit.state.reference}
-        return sum(max(usual.steps, frames.get(s, 0) * usual.interval) for s in self.structures)
+        only_labels = {r.structure for r in sit.state.reference if r.md == "explorer"}
+        return sum(
+            max(usual.steps, frames.get(s, 0) * usual.interval)
+            for s in self.structures
+            if s not in only_labels
+        )
 
     def named_structures(self) -> list[tuple[str, str | None]]:
         """All of them."""
@@ -151,7 +157,9 @@ class ModelEval(Section):
                 "evaluations": [*state.evaluations, record],
                 "subsystems": state.subsystems_with(changes),
                 "spent": state.spent.plus(
-                    reference_calls=result.reference_calls, model_md_steps=result.md_steps
+                    reference_calls=result.reference_calls,
+                    explorer_calls=result.explorer_calls,
+                    model_md_steps=result.md_steps,
                 ),
             }
         )
@@ -176,6 +184,8 @@ class ModelEval(Section):
                     status="ok",
                     picoseconds=targets.stable_ps,
                     temperature=self.temperature,
+                    compared=next((r.md for r in sit.state.reference if r.structure == name), "")
+                    == "reference",
                     density_deviation=factor * targets.density_deviation,
                     rdf_overlap=1.0,
                     force_mae=factor * targets.force_mae,

@@ -33,6 +33,7 @@ class ReferenceCalcResult(MovingResult):
     structures: list[ReferenceRange]
     protocol_runs: list[ProtocolRun] | None = Field(default=None, description="if the plan had one")
     reference_calls: int
+    explorer_calls: int = Field(default=0, exclude_if=lambda calls: not calls)
     md_steps: int
 
     def events(self) -> list[Event]:
@@ -61,6 +62,14 @@ class ReferenceCalc(Section):
         description="steps after which a run ends once energy and density are steady; 0: never",
         exclude_if=lambda steps: not steps,
     )
+    labels: int = Field(
+        default=0,
+        ge=0,
+        le=1000,
+        description="above 0: the explorer moves the atoms, and the reference labels so many"
+        " evenly spaced frames of each run",
+        exclude_if=lambda number: not number,
+    )
     protocol: ProtocolName = None
     properties: list[MeasuredStructure] = Field(
         default=[],
@@ -84,9 +93,13 @@ class ReferenceCalc(Section):
         staged = len(self.structures) if self.protocol else 0
         steps = plain * self.steps + staged * protocol_steps(self.protocol, protocols)
         runs = plain + staged
-        calls = steps + runs + property_calls(self.properties)
+        measured = property_calls(self.properties)
         snapshots = steps // self.interval + runs
-        return Cost(reference_calls=calls, md_steps=steps, runs=runs, snapshots=snapshots)
+        moved = Cost(md_steps=steps, runs=runs, snapshots=snapshots)
+        if not self.labels:
+            return moved.model_copy(update={"reference_calls": steps + runs + measured})
+        calls = {"reference_calls": runs * self.labels + measured, "explorer_calls": steps + runs}
+        return moved.model_copy(update=calls)
 
     def named_structures(self) -> list[tuple[str, str | None]]:
         """All of them."""
@@ -99,7 +112,11 @@ class ReferenceCalc(Section):
 
     def preconditions(self, sit: Situation) -> Iterator[Fault]:
         """A trajectory that is there already is no reason for another."""
-        if not self.protocol:
+        if self.labels and sit.config.explorer is None:
+            yield "deny", "labels: config.yaml names no explorer whose MD they would be of"
+        if self.labels and self.protocol:
+            yield "deny", "protocol: with the reference only; leave labels at 0"
+        if not self.protocol and not (sit.config.explorer and not self.labels):
             for name in sorted(sit.state.with_reference & set(self.structures)):
                 yield "warn", f"structures: {name} has its reference trajectory already"
 
@@ -115,12 +132,17 @@ class ReferenceCalc(Section):
         new = {r.structure for r in result.structures}
         kept = [r for r in state.reference if r.structure not in new]
         failed = sum(r.status == "failed" for r in result.structures)
+        whose = "explorer" if any(r.md == "explorer" for r in result.structures) else "reference"
         spent = state.spent.plus(
-            reference_calls=result.reference_calls, reference_md_steps=result.md_steps
+            reference_calls=result.reference_calls,
+            explorer_calls=result.explorer_calls,
+            **{f"{whose}_md_steps": result.md_steps},
         )
         changed = {"reference": [*kept, *result.structures], "spent": spent}
         count, runs = len(result.structures), result.protocol_runs or []
-        note = f"reference MD of {count - failed}/{count} held-out structures"
+        note = f"{whose} MD of {count - failed}/{count} held-out structures"
+        if whose == "explorer":
+            note += f", {sum(r.frames for r in result.structures)} frames labelled by the reference"
         stops = [
             f"{r.structure} stopped early ({r.failure})"
             for r in result.structures
@@ -146,10 +168,12 @@ class ReferenceCalc(Section):
                     subsystem=places[name],
                     status="ok",
                     temperature=self.temperature,
-                    frames=self.steps // self.interval,
+                    frames=self.labels or self.steps // self.interval,
+                    md="explorer" if self.labels else "reference",
                 )
                 for name in self.structures
             ],
             reference_calls=bound.reference_calls,
+            explorer_calls=bound.explorer_calls,
             md_steps=bound.md_steps,
         )

@@ -21,11 +21,12 @@ TEMPERATURE_MARGIN = 1.05  # of max_temperature, above which sampling is denied
 class SampleResult(MovingResult):
     """sample/result.yaml; with the reference the snapshots are a data set already."""
 
-    method: Literal["reference", "model"]
+    method: Literal["reference", "model", "explorer"]
     model: ModelId | None = None
     groups: list[SampleGroupResult]
     dataset: DatasetId | None = None
     reference_calls: int
+    explorer_calls: int = Field(default=0, exclude_if=lambda calls: not calls)
     md_steps: int
 
     def labels_kept(self) -> int:
@@ -64,19 +65,21 @@ class Sample(Section):
 
     result: ClassVar = SampleResult
 
-    method: Literal["reference", "model"]
+    method: Literal["reference", "model", "explorer"] = Field(
+        description="explorer: the cheap method of the configuration; its frames have no label yet"
+    )
     model: ModelId | None = Field(default=None, description="required by method model")
     groups: list[SampleGroup] = Field(min_length=1)
     steps: int = Field(ge=0, le=10_000_000, description="MD steps of each run")
     interval: int = Field(ge=1, le=1_000_000, description="MD steps between kept snapshots")
     compression: list[Scale] = Field(
-        default=[], max_length=20, description="linear scale factors of the cell, reference only"
+        default=[], max_length=20, description="linear scale factors of the cell; not of a model"
     )
     rattle: int = Field(
         default=0,
         ge=0,
         le=1000,
-        description="rattled and relaxed copies a structure, reference only",
+        description="rattled and relaxed copies a structure; not of a model",
     )
     amplitude: float = Field(
         default=0.1,
@@ -97,9 +100,11 @@ class Sample(Section):
     @model_validator(mode="after")
     def _method_and_model(self) -> "Sample":
         if (self.method == "model") != (self.model is not None):
-            raise ValueError("model: give a model id with method 'model' and none with 'reference'")
+            raise ValueError(
+                f"model: give a model id with method 'model' and none with '{self.method}'"
+            )
         if self.method == "model" and (self.compression or self.rattle):
-            raise ValueError("compression, rattle: only with method 'reference'")
+            raise ValueError("compression, rattle: only with methods 'reference' and 'explorer'")
         taught = any(g.teach for g in self.groups)
         if taught and (self.method == "model" or not self.copies):
             raise ValueError("teach: only with method 'reference', and with copies")
@@ -143,24 +148,16 @@ class Sample(Section):
         scaled = kinds.count("compression") * len(self.compression)
         rattled = kinds.count("rattle") * self.rattle
         taught = kinds.count("teach") * self.copies
-        return Cost(
-            reference_calls=steps
-            + md
-            + len(staged)
-            + scaled
-            + taught
-            + rattled * (self.relax_steps + 1)
-            + (0 if self.relax_steps else 2 * kinds.count("rattle")),  # how stiff it is
-            labels=md * frames
-            + staged_frames
-            + scaled
-            + taught
-            + rattled * (2 if self.relax_steps else 1)
-            + (0 if self.relax_steps else kinds.count("rattle")),
-            md_steps=steps,
-            runs=len(runs),
-            snapshots=md * frames + staged_frames,
-        )
+        calls = steps + md + len(staged) + scaled + taught + rattled * (self.relax_steps + 1)
+        calls += 0 if self.relax_steps else 2 * kinds.count("rattle")  # how stiff it is
+        snapshots = md * frames + staged_frames
+        moved = Cost(md_steps=steps, runs=len(runs), snapshots=snapshots)
+        if self.method == "explorer":
+            return moved.model_copy(update={"explorer_calls": calls})
+        labels = md * frames + staged_frames + scaled + taught
+        labels += rattled * (2 if self.relax_steps else 1)
+        labels += 0 if self.relax_steps else kinds.count("rattle")
+        return moved.model_copy(update={"reference_calls": calls, "labels": labels})
 
     def labels_by_subsystem(self, state: State) -> dict[str, float]:
         """Labels of each subsystem at most, settling apart; none with a model."""
@@ -175,6 +172,11 @@ class Sample(Section):
         """Those of the groups, up to the temperature their subsystem allows."""
         ceilings = {s.name: s.max_temperature for s in sit.state.subsystems}
         return [(g.protocol, ceilings.get(g.subsystem, 0)) for g in self.groups]
+
+    def preconditions(self, sit: Situation) -> Iterator[Fault]:
+        """An explorer is the configuration's."""
+        if self.method == "explorer" and sit.config.explorer is None:
+            yield "deny", "method: config.yaml names no explorer"
 
     def physics(self, sit: Situation) -> Iterator[Fault]:
         """No temperature beyond what the subsystem allows; something must move."""
@@ -213,20 +215,11 @@ class Sample(Section):
             selected_by=iteration if result.dataset else None,
         )
         update: dict[str, Any] = {"samples": [*state.samples, record]}
-        update |= (
-            _labels_of(state, result)
-            if result.method == "reference"
-            else {
-                "subsystems": state.subsystems_with(
-                    {g.subsystem: _sampled(state.subsystem(g.subsystem), g) for g in result.groups}
-                ),
-                "spent": state.spent.plus(model_md_steps=result.md_steps),
-            }
-        )
+        update |= _consequences(state, result)
         runs = sum(g.runs for g in result.groups)
         stops = sum(g.early_stops for g in result.groups)
         snapshots = sum(g.snapshots for g in result.groups)
-        by = result.model or "reference"
+        by = result.model or result.method
         return Change(
             state.model_copy(update=update),
             outcome_of(sum(g.failed_runs for g in result.groups), runs),
@@ -241,7 +234,7 @@ class Sample(Section):
         groups = []
         for group in self.groups:
             count = sum(run["subsystem"] == group.subsystem for run in runs)
-            stops = 0 if well or by_reference else (count + 1) // 2
+            stops = 0 if well or self.method != "model" else (count + 1) // 2
             kelvins = group.temperatures or [0]
             groups.append(
                 SampleGroupResult(
@@ -262,6 +255,7 @@ class Sample(Section):
             groups=groups,
             dataset=f"d{iteration:03d}" if by_reference else None,
             reference_calls=bound.reference_calls,
+            explorer_calls=bound.explorer_calls,
             md_steps=bound.md_steps,
         )
 
@@ -272,6 +266,21 @@ def _classes(result: SampleResult) -> str:
         return ""  # they stand with the subsystem, and labels will judge them
     stop_words = [f"{g.subsystem} {s.kind} ({s.count})" for g in result.groups for s in g.stops]
     return f"; the reference itself stopped: {', '.join(stop_words)}" if stop_words else ""
+
+
+def _consequences(state: State, result: SampleResult) -> dict[str, Any]:
+    """What a sampling changes of subsystems and bill, by whoever moved the atoms."""
+    if result.method == "reference":
+        return _labels_of(state, result)
+    if result.method == "explorer":
+        spent = {"explorer_calls": result.explorer_calls, "explorer_md_steps": result.md_steps}
+        return {"spent": state.spent.plus(**spent)}
+    changes = {g.subsystem: _sampled(state.subsystem(g.subsystem), g) for g in result.groups}
+    settled = {"reference_calls": result.reference_calls, "explorer_calls": result.explorer_calls}
+    return {
+        "subsystems": state.subsystems_with(changes),
+        "spent": state.spent.plus(model_md_steps=result.md_steps, **settled),
+    }
 
 
 def _sampled(subsystem: SubsystemState, group: SampleGroupResult) -> dict[str, Any]:
@@ -311,6 +320,7 @@ def _labels_of(state: State, result: SampleResult) -> dict[str, Any]:
         labels=result.labels_kept(),
         reference_calls=result.reference_calls,
         reference_md_steps=result.md_steps,
+        explorer_calls=result.explorer_calls,
     )
     return {
         "datasets": [*state.datasets, *datasets],

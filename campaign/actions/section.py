@@ -39,6 +39,7 @@ class Cost(Strict):
     """Upper bounds; core-seconds, disk (GB) and the longest run (s) are estimates of them."""
 
     reference_calls: int = 0
+    explorer_calls: int = 0
     labels: int = 0
     md_steps: int = 0
     runs: int = 0

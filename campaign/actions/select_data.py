@@ -18,7 +18,7 @@ from campaign.state import DatasetRecord, SampleRecord, State
 class SelectDataResult(Result):
     """select_data/result.yaml."""
 
-    method: Literal["all", "error", "grade"]
+    method: Literal["all", "error", "grade", "maxvol"]
     model: ModelId | None = None
     samples: list[str]
     groups: list[SelectGroupResult]
@@ -74,8 +74,9 @@ class SelectData(Section):
     result: ClassVar = SelectDataResult
     excuses_repetition: ClassVar = True
 
-    method: Literal["all", "error", "grade"] = Field(
-        description="error: a reference call per candidate; grade: none for what is not kept"
+    method: Literal["all", "error", "grade", "maxvol"] = Field(
+        description="error: a reference call per candidate; grade: none for what is not kept;"
+        " maxvol: D-optimal among all candidates, before there is a model"
     )
     model: ModelId | None = Field(default=None, description="required by error and grade")
     samples: list[SampleId] = Field(min_length=1)
@@ -84,8 +85,8 @@ class SelectData(Section):
 
     @model_validator(mode="after")
     def _model_present(self) -> "SelectData":
-        if (self.method == "all") != (self.model is None):
-            raise ValueError("model: required by methods error and grade, absent with all")
+        if (self.method in ("all", "maxvol")) != (self.model is None):
+            raise ValueError("model: required by methods error and grade, absent with all, maxvol")
         return self
 
     def snapshots(self, state: State) -> dict[str, int]:

@@ -14,6 +14,7 @@ class ActionCost:
     iterations: int = 0
     labels: int = 0
     reference_calls: int = 0
+    explorer_calls: int = 0
     md_steps: int = 0
     core_seconds: float = 0.0
 
@@ -58,7 +59,8 @@ def _disagreements(story: Story, bill: Bill) -> list[str]:
     counts = (
         ("labels", sum(cost.labels for cost in bill.actions.values()), spent.labels),
         ("reference calls", total.reference_calls, spent.reference_calls),
-        ("MD steps", total.md_steps, spent.reference_md_steps + spent.model_md_steps),
+        ("explorer calls", total.explorer_calls, spent.explorer_calls),
+        ("MD steps", total.md_steps, spent.md_steps),
     )
     return [
         f"{name}: {counted_here} by results and ledger, {counted} by the state"

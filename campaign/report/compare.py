@@ -59,7 +59,9 @@ def _spent(given: Side) -> Iterator[tuple[str, str, float | str | None]]:
     yield "iterations", "", state.iteration
     yield "labels", "", state.spent.labels
     yield "reference calls", "", state.spent.reference_calls
-    yield "MD steps", "", state.spent.reference_md_steps + state.spent.model_md_steps
+    if state.spent.explorer_calls:
+        yield "explorer calls", "", state.spent.explorer_calls
+    yield "MD steps", "", state.spent.md_steps
     yield "core-hours", "", given.campaign.core_seconds(state.iteration) / 3600
     yield "potential", "", outcome.model
     fitted = next((m for m in state.models if m.id == outcome.model), None)

@@ -192,6 +192,8 @@ def _never_of(story: Story, part: Part) -> list[str]:
         kelvin = subsystem.sampled_temperature
         said.append(f"{name}: up to {kelvin} K {fraction:.0%} of the last runs stopped early.")
     evaluated = [s for _, s in story.evaluated().values() if s.subsystem == name]
+    if bare := [s.structure for s in evaluated if not s.compared]:
+        said.append(f"{name}: no reference MD of {', '.join(bare)} to hold density, RDF against.")
     if not evaluated:
         said.append(f"{name}: this potential was never evaluated on it.")
     said += [

@@ -58,18 +58,24 @@ def no_baseline(sit: Situation) -> Draft | None:
 
 
 def first_data(sit: Situation) -> Draft | None:
-    """The first data set comes from the reference."""
+    """The first data set comes from the reference: its sampling, or its labels of an explorer's."""
     if sit.active:
         return None
-    tries = sum(s.method == "reference" for s in sit.state.samples)
-    keys = ("datasets.count", "spent.labels")
-    if tries >= 2:
-        reason = f"{tries} samplings with the reference left no usable label."
+    tries = sum(s.method != "model" for s in sit.state.samples)
+    keys, share = ("datasets.count", "spent.labels"), parameters.SHARE_OF_FIRST_DATA
+    whose = "explorer" if sit.config.explorer else "reference"
+    if sit.pending:
+        section = parameters.first_labels(sit, share)
+        reason = "No labels yet: a D-optimal choice of what the explorer made gets them."
+    elif tries >= 2:
+        reason = f"{tries} samplings with the {whose} left no usable label."
         return ending.end(sit, "blocked", reason, keys)
-    section = parameters.reference_sample(sit, sit.state.subsystems, parameters.SHARE_OF_FIRST_DATA)
+    else:
+        section = parameters.first_sample(sit, sit.state.subsystems, share)
+        reason = f"There are no labels yet: sample every subsystem by {whose}."
     if section is None:
         return ending.wind_up(sit, "the limits leave no room for a first data set")
-    return Draft(section, "There are no labels yet: sample every subsystem by reference.", keys)
+    return Draft(section, reason, keys)
 
 
 def unlabelled(sit: Situation) -> Draft | None:
@@ -82,10 +88,13 @@ def unlabelled(sit: Situation) -> Draft | None:
         if s.name not in labelled and sit.training(s.name) and referred(sit, s) < 2
         if s.stage <= due.stage
     ]
-    section = parameters.reference_sample(sit, lost, 0.5) if lost else None
+    offered = {g.subsystem for s in sit.pending for g in s.groups if g.snapshots}
+    lost = [s for s in lost if s.name not in offered]
+    section = parameters.first_sample(sit, lost, 0.5) if lost else None
     if section is None:
         return None
-    reason = f"{', '.join(s.name for s in lost)}: no label yet; sample by reference once more."
+    whose = section.method
+    reason = f"{', '.join(s.name for s in lost)}: no label yet; sample by {whose} once more."
     return Draft(section, reason, keys_of(lost, "labels"))
 
 

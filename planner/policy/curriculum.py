@@ -224,8 +224,8 @@ def stuck(sit: Situation, s: SubsystemState) -> bool:
 
 
 def referred(sit: Situation, s: SubsystemState) -> int:
-    """Samplings of this subsystem with the reference."""
-    records = [r for r in sit.state.samples if r.method == "reference"]
+    """Samplings of this subsystem with the reference, or with the explorer in its place."""
+    records = [r for r in sit.state.samples if r.method != "model"]
     return sum(any(g.subsystem == s.name for g in r.groups) for r in records)
 
 

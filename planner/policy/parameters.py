@@ -11,6 +11,7 @@ from campaign.actions.section import MeasuredStructure
 from campaign.actions.select_data import SelectData, SelectGroup
 from campaign.actions.train import Train
 from campaign.budget import left, overdrawn, purse, reserved_seconds
+from campaign.config import ReferenceSample
 from campaign.cost import price, settling_calls, settling_labels, steps_for
 from campaign.situation import Situation
 from campaign.state import SubsystemState
@@ -28,11 +29,12 @@ def seed(sit: Situation) -> int:
 
 def reference_calc(sit: Situation, structures: Sequence[str]) -> ReferenceCalc | None:
     """Reference MD, shortened to a quarter of the reference calls there are."""
-    settings = sit.config.reference_calc
-    settling = starts.calls_at_most(sit.config.settle)
+    settings, explored = sit.config.reference_calc, sit.config.explorer is not None
+    settling = 0 if explored else starts.calls_at_most(sit.config.settle)
     room = left(sit).reference_calls // (4 * len(structures)) - 1 - settling // 4
-    steps = min(settings.steps, room)
-    if steps < 2 * settings.interval:
+    steps = settings.steps if explored else min(settings.steps, room)
+    labels = min(settings.labels, room) if explored else 0
+    if steps < 2 * settings.interval or (explored and labels < 2):
         return None
     spare = left(sit).reference_calls - len(structures) * (steps + 1 + settling)
     return ReferenceCalc(
@@ -43,6 +45,7 @@ def reference_calc(sit: Situation, structures: Sequence[str]) -> ReferenceCalc |
         least=min(settings.least, steps),
         interval=settings.interval,
         properties=affordable(measured(sit, structures), spare // 2),
+        labels=labels,
         seed=seed(sit),
     )
 
@@ -74,6 +77,52 @@ def affordable(properties: list[MeasuredStructure], calls: int) -> list[Measured
     return properties
 
 
+def first_sample(
+    sit: Situation, subsystems: Sequence[SubsystemState], share: float
+) -> Sample | None:
+    """Where no model can sample: by the explorer if there is one, else by the reference."""
+    if sit.config.explorer is None:
+        return reference_sample(sit, subsystems, share)
+    settings = sit.config.explorer_sample
+    able = [s for s in subsystems if sit.training(s.name)]
+    return Sample(method="explorer", groups=_groups(sit, able, settings), steps=settings.steps,
+        interval=settings.interval, compression=settings.compression, rattle=settings.rattle,
+        amplitude=settings.amplitude, relax_steps=settings.relax_steps, seed=seed(sit),
+    ) if able else None  # fmt: skip
+
+
+def first_labels(sit: Situation, share: float) -> SelectData | None:
+    """A D-optimal choice of what the explorer made, within a share of the limits."""
+    most, room = sit.config.explorer_sample.labels, left(sit)
+    offered = {g.subsystem for s in sit.pending for g in s.groups if g.snapshots}
+    names = [s.name for s in sit.state.subsystems if s.name in offered]
+    count = min(most * len(names), int(share * min(room.labels, room.reference_calls)))
+    if count < len(names) or not names:
+        return None
+    return SelectData(
+        method="maxvol",
+        samples=[s.id for s in sit.pending],
+        groups=[SelectGroup(subsystem=name, count=most) for name in names],
+        max_labels=count,
+    )
+
+
+def _groups(
+    sit: Situation, able: Sequence[SubsystemState], settings: ReferenceSample, every: int = 1
+) -> list[SampleGroup]:
+    """One group a subsystem; of its structures every so many-th."""
+    return [
+        SampleGroup(
+            subsystem=s.name,
+            structures=sit.training(s.name)[::every],
+            temperatures=[t for t in settings.temperatures if t <= s.max_temperature]
+            or [s.max_temperature],
+            ensembles=settings.ensembles,
+        )
+        for s in able
+    ]
+
+
 def reference_sample(
     sit: Situation, subsystems: Sequence[SubsystemState], share: float
 ) -> Sample | None:
@@ -83,6 +132,7 @@ def reference_sample(
     """
     settings, room = sit.config.reference_sample, left(sit)
     able = [s for s in subsystems if sit.training(s.name)]
+    still = settings.model_copy(update={"ensembles": []})
     for shorter in (1, 2, 4, 8, 16, 32) if able else ():
         steps = settings.steps // shorter
         moving = steps >= settings.interval
@@ -90,16 +140,7 @@ def reference_sample(
         fewer = max(1, shorter // 2)  # structures too, each is settled first
         plan = Sample(
             method="reference",
-            groups=[
-                SampleGroup(
-                    subsystem=s.name,
-                    structures=sit.training(s.name)[::fewer],
-                    temperatures=[t for t in settings.temperatures if t <= s.max_temperature]
-                    or [s.max_temperature],
-                    ensembles=settings.ensembles if moving else [],
-                )
-                for s in able
-            ],
+            groups=_groups(sit, able, settings if moving else still, fewer),
             steps=steps if moving else 0,
             interval=settings.interval,
             compression=settings.compression[middle::shorter],

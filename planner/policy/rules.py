@@ -100,7 +100,8 @@ def select(sit: Situation) -> Draft | None:
         return ending.wind_up(sit, "no label is left for the sampled snapshots")
     keys = [f"subsystems.{g.subsystem}.early_stop_fraction" for g in section.groups]
     shares = ", ".join(f"{100 * (g.fraction or 0):g} % of {g.subsystem}" for g in section.groups)
-    reason = f"Fresh trajectories by {sit.pending[-1].model}: label up to {shares}."
+    by = sit.pending[-1].model or sit.pending[-1].method
+    reason = f"Fresh trajectories by {by}: label up to {shares}."
     return Draft(section, reason, (*keys, "samples.count", "spent.labels"))
 
 
@@ -163,13 +164,13 @@ def rescue(sit: Situation) -> Draft | None:
     keys = keys_of(lost, "rounds", "early_stop_fraction", "selection.labels")
     names = ", ".join(s.name for s in lost)
     again = any(referred(sit, s) >= 2 for s in lost)
-    section = None if again else parameters.reference_sample(sit, lost, 0.5)
+    section = None if again else parameters.first_sample(sit, lost, 0.5)
     if section is None and not again:
         return ending.wind_up(sit, f"no room to sample {names} by reference")
     if section is None:
         reason = f"{names}: unstable, and its trajectories gave no label to learn from."
         return ending.end(sit, "failed", reason, keys)
-    reason = f"{names}: unstable, and no label came of it; sample by reference instead."
+    reason = f"{names}: unstable, and no label came of it; sample by {section.method} instead."
     return Draft(section, reason, keys)
 
 

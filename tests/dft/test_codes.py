@@ -1,10 +1,9 @@
-"""Real DFT codes as references, where they are installed (Debian: quantum-espresso, cp2k).
+"""Real DFT codes as references: Quantum ESPRESSO, CP2K, GPAW.
 
 Labels against finite differences under electronic smearing, where the energy that belongs to the
 forces is the free energy; a self-consistent field stopped at its limit; a program that ends badly.
 """
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +17,6 @@ from atomistics.reference.methods import label, reference_calculator
 
 PSEUDOPOTENTIALS = Path("/usr/share/espresso/pseudo")
 BASIS_SETS = Path("/usr/share/cp2k")
-needs_espresso = pytest.mark.skipif(
-    not (shutil.which("pw.x") and (PSEUDOPOTENTIALS / "Al.pz-vbc.UPF").exists()),
-    reason="needs pw.x of Quantum ESPRESSO with its pseudopotentials",
-)
-needs_cp2k = pytest.mark.skipif(
-    not (shutil.which("cp2k") and BASIS_SETS.is_dir()), reason="needs cp2k"
-)
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +58,6 @@ def aluminium():
     return atoms
 
 
-@needs_espresso
 def test_espresso_forces_and_stress_are_derivatives_of_the_energy(tmp_path):
     calculator = espresso()
     frame = label(aluminium(), calculator)
@@ -90,7 +81,6 @@ def test_espresso_forces_and_stress_are_derivatives_of_the_energy(tmp_path):
     assert not list(tmp_path.iterdir()), "folders of calculations that went well are removed"
 
 
-@needs_espresso
 def test_espresso_that_stops_at_its_limit_is_no_label(tmp_path):
     with pytest.raises(LabelFailedError, match="convergence NOT achieved after 2") as caught:
         label(aluminium(), espresso(electron_maxstep=2))
@@ -99,7 +89,6 @@ def test_espresso_that_stops_at_its_limit_is_no_label(tmp_path):
     assert "convergence NOT achieved" in (folder / "espresso.pwo").read_text()
 
 
-@needs_espresso
 def test_espresso_fails_with_its_own_last_words():
     with pytest.raises(LabelFailedError, match=r"espresso.pwo ends: .*nosuch") as caught:
         label(aluminium(), espresso(mixing_mode="nosuch"))
@@ -122,7 +111,6 @@ def lithium_hydride():
     return Atoms("LiH", [[0, 0, 0], [1.7, 0.2, 0.1]], cell=[5, 5, 5], pbc=True)
 
 
-@needs_cp2k
 def test_cp2k_forces_are_derivatives_of_the_energy():
     calculator = cp2k()
     frame = label(lithium_hydride(), calculator)
@@ -136,7 +124,6 @@ def test_cp2k_forces_are_derivatives_of_the_energy():
     assert frame.get_stress().shape == (6,)
 
 
-@needs_cp2k
 def test_cp2k_that_stops_at_its_limit_is_no_label(tmp_path):
     """CP2K ended well until 2023.1, with a warning, and goes on today where it is told to."""
     with pytest.raises(LabelFailedError) as caught:
@@ -145,3 +132,42 @@ def test_cp2k_that_stops_at_its_limit_is_no_label(tmp_path):
     assert "SCF run NOT converged" in caught.value.detail
     (folder,) = tmp_path.iterdir()
     assert folder.name in caught.value.detail
+
+
+def gpaw(**options):
+    """Aluminium of few plane waves, smeared by 0.2 eV."""
+    defaults = {"mode": {"name": "pw", "ecut": 200}, "xc": "LDA", "symmetry": "off",
+                "kpts": {"density": 1.5, "gamma": True},
+                "occupations": {"name": "fermi-dirac", "width": 0.2},
+                "convergence": {"density": 1e-6}}  # fmt: skip
+    options = {**defaults, **options}
+    return reference_calculator(Method("ase", "gpaw:GPAW", options=options, timeout=300))
+
+
+def test_gpaw_forces_are_derivatives_of_its_free_energy():
+    calculator = gpaw()
+    frame = label(aluminium(), calculator)
+    step, energies = 0.02, []
+    for sign in (1, -1):
+        moved = aluminium()
+        moved.positions[0, 0] += sign * step
+        energies.append(label(moved, calculator).get_potential_energy())
+    slope = -(energies[0] - energies[1]) / (2 * step)
+    assert frame.get_forces()[0, 0] == pytest.approx(slope, abs=5e-3)
+    assert frame.get_stress().shape == (6,)
+
+
+def test_gpaw_that_stops_at_its_limit_is_no_label():
+    with pytest.raises(LabelFailedError) as caught:
+        label(aluminium(), gpaw(maxiter=2))
+    assert caught.value.kind == "unconverged"
+
+
+def test_a_killed_program_is_a_failed_label(tmp_path):
+    """As a node's memory killer leaves it: an output without an end."""
+    script = tmp_path / "killed.sh"
+    script.write_text('#!/bin/sh\npw.x "$@" & sleep 1; kill -9 $!; wait $!\n')
+    script.chmod(0o755)
+    with pytest.raises(LabelFailedError) as caught:
+        label(aluminium() * (2, 2, 2), espresso(command=str(script)))
+    assert caught.value.kind == "crashed"
