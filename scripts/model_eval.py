@@ -10,7 +10,7 @@ from ase import Atoms, units
 
 from atomistics import dataset
 from atomistics.analysis.comparison import Comparison, compare
-from atomistics.analysis.layers import Layer, layers_of
+from atomistics.analysis.layers import PhaseLayer, layers_of
 from atomistics.md import plain as md
 from atomistics.md import stages
 from atomistics.md.watchdog import Watchdog
@@ -118,7 +118,7 @@ def staged(
 
 
 def held_against(
-    twin: md.Outcome | None, reference: list[Atoms], timestep: float, layers: list[Layer]
+    twin: md.Outcome | None, reference: list[Atoms], timestep: float, layers: list[PhaseLayer]
 ) -> Comparison:
     """The model's repetition of a reference run beside that run; nothing where there is none."""
     if twin is None:
