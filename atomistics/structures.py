@@ -1,6 +1,8 @@
 """The structures of a campaign: read from their files, refused early when unsound."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -95,17 +97,26 @@ def frames(path: Path) -> list[Atoms]:
     from ase.io import read  # half a second, which only jobs that read a structure need
 
     form = FORMATS[path.suffix.lower()]
-    try:
-        if form == "vasp":
+    if form == "vasp":
+        try:
             return [read_poscar(path, ReadOptions())]
+        except MTPError as error:
+            raise UserError(str(error)) from None
+    with _reading(path):
         if form == "extxyz":
             _check_count(path.read_bytes().splitlines())
-        if form == "cif":
-            _check_occupancies(path)
+    if form == "cif":
+        _check_occupancies(path)
+    with _reading(path):
         return read(path, index=":", format=form)
-    except (MTPError, UserError) as error:
-        raise UserError(str(error)) from None
-    except Exception as error:  # ASE's readers raise whatever the malformed line led to
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """UserError for what ASE's readers raise: whatever the malformed line led to."""
+    try:
+        yield
+    except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200].rstrip(": ")
         raise UserError(f"{path}: not a structure: {reason}") from error
 
@@ -118,11 +129,14 @@ def _check_occupancies(path: Path) -> None:
     """
     from ase.io.cif import parse_cif
 
-    for block in parse_cif(str(path)):
+    with _reading(path):
+        blocks = list(parse_cif(str(path)))
+    for block in blocks:
         columns = [block.get(f"_atom_site_fract_{axis}") for axis in "xyz"]
         if any(column is None for column in columns):
             continue
-        places = np.array(columns, float).T
+        with _reading(path):
+            places = np.array(columns, float).T
         shares = block.get("_atom_site_occupancy") or [1.0] * len(places)
         shares = [float(s) if isinstance(s, int | float) else 1.0 for s in shares]
         names = block.get("_atom_site_label") or block.get("_atom_site_type_symbol")

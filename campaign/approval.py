@@ -48,6 +48,11 @@ def edited(campaign: Campaign, plan: Plan) -> bool:
     return _read(folder / "decision.json").get("plan_sha256") != _hash(folder / "plan.yaml")
 
 
+def as_judged(campaign: Campaign, plan: Plan) -> Plan:
+    """The pending plan as gates see it: no rule stands behind one that a hand has changed."""
+    return plan.model_copy(update={"rule": None}) if edited(campaign, plan) else plan
+
+
 def refusal(campaign: Campaign, plan: Plan) -> str | None:
     """Why the pending plan may not run yet, in one line; None when it may."""
     if mode(campaign) == "auto":
@@ -109,7 +114,7 @@ def approve(campaign: Campaign) -> dict[str, Any]:
     if plan is None:
         raise UserError(f"{campaign.folder}: no plan waits here; `planner next` writes one")
     require_unchanged(campaign, plan)
-    require(plan, campaign.situation())
+    require(as_judged(campaign, plan), campaign.situation())
     given = {
         **bound(campaign, plan),
         "mode": mode(campaign),

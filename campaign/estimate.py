@@ -1,14 +1,12 @@
 """What calls, MD steps and fits have cost so far, from the ledgers: what plans are priced by."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from campaign.config import Config
 from campaign.identifiers import iteration_of
-from campaign.situation import Rates
+from campaign.situation import CostByAction, Rates
 from campaign.state import State
-
-CostByAction = Mapping[str, Mapping[str, float]]  # totals by action
 
 
 def rates(state: State, config: Config, bill: Callable[[int], CostByAction]) -> Rates:

@@ -11,12 +11,12 @@ from atomistics.yaml_files import read_text, read_yaml, refuse_nul
 from campaign import TOOLKIT
 from campaign.config import Config, Task
 from campaign.errors import UserError
-from campaign.estimate import CostByAction, rates
-from campaign.files import parse, read, sha256
+from campaign.estimate import rates
+from campaign.files import parse, read, read_json, sha256
 from campaign.ledger import totals
 from campaign.plan import Plan
 from campaign.protocols import all_protocols
-from campaign.situation import Situation, StructureInfo
+from campaign.situation import CostByAction, EarlierDecision, Situation, StructureInfo
 from campaign.state import State, start
 
 
@@ -132,6 +132,15 @@ class Campaign:
         """Core-seconds, calls and MD steps of all finalized iterations up to one, by action."""
         return totals(self.iteration(number) / "ledger.jsonl").get("by_action", {})
 
+    def earlier_decision(self, number: int) -> EarlierDecision | None:
+        """Why the plan of an iteration was chosen; None where no record says so."""
+        path = self.iteration(number) / "decision.json"
+        if not path.is_file():
+            return None
+        record = read_json(path, "plan")
+        chosen = record.get("choice") or {}
+        return EarlierDecision(record["plan"]["reason"], chosen.get("intent", ""))
+
     @property
     def wall_hours(self) -> float:
         """Hours since the first decision was written."""
@@ -150,6 +159,8 @@ class Campaign:
             protocols=all_protocols(self.folder),
             rates=rates(self.state(), self.config, self.bill),
             wall_hours=self.wall_hours,
+            bill=self.bill(self.finalized) if self.finalized else {},
+            earlier_decision=self.earlier_decision,
         )
 
 

@@ -340,6 +340,12 @@ class EvaluatedStructure(Strict):
         " the model's own NPT run, less its standard error",
     )
     rdf_overlap: float | None = Field(default=None, description="least over all pairs, 1 is equal")
+    rdf_pair: str | None = Field(
+        default=None,
+        pattern=r"^[A-Z][a-z]?-[A-Z][a-z]?$",
+        description="the pair of that least overlap",
+        exclude_if=lambda pair: pair is None,
+    )
     diffusion: list[PairOfDiffusion] = Field(default=[])
     properties: Measurements | None = Field(
         default=None, description="where asked for", exclude_if=lambda records: records is None

@@ -1,6 +1,6 @@
 """What a decision is taken from: state, task, configuration, structures, cost so far."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -11,6 +11,8 @@ from campaign.config import Config, Task
 from campaign.protocol_files import ProtocolInfo
 from campaign.results import EvaluatedStructure, SampleGroupResult
 from campaign.state import DatasetRecord, ModelRecord, SampleRecord, State, SubsystemState
+
+CostByAction = Mapping[str, Mapping[str, float]]  # totals by action: calls, MD steps, core-seconds
 
 
 class StructureInfo(Strict):
@@ -42,6 +44,14 @@ class Rates:
 
 
 @dataclass(frozen=True)
+class EarlierDecision:
+    """Why an action was chosen, and what a model meant it to achieve, in the chooser's words."""
+
+    reason: str
+    intent: str = ""
+
+
+@dataclass(frozen=True)
 class Situation:
     """Everything rules and gates may look at; facts are derived, never stored."""
 
@@ -54,6 +64,8 @@ class Situation:
     protocols: Mapping[str, ProtocolInfo] = field(default_factory=dict)
     rates: Rates = Rates()
     wall_hours: float = 0.0
+    bill: CostByAction = field(default_factory=dict)
+    earlier_decision: Callable[[int], EarlierDecision | None] = lambda _: None
 
     @property
     def iteration(self) -> int:

@@ -123,7 +123,8 @@ def _shortfall(evaluated: EvaluatedStructure, missed: Criterion, units: dict[str
         return f"{length} of MD < {missed.bound:g} ps"
     if missed.key == "rdf_overlap":
         shown = "not measured" if missed.value is None else f"{missed.value:.3f}"
-        return f"rdf_overlap {shown} < {missed.bound:.3f}"
+        pair = f" of {evaluated.rdf_pair}" if evaluated.rdf_pair else ""
+        return f"rdf_overlap {shown}{pair} < {missed.bound:.3f}"
     shown = "not measured" if missed.value is None else f"{abs(missed.value):.4g}"
     return f"{missed.key} {shown} > {missed.bound:.4g} {units.get(missed.key, '')}".rstrip()
 

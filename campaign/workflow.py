@@ -11,7 +11,7 @@ from pathlib import Path
 from atomistics.yaml_files import read_text
 from campaign.actions import ACTIONS
 from campaign.actions.section import Items
-from campaign.approval import overtime, refusal
+from campaign.approval import as_judged, overtime, refusal
 from campaign.config import Config
 from campaign.cost import bare_calls, seconds_per_call, settling_calls
 from campaign.errors import UserError
@@ -77,7 +77,8 @@ def _pending_jobs(campaign: Campaign, begins: bool) -> Jobs:
     state, situation = campaign.state(), campaign.situation()
     if begins:
         require_unchanged(campaign, plan)
-    require(plan, replace(situation, wall_hours=0.0))  # what has begun in time may end
+    # what has begun in time may end
+    require(as_judged(campaign, plan), replace(situation, wall_hours=0.0))
     config = read(Config, campaign.iteration(plan.iteration) / "config.yaml")
     section, per_job = plan.parameters.argument(), plan.parameters.items_per_job(config)
     room = min(LONGEST, COMMAND - len(section))

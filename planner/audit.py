@@ -81,7 +81,8 @@ def audit(campaign: Campaign) -> Audit:
     if plan is None:
         raise UserError(f"{campaign.folder}: no plan waits here; `planner next` writes one")
     require_unchanged(campaign, plan)
-    gates = [*check(plan, campaign.situation()), *spending.verdicts(campaign, campaign.finalized)]
+    judged = approval.as_judged(campaign, plan)
+    gates = [*check(judged, campaign.situation()), *spending.verdicts(campaign, campaign.finalized)]
     price = cost(plan, campaign.situation())
     recorded = (campaign.iteration(plan.iteration) / "decision.json").is_file()
     used = spending.spent(campaign, plan.iteration if recorded else campaign.finalized)

@@ -101,6 +101,8 @@ def _situation(campaign: Campaign, number: int, data: dict[str, Any]) -> Situati
         state_sha256=campaign.state_sha256(number - 1),
         protocols=all_protocols(campaign.folder),
         rates=rates(campaign.state(number - 1), config, campaign.bill),
+        bill=campaign.bill(number - 1) if number > 1 else {},
+        earlier_decision=campaign.earlier_decision,
     )
 
 

@@ -225,6 +225,7 @@ def _report(
         "density": comparison.density,
         "density_deviation": comparison.density_deviation,
         "rdf_overlap": comparison.rdf_overlap,
+        "rdf_pair": comparison.rdf_pair,
         "diffusion": comparison.diffusion,
         "layers": comparison.layers,
     }

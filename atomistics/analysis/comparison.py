@@ -19,12 +19,13 @@ class Comparison:
     """Means over the matched window; `curves` is what the report draws.
 
     density g/cm3; density_deviation (model - reference) / reference; rdf_overlap least over the
-    pairs of elements, 1 is equal.
+    pairs of elements, 1 is equal, rdf_pair the pair that has it.
     """
 
     density: float | None = None
     density_deviation: float | None = None
     rdf_overlap: float | None = None
+    rdf_pair: str | None = None
     diffusion: list[dict[str, Any]] = field(default_factory=list)
     layers: list[dict[str, Any]] = field(default_factory=list)
     curves: dict[str, Any] = field(default_factory=dict)
@@ -68,7 +69,9 @@ def _radial(comparison: Comparison, model: list[Atoms], reference: list[Atoms]) 
         return
     mine, theirs = rdf(model, R_MAX), rdf(reference, R_MAX)
     pairs = [pair for pair in theirs.g if pair in mine.g]
-    comparison.rdf_overlap = min(rdf_overlap(theirs.r, mine.g[p], theirs.g[p]) for p in pairs)
+    overlaps = {p: rdf_overlap(theirs.r, mine.g[p], theirs.g[p]) for p in pairs}
+    comparison.rdf_pair = min(overlaps, key=overlaps.__getitem__)
+    comparison.rdf_overlap = overlaps[comparison.rdf_pair]
     comparison.curves["rdf"] = _curves_of(mine, theirs, pairs)
 
 

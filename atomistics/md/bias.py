@@ -13,6 +13,7 @@ from ase.calculators.abc import GetPropertiesMixin
 from atomistics.errors import UserError
 from atomistics.md.collective import Coordination, Position, Variable
 from atomistics.md.protocol import Metadynamics, StagedProtocol
+from atomistics.reference.convergence import failure
 from atomistics.reference.counting import CountingCalculator
 
 KEYWORD = {"distance": "DISTANCE", "angle": "ANGLE", "torsion": "TORSION"}
@@ -104,7 +105,7 @@ class PlumedCalculator:
             self._plumed.cmd("readInputLine", line)
 
     def calculate(self, atoms: Atoms, properties: list[str], changes: list[str]) -> None:
-        """Fill `results`; PLUMED's own step is one further."""
+        """Fill `results`; PLUMED's own step is one further. LabelFailedError where it fails."""
         del properties, changes
         energy = self._plain.get_property("energy", atoms)
         forces, virial, bias = np.zeros((len(atoms), 3)), np.zeros((3, 3)), np.zeros(1)
@@ -118,11 +119,14 @@ class PlumedCalculator:
             "setForces": forces,
             "setVirial": virial,
         }
-        for key, value in given.items():
-            self._plumed.cmd(key, value)
-        self._plumed.cmd("prepareCalc")
-        self._plumed.cmd("performCalc")
-        self._plumed.cmd("getBias", bias)
+        try:
+            for key, value in given.items():
+                self._plumed.cmd(key, value)
+            self._plumed.cmd("prepareCalc")
+            self._plumed.cmd("performCalc")
+            self._plumed.cmd("getBias", bias)
+        except Exception as error:  # PLUMED's own kinds
+            raise failure(error) from error
         self._step += 1
         self.results = {
             "energy": float(energy + bias[0]),

@@ -172,7 +172,7 @@ def _factory(recipe: Recipe) -> Callable[..., Any]:
         factory: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise _UnusableError(_missing(recipe, error)) from None
-    except Exception as error:
+    except Exception as error:  # a module of others raises anything
         said = f"importing {module_name} raised {_said(error)}"
         raise _UnusableError(f"reference.calculator: {recipe.calculator}: {said}") from None
     for part in name.split("."):
@@ -217,7 +217,7 @@ def _built(
         calculator = factory(**options)
     except ModuleNotFoundError as error:
         raise _UnusableError(_missing(recipe, error)) from None
-    except Exception as error:
+    except Exception as error:  # and so does a constructor
         complaint = f"{recipe.where}: {recipe.calculator} does not take them: {_said(error)}"
         raise _UnusableError(complaint) from None
     if not callable(getattr(calculator, "get_property", None)):
@@ -279,11 +279,11 @@ def _results(recipe: Recipe, atoms: Atoms) -> Results | Failed:
                 raise _UnusableError(no_stress(recipe, _said(error))) from None
     except _UnusableError:
         raise
-    except Exception as error:
+    except Exception as error:  # nothing but the calculator runs above
         setup = isinstance(error, CalculatorSetupError)
         if setup and not isinstance(error, InputError):  # an InputError is about the geometry
             raise _UnusableError(f"{recipe.where}: {_said(error)}") from None
-        failed = failure(error)
+        failed = failure(error, atoms.calc)
         return Failed(failed.kind, failed.detail)
     if not np.array_equal(start, atoms.positions):
         raise _UnusableError(

@@ -8,11 +8,12 @@ Codes differ in whether they end with an error (tblite, GPAW), go on with a line
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ase.calculators.calculator import SCFError
 
 from atomistics.errors import UserError
+from mtp.errors import MTPError
 
 if TYPE_CHECKING:
     from mtp.reading.frames import Reading
@@ -170,10 +171,16 @@ class LabelFailedError(UserError):
         return type(self), (self.kind, self.detail)
 
 
-def failure(error: Exception) -> LabelFailedError:
-    """Classify what a calculator raised."""
+def failure(error: Exception, calculator: Any = None) -> LabelFailedError:
+    """Classify what a calculator raised; a defect in one of ours is raised as it is.
+
+    Calculators of `mtp` and `atomistics` say what they cannot label by MTPError or UserError.
+    """
     if isinstance(error, LabelFailedError):
         return error
+    own = type(calculator).__module__.partition(".")[0] in ("mtp", "atomistics")
+    if own and not isinstance(error, MTPError):
+        raise error
     text = " ".join(str(error).split())[-300:] or type(error).__name__
     unconverged = isinstance(error, SCFError) or UNCONVERGED.search(text)
     return LabelFailedError("unconverged" if unconverged else "crashed", text)

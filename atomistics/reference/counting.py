@@ -61,9 +61,8 @@ class CountingCalculator(GetPropertiesMixin):
     def _calculate(self, atoms: Atoms, geometry: tuple[bytes, ...]) -> None:
         if not _finite(atoms.positions):
             raise LabelFailedError("nan", "positions are not finite")
-        only_moved = (
-            bool(self._seen) and self._seen[2:] == geometry[2:]
-        )  # all but positions and cell
+        # all but positions and cell
+        only_moved = bool(self._seen) and self._seen[2:] == geometry[2:]
         self._seen = ()
         properties = ["energy", "forces"]
         if "stress" in self.implemented_properties and atoms.pbc.all():
@@ -78,13 +77,13 @@ class CountingCalculator(GetPropertiesMixin):
         self._seen = geometry
 
     def _ask(self, atoms: Atoms, properties: list[str], changes: list[str]) -> None:
-        """Whatever the calculator raises, and nothing else, is a failed label."""
+        """What the calculator raises is a failed label, unless it is a defect of ours."""
         try:
             self.calculator.calculate(atoms, properties, changes)
         except UserError:
             raise
-        except Exception as error:
-            raise failure(error) from error
+        except Exception as error:  # a calculator of others raises anything
+            raise failure(error, self.calculator) from error
 
 
 def _geometry(atoms: Atoms) -> tuple[bytes, ...]:

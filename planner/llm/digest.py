@@ -166,6 +166,8 @@ def _overview(sit: Situation, level: Detail, quotes: Quotes) -> dict[str, Any]:
         "samples_nothing_was_labelled_from": [s.id for s in sit.pending][-20:],
         "evaluations": tables.evaluations(sit, level, quotes),
         "open_targets": tables.misses(sit, sit.model.id if sit.model else None, quotes),
+        "learning_curves": tables.learning_curves(sit, level),
+        "cost_by_action": tables.cost_by_action(sit),
         "fits_refused_in_a_row": sit.refusals,
         "older_history": dict(Counter(f"{h.action} {h.outcome}" for h in older)),
         "history": [
@@ -177,6 +179,7 @@ def _overview(sit: Situation, level: Detail, quotes: Quotes) -> dict[str, Any]:
             }
             for h in recent
         ],
+        "earlier_decisions": tables.earlier_decisions(sit, level, quotes),
     }
 
 

@@ -9,7 +9,7 @@ from campaign.config import Llm
 from campaign.files import canonical_json
 from campaign.terminal import plain
 from planner.llm.consult import text_of
-from planner.llm.messages_api import Server, address, client, host
+from planner.llm.messages_api import LOST, Server, address, client, host
 from planner.llm.prices import LIST, prices
 from planner.llm.requests import Request
 
@@ -98,5 +98,5 @@ def _looked_up(sdk: "anthropic.Anthropic", name: str) -> str:
         return f"known as {plain(str(entry.display_name), 60)}"
     except anthropic.NotFoundError:
         return "not known to the server (or it has no list of models)"
-    except Exception as error:
+    except LOST as error:
         return f"cannot be looked up ({type(error).__name__})"

@@ -1,11 +1,12 @@
 """Tables of a prompt: models, data sets, samplings, evaluations and structures, newest last."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 from campaign.results import EvaluatedStructure, SampleGroupResult
 from campaign.situation import Situation
-from campaign.state import SubsystemState
+from campaign.state import ModelRecord, SubsystemState
 from campaign.verdict import open_targets
 from planner.llm.untrusted import Quotes
 from planner.policy.curriculum import settled
@@ -46,10 +47,17 @@ def models(sit: Situation, level: Detail, quotes: Quotes) -> dict[str, Any]:
             "frames": m.frames,
             "train_force_mae": m.force_mae("train"),
             "held_out_force_mae": m.force_mae("held_out"),
+            **_basis(m),
             "outliers": sum(len(o.frames) for o in m.outliers),
         }
         for m in sit.state.models[-level.records :]
     }
+
+
+def _basis(model: ModelRecord) -> dict[str, Any]:
+    """What a fit set otherwise than the configuration."""
+    own = {key: getattr(model, key) for key in ("level", "radial_basis", "cutoff")}
+    return {key: value for key, value in own.items() if value is not None}
 
 
 def datasets(sit: Situation, level: Detail) -> dict[str, Any]:
@@ -110,6 +118,54 @@ def _where_it_stopped(group: SampleGroupResult, level: Detail) -> dict[str, Any]
     return columns
 
 
+def learning_curves(sit: Situation, level: Detail) -> dict[str, list[Any]]:
+    """By subsystem, a row a fit: [model, labels, force MAE on them, held out, energy MAE held out].
+
+    eV/Å and eV/atom; the earliest and the newest fits where there are many.
+    """
+    half = max(1, level.records // 2)
+    fits = sit.state.usable_models
+    kept = [*fits[:-half][:half], *fits[-half:]]
+    curves: dict[str, list[Any]] = {}
+    for s in shown(sit, level):
+        for m in kept:
+            errors = {e.split: e for e in m.errors if e.subsystem == s.name}
+            if learnt := errors.get("train"):
+                held_out = errors.get("held_out")
+                row = [held_out.force_mae, held_out.energy_mae] if held_out else [None, None]
+                fit = [m.id, learnt.frames, learnt.force_mae, *row]
+                curves.setdefault(s.name, []).append(fit)
+    return curves
+
+
+def cost_by_action(sit: Situation) -> dict[str, dict[str, float]]:
+    """What each action has cost so far, and how often it ran."""
+    times = Counter(h.action for h in sit.state.history)
+    return {
+        action: {
+            "times": times[action],
+            "core_hours": spent.get("core_seconds", 0.0) / 3600,
+            "reference_calls": spent.get("reference_calls", 0),
+            "md_steps": spent.get("md_steps", 0),
+        }
+        for action, spent in sit.bill.items()
+    }
+
+
+def earlier_decisions(sit: Situation, level: Detail, quotes: Quotes) -> list[dict[str, Any]]:
+    """Why the newest actions were chosen, by whom they were, and what was meant by them."""
+    rows = []
+    for h in sit.state.history[-level.records :]:
+        if decision := sit.earlier_decision(h.iteration):
+            words = {"reason": decision.reason, "intent": decision.intent}
+            where = f"iterations/{h.iteration:03d}/decision.json"
+            said = {
+                k: quotes.quote(f"{where}: {k}", text, 240) for k, text in words.items() if text
+            }
+            rows.append({"iteration": h.iteration, "by": h.rule or "model or person", **said})
+    return rows
+
+
 def evaluations(sit: Situation, level: Detail, quotes: Quotes) -> dict[str, Any]:
     """Evaluations by iteration with what was measured on each structure."""
     return {
@@ -127,6 +183,7 @@ def evaluations(sit: Situation, level: Detail, quotes: Quotes) -> dict[str, Any]
                     **({"diffusion": _diffusion(s)} if s.diffusion else {}),
                     "density_deviation": s.density_deviation,
                     "rdf_overlap": s.rdf_overlap,
+                    **({"rdf_pair": s.rdf_pair} if s.rdf_pair else {}),
                     "force_mae": s.force_mae,
                     "fresh_force_mae": s.fresh_force_mae,
                 }

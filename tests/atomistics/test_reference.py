@@ -13,6 +13,7 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from atomistics.md.plain import Protocol, run
+from atomistics.reference import building
 from atomistics.reference.building import Session
 from atomistics.reference.catalog import Method, Recipe
 from atomistics.reference.convergence import failure, unconverged
@@ -20,6 +21,8 @@ from atomistics.reference.counting import CountingCalculator, LabelFailedError
 from atomistics.reference.isolated import Child
 from atomistics.reference.methods import ReferenceCalculator, label, reference_calculator
 from campaign.errors import UserError
+from mtp.calculator import MTP
+from tests.mtp.samples import potential as random_potential
 from tests.mtp.vasp_files import Step, outcar
 
 
@@ -245,6 +248,29 @@ def test_words_of_unconverged():
     for text in ("SCF not converged in 250 cycles", "convergence NOT achieved", "unconverged SCF"):
         assert failure(RuntimeError(text)).kind == "unconverged"
     assert failure(RuntimeError("disk full")).kind == "crashed"
+
+
+def broken(_request):
+    raise TypeError("a slip of ours")
+
+
+def test_a_defect_of_ours_is_no_failed_label(monkeypatch):
+    cheap = reference_calculator(Method("ase", "ase.calculators.emt:EMT"))
+    monkeypatch.setattr(building, "_properties", broken)
+    with pytest.raises(TypeError, match="a slip of ours"):
+        label(bulk("Cu", cubic=True), cheap)
+    apart = reference_calculator(settings())
+    apart._child = Child(broken, {})
+    with pytest.raises(RuntimeError, match=r"in the child process:(.|\n)*a slip of ours"):
+        label(bn(), apart)
+    monkeypatch.setattr(MTP, "_evaluate", broken_method)
+    potential = MTP(random_potential(4, 2), ["B", "N"])
+    with pytest.raises(AttributeError, match="a slip of ours"):
+        label(bn(), potential)
+
+
+def broken_method(*_):
+    raise AttributeError("a slip of ours")
 
 
 class Noting(EMT):

@@ -1,6 +1,7 @@
 """The digest: bounded for any campaign, in the state's own keys."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +10,7 @@ from campaign.actions.prune import Prune
 from campaign.evidence import evidence_value
 from campaign.plan import Plan
 from campaign.reduce import after
-from campaign.situation import Situation, StructureInfo
+from campaign.situation import EarlierDecision, Situation, StructureInfo
 from campaign.state import start
 from planner.llm.digest import digest, tokens_at_most
 from planner.llm.requests import request
@@ -96,6 +97,25 @@ def test_keys_of_the_digest_are_keys_of_the_state() -> None:
         for entry in data["history"]:
             key = f"history.{entry['iteration']}.outcome"
             assert evidence_value(sit.state, key) == entry["outcome"]
+
+
+def test_learning_costs_and_earlier_reasons_are_told() -> None:
+    sit = replace(
+        situations()[-1],
+        bill={"train": {"core_seconds": 7200.0, "md_steps": 0, "reference_calls": 0}},
+        earlier_decision=lambda number: EarlierDecision(f"because of {number}", "go hotter"),
+    )
+    data = json.loads(digest(sit, None, 6000).text)
+    errors = {e.split: e for e in sit.model.errors if e.subsystem == "oxide"}
+    newest = data["learning_curves"]["oxide"][-1]
+    assert newest[:2] == [sit.model.id, errors["train"].frames]
+    assert newest[3] == pytest.approx(errors["held_out"].force_mae, rel=1e-3)
+    assert data["cost_by_action"]["train"]["core_hours"] == 2
+    assert data["cost_by_action"]["train"]["times"] == len(sit.outcomes("train"))
+    said = data["earlier_decisions"][-1]
+    assert said["iteration"] == sit.state.history[-1].iteration
+    assert said["reason"] == {"quoted": f"because of {said['iteration']}"}
+    assert said["intent"] == {"quoted": "go hotter"}
 
 
 def test_what_matters_survives_the_shortest_digest(long) -> None:

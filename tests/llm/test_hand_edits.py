@@ -5,7 +5,9 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
+from atomistics.yaml_files import read_yaml
 from campaign.folder import Campaign
 from campaign.integrity import file_sha256, products
 from campaign.workflow import jobs
@@ -64,6 +66,21 @@ def test_what_was_changed_is_named_before_anything_runs(
         jobs(waiting.folder, begins=True)
     path.write_text(text)
     assert main(["next", "--campaign", str(waiting.folder)]) == 0
+
+
+def test_the_name_of_a_rule_gives_no_leave_to_a_plan_that_was_edited(
+    waiting: Campaign, capsys: pytest.CaptureFixture
+) -> None:
+    path = waiting.iteration(4) / "plan.yaml"
+    plan = read_yaml(path)
+    assert plan["rule"]
+    section = {"outcome": "failed", "model": None, "recommendation": "Give up."}
+    plan = {key: plan[key] for key in plan if key != plan["action"]} | {"end": section}
+    path.write_text(yaml.safe_dump({**plan, "action": "end"}))
+    _, told = said(["audit", "--campaign", str(waiting.folder)], capsys)
+    assert "failed, yet budget is left" in told
+    with pytest.raises(SystemExit, match="failed, yet budget is left"):
+        jobs(waiting.folder, begins=True)
 
 
 def test_an_edited_plan_says_so_in_every_first_line(

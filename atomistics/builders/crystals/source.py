@@ -74,6 +74,7 @@ def _from_space_group(source: Crystal) -> Atoms:
     """Orbits by the International Tables' operations (ase.spacegroup)."""
     for site in source.sites:
         elements(site.element)
+    cell = _cell_parameters(source.lattice, source.space_group)
     try:
         group = Spacegroup(source.space_group, source.setting)
         for site in source.sites:
@@ -82,7 +83,7 @@ def _from_space_group(source: Crystal) -> Atoms:
             [site.element for site in source.sites],
             [site.position for site in source.sites],
             spacegroup=group,
-            cellpar=_cell_parameters(source.lattice, source.space_group),
+            cellpar=cell,
             symprec=SAME,
             onduplicates="error",
         )
