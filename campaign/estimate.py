@@ -1,6 +1,6 @@
 """What calls, MD steps and fits have cost so far, from the ledgers: what plans are priced by."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from campaign.config import Config
