@@ -9,7 +9,6 @@ give the same bytes. Kept of an Atoms object is what is listed here: no velociti
 """
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from atomistics.errors import UserError
 from atomistics.structures import KEPT
+from mtp.atomic import atomic_open
+from mtp.errors import MTPError
 
 FORMAT = "mtpilot data set 1"
 LABELS = ("energy", "forces", "stress")
@@ -52,19 +53,13 @@ def write(path: Path, frames: Sequence[Atoms]) -> None:
         for a frame with a NaN or with provenance that is no plain data, and for a full disk.
     """
     arrays = _encode(path, frames)
-    temporary = path.with_name(f"{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w+b") as stream:
-            with h5py.File(stream, "w") as file:
-                file.attrs["format"] = FORMAT
-                for name, values in arrays.items():
-                    file.create_dataset(name, data=values, track_times=False)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with atomic_open(path, "w+b") as stream, h5py.File(stream, "w") as file:
+            file.attrs["format"] = FORMAT
+            for name, values in arrays.items():
+                file.create_dataset(name, data=values, track_times=False)
+    except (MTPError, OSError) as error:
         raise UserError(f"{path}: not written, make room and try again ({error})") from error
 
 

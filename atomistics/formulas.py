@@ -25,6 +25,27 @@ def composition(smiles: str) -> tuple[Counter[str], int]:
     return atoms, Chem.GetFormalCharge(whole)
 
 
+@cache
+def donors(smiles: str) -> list[int]:
+    """Heavy atoms with a lone pair by index in the canonical SMILES, the likeliest to bind first.
+
+    Carbon counts where it has a formal charge below 0 (carbon monoxide); then N, O, S, P, halogens.
+    """
+    from rdkit import Chem
+
+    molecule = Chem.MolFromSmiles(Chem.MolToSmiles(Chem.MolFromSmiles(smiles)))
+    order = ["N", "O", "S", "P", "Se", "F", "Cl", "Br", "I"]
+    ranked = [
+        (atom.GetFormalCharge() >= 0, order.index(atom.GetSymbol()), atom.GetIdx())
+        if atom.GetSymbol() in order
+        else (False, -1, atom.GetIdx())
+        for atom in molecule.GetAtoms()
+        if (atom.GetSymbol() in order and atom.GetFormalCharge() <= 0)
+        or (atom.GetSymbol() == "C" and atom.GetFormalCharge() < 0)
+    ]
+    return [index for _, _, index in sorted(ranked)]
+
+
 def no_isotopes(molecule: Any, smiles: str) -> None:
     """UserError for a molecule of RDKit with isotopes, whose masses would be lost silently."""
     for atom in molecule.GetAtoms():

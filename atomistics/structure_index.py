@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from atomistics.errors import UserError
 from atomistics.yaml_files import read_yaml
+from mtp.atomic import atomic_open
 
 INDEX = "index.yaml"
 FORMATS = {".extxyz": "extxyz", ".xyz": "extxyz", ".cif": "cif", ".vasp": "vasp", ".poscar": "vasp"}
@@ -146,9 +147,8 @@ def write_index(folder: Path, structures: list[Structure]) -> None:
     entries = [
         s.model_dump(exclude_none=True) | {"sha256": digest(folder / s.file)} for s in structures
     ]
-    temporary = folder / f"{INDEX}.tmp"
-    temporary.write_text(yaml.safe_dump(entries, sort_keys=False, width=100), encoding="utf-8")
-    temporary.replace(folder / INDEX)
+    with atomic_open(folder / INDEX) as file:
+        file.write(yaml.safe_dump(entries, sort_keys=False, width=100))
 
 
 def digest(path: Path) -> str:

@@ -12,6 +12,7 @@ from campaign.files import write_text
 from campaign.folder import Campaign, configuration
 from campaign.material import ReferenceChoice
 from campaign.terminal import say
+from mtp.atomic import atomic_folder
 
 SNAKEFILE = """\
 # Written by `planner init`. The rules live in the toolkit; this folder holds the campaign.
@@ -45,10 +46,7 @@ def create(source: str, folder: Path) -> Campaign:
         raise UserError(f"{origin}/structures: no such folder; put structures and index.yaml there")
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder}: exists and is not empty; choose another name")
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
+    with atomic_folder(folder) as partial:
         shutil.copy(origin / "task.yaml", partial)
         if (origin / "config.yaml").exists():
             shutil.copy(origin / "config.yaml", partial)
@@ -60,14 +58,10 @@ def create(source: str, folder: Path) -> Campaign:
         for path in sorted(origin.glob("protocols/*.yaml")):  # to be approved anew
             (partial / "protocols").mkdir(exist_ok=True)
             shutil.copy(path, partial / "protocols")
-        take_over(partial)
-        if folder.exists():
-            folder.rmdir()
-        partial.rename(folder)
-    except UserError as error:  # what is to be mended lies where it was copied from
-        raise UserError(str(error).replace(str(partial), str(origin))) from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            take_over(partial)
+        except UserError as error:  # what is to be mended lies where it was copied from
+            raise UserError(str(error).replace(str(partial), str(origin))) from None
     return Campaign.at(folder)
 
 

@@ -12,6 +12,7 @@ from campaign.folder import Campaign
 from campaign.integrity import file_sha256
 from campaign.report import document as report
 from campaign.report.story import standing
+from mtp.atomic import atomic_folder
 
 SUMS = "SHA256SUMS"
 README = """# {name}
@@ -50,10 +51,7 @@ def deposit(campaign: Campaign, folder: Path) -> str:
     if outcome.model is None:
         raise UserError(f"{campaign.folder}: no potential yet; nothing to deposit")
     folder = folder.absolute()
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
+    with atomic_folder(folder) as partial:
         model = campaign.iteration(int(outcome.model[1:])) / "train/model.almtp"
         shutil.copy(model, partial / "potential.almtp")
         exported = export(campaign, partial / "data.extxyz", [])
@@ -71,9 +69,6 @@ def deposit(campaign: Campaign, folder: Path) -> str:
             ),
         )
         write_text(partial / SUMS, sums(partial))
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return f"{folder}: {outcome.model} ({outcome.outcome}); {exported.partition(': ')[2]}"
 
 

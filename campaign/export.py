@@ -8,6 +8,7 @@ from atomistics import dataset
 from atomistics.structures import KEPT
 from campaign.errors import UserError
 from campaign.folder import Campaign
+from mtp.atomic import atomic_path
 from mtp.configuration import from_atoms
 from mtp.formats.cfg import write_cfg
 from mtp.reading.frames import Reading
@@ -41,10 +42,9 @@ def export(campaign: Campaign, target: Path, names: list[str]) -> str:
     if target.suffix == ".cfg":
         write_cfg(target, [from_atoms(atoms, campaign.task.species) for atoms in frames])
     else:
-        temporary = target.with_name(f".partial-{target.name}")
-        temporary.unlink(missing_ok=True)
-        io.write(temporary, frames, format=FORMATS[target.suffix])
-        temporary.replace(target)
+        with atomic_path(target) as temporary:
+            temporary.unlink()  # ASE's databases add to a file that is there
+            io.write(temporary, frames, format=FORMATS[target.suffix])
     return f"{target}: {', '.join(chosen)}: {Reading(frames).line(KEPT)}"
 
 

@@ -13,6 +13,7 @@ from campaign.folder import Campaign
 from campaign.integrity import products
 from campaign.ledger import gather, totals
 from campaign.reduce import after
+from mtp.atomic import atomic_folder
 
 
 def finalize(result: Path, ledger: Path, state: Path) -> None:
@@ -44,11 +45,8 @@ def publish(campaign: Campaign) -> None:
     papers = campaign.iteration(campaign.last) / "end/result"
     if not papers.is_dir():
         return
-    partial = campaign.result.with_name(".result.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(papers, partial)
-    shutil.rmtree(campaign.result, ignore_errors=True)
-    partial.rename(campaign.result)
+    with atomic_folder(campaign.result, replace=True) as partial:
+        shutil.copytree(papers, partial, dirs_exist_ok=True)
 
 
 def main() -> None:

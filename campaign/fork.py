@@ -13,6 +13,7 @@ from campaign.errors import UserError
 from campaign.files import sha256, write_text
 from campaign.folder import Campaign
 from campaign.integrity import require_unchanged
+from mtp.atomic import atomic_folder
 
 RECORD = "fork.json"
 DATA = {".h5", ".cfg", ".almtp"}
@@ -39,15 +40,13 @@ def fork(campaign: Campaign, at: int, new: Path) -> Campaign:
         raise UserError(f"{new}: lies within {campaign.folder}; choose a folder beside it")
     finalized = campaign.finalized
     if not 0 <= at <= finalized:
-        raise UserError(f"--at: {at}: iterations 0 to {finalized} of {campaign.folder} are sealed")
+        place = campaign.folder
+        raise UserError(f"--at: {at}: iterations 0 to {finalized} of {place} are finalized")
     if campaign.state(at).verdict:
         last = f"the campaign ended in iteration {at}"
         raise UserError(f"--at: {at}: {last}; fork at {at - 1} or before")
     require_unchanged(campaign)
-    made = target.with_name(f".{target.name}.forking")
-    if made.exists():
-        raise UserError(f"{made}: left by a fork that was interrupted; delete it")
-    try:
+    with atomic_folder(target) as made:
         _copy(campaign.folder, made, LEFT_BEHIND, link=False)
         for number in range(at + 1):
             folder = campaign.iteration(number)
@@ -61,12 +60,6 @@ def fork(campaign: Campaign, at: int, new: Path) -> Campaign:
         # another folder, another name in the queue
         record["place_sha256"] = sha256(str(target))
         write_text(made / RECORD, json.dumps(record, indent=1) + "\n")
-        if target.exists():
-            target.rmdir()
-        made.rename(target)
-    except BaseException:
-        shutil.rmtree(made, ignore_errors=True)
-        raise
     return Campaign.at(target)
 
 

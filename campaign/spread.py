@@ -122,7 +122,7 @@ def _done(folder: Path, name: str, suffix: str) -> bool:
 def _clear(folder: Path, pending: list[str]) -> None:
     """Take away what killed jobs had begun of the pending items; a copy of one ends by it."""
     for path in folder.glob(".*.partial*"):
-        if path.name[1:].partition(".partial")[0] in pending:
+        if path.name.lstrip(".").partition(".")[0] in pending:
             path.unlink(missing_ok=True)
 
 

@@ -9,6 +9,7 @@ from typing import NoReturn
 from campaign import __version__
 from campaign.errors import GateError, UserError
 from campaign.terminal import complain, say
+from mtp.errors import MTPError
 from mtpilot import data_command, protocol_command
 from preparation import command as preparation
 
@@ -20,9 +21,9 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         return _COMMANDS[arguments.command](arguments)
-    except UserError as error:
+    except (UserError, MTPError) as error:
         complain(f"planner: {error}")
-        return error.status
+        return getattr(error, "status", 1)
     except OSError as error:
         complain(f"planner: {error.filename or 'file'}: {error.strerror or error}")
         return 1

@@ -65,7 +65,7 @@ def _check(campaign: Campaign, number: int, finding: Replayed) -> None:
         finding.faults.append("plan: the recorded plan does not have the recorded hash")
     if on_disk != kept:
         finding.notes.append("plan.yaml was edited by hand after the decision")
-    finding.faults += _sealed(campaign, number, on_disk)
+    finding.faults += _closing(campaign, number, on_disk)
     situation = _situation(campaign, number, data)
     finding.notes += _inputs(campaign, situation, data)
     rebuilt = _rebuilt(situation, data, finding)
@@ -73,7 +73,7 @@ def _check(campaign: Campaign, number: int, finding: Replayed) -> None:
         finding.faults.append(f"plan: rebuilt otherwise ({_first_difference(rebuilt, kept)})")
 
 
-def _sealed(campaign: Campaign, number: int, plan: str) -> list[str]:
+def _closing(campaign: Campaign, number: int, plan: str) -> list[str]:
     """Whether plan and state are those that the finalized iteration went on from."""
     if number > campaign.finalized:
         return []

@@ -42,8 +42,8 @@ def topics(material: Material, temperature: int) -> list[Topic]:
     parts: list[tuple[Name, Form, tuple[str, ...]]] = []
     for phase in material.phases:
         parts += [(name, form, (phase.name,)) for name, form in _forms(phase)]
-    pairs = material.meetings
-    parts += [(f"{a}-{b}"[:LONGEST], "pair", (a, b)) for a, b in pairs]
+    parts += [(f"{a}-{b}"[:LONGEST], "pair", (a, b)) for a, b in material.meetings]
+    parts = list({_content(material, part): part for part in reversed(parts)}.values())[::-1]
     layers = tuple(material.layers or ())
     if len(layers) > 2:
         parts.append((FULL, "full", layers))
@@ -68,6 +68,17 @@ def _forms(phase: Phase) -> list[tuple[Name, Form]]:
     if phase.adsorbates:
         mixed.append((f"{phase.name[:55]}_adsorbed", "adsorbed"))
     return mixed
+
+
+def _content(material: Material, part: tuple[Name, Form, tuple[str, ...]]) -> tuple[str, ...]:
+    """What a category is learnt from: two grains of one crystal have one bulk."""
+    _, form, names = part
+    others = {"bulk": ("surface", "defects", "adsorbates"), "surface": ("defects", "adsorbates")}
+    made = []
+    for phase in map(material.phase, names):
+        left = {"name", *others.get(form, ())} - ({"surface"} if phase.sheets else set())
+        made.append(phase.model_dump_json(exclude=left) if phase.kind == "crystal" else phase.name)
+    return form, *sorted(made)
 
 
 def _solvent(phase: Phase) -> bool:

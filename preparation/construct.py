@@ -4,6 +4,7 @@
 that an interrupted build goes on: what stands on disk as the plan has it is not built again.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from preparation.structure_plan import FILE, Category, StructurePlan, Variant, s
 
 REPORT = "report.yaml"
 FORMAT = 1
+BEYOND = 2.5  # times the atoms asked for: told with what it costs
 TRIED = 2  # structures of a category before it is given up
 
 
@@ -309,8 +311,10 @@ def elements_of(folder: Path, phases: list[Phase]) -> set[str]:
     return elements
 
 
-def summary(plan: StructurePlan, report: dict[str, dict[str, Any]]) -> str:
-    """A line a category, a line a failure."""
+def summary(
+    plan: StructurePlan, report: dict[str, dict[str, Any]], asked: int | None = None
+) -> str:
+    """A line a category, a line a failure; sizes far beyond the `asked` atoms, and notes."""
     lines = [f"{'category':<26}{'built':>6}{'failed':>8}{'atoms':>12}  held out"]
     for category in plan.categories:
         sizes = sorted(report[v.id]["atoms"] for v in category.variants if _sound(report, v))
@@ -323,9 +327,35 @@ def summary(plan: StructurePlan, report: dict[str, dict[str, Any]]) -> str:
         for v in plan.structures
         if report.get(v.id, {}).get("status") != "ok"
     ]
-    lines += [
-        f"note: {v.id}: {note}"
-        for v in plan.structures
-        for note in report.get(v.id, {}).get("notes", [])
+    return "\n".join([*lines, *_sizes(plan, report, asked), *_notes(plan, report)])
+
+
+def _sizes(
+    plan: StructurePlan, report: dict[str, dict[str, Any]], asked: int | None
+) -> Iterator[str]:
+    """What the largest structures cost a plane-wave reference, beside one of the size asked for."""
+    sizes = {v.id: report[v.id]["atoms"] for v in plan.variants if _sound(report, v)}
+    beyond = {name: n for name, n in sizes.items() if asked and n > BEYOND * asked}
+    if asked and beyond:
+        largest = max(beyond, key=lambda name: beyond[name])
+        times = (beyond[largest] / asked) ** 3
+        yield (
+            f"sizes: {len(beyond)} of {len(sizes)} structures have more than {BEYOND:g} times the"
+            f" {asked} atoms asked for; a call of the largest ({largest}, {beyond[largest]} atoms)"
+            f" costs plane-wave DFT about {times:.0f} times one of {asked}: fewer atoms, or take"
+            f" it out of structures/{FILE}"
+        )
+
+
+def _notes(plan: StructurePlan, report: dict[str, dict[str, Any]]) -> list[str]:
+    """Notes that differ in their figures alone make one line."""
+    alike: dict[str, list[tuple[str, str]]] = {}
+    for variant in plan.structures:
+        for note in report.get(variant.id, {}).get("notes", []):
+            alike.setdefault(re.sub(r"[0-9.]+", "", note), []).append((variant.id, note))
+    return [
+        f"note: {same[0][0]}"
+        + (f" and {len(same) - 1} more" if same[1:] else "")
+        + f": {same[0][1]}"
+        for same in alike.values()
     ]
-    return "\n".join(lines)

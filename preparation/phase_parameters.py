@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from atomistics.formulas import donors
 from campaign.errors import UserError
 from campaign.material import CrystalSource, Ingredient, Material, Phase
 from preparation import substances
@@ -82,6 +83,7 @@ def slab(phase: Phase, thickness: float, width: float) -> BuilderInput:
         "miller": list(phase.surface),
         **size,
         "min_width_angstrom": width,
+        "compensated": True,
     }
 
 
@@ -124,6 +126,16 @@ def molecule(ingredient: Ingredient) -> BuilderInput:
     if smiles is None:
         raise UserError(f"{ingredient.name}: not in the list of substances; give smiles or formula")
     return {"smiles": smiles}
+
+
+def binding_atoms(ingredient: Ingredient) -> list[int | None]:
+    """Atoms by which a molecule binds to a face, the likeliest first, by index in the molecule as
+    it is built; None, lying flat, comes second, or first where nothing has a lone pair."""
+    smiles = substances.smiles_of(ingredient)
+    if smiles is None or ingredient.formula:
+        return [None]
+    binding = donors(smiles)
+    return [*binding[:1], None, *binding[1:2]] if binding else [None]
 
 
 def _component(ingredient: Ingredient) -> BuilderInput:

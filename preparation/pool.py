@@ -1,6 +1,5 @@
 """One structure after another in processes of their own: a hung or dying builder harms no other."""
 
-import os
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -18,6 +17,7 @@ from atomistics.reference.methods import ONE_THREAD, reference_calculator
 from atomistics.relaxation import relax
 from campaign.config import Reference
 from campaign.errors import UserError
+from mtp.atomic import atomic_open
 
 SLACK = 30.0  # s, of a child's start
 OURS = ("mtp", "atomistics", "campaign", "planner", "preparation")
@@ -128,6 +128,5 @@ def outcome(atoms: Atoms, faults: list[str]) -> dict[str, Any]:
 
 
 def _store(atoms: Atoms, path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    io.write(temporary, atoms, format="extxyz")
-    temporary.replace(path)
+    with atomic_open(path) as file:
+        io.write(file, atoms, format="extxyz")

@@ -33,11 +33,25 @@ def propose(task: Task, seed: int = 1) -> StructurePlan:
     if task.material is None:
         raise UserError("task.yaml: material: missing; `planner prepare` asks for it")
     places = isolated.places(task)
-    made = [
-        category(task, topic, isolated.single_points(places.get(topic.name, [])))
-        for topic in topics(task.material, task.temperature)
-    ]
+    made: list[Category] = []
+    for topic in topics(task.material, task.temperature):
+        single_points = isolated.single_points(places.get(topic.name, []))
+        made.append(_new_only(category(task, topic, single_points), made))
     return parse(StructurePlan, {"seed": seed, "categories": made}, "structures/plan.yaml")
+
+
+def _new_only(category: Category, before: list[Category]) -> Category:
+    """A category without crystals that an earlier one has, with nothing random in them."""
+    there = [v.parameters for c in before for v in c.variants]
+    kept = [
+        v
+        for v in category.variants
+        if v.held_out
+        or v.parameters not in there
+        or getattr(v.parameters, "substitutions", True)
+        or getattr(v.parameters, "interstitials", True)
+    ]
+    return category.model_copy(update={"variants": kept}) if len(kept) > 1 else category
 
 
 def category(task: Task, topic: Topic, single_points: list[Variant]) -> Category:
@@ -221,28 +235,34 @@ def _defect(
 def adsorbed(material: Material, phase: Phase) -> list[VariantDraft]:
     """Molecules on the face: sites, heights, turns by the seed; one at a time, then two."""
     width = phase_parameters.width(material)
+    # site, height of the atom that binds, of a molecule lying flat, molecules, which atom binds
     rows = [
-        ("ontop", 2.0, 1),
-        ("bridge", 2.0, 1),
-        ("hollow", 2.0, 1),
-        ("ontop", 2.6, 1),
-        ("bridge", 2.4, 2),
-        ("ontop", 2.3, 1),
+        ("ontop", 2.0, 2.4, 1, 0),
+        ("bridge", 1.8, 2.4, 1, 0),
+        ("hollow", 1.6, 2.4, 1, 0),
+        ("ontop", 2.4, 2.8, 1, 1),
+        ("bridge", 2.0, 2.6, 2, 0),
+        ("hollow", 1.9, 3.0, 1, 2),
     ]
     drafts: list[VariantDraft] = []
-    for number, (site, height, count) in enumerate(rows):
+    for number, (site, upright, flat, count, binding) in enumerate(rows):
         guest = phase.adsorbates[number % len(phase.adsorbates)]
+        bound = phase_parameters.binding_atoms(guest)
+        down = bound[binding % len(bound)]
+        height = flat if down is None else upright
+        how = "lying flat" if down is None else f"by atom {down}"
         drafts.append(
             (
                 f"{site}-{number + 1}" if number < len(rows) - 1 else "held-out",
-                f"{count} {guest.name} {site}, {height:g} A above the face",
+                f"{count} {guest.name} {site} {how}, {height:g} A above the face",
                 {
                     "family": "solid-molecule",
-                    "surface": phase_parameters.slab(phase, 7.0, round(0.9 * width, 1)),
+                    "surface": phase_parameters.slab(phase, 7.0, round(0.84 * width, 1)),
                     "adsorbate": {
                         **phase_parameters.molecule(guest),
                         "site": site,
                         "height_angstrom": height,
+                        "bound_atom": down,
                         "count": count,
                     },
                     "vacuum_angstrom": 15.0,
@@ -280,12 +300,12 @@ def surface(material: Material, phase: Phase) -> list[VariantDraft]:
     """Slab under vacuum: thickness, width, strain; a lattice each, as slabs grow by whole units."""
     edge = min(phase_parameters.width(material), max(7.5, material.atoms**0.5))
     rows = [
-        ("thin", "slab of 6 A, lattice 1 % shorter", 6.0, 0.9, 0.99),
-        ("slab", "slab of 9 A", 9.0, 0.9, 1.0),
-        ("thick", "slab of 14 A, lattice 0.5 % longer", 14.0, 0.9, 1.005),
-        ("wide", "slab of 9 A, wider, lattice 1.5 % longer", 9.0, 1.3, 1.015),
-        ("compressed", "slab of 9 A, lattice 2 % shorter", 9.0, 0.9, 0.98),
-        ("held-out", "slab of 11 A, lattice 1 % longer", 11.0, 0.9, 1.01),
+        ("thin", "slab of 6 A, termination after next, lattice 1 % shorter", 6.0, 0, 0.99, 2),
+        ("slab", "slab of 9 A", 9.0, 0, 1.0, 0),
+        ("thick", "slab of 12.5 A, lattice 0.5 % longer", 12.5, 0, 1.005, 0),
+        ("wide", "slab of 9 A, wider, lattice 1.5 % longer", 9.0, 1, 1.015, 0),
+        ("compressed", "slab of 9 A, next termination, lattice 2 % shorter", 9.0, 0, 0.98, 1),
+        ("held-out", "slab of 11 A, lattice 1 % longer", 11.0, 0, 1.01, 0),
     ]
     return [
         (
@@ -293,12 +313,14 @@ def surface(material: Material, phase: Phase) -> list[VariantDraft]:
             words,
             {
                 "family": "solid-surface",
-                **phase_parameters.slab(phase, thickness, round(edge * size, 1)),
+                **phase_parameters.slab(phase, thickness, round(0.84 * edge, 1)),
                 "scale": scale,
+                "further_repeats": wider,
+                "termination_in_turn": turn,
                 "vacuum_angstrom": 15.0,
             },
         )
-        for suffix, words, thickness, size, scale in rows
+        for suffix, words, thickness, wider, scale, turn in rows
     ]
 
 

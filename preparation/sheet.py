@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import EllipseCollection, LineCollection
 from matplotlib.figure import Figure
 
+from mtp.atomic import atomic_open
 from preparation.structure_plan import StructurePlan
 
 COLUMNS = 3
@@ -51,9 +52,8 @@ def draw(panels: list[tuple[str, Atoms]], path: Path) -> None:
             _view(axis, atoms)
             edges = " x ".join(f"{length:.1f}" for length in atoms.cell.lengths())
             axis.set_title(f"{title}\n{len(atoms)} atoms, {edges} Å")
-        temporary = path.with_name(f".{path.name}")
-        figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
-        temporary.replace(path)
+        with atomic_open(path, "wb") as file:
+            figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
 
 
 def _view(axis: Axes, atoms: Atoms) -> None:

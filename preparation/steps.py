@@ -303,7 +303,7 @@ def _build(folder: Path, task: Task, plan: StructurePlan, options: Options) -> i
         _write(folder, "task.yaml", HEAD + dump_yaml(made.task))
         _write(folder, f"structures/{PLAN}", HEAD + dump(made.plan))
     sheets(made.plan, folder / "structures")
-    say(summary(made.plan, made.report))
+    say(summary(made.plan, made.report, task.material.atoms if task.material else None))
     return sum(made.report[v.id]["status"] != "ok" for v in made.plan.structures)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.data import chemical_symbols, covalent_radii
+from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from ase.spacegroup import crystal
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
@@ -32,6 +32,9 @@ ANIONS = frozenset({"O", "F", "Cl", "Br", "I", "S", "Se", "N"})
 NONMETAL_SYMBOLS = frozenset(chemical_symbols[n] for n in NONMETALS)
 NEAREST = 0.7  # of the sum of the covalent radii; N-N 0.77, C-O 0.79, H-H 1.19 in their molecules
 ALIKE = 1e-5
+# Å, of anions (Shannon, Acta Cryst. A 32, 751 (1976), six neighbours)
+IONIC_RADII = {"O": 1.40, "F": 1.33, "Cl": 1.81, "Br": 1.96, "I": 2.20, "S": 1.84, "Se": 1.98}
+ANIONS_APART = 0.7  # of the sum of the radii; O-O of nitrate 0.77, of carbonate 0.80, of SO4 0.86
 
 
 @dataclass(frozen=True)
@@ -62,10 +65,15 @@ def check(atoms: Atoms, asked: Asked) -> list[str]:
 def notes(atoms: Atoms) -> list[str]:
     """What a person should know of a sound structure: a dipole, charges that do not balance."""
     lines = []
-    if (dipole := atoms.info.get("dipole_e_per_angstrom")) is not None:
+    dipole, moved = (atoms.info.get(key) for key in ("dipole_e_per_angstrom", "compensated"))
+    if moved:
+        lines.append(
+            f"polar: {moved}, which leaves a formal dipole of {float(dipole or 0):.2f} e/Å"
+        )
+    elif dipole is not None:
         lines.append(
             f"polar: formal charges give a dipole of {float(dipole):.2f} e/Å per area along z; take"
-            " another termination or face, or compensate it (adatoms, hydroxyls) in a file of yours"
+            " another face or termination, or compensated: true (atoms moved to the other face)"
         )
     elements = set(atoms.symbols)
     if (
@@ -73,12 +81,38 @@ def notes(atoms: Atoms) -> list[str]:
         and elements & ANIONS
         and elements - NONMETAL_SYMBOLS
     ):
-        from atomistics.builders.crystals.ordering import oxidation_states
-
-        formula = atoms.get_chemical_formula(empirical=True)
-        if not oxidation_states(formula):
-            lines.append(f"no usual oxidation states balance {formula}; is it the compound meant?")
+        lines += _chemistry(atoms)
     return lines
+
+
+def _chemistry(atoms: Atoms) -> Iterator[str]:
+    """Ions of a compound whose charges do not balance, and anions nearer than anions are."""
+    from atomistics.builders.crystals.ordering import oxidation_states
+
+    formula = atoms.get_chemical_formula(empirical=True)
+    if any(key in atoms.info for key in ("interstitials", "substitutions")):
+        why = "a cell without net charge has a hole or electron of its own; or add a counterpart"
+    else:
+        why = "is it the compound meant?"
+    charges = oxidation_states(formula)
+    if not charges:
+        yield f"no usual oxidation states balance {formula}; {why}"
+    anions = [
+        atomic_numbers[symbol]
+        for symbol, charge in charges.items()
+        if charge < 0 and symbol in IONIC_RADII
+    ]
+    near = pairs(atoms, 4.5)
+    near = near.at(np.isin(atoms.numbers[near.i], anions) & np.isin(atoms.numbers[near.j], anions))
+    radii = np.array([IONIC_RADII.get(symbol, 0.0) for symbol in atoms.symbols])
+    ratio = near.distance / np.maximum(radii[near.i] + radii[near.j], 1e-9)
+    if len(ratio) and ratio.min() < ANIONS_APART:
+        worst = int(ratio.argmin())
+        names = "-".join(sorted(str(atoms.symbols[k]) for k in (near.i[worst], near.j[worst])))
+        yield (
+            f"anions {names} {near.distance[worst]:.2f} Å apart, nearer than ions are: a bond"
+            " (peroxide, disulfide), or a site given wrongly?"
+        )
 
 
 def facts(atoms: Atoms) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from ase.data import covalent_radii, vdw_radii
 
 from atomistics.bonded import molecules
 from atomistics.errors import UserError
+from atomistics.neighbours import pairs
 
 IN_PLANE = (True, True, False)
 NEAREST = 0.8  # of the sum of the covalent radii, across a gap (Na-Na 2.7, Pt-O 1.6 Å)
@@ -31,14 +32,15 @@ def stacked(
     vacuum: float,
     names: Sequence[str] = ("lower", "upper"),
     bonded: bool = True,
+    nearest: float = NEAREST,
 ) -> Atoms:
     """Layers (z from 0 to their cell's height, Å) from the bottom up, `gap` Å between them.
 
-    More where atoms across it would come nearer than NEAREST; of sheets (`bonded` false) nearer
-    than the sum of their van der Waals radii. Without vacuum the last one meets
-    the first in the same way; periodic along z in any case. The first layer's a and b hold for
-    all; `info` of all is kept, charges are added. The array `layer` says which layer an atom was
-    built into, `info["layers"]` has their names in order.
+    More where atoms across it would come nearer than `nearest` of the sum of their covalent radii;
+    of sheets (`bonded` false) nearer than the sum of their van der Waals radii. Without vacuum the
+    last one meets the first in the same way; periodic along z in any case. The first layer's a and
+    b hold for all; `info` of all is kept, charges are added. The array `layer` says which layer an
+    atom was built into, `info["layers"]` has their names in order.
     """
     whole = Atoms(cell=layers[0].cell, pbc=True)
     numbers, z, charge, info = [], 0.0, 0, {}
@@ -47,7 +49,8 @@ def stacked(
         moved.positions[:, 2] += z
         open_ = vacuum and n == len(layers) - 1
         z += layer.cell[2, 2]
-        z += vacuum if open_ else max(gap, clearance(layer, layers[(n + 1) % len(layers)], bonded))
+        above = layers[(n + 1) % len(layers)]
+        z += vacuum if open_ else max(gap, clearance(layer, above, bonded, nearest))
         number = layer.arrays.get("molecule", np.full(len(layer), -1))
         before = max((n.max(initial=-1) for n in numbers), default=-1) + 1
         numbers.append(np.where(number < 0, -1, number + before))
@@ -62,7 +65,7 @@ def stacked(
     return whole
 
 
-def clearance(lower: Atoms, upper: Atoms, bonded: bool = True) -> float:
+def clearance(lower: Atoms, upper: Atoms, bonded: bool = True, nearest: float = NEAREST) -> float:
     """The gap (Å) at which no two atoms across it are too near; negative: none needed.
 
     Two atoms `across` apart in the plane need sqrt(least^2 - across^2) along z, less how deep they
@@ -74,9 +77,18 @@ def clearance(lower: Atoms, upper: Atoms, bonded: bool = True) -> float:
     across = np.linalg.norm((turns - turns.round()) @ plane(lower), axis=2)
     table = covalent_radii if bonded else np.where(np.isnan(vdw_radii), 2.0, vdw_radii)
     radii = [table[one.numbers[n]] for one, n in ((lower, i), (upper, j))]
-    least = (NEAREST if bonded else VAN_DER_WAALS) * (radii[0][:, None] + radii[1])
+    least = (nearest if bonded else VAN_DER_WAALS) * (radii[0][:, None] + radii[1])
     needed = np.sqrt(np.maximum(0, least**2 - across**2)) - deep[i, None] - high[j]
     return float(needed.max(initial=-np.inf))
+
+
+def closest(atoms: Atoms) -> float:
+    """Shortest distance between atoms of no common molecule, of the sum of their covalent radii."""
+    radii, number = covalent_radii[atoms.numbers], molecules(atoms)
+    near = pairs(atoms, 3.0 * radii.max())
+    apart = (number[near.i] < 0) | (number[near.i] != number[near.j])
+    ratio = near.distance / (radii[near.i] + radii[near.j])
+    return float(ratio[apart].min(initial=1.5))
 
 
 def strain(films: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -33,6 +33,7 @@ from campaign.report.story import (
 from campaign.results import EvaluatedStructure, Verdict
 from campaign.sources import sources_of
 from campaign.state import State
+from mtp.atomic import atomic_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,18 +77,11 @@ def write_folder(
 
     It is made whole under another name and renamed, so that it holds one state's papers or none.
     """
-    partial = folder.with_name(f".{folder.name}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+    with atomic_folder(folder, replace=True) as partial:
         if verdict.model and isinstance(verdict, Verdict):
             model = campaign.iteration(int(verdict.model[1:])) / "train/model.almtp"
             shutil.copy(model, partial / "potential.almtp")
         write(campaign, state, verdict, partial, home)
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_now(campaign: Campaign, folder: Path | None) -> Path:

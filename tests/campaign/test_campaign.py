@@ -71,7 +71,7 @@ def test_no_clock_and_no_path_in_what_is_hashed(finished: Path) -> None:
         assert not re.search(r"\b20[0-9]{2}-[01][0-9]-[0-3][0-9]\b|\b1[0-9]{9}\.[0-9]", text), path
 
 
-def test_sealed_iterations_are_left_alone(finished: Path) -> None:
+def test_finalized_iterations_are_left_alone(finished: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in finished.rglob("*") if ".snakemake" not in p.parts}
     done = snakemake(finished)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""planner fork: another campaign from a sealed iteration, cheap on disk, replayable, apart."""
+"""planner fork: another campaign from a finalized iteration, cheap on disk, replayable, apart."""
 
 from pathlib import Path
 
@@ -68,7 +68,7 @@ def test_jobs_of_a_fork_have_names_of_their_own(campaign: Campaign) -> None:
 
 
 @pytest.mark.parametrize("at", [-1, 7, 99])
-def test_only_sealed_iterations_are_forked(campaign: Campaign, at: int, capsys) -> None:
+def test_only_finalized_iterations_are_forked(campaign: Campaign, at: int, capsys) -> None:
     assert forked(campaign, at) == 1
     assert "iterations 0 to 6" in capsys.readouterr().err
     assert not campaign.folder.with_name("new").exists()

@@ -161,7 +161,7 @@ def test_every_part_of_a_record_that_was_changed_is_named(recorded: Campaign, mi
 
 
 @pytest.mark.parametrize(("name", "number"), [("plan", 4), ("state", 5)])
-def test_what_was_sealed_and_changed_is_named(recorded: Campaign, name: str, number: int) -> None:
+def test_what_was_changed_later_is_named(recorded: Campaign, name: str, number: int) -> None:
     path = recorded.iteration(4) / f"{name}.yaml"
     path.write_text(path.read_text() + "# more\n")
     found = {f.iteration: f.faults for f in replay(Campaign.at(recorded.folder)) if f.faults}

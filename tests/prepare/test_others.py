@@ -138,3 +138,47 @@ def test_a_comment_in_a_structure_file_goes_nowhere(tmp_path, types) -> None:
     for path in (tmp_path / "here").rglob("*"):
         if path.is_file() and path.parent.name != "files":
             assert poison.encode() not in path.read_bytes(), path
+
+
+def test_two_grains_of_one_crystal(tmp_path: Path) -> None:
+    """One bulk, one face, and the boundary between the grains; nothing twice."""
+    grain = {"kind": "crystal", "crystal": "Cu", "surface": [1, 0, 0]}
+    phases = [{**grain, "name": "a"}, {**grain, "name": "b"}]
+    answers = {"sentence": "s", "phases": phases, "layers": ["a", "b"], "temperature": 300}
+    plan = propose(task_of(Answers.model_validate(answers), set()))
+    assert [c.name for c in plan.categories] == ["a", "a_surface", "a-b"]
+    thick = made(plan, ["Cu"], "a-b-thick", tmp_path)
+    assert thick.info["layers"] == "lower upper"
+
+
+def test_carbon_monoxide_stands_on_its_carbon(tmp_path: Path) -> None:
+    copper = {
+        "name": "cu",
+        "kind": "crystal",
+        "crystal": "Cu",
+        "surface": [1, 1, 1],
+        "adsorbates": [{"name": "CO", "smiles": "[C-]#[O+]"}],
+    }
+    answers = {"sentence": "s", "phases": [copper], "layers": [], "temperature": 300}
+    plan = propose(task_of(Answers.model_validate(answers), set()))
+    atoms = made(plan, ["C", "Cu", "O"], "cu_adsorbed-ontop-1", tmp_path)
+    carbon, oxygen = (int(np.flatnonzero(atoms.symbols == e)[0]) for e in "CO")
+    copper_ = np.flatnonzero(atoms.symbols == "Cu")
+    assert atoms.get_distances(carbon, copper_, mic=True).min() == pytest.approx(2.0, abs=0.01)
+    assert atoms.positions[oxygen, 2] - atoms.positions[carbon, 2] == pytest.approx(1.12, abs=0.03)
+    flat = made(plan, ["C", "Cu", "O"], "cu_adsorbed-ontop-4", tmp_path)
+    heights = [flat.positions[flat.symbols == e][0, 2] for e in "CO"]
+    assert heights[0] == pytest.approx(heights[1], abs=0.05)
+
+
+def test_a_phase_with_vacancies_beside_the_same_crystal(tmp_path: Path) -> None:
+    """The pristine cell is there once, in whichever category comes first."""
+    whole = {"name": "a", "kind": "crystal", "crystal": "NaCl"}
+    holes = {**whole, "name": "b", "substitutions": [{"element": "Na", "fraction": 0.02}]}
+    answers = {"sentence": "s", "phases": [whole, holes], "layers": [], "temperature": 300}
+    plan = propose(task_of(Answers.model_validate(answers), set()))
+    assert "b-pristine" not in {v.id for v in plan.variants}
+    assert counted(made(plan, ["Cl", "Na"], "b-bulk", tmp_path)) == {"Cl": 32, "Na": 31}
+    alone = {**answers, "phases": [holes]}
+    plan = propose(task_of(Answers.model_validate(alone), set()))
+    assert counted(made(plan, ["Cl", "Na"], "b-pristine", tmp_path)) == {"Cl": 32, "Na": 32}

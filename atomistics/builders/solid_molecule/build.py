@@ -19,6 +19,7 @@ from atomistics.errors import UserError
 from atomistics.neighbours import pairs
 
 TURNS = 24  # about the surface normal, tried for the most room
+FACE, OUTERMOST = 0.9, 0.2  # Å below the highest atom: all of the face, its outermost plane
 APART = 1.4  # Å, the least between an adsorbed molecule and anything else
 
 
@@ -68,7 +69,8 @@ def _oriented(molecule: Template, bound: int | None) -> np.ndarray:
 def _sites(slab: Atoms, kind: str) -> np.ndarray:
     """All sites (S, 3) Å of one kind on the top face (pymatgen's AdsorbateSiteFinder).
 
-    Montoya and Persson, npj Comput. Mater. 3, 14 (2017).
+    Montoya and Persson, npj Comput. Mater. 3, 14 (2017). A face of several elements may have no
+    hollow between atoms of all its planes; it is then looked for between those of the outermost.
     """
     structure = AseAtomsAdaptor.get_structure(with_vacuum(slab, 20.0))
     body = PymatgenSlab(
@@ -80,11 +82,16 @@ def _sites(slab: Atoms, kind: str) -> np.ndarray:
         0,
         np.eye(3),
     )
-    sites_of = AdsorbateSiteFinder(body).find_adsorption_sites(
-        distance=0, positions=[kind], symm_reduce=0, put_inside=True
-    )
-    sites = np.array(sites_of[kind]).reshape(-1, 3)
-    if not len(sites):
+    sites = np.zeros((0, 3))
+    for height in (FACE, OUTERMOST):
+        finder = AdsorbateSiteFinder(body, height=height)
+        sites_of = finder.find_adsorption_sites(
+            distance=0, positions=[kind], symm_reduce=0, put_inside=True
+        )
+        sites = np.array(sites_of[kind]).reshape(-1, 3)
+        if len(sites):
+            break
+    else:
         raise UserError(f"adsorbate.site {kind}: this face has none; choose another kind")
     return sites[np.lexsort(sites.round(3).T)]
 

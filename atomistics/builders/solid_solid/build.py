@@ -10,11 +10,17 @@ from atomistics.bonded import molecules
 from atomistics.builders.cluster.build import particle
 from atomistics.builders.cluster.parameters import Cluster
 from atomistics.builders.crystals.source import lattice_of, standard
-from atomistics.builders.layers import stacked
+from atomistics.builders.layers import NEAREST, closest, stacked
 from atomistics.builders.matching import matched, turned
 from atomistics.builders.mixtures.films import film_on
 from atomistics.builders.solid_solid.parameters import SolidSolid
-from atomistics.builders.solid_surface.build import cut, surface_cell, three_indices, widened
+from atomistics.builders.solid_surface.build import (
+    NEARER,
+    cut,
+    surface_cell,
+    three_indices,
+    widened,
+)
 from atomistics.builders.solid_surface.parameters import Slab
 from atomistics.builders.sources import built
 from atomistics.errors import UserError
@@ -42,7 +48,14 @@ def build(parameters: SolidSolid, rng: np.random.Generator, folder: Path) -> Ato
     upper = layers[1]
     upper.positions += np.array(parameters.registry) @ upper.cell.array[:2]
     bonded = parameters.contact == "bonded"
-    return stacked(layers, parameters.gap_angstrom, parameters.vacuum_angstrom, bonded=bonded)
+    nearest = NEARER * closest(layers[0]) if parameters.grain else NEAREST
+    return stacked(
+        layers,
+        parameters.gap_angstrom,
+        parameters.vacuum_angstrom,
+        bonded=bonded,
+        nearest=nearest,
+    )
 
 
 def _grains(parameters: SolidSolid, rng: np.random.Generator, folder: Path) -> list[Atoms]:

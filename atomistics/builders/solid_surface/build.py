@@ -1,12 +1,12 @@
 """Crystal surfaces: slabs by Miller or Miller-Bravais indices, molecules in them left whole."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
 from ase.geometry import minkowski_reduce
-from pymatgen.core import Composition
 from pymatgen.core.surface import Slab as PymatgenSlab
 from pymatgen.core.surface import SlabGenerator
 from pymatgen.io.ase import AseAtomsAdaptor
@@ -14,17 +14,24 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from atomistics.bonded import BOND, deformed, formulas, longest_bonds, molecules
-from atomistics.builders.crystals.ordering import oxidation_states
 from atomistics.builders.crystals.source import lattice_of, reduced, repeated, standard, substitute
+from atomistics.builders.layers import clearance, closest
+from atomistics.builders.solid_surface.compensation import (
+    PLANE,
+    POLAR,
+    compensated,
+    dipole_density,
+    formal_charges,
+)
 from atomistics.builders.solid_surface.parameters import Slab, SolidSurface
 from atomistics.errors import UserError
 from atomistics.neighbours import pairs
 from atomistics.structures import heights
 
 IN_PLANE = (True, True, False)
-PLANE = 0.2  # Å, how far atoms of one plane may lie apart
-POLAR = 0.05  # e/Å, formal dipole per area above which a slab is told to be polar
 DEPTH = 3.3  # Å, to which two terminations are compared
+NEARER = 0.9  # of the crystal's shortest distance, across a fault or boundary
+FAULTED = 4  # places of a fault that are tried, next to the middle
 
 
 def build(parameters: SolidSurface, rng: np.random.Generator, folder: Path) -> Atoms:
@@ -64,21 +71,7 @@ def surface_cell(slab: Slab, folder: Path) -> Atoms:
     indices = " ".join(map(str, slab.miller))
     thickness = round(float(atoms.cell[2, 2]), 4)
     atoms.info = {"miller": f"({indices})", "thickness_angstrom": thickness}
-    if abs(polar := dipole_density(atoms)) > POLAR:
-        atoms.info["dipole_e_per_angstrom"] = round(polar, 3)
     return atoms
-
-
-def dipole_density(slab: Atoms) -> float:
-    """Dipole along z per area of a slab of formal charges, e/Å; grows with the thickness if polar.
-
-    Oxidation states by element; 0 where the composition has none that balance. Tasker, J. Phys.
-    C 12, 4977 (1979): a slab whose dipole grows with its thickness is no surface as it stands.
-    """
-    charges = oxidation_states(Composition(slab.get_chemical_formula(empirical=True)))
-    q = np.array([charges.get(symbol, 0.0) for symbol in slab.symbols])
-    area = abs(np.linalg.det(slab.cell.array[:2, :2]))
-    return float((q - q.mean()) @ slab.positions[:, 2] / area)
 
 
 def terminations(slab: Slab, folder: Path) -> int:
@@ -113,28 +106,54 @@ def _bonded_parts(atoms: Atoms) -> np.ndarray:
 
 
 def _faulted(atoms: Atoms, shift: list[float]) -> Atoms:
-    """The upper half moved along the plane, between the two planes next to the middle."""
+    """The upper half moved along the plane, between two of the planes next to the middle.
+
+    Where that leaves most room: in diamond the shifts of the glide set and those of the shuffle set
+    differ. The half is lifted where atoms would come nearer than NEARER of the crystal's own
+    shortest distance (a rigid point of the gamma surface, before it relaxes).
+    """
     planes = np.unique(atoms.positions[:, 2].round(2))
     if len(planes) < 2:
         raise UserError("fault: a slab of one plane has no upper half; make it thicker")
     between = (planes[1:] + planes[:-1]) / 2
-    middle = between[abs(between - atoms.cell[2, 2] / 2).argmin()]
-    upper = atoms.positions[:, 2] > middle
-    moved = atoms.copy()
-    moved.positions[upper] += np.array(shift) @ atoms.cell.array[:2]
-    moved.wrap(eps=1e-6)
-    if formulas(moved, molecules(moved)) != formulas(atoms, molecules(atoms)):
+    middle = sorted(between, key=lambda z: abs(z - atoms.cell[2, 2] / 2))[:FAULTED]
+    nearest, whole = NEARER * closest(atoms), formulas(atoms, molecules(atoms))
+    made = [_shifted(atoms, np.array(shift), float(z), nearest) for z in middle]
+    sound = [one for one in made if formulas(one, molecules(one)) == whole]
+    if not sound:
         raise UserError("fault: it would cut molecules; choose another face")
+    return min(sound, key=lambda one: round(float(one.cell[2, 2]), 2))
+
+
+def _shifted(atoms: Atoms, shift: np.ndarray, level: float, nearest: float) -> Atoms:
+    """Everything above `level` (Å) moved by fractions of a and b, and lifted as needed."""
+    above = atoms.positions[:, 2] > level
+    lower, upper = atoms[~above], atoms[above]
+    lower.cell[2, 2] = lower.positions[:, 2].max()
+    gap = float(upper.positions[:, 2].min() - lower.cell[2, 2])
+    upper.positions += [*(shift @ atoms.cell.array[:2, :2]), -upper.positions[:, 2].min()]
+    lift = max(0.0, clearance(lower, upper, nearest=nearest) - gap)
+    moved = atoms.copy()
+    moved.positions[above] += [*(shift @ atoms.cell.array[:2, :2]), lift]
+    moved.cell[2, 2] += lift
+    moved.wrap(eps=1e-6)
     return moved
 
 
 def widened(atoms: Atoms, slab: Slab, rng: np.random.Generator) -> Atoms:
     """Repeated in the plane as `slab` asks, then substituted; molecules numbered."""
-    repeat = slab.repeat
+    repeat = list(slab.repeat)
     if slab.min_width_angstrom is not None:
         widths = heights(atoms)[:2]
         repeat = [int(n) for n in np.ceil(slab.min_width_angstrom / widths - 1e-9)]
-    wide = substitute(repeated(atoms, (repeat[0], repeat[1], 1)), slab, rng)
+    for _ in range(slab.further_repeats):
+        repeat[int(np.argmin((repeat * heights(atoms)[:2]).round(3)))] += 1
+    wide = repeated(atoms, (repeat[0], repeat[1], 1))
+    if slab.compensated:
+        wide = compensated(wide, molecules(wide), rng)
+    if abs(polar := dipole_density(wide)) > POLAR:
+        wide.info["dipole_e_per_angstrom"] = round(polar, 3)
+    wide = substitute(wide, slab, rng)
     wide.arrays["molecule"] = molecules(wide)
     return wide
 
@@ -162,7 +181,9 @@ def _terminated(slab: Slab, crystal: Atoms) -> Atoms:
             f"termination {slab.termination}: the plane {slab.miller} has {count}, counted from 0; "
             "choose one of them"
         )
-    for number in range(count) if slab.termination is None else [slab.termination]:
+    turn = slab.termination_in_turn
+    every = [(number + turn) % count for number in range(count)]
+    for number in every if slab.termination is None else [slab.termination]:
         atoms = _thick_enough(slab, crystal, offered[number].shift, repair)
         if not wanted or not set(formulas(atoms, molecules(atoms))) - wanted:
             return _trimmed(atoms, slab, wanted)
@@ -193,7 +214,7 @@ def _offered(
 ) -> tuple[list[PymatgenSlab], dict[tuple[str, str], float], set[str]]:
     """Terminations, the bonds to mend in them, and the molecules that must stay whole.
 
-    Those without a dipole come first, of these those that cut fewer bonds.
+    Those without a dipole come first, of these those that cut weaker bonds, then fewer.
     """
     miller = three_indices(slab.miller, crystal)
     structure = AseAtomsAdaptor.get_structure(crystal)
@@ -208,8 +229,34 @@ def _offered(
         mend = {} if uncut else longest_bonds(crystal, in_molecules=True)
         mended = generator.get_slabs(bonds=mend, repair=True, filter_out_sym_slabs=False)
         offered = uncut or _distinct(mended)
-    dipolar = [abs(dipole_density(_upright(cut))) > POLAR for cut in offered]
-    return [offered[n] for n in sorted(range(len(offered)), key=dipolar.__getitem__)], mend, wanted
+    bare = [_upright(cut) for cut in offered]
+    order = [(abs(dipole_density(cut)) > POLAR, _cut_strength(cut, crystal)) for cut in bare]
+    return [offered[n] for n in sorted(range(len(offered)), key=order.__getitem__)], mend, wanted
+
+
+def _cut_strength(slab: Atoms, crystal: Atoms) -> float:
+    """Strength of the bonds an atom of a slab has lost, e, by Pauling's rule: a cation's charge
+    over its neighbours (J. Am. Chem. Soc. 51, 1010 (1929)); 0 without balanced charges."""
+    charge = dict(zip(crystal.symbols, formal_charges(crystal), strict=True))
+    reach = longest_bonds(crystal, in_molecules=False)
+    lost = 0.0
+    for pair, length in reach.items():
+        cation = max(pair, key=charge.__getitem__)
+        if len(set(pair)) < 2 or charge[cation] <= 0:
+            continue
+        whole, left = (_neighbours(atoms, pair, length, cation) for atoms in (crystal, slab))
+        share = Counter(crystal.symbols)[cation] / len(crystal)
+        lost += charge[cation] * (1 - left / whole) * share
+    return round(lost, 2)
+
+
+def _neighbours(atoms: Atoms, pair: tuple[str, str], length: float, cation: str) -> float:
+    """Mean number of the pair's other element within `length` (Å) of its cation."""
+    near = pairs(atoms, length)
+    own = np.array(atoms.symbols)
+    other = pair[0] if pair[1] == cation else pair[1]
+    bound = (own[near.i] == cation) & (own[near.j] == other)
+    return bound.sum() / max(1, (own == cation).sum())
 
 
 def _distinct(slabs: list[PymatgenSlab]) -> list[PymatgenSlab]:

@@ -23,6 +23,17 @@ class Slab(Crystal):
     termination: int | None = Field(
         default=None, ge=0, le=50, description="which of the plane's; absent: first without dipole"
     )
+    termination_in_turn: int = Field(
+        default=0,
+        ge=0,
+        le=50,
+        description="instead of a number: how far to go on from the first, around; molecules whole",
+    )
+    compensated: bool = Field(
+        default=False,
+        description="polar slabs: atoms of the top plane moved to the bottom until no dipole is"
+        " left; others stay as they are",
+    )
     normal_scale: float = Field(
         default=1.0, ge=0.7, le=1.4, description="of lengths along the normal alone"
     )
@@ -37,6 +48,9 @@ class Slab(Crystal):
     )
     min_width_angstrom: Angstrom | None = Field(
         default=None, description="repeat until both widths have it (repeat is ignored)"
+    )
+    further_repeats: int = Field(
+        default=0, ge=0, le=5, description="one by one, each along the lower of the two widths"
     )
     keep_molecules: bool = Field(
         default=True, description="molecules and ions like carbonate are never cut"
