@@ -87,9 +87,7 @@ def run(plan: ModelEval, items: Items, state: Path | None, model: Path, output: 
             report["properties"] = by_model(properties, beside).model_dump()
             write_text(RUNS / f"{name}.curves.json", json.dumps(properties.curves) + "\n")
         write_text(WORK / name / "observables.json", json.dumps(comparison.curves) + "\n")
-        # a copy of this job may be at work elsewhere: no name in common with it before the rename
-        dataset.write(target.with_suffix(".fresh.h5"), fresh)
-        target.with_suffix(".fresh.h5").replace(RUNS / f"{name}.fresh.h5")
+        dataset.write(RUNS / f"{name}.fresh.h5", fresh)
         write_text(RUNS / f"{name}.report.json", json.dumps(report) + "\n")
         dataset.write(target, outcome.frames)
         steps = (twin.steps if twin else 0) + outcome.steps

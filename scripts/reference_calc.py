@@ -110,9 +110,7 @@ def explored(
     if failure and not labelled:
         vars(failure).update(cost, reference_calls=reference.calls)
         raise failure
-    whole = target.with_suffix(".explorer.h5")
-    dataset.write(whole, outcome.frames)
-    whole.replace(RUNS / f"{atoms.info['source']}.explorer.h5")
+    dataset.write(RUNS / f"{atoms.info['source']}.explorer.h5", outcome.frames)
     dataset.write(target, labelled)
     # a liquid's properties are averages over MD by the reference, which there is none of
     calls = reference.calls + with_properties(job, atoms.info["source"], plan, None)
