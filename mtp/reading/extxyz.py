@@ -14,8 +14,10 @@ from mtp.errors import MTPError
 from mtp.reading.frames import Reading, ReadOptions, text_of
 from mtp.reading.labels import PER_ATOM, interpret, is_label
 
-# "stress_" keeps ASE's reader from taking six of the nine numbers unseen
-HEADER = {"lattice": "Lattice", "properties": "Properties", "pbc": "pbc", "stress": "stress_"}
+# "stress_" keeps ASE's reader from taking six of the nine numbers unseen, "virial_" from refusing
+# six
+HEADER = {"lattice": "Lattice", "properties": "Properties", "pbc": "pbc"}
+HEADER |= {"stress": "stress_", "virial": "virial_"}
 COLUMNS = {"element": "species", "elements": "species", "symbols": "species", "position": "pos"}
 COLUMNS |= {"positions": "pos", "coords": "pos", "species": "species", "pos": "pos", "z": "Z"}
 
@@ -63,7 +65,7 @@ def _blocks(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 def _frame(block: list[str], where: str) -> Atoms:
     header = re.sub(
-        r"(?i)(?<![\w-])(lattice|properties|pbc|stress)(\s*)=",
+        r"(?i)(?<![\w-])(lattice|properties|pbc|stress|virial)(\s*)=",
         lambda m: HEADER[m[1].lower()] + "=",
         block[1],
     )
@@ -83,11 +85,22 @@ def _frame(block: list[str], where: str) -> Atoms:
     except Exception as error:  # ASE's reader raises whatever the malformed line led to
         detail = " ".join(f"{type(error).__name__}: {error}".split())[:160]
         raise MTPError(f"{where}: is no extended XYZ that ASE can read ({detail})") from None
-    if "stress_" in atoms.info:
-        atoms.info["stress"] = atoms.info.pop("stress_")
+    for name in ("stress", "virial"):
+        if f"{name}_" in atoms.info:
+            atoms.info[name] = atoms.info.pop(f"{name}_")
+    _join_components(atoms)
     if not atoms.numbers.all():
         raise MTPError(f"{where}: an atom has no element; Properties needs species:S:1")
     return atoms
+
+
+def _join_components(atoms: Atoms) -> None:
+    """Columns fx, fy, fz (REF_fx, ...) as one array of forces."""
+    for first in [name for name in atoms.arrays if name.lower().endswith("fx")]:
+        three = [first, *(first[:-1] + axis for axis in ("yz" if first[-1] == "x" else "YZ"))]
+        if all(np.ndim(atoms.arrays.get(name)) == 1 for name in three):
+            columns = [atoms.arrays.pop(name) for name in three]
+            atoms.arrays[first[:-2] + "forces"] = np.column_stack(columns)
 
 
 def _properties(match: re.Match[str]) -> str:

@@ -76,6 +76,8 @@ def _read_cfg(path: Path, options: ReadOptions) -> Reading:
         atoms = configuration.to_atoms(options.species)
         results = {} if atoms.calc is None else atoms.calc.results
         reading.add(atoms, *(results.get(name) for name in ("energy", "forces", "stress")))
+        if configuration.virial is not None and "stress" not in results:
+            reading.unknown["PlusStress of a cell that is not periodic in all directions"] += 1
     return reading
 
 

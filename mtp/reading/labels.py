@@ -114,9 +114,11 @@ def interpret(
     bare = Atoms(atoms.numbers, atoms.positions * length, cell=atoms.cell * length, pbc=atoms.pbc)
     _keep(atoms, bare)
     labels = [f for key, value in values.items() if (f := named(key, value))]
+    in_names = {f.what.removeprefix("free_"): f.unit for f in labels if f.unit}
+    units = {k: v for k, v in in_names.items() if k not in units and k in OWN} | units
     energy = _scaled(_energy(labels, values, options, where), units, where)
     forces = _scaled(_one(labels, "forces", values, options, where), units, where)
-    stress = _stress(labels, values, options, units, where, bare)
+    stress = _stress(labels, values, options, units, where, bare, reading)
     if forces is not None and np.shape(forces) != (len(bare), 3):
         raise MTPError(f"{where}: forces of shape {np.shape(forces)} for {len(bare)} atoms")
     used = {"energy": energy, "forces": forces, "stress": stress}
@@ -199,13 +201,13 @@ def _numbers(label: FileLabel, where: str) -> np.ndarray:
 def _scaled(label: FileLabel | None, units: Mapping[str, str], where: str) -> Any:
     """The label in eV, eV/Å: by the unit in its name, stated for it, or this package's own.
 
-    A file that states another unit for the energy or the lengths says nothing of the rest.
+    A file that states another unit for energy, forces or lengths says nothing of the rest.
     """
     if label is None:
         return None
     name = label.unit or units.get(label.what)
     if name is None:
-        rest = {"energy": (), "virial": ("energy",)}.get(label.what, ("energy", "length"))
+        rest = {"energy": ("forces",), "virial": ("energy",)}.get(label.what, ("energy", "length"))
         odd = [q for q in rest if q in units and factor(q, units[q]) != 1.0]
         if odd:
             raise MTPError(
@@ -227,9 +229,15 @@ def _stress(
     units: Mapping[str, str],
     where: str,
     atoms: Atoms,
+    reading: Reading,
 ) -> np.ndarray | None:
     """(6,) eV/Å^3, ASE's Voigt order and sign (positive pulls); virial = -volume * stress, eV."""
     if not atoms.pbc.all():
+        for label in (_one(labels, what, values, options, where) for what in ("stress", "virial")):
+            if label is not None:
+                reading.unknown[
+                    f"{label.key} of a cell that is not periodic in all directions"
+                ] += 1
         return None
     both = {}
     for what in ("stress", "virial"):

@@ -1,9 +1,11 @@
 """LAMMPS text dumps by ASE's reader, without the energy of 0.0 that it adds: a dump holds none."""
 
 import io
+import re
 from pathlib import Path
 
 from ase import Atoms
+from ase.data import chemical_symbols
 from ase.io.lammpsrun import read_lammps_dump_text
 
 from mtp.errors import MTPError
@@ -28,6 +30,7 @@ def read_dump(path: Path, options: ReadOptions) -> Reading:
         raise MTPError(f"{path}: units style {style!r:.20}; only {', '.join(STYLES)} can be read")
     if any("type" not in names and "element" not in names for names in columns):
         raise MTPError(f"{path}: has neither type nor element; dump one of them")
+    _check_frames(lines, path)
     try:
         images = read_lammps_dump_text(io.StringIO(text), index=slice(None), units=style)
     except Exception as error:  # ASE's reader raises whatever the malformed line led to
@@ -45,6 +48,46 @@ def read_dump(path: Path, options: ReadOptions) -> Reading:
         bare.info = {k: v for k, v in atoms.info.items() if isinstance(v, int | float | str)}
         reading.add(bare, forces=forces)
     return reading
+
+
+def _check_frames(lines: list[str], path: Path) -> None:
+    """MTPError for what ASE's reader would take for something else.
+
+    That is a frame cut short, a cell by general vectors or without boundaries (read as not
+    periodic), a name that is no element.
+    """
+    announced = 0
+    for number, line in enumerate(lines):
+        where, item = f"{path}:{number + 1}", line.partition("ITEM: ")[2]
+        if item.startswith("NUMBER OF ATOMS"):
+            word = "".join(lines[number + 1 : number + 2]).strip()
+            announced = int(word) if word.isdecimal() else 0
+        elif item.startswith("BOX BOUNDS"):
+            flags = [word for word in item.split()[2:] if word not in ("xy", "xz", "yz")]
+            if len(flags) != 3 or not all(re.fullmatch("[pfsm]{1,2}", flag) for flag in flags):
+                raise MTPError(
+                    f"{where}: {line!r:.60} does not say where the box is periodic; write ITEM:"
+                    " BOX BOUNDS pp pp pp (of a general triclinic box dump the restricted one)"
+                )
+        elif item.startswith("ATOMS"):
+            rows = [row.split() for row in lines[number + 1 : number + 1 + announced]]
+            _check_rows(rows, announced, item.split()[1:], where)
+
+
+def _check_rows(rows: list[list[str]], announced: int, names: list[str], where: str) -> None:
+    whole = [row for row in rows if len(row) == len(names)]
+    if len(whole) != announced:
+        raise MTPError(
+            f"{where}: {announced} atoms of {len(names)} columns announced, {len(whole)} are there;"
+            " it is cut short"
+        )
+    if "element" in names:
+        at = names.index("element")
+        if odd := {row[at] for row in rows} - set(chemical_symbols):
+            raise MTPError(
+                f"{where}: element {min(odd):.20} is none; name them by `dump_modify ID element Cu"
+                " O`, or dump without them and give --species=Cu,O"
+            )
 
 
 def _elements(atoms: Atoms, named: bool, options: ReadOptions, path: Path) -> None:

@@ -148,6 +148,8 @@ E, S, V = "energy=-7.5", f'stress="{NINE}"', f'virial="{VIRIAL}"'
     [
         frame(f"{E} {S}"),
         frame(f"{E} {V}", "force:R:3"),
+        frame(f"{E} {V}", "fx:R:1:fy:R:1:fz:R:1"),
+        frame(f"REF_{E} {V}", "REF_fx:R:1:REF_fy:R:1:REF_fz:R:1"),
         frame(f"REF_{E} REF_{S}", "REF_forces:R:3"),
         frame(f"DFT_{E} dft_{V}", "dft_force:R:3"),
         frame(f'energy_dft=-7.5 virials_dft="{VIRIAL}"', "forces_dft:R:3"),
@@ -193,6 +195,9 @@ def test_extxyz_spellings(tmp_path, text) -> None:
         (frame(f"{E} {S} stress-unit=furlong"), "'furlong' of stress is not known"),
         (frame(f"{E} {S} energy_unit=Hartree"), "the unit of forces is not said"),
         (frame(f"{E} {S} length_unit=bohr"), "the unit of forces is not said"),
+        (frame(f"energy_Ha=-0.2756 {S}"), "the unit of forces is not said"),
+        (frame(f"{E} {S} forces_unit=Ha/Bohr"), "the unit of energy is not said"),
+        (frame(f'{E} virial="1 2 3 4 5 6"'), "order of the six numbers of virial"),
         (frame(f"{E} {S} units=real"), "units=real does not say"),
         (frame(f'{E} stress="20 0 0 0 20 0 0 0 20"'), "3204 GPa if it is in eV/Å^3"),
         (frame(f'{E} stress="0.01 0 0 0.01 0 0 0.01 0 0"'), "not symmetric"),
@@ -252,6 +257,13 @@ def test_frames_of_one_file_may_differ(tmp_path) -> None:
     )
 
 
+def test_a_stress_without_a_volume_is_counted(tmp_path) -> None:
+    for flags in ("T T F", "F F F"):
+        for key, text in (("stress", S), ("virial", V)):
+            line = parsed(tmp_path, "a.xyz", frame(f'{E} {text} pbc="{flags}"')).line(())
+            assert f"stress 0; not understood: {key} of a cell that is not periodic" in line
+
+
 def test_moments_charges_and_constraints_stay(tmp_path) -> None:
     atoms = Atoms("CuO", [[0, 0, 0], [2, 2, 2]], cell=[4] * 3, pbc=True, magmoms=[1, -1])
     atoms.set_initial_charges([0.5, -0.5])
@@ -301,6 +313,30 @@ def test_dump(tmp_path, monkeypatch, columns, rows, types) -> None:
     assert "element" not in columns or main([*words[:-1], "--species=O,Cu"]) == int(
         "type" in columns
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            DUMP.format(columns="id type x y z", rows="1 1 0 0 0"),
+            "2 atoms of 5 columns announced, 1",
+        ),
+        (DUMP.format(columns="id type x y z", rows="1 1 0 0 0\n2 1 2 2"), "cut short"),
+        (
+            DUMP.format(columns="id element x y z", rows="1 C1 0 0 0\n2 O 2 2 2"),
+            "element C1 is none",
+        ),
+        (DUMP.replace(" pp pp pp", "").format(columns="id type x y z", rows=""), "periodic"),
+        (
+            DUMP.replace("pp pp pp", "abc origin").format(columns="id type x y z", rows=""),
+            "periodic",
+        ),
+    ],
+)
+def test_dumps_that_would_be_read_as_something_else(tmp_path, text, says) -> None:
+    with pytest.raises(MTPError, match=says):
+        parsed(tmp_path, "a.dump", text)
 
 
 def test_dump_units(tmp_path) -> None:
