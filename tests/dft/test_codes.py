@@ -4,12 +4,15 @@ Labels against finite differences under electronic smearing, where the energy th
 forces is the free energy; a self-consistent field stopped at its limit; a program that ends badly.
 """
 
+import re
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from ase.units import Bohr, GPa, Hartree, Ry
 
 from atomistics.reference.catalog import Method
 from atomistics.reference.counting import LabelFailedError
@@ -58,27 +61,70 @@ def aluminium():
     return atoms
 
 
+def assert_derivatives(atoms, calculator, force=5e-4, stress=1e-3, step=0.01, strain=0.003):
+    """Force of the first atom along x (eV/Å) and shear stress xz (eV/Å^3) of a label are what
+    central differences of the labelled energies give; returns the label."""
+    frame = label(atoms, calculator)
+    assert abs(frame.get_forces()[0, 0]) > 20 * force, "a force to be seen"
+
+    def slope(change, width):
+        energies = []
+        for sign in (1, -1):
+            moved = atoms.copy()
+            change(moved, sign * width)
+            energies.append(label(moved, calculator).get_potential_energy())
+        return (energies[0] - energies[1]) / (2 * width)
+
+    def displace(moved, by):
+        moved.positions[0, 0] += by
+
+    def shear(moved, by):
+        matrix = np.eye(3)
+        matrix[0, 2] = matrix[2, 0] = by / 2
+        moved.set_cell(moved.cell @ matrix, scale_atoms=True)
+
+    assert frame.get_forces()[0, 0] == pytest.approx(-slope(displace, step), abs=force)
+    expected = slope(shear, strain) / atoms.get_volume()
+    assert frame.get_stress()[4] == pytest.approx(expected, abs=stress)
+    return frame
+
+
+def killed(program, folder):
+    """A command that is killed after a second, as by a node that runs out of memory."""
+    script = folder / "killed.sh"
+    script.write_text(f'#!/bin/sh\n{program} "$@" & sleep 1; kill -9 $!; wait $!\n')
+    script.chmod(0o755)
+    return str(script)
+
+
 def test_espresso_forces_and_stress_are_derivatives_of_the_energy(tmp_path):
-    calculator = espresso()
-    frame = label(aluminium(), calculator)
-    step, energies = 0.01, []
-    for sign in (1, -1):
-        moved = aluminium()
-        moved.positions[0, 0] += sign * step
-        energies.append(label(moved, calculator).get_potential_energy())
-    assert abs(frame.get_forces()[0, 0]) > 0.3
-    slope = -(energies[0] - energies[1]) / (2 * step)
-    assert frame.get_forces()[0, 0] == pytest.approx(slope, abs=5e-4)
-    strain, energies = 0.003, []
-    for sign in (1, -1):
-        sheared = aluminium()
-        shear = np.eye(3)
-        shear[0, 2] = shear[2, 0] = sign * strain / 2
-        sheared.set_cell(sheared.cell @ shear, scale_atoms=True)
-        energies.append(label(sheared, calculator).get_potential_energy())
-    slope = (energies[0] - energies[1]) / (2 * strain) / aluminium().get_volume()
-    assert frame.get_stress()[4] == pytest.approx(slope, abs=1e-3)
+    assert_derivatives(aluminium(), espresso())
     assert not list(tmp_path.iterdir()), "folders of calculations that went well are removed"
+
+
+def test_espresso_label_is_what_the_program_prints(tmp_path):
+    """An input by hand, its output by eye: Ry, Ry/bohr and kbar as pw.x prints them."""
+    atoms = aluminium()
+    frame = label(atoms, espresso())
+    rows = [f"Al {x:.12f} {y:.12f} {z:.12f}" for x, y, z in atoms.positions]
+    cell = [" ".join(f"{x:.12f}" for x in row) for row in atoms.cell.array]
+    (tmp_path / "by_hand.in").write_text(
+        "&control calculation='scf', tstress=.true., tprnfor=.true.,"
+        f" pseudo_dir='{PSEUDOPOTENTIALS}' /\n"
+        "&system ibrav=0, nat=2, ntyp=1, ecutwfc=15, occupations='smearing', smearing='gaussian',"
+        " degauss=0.05, nosym=.true., noinv=.true. /\n&electrons conv_thr=1e-9 /\n"
+        "ATOMIC_SPECIES\nAl 26.98 Al.pz-vbc.UPF\nK_POINTS automatic\n2 3 3 0 0 0\n"
+        + "\n".join(["CELL_PARAMETERS angstrom", *cell, "ATOMIC_POSITIONS angstrom", *rows, ""])
+    )
+    printed = subprocess.run(
+        ["pw.x", "-in", "by_hand.in"], capture_output=True, text=True, check=True
+    ).stdout
+    energy = float(re.search(r"!\s+total energy\s+=\s+(\S+) Ry", printed)[1])
+    assert frame.get_potential_energy() == pytest.approx(energy * Ry, abs=1e-6)
+    force = re.search(r"atom    1 type  1   force =\s+(\S+)\s+(\S+)\s+(\S+)", printed).groups()
+    assert frame.get_forces()[0] == pytest.approx(np.array(force, float) * Ry / Bohr, abs=1e-5)
+    kbar = np.array(printed.partition("total   stress")[2].split("\n")[1].split()[3:], float)
+    assert frame.get_stress()[0] == pytest.approx(-kbar[0] * GPa / 10, abs=1e-5)
 
 
 def test_espresso_that_stops_at_its_limit_is_no_label(tmp_path):
@@ -107,21 +153,52 @@ def cp2k(**options):
     return reference_calculator(Method("cp2k", options=defaults | options, timeout=300))
 
 
+SMEARED = """&FORCE_EVAL
+&DFT
+&KPOINTS
+SCHEME MONKHORST-PACK 2 2 2
+&END KPOINTS
+&SCF
+EPS_SCF 1.0E-7
+ADDED_MOS 12
+&SMEAR ON
+METHOD FERMI_DIRAC
+ELECTRONIC_TEMPERATURE 3000
+&END SMEAR
+&MIXING
+METHOD BROYDEN_MIXING
+ALPHA 0.2
+&END MIXING
+&END SCF
+&END DFT
+&END FORCE_EVAL
+"""
+
+
 def lithium_hydride():
     return Atoms("LiH", [[0, 0, 0], [1.7, 0.2, 0.1]], cell=[5, 5, 5], pbc=True)
 
 
-def test_cp2k_forces_are_derivatives_of_the_energy():
-    calculator = cp2k()
-    frame = label(lithium_hydride(), calculator)
-    step, energies = 0.02, []
-    for sign in (1, -1):
-        moved = lithium_hydride()
-        moved.positions[1, 0] += sign * step
-        energies.append(label(moved, calculator).get_potential_energy())
-    slope = -(energies[0] - energies[1]) / (2 * step)
-    assert frame.get_forces()[1, 0] == pytest.approx(slope, abs=5e-3)
-    assert frame.get_stress().shape == (6,)
+def test_cp2k_forces_and_stress_are_derivatives_of_its_free_energy(tmp_path):
+    """A metal smeared by 3000 K: the energy of its shell holds the electrons' entropy."""
+    metal = bulk("Al", a=4.0, cubic=True)
+    metal.rattle(0.1, seed=1)
+    assert_derivatives(metal, cp2k(inp=SMEARED), force=5e-3, stress=2e-3, step=0.02, strain=0.006)
+    assert not list(tmp_path.iterdir())
+
+
+def test_cp2k_label_is_what_the_program_prints(tmp_path):
+    """The output of the very run, in hartree, by eye."""
+    frame = label(lithium_hydride(), cp2k(label=str(tmp_path / "kept")))
+    (output,) = tmp_path.rglob("*.out")
+    energy = re.findall(r"Total FORCE_EVAL.*:\s+(\S+)", output.read_text())[-1]
+    assert frame.get_potential_energy() == pytest.approx(float(energy) * Hartree, abs=1e-6)
+
+
+def test_cp2k_that_is_killed_is_no_label(tmp_path):
+    with pytest.raises(LabelFailedError) as caught:
+        label(lithium_hydride() * (2, 1, 1), cp2k(command=killed("cp2k", tmp_path) + " -s"))
+    assert caught.value.kind == "crashed"
 
 
 def test_cp2k_that_stops_at_its_limit_is_no_label(tmp_path):
@@ -136,25 +213,27 @@ def test_cp2k_that_stops_at_its_limit_is_no_label(tmp_path):
 
 def gpaw(**options):
     """Aluminium of few plane waves, smeared by 0.2 eV."""
-    defaults = {"mode": {"name": "pw", "ecut": 200}, "xc": "LDA", "symmetry": "off",
-                "kpts": {"density": 1.5, "gamma": True},
-                "occupations": {"name": "fermi-dirac", "width": 0.2},
-                "convergence": {"density": 1e-6}}  # fmt: skip
+    defaults = {
+        "mode": {"name": "pw", "ecut": 250},
+        "xc": "LDA",
+        "symmetry": "off",
+        "kpts": {"density": 1.5, "gamma": True},
+        "occupations": {"name": "fermi-dirac", "width": 0.2},
+        "convergence": {"density": 1e-6, "eigenstates": 1e-9},
+    }
     options = {**defaults, **options}
     return reference_calculator(Method("ase", "gpaw:GPAW", options=options, timeout=300))
 
 
-def test_gpaw_forces_are_derivatives_of_its_free_energy():
-    calculator = gpaw()
-    frame = label(aluminium(), calculator)
-    step, energies = 0.02, []
-    for sign in (1, -1):
-        moved = aluminium()
-        moved.positions[0, 0] += sign * step
-        energies.append(label(moved, calculator).get_potential_energy())
-    slope = -(energies[0] - energies[1]) / (2 * step)
-    assert frame.get_forces()[0, 0] == pytest.approx(slope, abs=5e-3)
-    assert frame.get_stress().shape == (6,)
+def test_gpaw_forces_and_stress_are_derivatives_of_its_free_energy():
+    """Stress at a fixed number of plane waves is not what a fixed cutoff gives: hence its bound."""
+    assert_derivatives(aluminium(), gpaw(), force=5e-3, stress=5e-3, step=0.02)
+
+
+def test_gpaw_label_is_what_the_program_prints(tmp_path):
+    frame = label(aluminium(), gpaw(txt=str(tmp_path / "own.txt")))
+    (energy,) = re.findall(r"Free energy:\s+(\S+)", (tmp_path / "own.txt").read_text())
+    assert frame.get_potential_energy() == pytest.approx(float(energy), abs=1e-5)
 
 
 def test_gpaw_that_stops_at_its_limit_is_no_label():
@@ -163,11 +242,17 @@ def test_gpaw_that_stops_at_its_limit_is_no_label():
     assert caught.value.kind == "unconverged"
 
 
-def test_a_killed_program_is_a_failed_label(tmp_path):
-    """As a node's memory killer leaves it: an output without an end."""
-    script = tmp_path / "killed.sh"
-    script.write_text('#!/bin/sh\npw.x "$@" & sleep 1; kill -9 $!; wait $!\n')
-    script.chmod(0o755)
+def test_espresso_that_is_killed_is_no_label(tmp_path):
     with pytest.raises(LabelFailedError) as caught:
-        label(aluminium() * (2, 2, 2), espresso(command=str(script)))
+        label(aluminium() * (2, 2, 2), espresso(command=killed("pw.x", tmp_path)))
     assert caught.value.kind == "crashed"
+
+
+def test_gpaw_beyond_its_time_is_no_label():
+    """A calculator in a process of its own is killed at its timeout."""
+    method = Method(
+        "ase", "gpaw:GPAW", options={"mode": "pw", "xc": "LDA", "kpts": [4, 4, 4]}, timeout=3
+    )
+    with pytest.raises(LabelFailedError) as caught:
+        label(aluminium() * (2, 2, 2), reference_calculator(method))
+    assert caught.value.kind == "timeout"
