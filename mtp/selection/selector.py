@@ -19,6 +19,7 @@ from mtp.formats.cfg import append_cfg, parse_cfg
 from mtp.potential import Potential
 from mtp.selection.active_set import ActiveSet
 from mtp.selection.maxvol import INITIAL, THRESHOLD, MaxVol, RowLabel
+from mtp.training.loss import configuration_weight
 
 ROW_BYTES = 48 * 2**20  # rows that compete with each other in one batch
 GRADE_BYTES = 8 * 2**20  # rows graded at a time: fits a cache, and memory
@@ -284,8 +285,16 @@ class Selector:
     def _rows(
         self, batch: list[Configuration], keys: range, near: Neighbours
     ) -> tuple[NDArray[np.float64], list[RowLabel]]:
-        """Rows of the equations of a batch, with the numbers MLIP-3 gives these equations."""
+        """Rows of the equations of a batch, with the numbers MLIP-3 gives these equations.
+
+        What weighs less in a fit informs it less: times the root of its `Feature weight`.
+        """
         energies, sites = self._equations(batch, near)
+        roots = np.sqrt([configuration_weight(c) for c in batch])
+        if energies is not None:
+            energies *= roots[:, None]
+        if sites is not None:
+            sites *= np.repeat(roots, [len(c) for c in batch])[:, None]
         labels = [] if energies is None else [(key, 0) for key in keys]
         if sites is None:
             return energies, labels
