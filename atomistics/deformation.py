@@ -7,6 +7,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.parallel import DummyMPI
 
 from atomistics.bonded import whole
+from atomistics.contacts import pushed
 from atomistics.errors import UserError
 from atomistics.reference.counting import CountingCalculator, LabelFailedError
 from atomistics.reference.methods import label
@@ -96,14 +97,18 @@ def warm_copies(
 
     Under a random strain of 2 % each, and by no more than `most` Å: what MD will visit, for a call
     a frame, the first of which tells how stiff it is (and one more where `atoms` is not labelled).
+    Of molecules and ions every second copy is `pushed` together instead, each body as it is.
     Copies that give no label are told in `failures`.
     """
     counting = CountingCalculator.of(calculator)
     largest_rms, probe = thermal(atoms, counting, 3 * kelvin, seed)
     largest, frames = min(most, largest_rms), [probe]
+    close = pushed(atoms, count // 2, seed)
     for index in range(count):
         try:
             copy = rattle(atoms, largest * (index + 1) / count, seed, index, STRAIN)
+            if index % 2 == 0 and index // 2 < len(close):
+                copy = close[index // 2]
             frames.append(label(copy, counting))
         except LabelFailedError as error:
             failures.append((index, error.kind, error.detail))

@@ -176,6 +176,9 @@ class Mlp(Strict):
     energy_weight: Positive
     force_weight: Positive
     stress_weight: Annotated[float, Field(ge=0)]
+    single_point_weight: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=1.0, description="of a frame of an isolated atom or dimer; any other frame weighs 1"
+    )
     scale_by_force: Annotated[float, Field(ge=0)] = Field(
         description="s in the weight s / (F² + s) of an atom's force F, (eV/Å)²; 0: all weigh alike"
     )

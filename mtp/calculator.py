@@ -72,7 +72,17 @@ class MTP(Calculator):
         self._now = given and self._configuration(given)
 
     def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:  # noqa: ARG002
-        """What changed since the last call, compared exactly; ASE's own check costs an MD step."""
+        """What changed since the last call, compared exactly; ASE's own check costs an MD step.
+
+        Parameters
+        ----------
+        atoms : the structure that is asked about, Å
+        tol : not used; ASE's interface has it
+
+        Returns
+        -------
+        names of ASE's `all_changes`: cell, pbc, positions, numbers; all of them before a first call
+        """
         if self._now is None:
             return list(all_changes)
         now = self._now
@@ -90,7 +100,20 @@ class MTP(Calculator):
         properties: Sequence[str] = (),
         system_changes: Sequence[str] = all_changes,
     ) -> None:
-        """Evaluate; the neighbour list is rebuilt only when an atom left its skin."""
+        """Evaluate; the neighbour list is rebuilt only when an atom left its skin.
+
+        Parameters
+        ----------
+        atoms : N atoms, Å; None for those of the last call
+        properties : what `results` must hold; none: all there is, grades too
+        system_changes : as `check_state` names them; none: the last results hold
+
+        Raises
+        ------
+        MTPError
+            An element is not in the potential, atoms coincide, the cell is flat, or a result is not
+            finite.
+        """
         if system_changes or not self.results:
             if atoms is not None:
                 self.atoms = atoms

@@ -151,7 +151,22 @@ def from_atoms(atoms: "Atoms", species: "Sequence[str]") -> Configuration:
 
 
 def types_of(atoms: "Atoms", species: "Sequence[str]") -> NDArray[np.int64]:
-    """(N,) index of every atom's element in `species`; MTPError for an element that is missing."""
+    """Index of every atom's element in `species`.
+
+    Parameters
+    ----------
+    atoms : N atoms
+    species : the element of each type, in order
+
+    Returns
+    -------
+    types (N,)
+
+    Raises
+    ------
+    MTPError
+        An element is missing from `species`.
+    """
     index = {symbol: kind for kind, symbol in enumerate(species)}
     symbols = atoms.get_chemical_symbols()
     if missing := sorted(set(symbols) - set(index)):

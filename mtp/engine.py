@@ -95,7 +95,17 @@ class Engine:
         self.update(potential.parameters)
 
     def update(self, parameters: np.ndarray) -> None:
-        """Take other coefficients (order of `Potential.parameters`); nothing is prepared anew."""
+        """Take other coefficients; nothing is prepared anew.
+
+        Parameters
+        ----------
+        parameters : (n,) in the order of `Potential.parameters`
+
+        Raises
+        ------
+        MTPError
+            A coefficient is not finite.
+        """
         if not np.isfinite(parameters).all():
             raise MTPError("a coefficient of the potential is NaN or infinite")
         radial, species, moment = (parameters[part] for part in self.potential.slices)
@@ -136,6 +146,15 @@ class Engine:
     def neighbours(self, data: Neighbours | Sequence[Geometry], first: int = 1) -> Neighbours:
         """Neighbour lists within max_dist (Å); given lists are passed on if they reach as far.
 
+        Parameters
+        ----------
+        data : configurations (Å), or their lists
+        first : number that errors give to the first configuration
+
+        Returns
+        -------
+        lists whose cutoff is at least max_dist
+
         Raises
         ------
         MTPError
@@ -175,37 +194,103 @@ class Engine:
         return self._loss(near, targets, weights, gradient=True)
 
     def loss(self, near: Neighbours, targets: Labels, weights: Weights) -> Loss:
-        """The loss alone, with an empty gradient, at the cost of an evaluation."""
+        """The loss alone, at the cost of an evaluation.
+
+        Parameters
+        ----------
+        near, targets, weights : as of `loss_and_gradient`
+
+        Returns
+        -------
+        Loss with an empty gradient
+
+        Raises
+        ------
+        MTPError
+            As `loss_and_gradient`.
+        """
         return self._loss(near, targets, weights, gradient=False)
 
     def site_rows(self, near: Neighbours, begin: int = 0, end: int | None = None) -> np.ndarray:
-        """(atoms, n): derivatives of the site energies (eV) of configurations [begin, end)."""
+        """Derivatives of the site energies of configurations [begin, end) by the n coefficients.
+
+        Parameters
+        ----------
+        near : neighbour lists of C configurations
+        begin, end : numbers from 0; None: to the last
+
+        Returns
+        -------
+        (atoms, n): a row an atom, dE_i/dx, eV per unit of each coefficient
+
+        Raises
+        ------
+        MTPError
+            A type is not in the potential, or atoms coincide.
+        """
         end = len(near) if end is None else end
         return self._call(_kernel.site_rows, self.neighbours(near), begin, end)
 
     def configuration_rows(
         self, near: Neighbours, configuration: int, *, linear: bool = False
     ) -> np.ndarray:
-        """(1 + 3 N + 6, n): derivatives of energy, forces and virial of one configuration.
+        """Derivatives of energy, forces and virial of one configuration by the n coefficients.
 
-        Rows: energy (eV), then x y z of each force (eV/Å), then xx yy zz yz xz xy of the virial
-        (eV), by the n coefficients. With `linear` only the columns of the species and moment
-        coefficients, in which the model is linear.
+        Parameters
+        ----------
+        near : neighbour lists of C configurations
+        configuration : which of them, from 0
+        linear : only the columns of the species and moment coefficients, in which the model is
+            linear
+
+        Returns
+        -------
+        (1 + 3 N + 6, n): energy (eV), x y z of each of N forces (eV/Å), xx yy zz yz xz xy of the
+        virial (eV)
+
+        Raises
+        ------
+        MTPError
+            A type is not in the potential, or atoms coincide.
         """
         near = self.neighbours(near)
         return self._call(_kernel.configuration_rows, near, configuration, linear)
 
     def linear_system(self, near: Neighbours, targets: Labels, weights: Weights) -> NormalEquations:
-        """Normal equations of the species and moment coefficients with the radial ones fixed.
+        """Normal equations of the m species and moment coefficients with the radial ones fixed.
 
-        The loss is x^T matrix x - 2 vector^T x + constant at coefficients x.
+        Parameters
+        ----------
+        near, targets, weights : as of `loss_and_gradient`
+
+        Returns
+        -------
+        matrix (m, m), vector (m,), constant: the loss is x^T matrix x - 2 vector^T x + constant
+
+        Raises
+        ------
+        MTPError
+            As `loss_and_gradient`.
         """
         return self._normal_equations(near, targets, weights, linear=True)
 
     def gauss_newton(self, near: Neighbours, targets: Labels, weights: Weights) -> NormalEquations:
-        """J^T W J, J^T W r and the loss r^T W r with r = prediction - label.
+        """Gauss-Newton matrix of the loss; one configuration's Jacobian J at a time is in memory.
 
-        The gradient of the loss is 2 vector. A configuration's Jacobian at a time is in memory.
+        Parameters
+        ----------
+        near, targets, weights : as of `loss_and_gradient`
+
+        Returns
+        -------
+        matrix J^T W J (n, n), vector J^T W r (n,), constant r^T W r, with r = prediction - label:
+        the
+        loss is the constant, its gradient 2 vector
+
+        Raises
+        ------
+        MTPError
+            As `loss_and_gradient`.
         """
         return self._normal_equations(near, targets, weights, linear=False)
 

@@ -93,7 +93,17 @@ class ErrorReport:
     sums: dict[str, _Sums] = field(default_factory=lambda: {name: _Sums() for name in TITLES})
 
     def add(self, labelled: Configuration, predicted: Prediction) -> dict[str, float]:
-        """Take one configuration in; returns its largest difference for each label it has."""
+        """Take one configuration in.
+
+        Parameters
+        ----------
+        labelled : a configuration with labels (eV, eV/Å)
+        predicted : what the potential says of it (eV, eV/Å)
+
+        Returns
+        -------
+        by quantity that has a label its largest difference, in the units of `QuantityErrors`
+        """
         compared = differences(labelled, predicted)
         for name, (difference, reference) in compared.items():
             self.sums[name].add(difference, reference)
@@ -112,12 +122,17 @@ class ErrorReport:
 def differences(
     labelled: Configuration, predicted: Prediction
 ) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """For each label that exists: norms of the differences and of the labels (units: see Errors).
+    """Norms of the differences and of the labels, for each label that exists.
+
+    Parameters
+    ----------
+    labelled : a configuration with labels (eV, eV/Å)
+    predicted : what the potential says of it (eV, eV/Å)
 
     Returns
     -------
-    by quantity a pair of arrays, one value per atom for forces, else one value; "stress" (GPa) only
-    where the volume is defined
+    by quantity a pair of arrays in the units of `QuantityErrors`, one value per atom for forces,
+    else one value; "stress" (GPa) only where the volume is defined
     """
     compared = {}
     if labelled.energy is not None:

@@ -11,6 +11,10 @@ SEARCH_RADII = (2.5, 5.0, 10.0)
 def minimal_distances(configuration: Configuration) -> dict[tuple[int, int], float]:
     """Smallest distance for each pair of types, periodic images included.
 
+    Parameters
+    ----------
+    configuration : N atoms, Å
+
     Returns
     -------
     Å by pair of types (i, j) with i <= j; a pair that has none within 10 Å is left out

@@ -118,9 +118,14 @@ def neighbours(
 
     Parameters
     ----------
+    configurations : Å
     cutoff : Å; images count, so it may exceed the cell
     species : types must lie below this
     first : number that errors give to the first configuration
+
+    Returns
+    -------
+    lists of all of them in one object
 
     Raises
     ------
@@ -151,7 +156,23 @@ class VerletList:
         self._last: Configuration | None = None
 
     def follow(self, now: Configuration) -> Neighbours:
-        """The list for these positions, which it keeps: moved along where safe, else built anew."""
+        """The list for these positions, which it keeps: moved along where safe, else built anew.
+
+        Parameters
+        ----------
+        now : the configuration, Å
+
+        Returns
+        -------
+        neighbours within cutoff and skin, vectors as they are now
+
+        Raises
+        ------
+        MTPError
+            As `neighbours`.
+
+        Source: L. Verlet, Phys. Rev. 159, 98 (1967).
+        """
         if self._holds(now):
             strain, displacement = _motion(self._last, now)
             self.near.kernel.move(strain, displacement)

@@ -46,7 +46,16 @@ class Ranks:
         return self.communicator.gather(value) if self.size > 1 else [value]
 
     def sum(self, array: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Sum over the ranks on rank 0; on another rank its own share."""
+        """Add arrays up over the ranks.
+
+        Parameters
+        ----------
+        array : this rank's share, of one shape on every rank
+
+        Returns
+        -------
+        the sum on rank 0; on another rank its own share
+        """
         if self.size == 1:
             return array
         total = np.empty_like(array) if self.rank == 0 else None

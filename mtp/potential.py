@@ -107,13 +107,28 @@ class Potential:
 
     @property
     def parameters(self) -> np.ndarray:
-        """All coefficients as one vector, see `slices`."""
+        """All coefficients (n,) as one vector, see `slices`.
+
+        Raises
+        ------
+        MTPError
+            The potential is an untrained template.
+        """
         if self.radial_coeffs is None:
             raise MTPError("potential is untrained: it has no coefficients; train it first")
         return np.concatenate([self.radial_coeffs.ravel(), self.species_coeffs, self.moment_coeffs])
 
     def with_parameters(self, parameters: np.ndarray) -> Potential:
-        """The same potential with other coefficients; its active set no longer applies."""
+        """The same potential with other coefficients; its active set no longer applies.
+
+        Parameters
+        ----------
+        parameters : (n,) in the order of `slices`
+
+        Returns
+        -------
+        a trained potential without active set
+        """
         radial, species, moment = (np.array(parameters[part], float) for part in self.slices)
         return replace(
             self,
@@ -136,8 +151,13 @@ def untrained(
     Parameters
     ----------
     level : even, 2 to 28
+    species_count : number of types
     min_dist, max_dist : Å, the interval of the radial functions; max_dist is the cutoff
     radial_basis_size : Chebyshev polynomials per radial function
+
+    Returns
+    -------
+    a potential whose coefficients are None
 
     Raises
     ------

@@ -87,7 +87,11 @@ class Relaxation:
         self.atom_unit = 1.0 / np.sqrt(self.settings.forces_elasticity_scale)
 
     def run(self) -> Configuration:
-        """The relaxed configuration with its labels.
+        """Relax to the minimum.
+
+        Returns
+        -------
+        the relaxed configuration (Å) with its labels (eV, eV/Å)
 
         Raises
         ------
@@ -214,7 +218,15 @@ class Relaxation:
 def with_corrected_cell(configuration: Configuration) -> Configuration:
     """The same crystal without labels in its Minkowski-reduced cell, turned to lower triangular.
 
-    Atoms are wrapped into the cell (Å). Directions that are not periodic leave it as it is.
+    Parameters
+    ----------
+    configuration : Å; one with a direction that is not periodic comes back as it is
+
+    Returns
+    -------
+    the configuration, its atoms wrapped into the cell
+
+    Source: P. Q. Nguyen and D. Stehlé, ACM Trans. Algorithms 5, 46 (2009), by ase.geometry.
     """
     if not np.all(configuration.pbc):
         return configuration
@@ -239,17 +251,24 @@ def pushed_apart(
     least: float | dict[int, float],
     frozen: NDArray[np.bool_],
 ) -> Configuration:
-    """The configuration with every two atoms at least so far apart, the cell as it is.
+    """Move atoms until every two are at least so far apart, the cell as it is.
 
     Parameters
     ----------
+    configuration : N atoms, Å
     least : Å, one distance for all or a radius for each type
     frozen : (N,) atoms that stay
+
+    Returns
+    -------
+    the configuration with other positions
 
     Raises
     ------
     UnrelaxedError
         The cell has no room for such distances.
+    MTPError
+        A type has no radius.
     """
     if isinstance(least, dict):
         if missing := set(configuration.types.tolist()) - set(least):

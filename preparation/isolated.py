@@ -16,7 +16,9 @@ from preparation import phase_parameters, substances
 from preparation.categories import topics
 from preparation.structure_plan import Variant
 
-DISTANCES = {"near": 1.1, "far": 1.6}  # of the sum of the covalent radii
+# of the sum of the covalent radii: from a double bond's length inwards. Further apart bare atoms
+# attract each other, and a potential that has seen them so makes H2 of the hydrogens of water
+DISTANCES = {"near": 0.75, "far": 0.95}
 
 
 def places(task: Task) -> dict[str, list[tuple[str, ...]]]:

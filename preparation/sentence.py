@@ -36,12 +36,29 @@ class Sentences(Strict):
     """config/sentences.yaml."""
 
     kinds: dict[str, PhaseKind]
+    properties: dict[str, list[str]] = Field(description="measured kind: words that ask for it")
+    procedures: dict[str, list[str]] = Field(description="protocol: words that ask for it")
     systems: list[System]
 
 
 @cache
 def _table() -> Sentences:
     return parse(Sentences, read_yaml(TABLE), str(TABLE))
+
+
+def meanings(text: str) -> set[str]:
+    """Kinds of properties and names of protocols whose words stand in a text."""
+    plain, table = text.lower(), _table()
+    named = {**table.properties, **table.procedures}
+    return {kind for kind, words in named.items() if any(word in plain for word in words)}
+
+
+def kelvin_in(text: str) -> int | None:
+    """The highest temperature that a text names (K, C), in K; None where it names none."""
+    kelvins = [
+        float(match[1]) + (0 if match[2] == "K" else 273.15) for match in TEMPERATURE.finditer(text)
+    ]
+    return round(max(kelvins)) if kelvins else None
 
 
 def recognised(sentence: str) -> tuple[dict[str, Any], str]:
@@ -60,9 +77,8 @@ def recognised(sentence: str) -> tuple[dict[str, Any], str]:
         kind = next((k for word, k in _table().kinds.items() if word in words), None)
         if phases := _phases(_named(sentence), kind):
             record["phases"] = phases
-    if record and (temperature := TEMPERATURE.search(sentence)):
-        kelvin = float(temperature[1]) + (0 if temperature[2] == "K" else 273.15)
-        record["temperature"] = round(kelvin)
+    if record and (kelvin := kelvin_in(sentence)):
+        record["temperature"] = kelvin
     elif record and "room temperature" in sentence.lower():
         record["temperature"] = 300
     return record, question

@@ -23,7 +23,7 @@ from campaign.folder import configuration
 from campaign.lock import locked
 from campaign.material import Answers, CrystalSource, Phase
 from campaign.terminal import printable, say
-from preparation import dialogue
+from preparation import dialogue, purpose
 from preparation.dialogue import Dialogue, Terminal
 from preparation.notation import slug
 from preparation.phase_parameters import outside
@@ -205,7 +205,29 @@ def _task(folder: Path, answers: Answers) -> Task:
         unseen = elements_of(folder, [phase for phase in answers.phases if outside(phase)])
     task = task_of(answers, unseen)
     _write(folder, "task.yaml", HEAD + dump_yaml(task))
+    _purpose(folder, task)
     return task
+
+
+def _purpose(folder: Path, task: Task) -> None:
+    """Protocols drafted from procedure and properties, and what of these nothing measures, told."""
+    material = task.material
+    for name, protocol in purpose.drafts(task).items():
+        path = f"protocols/{name}.yaml"
+        state, there = dialogue.load(folder), (folder / path).is_file()
+        if not there or (state and _digest(folder / path) == state.written.get(path)):
+            data = protocol.model_dump(mode="json", exclude_defaults=True)
+            _write(folder, path, HEAD + yaml.safe_dump(data, sort_keys=False))
+        say(
+            f"{path}: drafted from the words of the task; edit it, then `planner protocol try`,"
+            " `planner protocol approve`, and name it in config.yaml (model_sample.protocols,"
+            " model_eval.protocol)"
+        )
+    if material and (strange := purpose.unknown(material)):
+        say(
+            f"note: properties: {', '.join(strange)}: nothing here measures that (words that do:"
+            " config/sentences.yaml); it stays in task.yaml as a remark"
+        )
 
 
 def _filled(folder: Path, phase: Phase) -> Phase:

@@ -6,6 +6,7 @@ from campaign.material import Answers, Material
 from preparation import substances
 from preparation.categories import topics
 from preparation.notation import slug
+from preparation.purpose import asked_of
 
 TARGETS = Targets(
     force_mae=0.15, energy_mae=0.01, density_deviation=0.03, rdf_overlap=0.8, stable_ps=10.0
@@ -20,13 +21,14 @@ def task_of(answers: Answers, elements_of_files: set[str]) -> Task:
     values = answers.model_dump(exclude_unset=True, exclude={"sentence", "name", "temperature"})
     material = Material.model_validate(values)
     species = set(elements_of_files).union(*(substances.elements(p) for p in answers.phases))
+    subsystems, targets = asked_of(material, topics(material, answers.temperature), TARGETS)
     sentences = [sentence, answers.objective, answers.procedure]
     return Task(
         name=answers.name or slug(sentence)[:40].rstrip("-_") or "task",
         description=". ".join(dict.fromkeys(t.rstrip(". ") for t in sentences if t)) + ".",
         species=sorted(species),
         temperature=answers.temperature,
-        subsystems=[t.subsystem for t in topics(material, answers.temperature)],
-        targets=TARGETS,
+        subsystems=subsystems,
+        targets=targets,
         material=material,
     )

@@ -52,7 +52,7 @@ def inputs(plan: Train, state: Path | None, data: Path, frames: Path, estimate: 
     rows = active(plan, previous_state(job, state))
     if not rows:
         raise UserError(f"plan.yaml: train.datasets: {plan.datasets} hold no active frame")
-    configurations = [from_atoms(atoms, job.species) for _, _, atoms in rows]
+    configurations = [weighed(job, atoms) for _, _, atoms in rows]
     write_cfg(data, configurations)
     places = [[name, index, atoms.info["subsystem"]] for name, index, atoms in rows]
     write_text(frames, json.dumps(places) + "\n")
@@ -61,6 +61,19 @@ def inputs(plan: Train, state: Path | None, data: Path, frames: Path, estimate: 
     expected = {"iterations": limit, "core_seconds": round(limit * seconds, 3)}
     say(f"{limit} iterations on {len(rows)} frames: about {limit * seconds:.1f} core-s")
     write_text(estimate, json.dumps(expected) + "\n")
+
+
+def weighed(job: Job, atoms: Atoms) -> Configuration:
+    """A frame as `mlp` reads it; isolated atoms and dimers count as `mlp.single_point_weight` says.
+
+    They are far from anything MD visits, and their energies differ by eV where those of matter
+    differ by meV: with the weight of a frame of it they shape the forces between its molecules.
+    """
+    configuration = from_atoms(atoms, job.species)
+    entry = job.structures.get(atoms.info.get("structure", ""))
+    if entry and entry.single_point and job.config.mlp.single_point_weight != 1:
+        configuration.features["weight"] = repr(job.config.mlp.single_point_weight)
+    return configuration
 
 
 def beginning(job: Job, plan: Train) -> Potential:

@@ -21,12 +21,16 @@ from mtp.calculator import MTP
 
 PICOSECONDS = 20.0
 REFERENCE_PICOSECONDS = 5.0
-LABELLED = 150  # frames of the last three quarters whose pressures are compared
+LABELLED = 450  # frames of the last three quarters whose pressures are compared
 HOT = 2.0  # times the temperature asked for; a run above it has come apart
 
 
 def proof(folder: Path, model: str) -> dict:
-    """20 ps with the potential, 5 ps with the reference, from where its own MD ended."""
+    """20 ps with the potential from where the reference's MD ended, then 5 ps with the reference.
+
+    The reference goes on from the last frame of the potential's run, which has settled: what it
+    makes of it in 5 ps is drift of its own, not that of a packing.
+    """
     campaign = Campaign.at(folder)
     task = campaign.task
     target = next(s.name for s in task.subsystems if s.role == "target")
@@ -44,11 +48,11 @@ def proof(folder: Path, model: str) -> dict:
     run = simulate(start, calculator, kelvin, timestep, PICOSECONDS, pressure)
     frames = run.pop("frames")
     oracle = reference_calculator(campaign.config.reference, folder)
-    own = (
-        {}
-        if campaign.config.reference.method == "gfn1-xtb"
-        else simulate(start, oracle, kelvin, timestep, REFERENCE_PICOSECONDS, pressure)
-    )
+    dear = campaign.config.reference.method == "gfn1-xtb" or pressure is None
+    settled = frames[-1] if run["stable"] else start
+    own = {}
+    if not dear:
+        own = simulate(settled, oracle, kelvin, timestep, REFERENCE_PICOSECONDS, pressure)
     return {
         "proof_structure": name,
         "proof_model": model,

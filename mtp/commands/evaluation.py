@@ -44,7 +44,22 @@ def naming(path: str) -> Iterator[None]:
 
 
 def evaluated(engine: Engine, path: str) -> Iterator[tuple[int, Configuration, Evaluation]]:
-    """Number, configuration and evaluation for every configuration of a file, in batches."""
+    """Evaluate every configuration of a .cfg file, in batches.
+
+    Parameters
+    ----------
+    engine : the potential
+    path : the .cfg file
+
+    Yields
+    ------
+    number from 0, configuration as in the file (Å, eV), evaluation (eV, eV/Å)
+
+    Raises
+    ------
+    MTPError
+        The file cannot be read, is malformed or empty, or a configuration cannot be evaluated.
+    """
     source, first = iterate_cfg(path), 0
     while batch := _batch(source):
         with naming(path):

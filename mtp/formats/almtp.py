@@ -41,6 +41,14 @@ OPTIONAL = ("version", "potential_name", "potential_tag", "scaling", *COEFFICIEN
 def read_potential(path: str | Path) -> Potential:
     """Read a `.mtp` or `.almtp` file, untrained templates of MLIP included.
 
+    Parameters
+    ----------
+    path : the file; lengths in Å, energies in eV
+
+    Returns
+    -------
+    the potential, with the active set that an `.almtp` carries
+
     Raises
     ------
     MTPError
@@ -62,7 +70,18 @@ def read_potential(path: str | Path) -> Potential:
 
 
 def write_potential(path: str | Path, potential: Potential) -> None:
-    """Write atomically; every number is written so that reading gives the same double."""
+    """Write atomically; every number is written so that reading gives the same double.
+
+    Parameters
+    ----------
+    path : the file; with an active set an `.almtp`
+    potential : lengths in Å, energies in eV
+
+    Raises
+    ------
+    MTPError
+        The file cannot be written.
+    """
     content = "\n".join(_lines(potential)).encode() + b"\n"
     if potential.active_set is not None:
         content += SECTION + b"\n" + potential.active_set.to_bytes()

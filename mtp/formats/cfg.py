@@ -105,7 +105,15 @@ def _shown(text: str) -> str:
 
 
 def read_cfg(path: str | Path) -> list[Configuration]:
-    """All configurations of a .cfg file: Å, eV, eV/Å, virial eV (see `Configuration`).
+    """Read all configurations of a .cfg file.
+
+    Parameters
+    ----------
+    path : the file, of MLIP-2 or MLIP-3
+
+    Returns
+    -------
+    configurations: Å, eV, eV/Å, virial eV (see `Configuration`)
 
     Raises
     ------
@@ -116,7 +124,21 @@ def read_cfg(path: str | Path) -> list[Configuration]:
 
 
 def iterate_cfg(path: str | Path) -> Iterator[Configuration]:
-    """Configurations one at a time, so that memory does not grow with the file."""
+    """Read configurations one at a time, so that memory does not grow with the file.
+
+    Parameters
+    ----------
+    path : the file
+
+    Yields
+    ------
+    configurations as of `read_cfg`
+
+    Raises
+    ------
+    MTPError
+        As `read_cfg`; and where the file cannot be read.
+    """
     try:
         with Path(path).open("rb") as stream:
             yield from _parsed(stream, str(path), 1)
@@ -125,7 +147,23 @@ def iterate_cfg(path: str | Path) -> Iterator[Configuration]:
 
 
 def parse_cfg(lines: Iterable[str], name: str, first_line: int = 1) -> Iterator[Configuration]:
-    """Configurations in text lines; errors name `name` and the line, counted from `first_line`."""
+    """Read configurations from lines of text.
+
+    Parameters
+    ----------
+    lines : the text
+    name : what errors call it
+    first_line : number that errors give to the first line
+
+    Yields
+    ------
+    configurations as of `read_cfg`
+
+    Raises
+    ------
+    MTPError
+        As `read_cfg`.
+    """
     encoded = (line.rstrip("\n").encode("utf-8", "surrogateescape") + b"\n" for line in lines)
     yield from _parsed(encoded, name, first_line)
 
@@ -364,7 +402,22 @@ def _triple(source: _Cursor, begin: int, columns: dict, prefix: str) -> np.ndarr
 
 
 def write_cfg(path: str | Path, configurations: Iterable[Configuration]) -> int:
-    """Write all configurations, whole or not at all; returns how many. Reads back bit for bit."""
+    """Write all configurations, whole or not at all; they read back bit for bit.
+
+    Parameters
+    ----------
+    path : the file
+    configurations : Å, eV, eV/Å, virial eV
+
+    Returns
+    -------
+    how many were written
+
+    Raises
+    ------
+    MTPError
+        The file cannot be written.
+    """
     count = 0
     with atomic_open(path) as stream:
         for configuration in configurations:
@@ -374,7 +427,13 @@ def write_cfg(path: str | Path, configurations: Iterable[Configuration]) -> int:
 
 
 def append_cfg(stream: IO[str], configuration: Configuration) -> None:
-    """Write one configuration to an open text stream (shortest digits that read back exactly)."""
+    """Write one configuration to an open text stream.
+
+    Parameters
+    ----------
+    stream : open for text
+    configuration : Å, eV, eV/Å, virial eV, in the shortest digits that read back exactly
+    """
     c = configuration
     lines = ["BEGIN_CFG", " Size", f"    {len(c.types)}"]
     if np.any(c.pbc):

@@ -82,7 +82,15 @@ class Reading:
         forces: np.ndarray | None = None,
         stress: np.ndarray | None = None,
     ) -> None:
-        """Append a frame; one with a label that is not finite is left out and counted."""
+        """Append a frame; one with a number that is not finite is left out and counted.
+
+        Parameters
+        ----------
+        atoms : N atoms, Å; the labels become its calculator
+        energy : eV
+        forces : (N, 3) eV/Å
+        stress : (6,) eV/Å^3, sign and order of ASE
+        """
         labels = {"energy": energy, "forces": forces, "stress": stress}
         labels = {name: value for name, value in labels.items() if value is not None}
         numbers = (atoms.positions, atoms.cell.array, *labels.values())

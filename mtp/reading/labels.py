@@ -103,11 +103,22 @@ def units_of(info: Mapping[str, Any], options: ReadOptions, where: str) -> dict[
 def interpret(
     atoms: Atoms, values: Mapping[str, Any], options: ReadOptions, where: str, reading: Reading
 ) -> None:
-    """Add the frame to `reading` with the labels among `values` (key -> value as in the file).
+    """Add a frame with the labels among the values that its file gives.
 
-    Raises MTPError, naming the key and the flag that settles it, for two labels that contradict
-    each other, a unit that is not known or follows from nothing, a shape that is none, and a key
-    that looks like a label which the frame otherwise lacks.
+    Parameters
+    ----------
+    atoms : N atoms in the file's unit of length
+    values : key -> value as in the file, in the file's units
+    options : what the user has said of keys, units and order
+    where : file and frame, for errors
+    reading : takes the frame in Å, eV, eV/Å, eV/Å^3
+
+    Raises
+    ------
+    MTPError
+        Names the key and the flag that settles it: two labels contradict each other, a unit is not
+        known or follows from nothing, a shape is none, or a key looks like a label that the frame
+        lacks.
     """
     units = units_of(values | atoms.info, options, where)
     length = required("length", units.get("length", "A"), where)

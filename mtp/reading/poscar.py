@@ -18,7 +18,22 @@ from mtp.reading.frames import ReadOptions, text_of
 
 
 def read_poscar(path: Path, options: ReadOptions) -> Atoms:
-    """One structure; its selective dynamics become ASE constraints."""
+    """Read one structure of VASP's POSCAR format; selective dynamics become ASE constraints.
+
+    Parameters
+    ----------
+    path : the file; its neighbour POTCAR names the elements of a file of VASP 4
+    options : whose `species` do so where there is none
+
+    Returns
+    -------
+    the structure, Å, periodic in three directions
+
+    Raises
+    ------
+    MTPError
+        The file cannot be read, is none of this format, or nothing names its elements.
+    """
     with text_of(path) as stream:
         lines = stream.read().splitlines()
     counts = lines[5].split("!")[0].split() if len(lines) > 5 else []

@@ -27,7 +27,19 @@ def ended(log: Path, text: str, why: str) -> str:
 
 
 def check_trained(result: Path, before: Potential, train_set: Path) -> None:
-    """Whole, finite, and of the species asked for."""
+    """Check that an `mlp` has left a potential: whole, finite, and of the species asked for.
+
+    Parameters
+    ----------
+    result : the file that it wrote
+    before : the potential it started from
+    train_set : the .cfg it was given, for the error
+
+    Raises
+    ------
+    MlpRunError
+        silent, diverged, truncated or species.
+    """
     try:
         after = read_potential(result)
     except MTPError as error:
@@ -50,7 +62,22 @@ def _kind_of(error: MTPError) -> str:
 
 
 def read_output(path: Path, log: Path) -> list[Configuration]:
-    """Configurations an `mlp` wrote; MlpRunError when they are cut off or not finite."""
+    """Read configurations that an `mlp` wrote.
+
+    Parameters
+    ----------
+    path : the .cfg
+    log : what it printed, for the error
+
+    Returns
+    -------
+    configurations, Å and eV
+
+    Raises
+    ------
+    MlpRunError
+        They are cut off, or not finite.
+    """
     try:
         return read_cfg(path)
     except MTPError as error:
@@ -58,7 +85,22 @@ def read_output(path: Path, log: Path) -> list[Configuration]:
 
 
 def joined(path: Path, log: Path, text: str) -> list[Configuration]:
-    """Configurations of one output; those of P ranks lie in pieces, number k in piece k % P."""
+    """Read one output of an `mlp`; that of P ranks lies in pieces, number k in piece k % P.
+
+    Parameters
+    ----------
+    path : the output, PATH.0, PATH.1, ... where it lies in pieces
+    log, text : file and content of what the `mlp` printed, for the error
+
+    Returns
+    -------
+    configurations in the order of the input, Å and eV
+
+    Raises
+    ------
+    MlpRunError
+        Nothing was written, it is cut off, or the pieces do not fit together.
+    """
     pieces = {p.suffix[1:]: p for p in path.parent.glob(f"{path.name}.*") if p.suffix[1:].isdigit()}
     if not pieces:
         if not path.exists():
@@ -73,7 +115,24 @@ def joined(path: Path, log: Path, text: str) -> list[Configuration]:
 
 
 def merge(structures: Path, calculated: list[Configuration], output: Path, wanted: str) -> int:
-    """Write the structures, at their full precision, with what was calculated for them."""
+    """Write the structures, at their full precision, with what was calculated for them.
+
+    Parameters
+    ----------
+    structures : .cfg of what went in
+    calculated : what came out, in the same order (eV, eV/Å)
+    output : .cfg to write
+    wanted : "energy" for energy, forces and virial, "grade" for extrapolation grades
+
+    Returns
+    -------
+    how many were written
+
+    Raises
+    ------
+    MlpRunError
+        Some are missing, came back with other atoms, or lack what was wanted.
+    """
     given = read_cfg(structures)
     if len(calculated) != len(given):
         raise MlpRunError(

@@ -49,7 +49,17 @@ class MaxVol:
 
     @classmethod
     def start(cls, size: int, initial: float = INITIAL) -> "MaxVol":
-        """The regularised start: `initial` times identity, all rows dummies."""
+        """The regularised start.
+
+        Parameters
+        ----------
+        size : n, the number of coefficients
+        initial : factor of the identity; all rows are dummies
+
+        Returns
+        -------
+        the empty active set
+        """
         return cls(np.eye(size) * initial, np.eye(size) / initial, [None] * size)
 
     def consistent(self) -> bool:
@@ -58,7 +68,16 @@ class MaxVol:
         return bool(np.abs(product - np.eye(len(product))).max() < INVERSE_ERROR)
 
     def grades(self, rows: Matrix) -> Matrix:
-        """Extrapolation grades (m,) of rows (m, n): max_j |(b A^-1)_j| for each row b."""
+        """Extrapolation grades: max_j |(b A^-1)_j| for each row b.
+
+        Parameters
+        ----------
+        rows : (m, n)
+
+        Returns
+        -------
+        (m,)
+        """
         coefficients = rows @ self.inverse
         return np.maximum(
             coefficients.max(axis=1, initial=0.0), -coefficients.min(axis=1, initial=0.0)
@@ -71,9 +90,27 @@ class MaxVol:
         threshold: float = THRESHOLD,
         limit: int | None = None,
     ) -> int:
-        """Swap rows (m, n) in until none has a grade above `threshold`; returns the swaps made.
+        """Swap rows in until none has a grade above `threshold`.
 
-        Rows of largest grade enter first; a row that left may come back. At most `limit` swaps.
+        Rows of largest grade enter first; a row that left may come back.
+
+        Parameters
+        ----------
+        rows : (m, n)
+        labels : where each comes from
+        threshold : grade above which a row enters, a little above 1
+        limit : most swaps; None for no limit
+
+        Returns
+        -------
+        swaps made
+
+        Raises
+        ------
+        MTPError
+            The active rows are singular.
+
+        Source: S. A. Goreinov et al., "How to find a good submatrix" (2010).
         """
         if not len(rows):
             return 0

@@ -19,6 +19,7 @@ from mtp.formats.cfg import append_cfg, parse_cfg
 from mtp.potential import Potential
 from mtp.selection.active_set import ActiveSet
 from mtp.selection.maxvol import INITIAL, THRESHOLD, MaxVol, RowLabel
+from mtp.training.loss import configuration_weight
 
 ROW_BYTES = 48 * 2**20  # rows that compete with each other in one batch
 GRADE_BYTES = 8 * 2**20  # rows graded at a time: fits a cache, and memory
@@ -64,7 +65,22 @@ class Selector:
 
     @classmethod
     def stored(cls, potential: Potential, path: str = "potential") -> "Selector":
-        """Continue with the active set a potential carries (`#MVS_v1.1`); `path` is for errors."""
+        """Continue with the active set that a potential carries (`#MVS_v1.1`).
+
+        Parameters
+        ----------
+        potential : of an `.almtp` file
+        path : what errors call it
+
+        Returns
+        -------
+        the selector, whose next configurations compete with the stored ones
+
+        Raises
+        ------
+        MTPError
+            There is no active set, it weighs forces or stresses, or it is damaged.
+        """
         active = potential.active_set
         if active is None:
             raise MTPError(
@@ -134,13 +150,20 @@ class Selector:
     def grade(self, configurations: Iterable[Configuration]) -> Iterator[Graded]:
         """Extrapolation grades, one configuration after the other, in the memory of a batch.
 
-        The grade of a configuration is the largest of its rows; above 1 it extrapolates
-        (Podryabinkin and Shapeev, Comput. Mater. Sci. 140, 171, 2017).
+        Parameters
+        ----------
+        configurations : Å
+
+        Yields
+        ------
+        each with its grade, the largest of its rows; above 1 it extrapolates
 
         Raises
         ------
         MTPError
             A configuration has no finite energy, or a type that is not in the potential.
+
+        Source: Podryabinkin and Shapeev, Comput. Mater. Sci. 140, 171 (2017).
         """
         first = 1
         for batch in _batches(configurations, self._rows_per_batch(GRADE_BYTES)):
@@ -148,7 +171,22 @@ class Selector:
             first += len(batch)
 
     def grade_neighbours(self, batch: list[Configuration], near: Neighbours) -> list[Graded]:
-        """Grades of configurations whose neighbour lists exist already."""
+        """Extrapolation grades of configurations whose neighbour lists exist already.
+
+        Parameters
+        ----------
+        batch : configurations, Å
+        near : their lists, which reach max_dist
+
+        Returns
+        -------
+        each with its grade, as of `grade`
+
+        Raises
+        ------
+        MTPError
+            As `grade`.
+        """
         energies, sites = self._equations(batch, near)
         graded, begin = [], near.atom_begin
         whole = np.zeros(len(batch)) if energies is None else self.maxvol.grades(energies)
@@ -183,11 +221,25 @@ class Selector:
         )
 
     def with_active_set(self) -> Potential:
-        """The potential together with this active set, to be written as an `.almtp` file."""
+        """Put this active set into the potential.
+
+        Returns
+        -------
+        the potential, to be written as an `.almtp` file
+        """
         return replace(self.potential, active_set=self.active_set())
 
     def taken(self, keys: range) -> list[Configuration]:
-        """Configurations of these keys that are in the active set, marked as MLIP-3 marks them."""
+        """Configurations that are in the active set.
+
+        Parameters
+        ----------
+        keys : numbers of configurations in the order in which they came, those of `stored` first
+
+        Returns
+        -------
+        configurations (Å), marked as MLIP-3 marks them
+        """
         return [self._marked(key) for key in self.sources if key in keys]
 
     def entry_grades(self) -> dict[int, float]:
@@ -233,8 +285,16 @@ class Selector:
     def _rows(
         self, batch: list[Configuration], keys: range, near: Neighbours
     ) -> tuple[NDArray[np.float64], list[RowLabel]]:
-        """Rows of the equations of a batch, with the numbers MLIP-3 gives these equations."""
+        """Rows of the equations of a batch, with the numbers MLIP-3 gives these equations.
+
+        What weighs less in a fit informs it less: times the root of its `Feature weight`.
+        """
         energies, sites = self._equations(batch, near)
+        roots = np.sqrt([configuration_weight(c) for c in batch])
+        if energies is not None:
+            energies *= roots[:, None]
+        if sites is not None:
+            sites *= np.repeat(roots, [len(c) for c in batch])[:, None]
         labels = [] if energies is None else [(key, 0) for key in keys]
         if sites is None:
             return energies, labels

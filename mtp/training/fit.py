@@ -67,17 +67,22 @@ def train(
     options: TrainingOptions,
     log: Log,
 ) -> Potential:
-    """The trained potential, on rank 0; all other ranks run `objective.serve` meanwhile.
+    """Train a potential on rank 0; all other ranks run `objective.serve` meanwhile.
 
     An untrained potential starts from one polynomial per radial function, or random ones, a trained
-    one from its own coefficients. With a validation set the coefficients with its lowest loss are
-    returned.
+    one from its own coefficients.
 
     Parameters
     ----------
+    ranks : this process, or those of an MPI launch
     potential : template or trained; its cutoff and basis stay
     training, validation : labelled configurations (Å, eV, eV/Å); validation may be empty
+    options : weights, limits, optimiser, seed
     log : called with one line of progress at a time, in MLIP's words
+
+    Returns
+    -------
+    the trained potential, without active set; with a validation set that of its lowest loss
 
     Raises
     ------
@@ -109,7 +114,18 @@ def train(
 
 
 def check_labels(configurations: Sequence[Configuration], name: str) -> None:
-    """MTPError unless every configuration has a finite label and some are there."""
+    """Check that there are configurations, each with a label, all finite.
+
+    Parameters
+    ----------
+    configurations : Å, eV, eV/Å
+    name : what errors call them
+
+    Raises
+    ------
+    MTPError
+        Names the first configuration that has none, or one that is not finite or of a wrong shape.
+    """
     if not configurations:
         raise MTPError(f"{name} holds no configuration")
     for number, c in enumerate(configurations, 1):

@@ -43,10 +43,21 @@ def wolfe_point(
 ) -> LinePoint | None:
     """A point along `direction` with the strong Wolfe conditions, or at least a lower value.
 
-    A step of `longest` is taken too if the value still falls there.
+    Parameters
+    ----------
+    function : value and gradient (n,) at x (n,); a value that is not finite counts as infinitely
+        high,
+        so that a step into it is cut back
+    start : where the line begins
+    direction : (n,), downhill
+    first_step, longest : multiples of `direction`; `longest` is taken too if the value still falls
+    wolfe : the two constants of the conditions
 
-    None where no step lowers the value: converged to rounding. A value that is not finite counts
-    as infinitely high, so a step into it is cut back.
+    Returns
+    -------
+    the point; None where no step lowers the value: converged to rounding
+
+    Source: Nocedal and Wright, Numerical Optimization (2006), algorithms 3.5 and 3.6.
     """
     return _Search(function, start, direction, wolfe, longest).run(min(first_step, longest))
 

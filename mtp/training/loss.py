@@ -40,11 +40,17 @@ class LossWeights:
 def labels_of(
     configurations: Sequence[Configuration], weights: LossWeights
 ) -> tuple[Labels, Weights]:
-    """Labels and loss weights of configurations in their order; a missing label has weight zero.
+    """Labels and loss weights of C configurations with N atoms, in their order.
+
+    Parameters
+    ----------
+    configurations : Å, eV, eV/Å
+    weights : of energies, forces, virials, and how they scale
 
     Returns
     -------
-    energies (C,) eV, forces (N, 3) eV/Å, virials (C, 6) eV, and their weights, all scalings in them
+    energies (C,) eV, forces (N, 3) eV/Å, virials (C, 6) eV, and their weights, all scalings in
+    them; a missing label has weight zero
 
     Raises
     ------
@@ -68,7 +74,21 @@ def labels_of(
 
 
 def configuration_weight(configuration: Configuration) -> float:
-    """The value of `Feature weight`, 1 without one; MTPError unless it is a number >= 0."""
+    """The value of `Feature weight`, 1 without one.
+
+    Parameters
+    ----------
+    configuration : its features are read
+
+    Returns
+    -------
+    factor of all its loss weights
+
+    Raises
+    ------
+    MTPError
+        It is no number of at least 0.
+    """
     text = configuration.features.get(WEIGHT_FEATURE, "1")
     try:
         value = float(text)
@@ -111,7 +131,16 @@ class Penalty:
     weight: float
 
     def value_and_gradient(self, x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        """The penalty and its gradient (n,) at the coefficients x (n,)."""
+        """The penalty at some coefficients.
+
+        Parameters
+        ----------
+        x : (n,) coefficients, in the order of `Potential.parameters`
+
+        Returns
+        -------
+        the penalty and its gradient (n,)
+        """
         c, linear = self._functions(x), x[int(np.prod(self.radial_shape)) :]
         excess = c @ c.T - np.eye(len(c))
         diagonal = np.diag(excess)
@@ -120,7 +149,16 @@ class Penalty:
         return float(value), np.concatenate([self._flat(gradient), 2.0 * REGULARISATION * linear])
 
     def curvature(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Gauss-Newton matrix (n, n) of the penalty at x."""
+        """Gauss-Newton matrix of the penalty.
+
+        Parameters
+        ----------
+        x : (n,) coefficients, in the order of `Potential.parameters`
+
+        Returns
+        -------
+        (n, n)
+        """
         c, radial = self._functions(x), int(np.prod(self.radial_shape))
         rows = []
         for m, n in zip(*np.triu_indices(len(c)), strict=True):

@@ -50,12 +50,31 @@ class Share:
         self.validation = labelled(assignment.validation) if assignment.validation else None
 
     def take(self, potential: Potential) -> NDArray[np.float64]:
-        """Go on with another potential of the same basis and cutoff (its scaling has changed)."""
+        """Go on with another potential of the same basis and cutoff (its scaling has changed).
+
+        Parameters
+        ----------
+        potential : coefficients included
+
+        Returns
+        -------
+        (1,), zero: every method returns something to add up
+        """
         self.potential, self.engine = potential, Engine(potential)
         return np.zeros(1)
 
     def loss_and_gradient(self, x: NDArray[np.float64], chosen: range) -> NDArray[np.float64]:
-        """(1 + n,): summed loss and its gradient, of the chosen batches."""
+        """Loss and gradient of this rank's part of some batches.
+
+        Parameters
+        ----------
+        x : (n,) coefficients
+        chosen : numbers of the batches
+
+        Returns
+        -------
+        (1 + n,): summed loss, then its gradient
+        """
         self.engine.update(x)
         total = np.zeros(1 + len(x))
         for batch in filter(None, (self.batches[number] for number in chosen)):
@@ -65,7 +84,16 @@ class Share:
         return total
 
     def linear_system(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(m * m + m,): summed normal matrix and right-hand side of the linear coefficients."""
+        """Normal equations of this rank's data for the m linear coefficients.
+
+        Parameters
+        ----------
+        x : (n,) coefficients, of which the radial ones stay
+
+        Returns
+        -------
+        (m * m + m,): summed matrix, row by row, and right-hand side
+        """
         self.engine.update(x)
         size = len(x) - self.potential.slices.species.start
         total = np.zeros(size * size + size)
@@ -75,7 +103,17 @@ class Share:
         return total
 
     def gauss_newton(self, x: NDArray[np.float64], chosen: list[int]) -> NDArray[np.float64]:
-        """(n * n,): summed Gauss-Newton matrix of the chosen batches."""
+        """Gauss-Newton matrix of this rank's part of some batches.
+
+        Parameters
+        ----------
+        x : (n,) coefficients
+        chosen : numbers of the batches
+
+        Returns
+        -------
+        (n * n,): summed matrix, row by row
+        """
         self.engine.update(x)
         total = np.zeros((len(x), len(x)))
         for batch in filter(None, (self.batches[number] for number in chosen)):
@@ -83,13 +121,32 @@ class Share:
         return total.ravel()
 
     def loss(self, x: NDArray[np.float64], chosen: range) -> NDArray[np.float64]:
-        """(1,): summed loss of the chosen batches."""
+        """Loss of this rank's part of some batches.
+
+        Parameters
+        ----------
+        x : (n,) coefficients
+        chosen : numbers of the batches
+
+        Returns
+        -------
+        (1,): summed loss
+        """
         self.engine.update(x)
         batches = filter(None, (self.batches[number] for number in chosen))
         return np.array([sum(self.engine.loss(*batch).value for batch in batches)], float)
 
     def validate(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(1,): summed loss of the validation set, without penalty."""
+        """Loss of this rank's part of the validation set, without penalty.
+
+        Parameters
+        ----------
+        x : (n,) coefficients
+
+        Returns
+        -------
+        (1,): summed loss
+        """
         self.engine.update(x)
         return np.array([self.engine.loss(*self.validation).value if self.validation else 0.0])
 
@@ -133,31 +190,73 @@ class Objective:
         self.batches = batches or len(self.batch_sizes)
 
     def value_and_gradient(self, x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        """Loss per configuration in use plus penalty, and its gradient (n,)."""
+        """Loss per configuration in use plus penalty.
+
+        Parameters
+        ----------
+        x : (n,) coefficients
+
+        Returns
+        -------
+        value and gradient (n,)
+        """
         chosen = range(self.batches)
         total = self._sum("loss_and_gradient", x, chosen) / self.batch_sizes[chosen].sum()
         penalty, gradient = self.penalty.value_and_gradient(x)
         return float(total[0]) + penalty, total[1:] + gradient
 
     def curvature(self, x: NDArray[np.float64], first: int, count: int) -> NDArray[np.float64]:
-        """Gauss-Newton matrix (n, n) from `count` batches of the data, from number `first` on.
+        """Gauss-Newton matrix from a part of the data.
 
         A batch has at least 12 residuals per coefficient, often enough for a good preconditioner
         at a fraction of the cost; the gradient always comes from all data.
+
+        Parameters
+        ----------
+        x : (n,) coefficients
+        first, count : batches in use, `count` of them from number `first` on, in a circle
+
+        Returns
+        -------
+        (n, n), penalty included
         """
         chosen = [(first + k) % self.batches for k in range(count)]
         matrix = self._sum("gauss_newton", x, chosen).reshape(len(x), len(x))
         return 2.0 / self.batch_sizes[chosen].sum() * matrix + self.penalty.curvature(x)
 
     def unseen_loss(self, x: NDArray[np.float64]) -> float:
-        """Loss per configuration, without penalty, of as many batches again as are in use."""
+        """Loss of as many batches again as are in use.
+
+        Parameters
+        ----------
+        x : (n,) coefficients
+
+        Returns
+        -------
+        loss per configuration, without penalty
+        """
         chosen = range(self.batches, min(2 * self.batches, len(self.batch_sizes)))
         return float(self._sum("loss", x, chosen)[0]) / self.batch_sizes[chosen].sum()
 
     def solve_linear(
         self, x: NDArray[np.float64], free: slice = slice(None)
     ) -> NDArray[np.float64]:
-        """x with the species and moment coefficients `free` at their exact minimum."""
+        """Put species and moment coefficients at their exact minimum, the radial ones as they are.
+
+        Parameters
+        ----------
+        x : (n,) coefficients
+        free : which of the linear coefficients may move, counted from the first of them
+
+        Returns
+        -------
+        x (n,) with these changed
+
+        Raises
+        ------
+        MTPError
+            The loss is not finite.
+        """
         matrix, vector = self._linear_system(x)
         fixed = x[self.linear_start :].copy()
         fixed[free] = 0.0
@@ -168,19 +267,47 @@ class Objective:
         return np.concatenate([x[: self.linear_start], fixed])
 
     def rescale(self) -> Potential:
-        """Give the potential the scaling at which all degrees weigh alike."""
+        """Give the potential the scaling at which basis functions of all degrees weigh alike.
+
+        Returns
+        -------
+        the potential with this scaling, which every rank now has
+
+        Raises
+        ------
+        MTPError
+            The loss is not finite.
+        """
         matrix, _ = self._linear_system(self.potential.parameters)
         diagonal = np.diag(matrix)[self.potential.species_count :]
         return self.take_scaling(balanced_scaling(self.potential, diagonal))
 
     def take_scaling(self, scaling: float) -> Potential:
-        """Give the potential another scaling, on every rank."""
+        """Give the potential another scaling, on every rank.
+
+        Parameters
+        ----------
+        scaling : factor of all radial functions
+
+        Returns
+        -------
+        the potential with this scaling
+        """
         self.potential = replace(self.potential, scaling=scaling)
         self._sum("take", self.potential)
         return self.potential
 
     def validation_loss(self, x: NDArray[np.float64]) -> float:
-        """Loss per configuration of the validation set, without penalty."""
+        """Loss of the validation set.
+
+        Parameters
+        ----------
+        x : (n,) coefficients
+
+        Returns
+        -------
+        loss per configuration, without penalty
+        """
         return float(self._sum("validate", x)[0]) / self.validation_size
 
     def close(self) -> None:

@@ -26,18 +26,44 @@ class Problem(Protocol):
     batches: int
 
     def value_and_gradient(self, x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        """f and its gradient (n,) at x."""
+        """The function to be minimised.
+
+        Parameters
+        ----------
+        x : (n,)
+
+        Returns
+        -------
+        f and its gradient (n,)
+        """
         ...
 
     def curvature(self, x: NDArray[np.float64], first: int, count: int) -> NDArray[np.float64]:
-        """Gauss-Newton matrix (n, n) of f: the Hessian without second derivatives of residuals.
+        """Gauss-Newton matrix of f: the Hessian without second derivatives of residuals.
 
-        An estimate from `count` of the `batches` of the data, from number `first` on in a circle.
+        Parameters
+        ----------
+        x : (n,)
+        first, count : estimate from `count` of the `batches` of the data, from number `first` in a
+            circle
+
+        Returns
+        -------
+        (n, n)
         """
         ...
 
     def solve_linear(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """x with the linear parameters at the exact minimum for the others."""
+        """Put the linear parameters at the exact minimum for the others.
+
+        Parameters
+        ----------
+        x : (n,)
+
+        Returns
+        -------
+        (n,), the same but from `linear_start` on
+        """
         ...
 
 
@@ -67,7 +93,22 @@ class OptimiserState:
 
 
 def first_state(problem: Problem, x: NDArray[np.float64]) -> OptimiserState:
-    """State at x; MTPError when the loss is not finite there."""
+    """Where an optimiser begins.
+
+    Parameters
+    ----------
+    problem : evaluated once
+    x : (n,)
+
+    Returns
+    -------
+    the state at x
+
+    Raises
+    ------
+    MTPError
+        The loss or its gradient is not finite there.
+    """
     value, gradient = problem.value_and_gradient(x)
     if not (np.isfinite(value) and np.isfinite(gradient).all()):
         raise MTPError(
@@ -144,7 +185,19 @@ class _Counting:
 def bfgs_update(
     matrix: NDArray[np.float64] | None, s: NDArray[np.float64], y: NDArray[np.float64]
 ) -> NDArray[np.float64] | None:
-    """BFGS update of the inverse Hessian by step s and gradient change y (eq. 6.17 and 6.20)."""
+    """BFGS update of the inverse Hessian.
+
+    Parameters
+    ----------
+    matrix : (n, n); None before the first update: the identity
+    s, y : (n,) step and change of the gradient
+
+    Returns
+    -------
+    (n, n); `matrix` as it is where the curvature along s is not positive
+
+    Source: Nocedal and Wright, Numerical Optimization (2006), eq. 6.17.
+    """
     curvature = float(s @ y)
     if curvature <= 1e-12 * float(np.linalg.norm(s) * np.linalg.norm(y)):
         return matrix

@@ -27,7 +27,16 @@ class Parted(Problem, Protocol):
         ...
 
     def unseen_loss(self, x: NDArray[np.float64]) -> float:
-        """Loss of the batches that come next, as many as are in use."""
+        """Loss of the batches that come next, as many as are in use.
+
+        Parameters
+        ----------
+        x : (n,)
+
+        Returns
+        -------
+        loss per configuration
+        """
         ...
 
 

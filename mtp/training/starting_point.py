@@ -24,6 +24,16 @@ def with_species(potential: Potential, present: set[int], rng: np.random.Generat
     species that is new to a trained potential starts from the mean radial functions of the others
     with its partner, scattered by a tenth, and with the mean energy (eV) of a lone atom.
 
+    Parameters
+    ----------
+    potential : template or trained
+    present : types in the training set
+    rng : scatters the new radial functions
+
+    Returns
+    -------
+    the potential itself where it has all species already
+
     Raises
     ------
     MTPError
@@ -66,11 +76,20 @@ def _extended(potential: Potential, count: int, rng: np.random.Generator) -> Pot
 
 
 def with_min_dist(potential: Potential, shortest: float) -> Potential:
-    """The same function with min_dist set to 0.99 of the shortest distance (both Å).
+    """The same function with min_dist set to 0.99 of the shortest distance.
 
     A radial function is a polynomial in r times (max_dist - r)^2, so coefficients on the new
     interval represent it exactly: they are the old ones times the matrix between the two
     Chebyshev bases, and energies change by rounding only.
+
+    Parameters
+    ----------
+    potential : template or trained
+    shortest : Å, the shortest distance in the training set
+
+    Returns
+    -------
+    the potential, without active set where it has changed
 
     Raises
     ------
@@ -154,7 +173,21 @@ def enlarged(
 
 
 def level_of(potential: Potential) -> int:
-    """The level whose basis a trained potential has; MTPError where it is of none."""
+    """The level whose basis a potential has.
+
+    Parameters
+    ----------
+    potential : trained
+
+    Returns
+    -------
+    even, 2 to 28
+
+    Raises
+    ------
+    MTPError
+        It is untrained, or its basis is that of no level.
+    """
     if not potential.trained:
         raise MTPError("potential is untrained: there is nothing to enlarge; start from scratch")
     count = len(potential.alpha_moment_mapping)
@@ -200,6 +233,15 @@ def with_first_functions(potential: Potential, rng: np.random.Generator) -> Pote
     MLIP-3, scattered by SCATTER so that pairs differ. Functions that start apart end in one
     minimum, where random ones end in several (MLIP-3's example 01: loss 0.001154 from 13 of 16
     such starts and 2 of 4 random ones, 0.001257 from the others).
+
+    Parameters
+    ----------
+    potential : template
+    rng : scatters them
+
+    Returns
+    -------
+    a potential with coefficients, all but the radial ones zero
     """
     _, _, functions, size = potential.radial_shape
     radial = SCATTER * rng.normal(size=potential.radial_shape) / (1.0 + np.arange(size))
@@ -212,6 +254,15 @@ def with_random_functions(potential: Potential, rng: np.random.Generator) -> Pot
 
     A function is the sum of one shared by all pairs of species and one of its own; amplitudes
     fall with the order of the polynomial.
+
+    Parameters
+    ----------
+    potential : template
+    rng : draws them
+
+    Returns
+    -------
+    a potential with coefficients, all but the radial ones zero
     """
     _, _, functions, size = potential.radial_shape
     shared = rng.normal(size=(1, 1, functions, size))
@@ -231,7 +282,16 @@ def _normalised(potential: Potential, radial: NDArray[np.float64]) -> Potential:
 
 
 def moment_degrees(potential: Potential) -> NDArray[np.int64]:
-    """(K,) number of radial functions each basis function multiplies."""
+    """Number of radial functions that each basis function multiplies.
+
+    Parameters
+    ----------
+    potential : its contraction graph is read
+
+    Returns
+    -------
+    (K,)
+    """
     basic = len(potential.alpha_index_basic)
     degrees = np.zeros(potential.alpha_moments_count, int)
     degrees[:basic] = 1
@@ -243,9 +303,17 @@ def moment_degrees(potential: Potential) -> NDArray[np.int64]:
 def balanced_scaling(potential: Potential, diagonal: NDArray[np.float64]) -> float:
     """Scaling at which basis functions of every degree weigh alike in the linear fit.
 
-    A basis function of degree d grows as scaling^d. `diagonal` (K,) of the normal matrix holds
-    their summed squares at the present scaling; the slope of their logarithm in d is made zero
-    (MLIP-3 searches for this value by repeated fits).
+    A basis function of degree d grows as scaling^d. The slope of the logarithm of their sizes in d
+    is made zero (MLIP-3 searches for this value by repeated fits).
+
+    Parameters
+    ----------
+    potential : with the present scaling
+    diagonal : (K,) of the normal matrix at it: summed squares of each basis function
+
+    Returns
+    -------
+    the scaling, a plain factor
     """
     degrees, size = moment_degrees(potential), 0.5 * np.log(np.maximum(diagonal, 1e-300))
     spread = np.var(degrees)

@@ -14,6 +14,7 @@ GAIN = 0.9  # of the error before: less is no gain
 RULE = "R6-capacity"
 MOST_STEPS = 8
 CONSTANT = 1.05  # RMSE over MAE of energies that are all off by the same; 1.25 where they scatter
+NEAR = 3.0  # times the bound: a first fit further off lacks data, whatever else it lacks
 LARGE = 2.0  # times the bound, from which an offset is no matter of a few labels
 
 
@@ -28,7 +29,8 @@ def plateau(sit: Situation) -> Draft | None:
 
     Then the basis cannot hold what is asked of it, and labels would be bought for nothing: a higher
     level first, more radial polynomials next, a longer cutoff last, each begun from the smaller
-    potential. A quick fit may merely be unfinished; where labels brought nothing it is finished.
+    potential. A quick fit may merely be unfinished: the first one, and one that labels brought
+    nothing, is finished first.
     """
     model = sit.model
     flat = [s for s in sit.targets if model and held_back(sit, s, model)]
@@ -43,7 +45,7 @@ def plateau(sit: Situation) -> Draft | None:
     if model.effort == "quick":
         if not any(levelled(sit, s, model) for s in flat):
             return None
-        reason = f"Errors have levelled off ({compared}): finish the fit before more labels."
+        reason = f"Training and held-out errors agree ({compared}): finish the fit before labels."
         return Draft(parameters.train(sit, "continue", "accurate"), reason, keys)
     sizes = larger(sit, model)
     if not sizes or sum(h.rule == RULE for h in sit.state.history) >= MOST_STEPS:
@@ -57,22 +59,36 @@ def plateau(sit: Situation) -> Draft | None:
 
 
 def held_back(sit: Situation, s: SubsystemState, model: ModelRecord) -> bool:
-    """Whether errors of a target agree, miss its bound by more than a tenth, and do not fall."""
+    """Whether errors of a target agree, miss its bound by more than a tenth, and do not fall.
+
+    It is held against the fit before to other labels: that it beats a quick or smaller one to the
+    same says what optimiser and basis bring, not what labels do.
+    """
     own, ours = (errors_of(model, s.name, split) for split in ("train", "held_out"))
     bound = sit.state.targets.force_mae
     if own is None or ours is None or ours.force_mae <= bound * CLEARLY:
         return False
-    older = [m for m in sit.state.usable_models if m.id != model.id][-1:]
-    before = errors_of(older[0], s.name, "held_out") if older else None
+    before = errors_before(sit, s, model)
     falling = before is not None and ours.force_mae < GAIN * before.force_mae
     return own.force_mae >= ALIKE * ours.force_mae and not falling
 
 
+def errors_before(sit: Situation, s: SubsystemState, model: ModelRecord) -> Errors | None:
+    """Held-out errors of the fit before to other labels."""
+    older = [m for m in sit.state.usable_models if set(m.datasets) != set(model.datasets)]
+    return errors_of(older[-1], s.name, "held_out") if older else None
+
+
 def levelled(sit: Situation, s: SubsystemState, model: ModelRecord) -> bool:
-    """Whether the labels of this target that the newest fit took in brought nothing."""
+    """Whether the labels of this target that the newest fit took in brought nothing.
+
+    The first fit may be held back as well, and whoever finishes it before buying labels knows.
+    """
     older = [m for m in sit.state.usable_models if m.id != model.id][-1:]
     before = errors_of(older[0], s.name, "held_out") if older else None
     now = errors_of(model, s.name, "held_out")
+    if not older and now is not None:
+        return now.force_mae < NEAR * sit.state.targets.force_mae
     if before is None or now is None:
         return False
     new = [d for d in sit.state.datasets if d.id in model.datasets]

@@ -12,6 +12,7 @@ from planner.policy.draft import Draft, keys_of
 
 CHANCE = 0.05
 WORSE = 1.25  # times the error before, on the same frames
+BETTER = 1.1  # times that of a fit that is clearly better
 
 
 def labels_fail(sit: Situation) -> Draft | None:
@@ -128,10 +129,24 @@ def regressed(sit: Situation, s: SubsystemState) -> bool:
         return False  # it stops where a label is worth its price; the labels will say what it was
     if rounds and sit.model and rounds[-1][0].model != sit.model.id:
         return False
+    if better_fit(sit, s):
+        return False  # it fell into a hole that labels mend; the one before is worse everywhere
     if len(rounds) < 2:
         return True
     (old, cooler), (new, group) = rounds[-2:]
     return old.model != new.model and _more_often((before, cooler), (now, group))
+
+
+def better_fit(sit: Situation, s: SubsystemState) -> bool:
+    """Whether the newest fit is clearly better than the one before on the same held-out frames."""
+    fits = [
+        next((e for e in m.errors if e.subsystem == s.name and e.split == "held_out"), None)
+        for m in sit.state.usable_models[-2:]
+    ]
+    if len(fits) < 2 or fits[0] is None or fits[1] is None:
+        return False
+    before, now = fits
+    return now.frames == before.frames and BETTER * now.force_mae < before.force_mae
 
 
 def _more_often(

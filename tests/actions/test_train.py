@@ -13,11 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ase import Atoms
+from ase import Atoms, io
 from ase.calculators.singlepoint import SinglePointCalculator
 from threadpoolctl import threadpool_limits
 
 from atomistics import dataset
+from atomistics.structures import Structure, read_index, write_index
 from campaign.actions.prune import Prune, PruneResult
 from campaign.actions.train import Train, TrainResult
 from campaign.results import FrameSet
@@ -134,6 +135,21 @@ def test_pruned_frames_are_left_out(begun: Bench) -> None:
     kept = [everything[index].positions for _, index, _ in rows]
     assert np.allclose(written, kept, atol=1e-9)
     assert {subsystem for _, _, subsystem in rows} == {"copper", "alloy"}
+
+
+def test_isolated_atoms_and_dimers_weigh_as_configured(begun: Bench) -> None:
+    structures, frames = begun.folder / "structures", dataset.read(data(begun))
+    index = read_index(structures)
+    entry = index[0].model_dump() | {"id": "alone", "file": "alone.extxyz", "sha256": None}
+    entry |= {"single_point": True, "held_out": False}
+    io.write(structures / "alone.extxyz", frames[5])
+    write_index(structures, [*index, Structure(**entry, folder=structures)])
+    frames[5].info["structure"] = "alone"
+    dataset.write(data(begun), frames)
+    begin(begun, plan())
+    inputs(begun)
+    weights = [c.features.get("weight") for c in read_cfg(begun.here / "train/train.cfg")]
+    assert weights == [None] * 5 + ["0.01"] + [None] * (FRAMES - 6)
 
 
 def test_errors_are_those_of_an_independent_evaluation(begun: Bench) -> None:

@@ -235,3 +235,15 @@ def test_select_add_chooses_as_many_as_mlip(tmp_path, capsys):
     assert printed[-1] == "Training set was increased by 20 configurations"
     assert len(read_cfg(out)) == 20
     assert (tmp_path / "swaps").read_text().startswith("MaxVol: swap 1\tcfg# ")
+
+
+def test_what_weighs_nothing_in_a_fit_is_no_part_of_the_active_set(trained):
+    model, structures = trained
+    light = [replace(c, features={**c.features, "weight": "0"}) for c in structures[:2]]
+    with_light, without = (Selector(model, RowWeights.of_mode("nbh")) for _ in range(2))
+    with_light.add([*light, *structures[2:]])
+    without.add(structures[2:])
+    assert np.allclose(with_light.active_set().matrix, without.active_set().matrix)
+    assert [g.grade for g in with_light.grade(structures[:2])] == pytest.approx(
+        [g.grade for g in without.grade(structures[:2])]
+    )

@@ -71,6 +71,15 @@ def test_no_prune_when_the_round_was_hotter_or_the_model_the_same() -> None:
     assert decide(bent(cool, samples=[cool.state.samples[0], *both])).action != "prune"
 
 
+def test_no_prune_of_a_fit_that_is_clearly_better() -> None:
+    sit = regressed(0.5, 0.0)
+    assert decide(sit).action == "prune"
+    *older, newest = sit.state.models
+    errors = [e.model_copy(update={"force_mae": e.force_mae / 2}) for e in newest.errors]
+    better = bent(sit, models=[*older, newest.model_copy(update={"errors": errors})])
+    assert decide(better).action != "prune"
+
+
 # giving up -----------------------------------------------------------------------------------
 
 

@@ -118,9 +118,11 @@ def gathered(parts: list[list[Template]], units: list[int]) -> list[tuple[Templa
 
 def realized(components: list[Component], units: list[int], volume: float) -> dict[str, str]:
     """What the whole numbers of formula units came to, for info: counts, and mol/L where asked."""
-    report = {
-        "components": " ".join(f"{_name(c)}:{n}" for c, n in zip(components, units, strict=True))
-    }
+    report = {}
+    if components:  # an empty text would swallow what follows it in an extxyz file
+        report["components"] = " ".join(
+            f"{_name(c)}:{n}" for c, n in zip(components, units, strict=True)
+        )
     molar = [
         f"{n / volume / PER_LITRE:.3f}"
         for c, n in zip(components, units, strict=True)

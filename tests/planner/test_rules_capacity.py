@@ -1,0 +1,42 @@
+"""When a potential is too small, by the fits before it."""
+
+from dataclasses import replace
+
+from campaign.situation import Situation
+from evals.states import scenarios
+from planner.policy import rules
+
+
+def refitted(*fits: tuple[str, list[str], float]) -> Situation:
+    """After fits of (effort, data sets, force MAE on both splits, eV/Å) of the target `joint`."""
+    sit = next(s for s in scenarios() if s.name == "capacity-plateau").situation
+    models = []
+    for record, (effort, datasets, mae) in zip(sit.state.models[-len(fits) :], fits, strict=True):
+        errors = [e.model_copy(update={"force_mae": mae}) for e in record.errors]
+        update = {"effort": effort, "datasets": datasets, "errors": errors}
+        models.append(record.model_copy(update=update))
+    state = sit.state.model_copy(update={"models": models})
+    return replace(sit, state=state)
+
+
+def decided(sit: Situation) -> tuple[str, int | None]:
+    plan = rules.decide(sit)
+    return plan.rule, plan.train.level if plan.train else None
+
+
+ALL = ["d002", "d005", "d008"]
+
+
+def test_a_finished_fit_is_not_excused_by_the_quick_one_to_the_same_labels() -> None:
+    fits = [("quick", ALL, 0.26), ("accurate", ALL, 0.19)]
+    assert decided(refitted(*fits)) == ("R6-capacity", 16)
+
+
+def test_errors_that_fell_with_labels_buy_more_labels() -> None:
+    fits = [("quick", ["d002"], 0.26), ("accurate", ALL, 0.19)]
+    assert decided(refitted(*fits))[0] != "R6-capacity"
+
+
+def test_the_first_fit_is_finished_before_labels_are_bought() -> None:
+    assert decided(refitted(("quick", ALL, 0.19))) == ("R6-capacity", None)
+    assert decided(refitted(("quick", ALL, 0.60)))[0] != "R6-capacity"
