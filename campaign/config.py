@@ -7,6 +7,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from atomistics.contract import Element, Ensemble, Name, Positive, Scale, Strict, Temperature
 from atomistics.properties.asked import PropertiesAsked, kind_of
+from atomistics.reference.outputs import Keep
 from campaign.identifiers import ProtocolName
 from campaign.material import Material, ReferenceChoice
 
@@ -133,6 +134,12 @@ class Reference(ReferenceChoice):
     """The method every label comes from."""
 
     max_force: Positive = Field(description="a label with a larger force is quarantined, eV/Å")
+    keep: Keep = Field(
+        default="failed",
+        description="of a program's calculations: whose files stay in the iteration's outputs/,"
+        " packed; wavefunctions and densities never do",
+        exclude_if=lambda keep: keep == "failed",
+    )
     fixed_kpoints: bool = Field(
         default=False,
         description="your word that one k-mesh is converged in the cells of all structures",
@@ -145,6 +152,12 @@ class Reference(ReferenceChoice):
 class Explorer(ReferenceChoice):
     """A cheap method that settles, moves and relaxes; of what it made the reference labels some."""
 
+    keep: Keep = Field(
+        default="failed",
+        description="of a program's calculations: whose files stay in the iteration's outputs/,"
+        " packed; wavefunctions and densities never do",
+        exclude_if=lambda keep: keep == "failed",
+    )
     max_force: Positive = Field(default=50.0, description="a frame with a larger force ends a run")
     timeout: Positive = Field(default=600.0, description="wall time of one call, s")
     seconds_per_call: Positive = Field(

@@ -1,6 +1,5 @@
 """Which snapshots get a label, and the labels; files: see rules/select_data.smk."""
 
-import hashlib
 import json
 from collections import Counter
 from pathlib import Path
@@ -14,6 +13,7 @@ from atomistics.analysis.observables import min_distance
 from atomistics.analysis.screening import screen
 from atomistics.reference.counting import CountingCalculator
 from atomistics.reference.methods import label as labelled
+from atomistics.reference.outputs import geometry_digest
 from campaign.actions.select_data import SelectData, SelectDataResult, SelectGroup
 from campaign.candidates import bands as bands_of
 from campaign.files import read_json, write_record, write_text
@@ -231,12 +231,7 @@ def choose(plan: SelectData, state: Path | None, chosen: Path, gate: Path) -> No
 
 def names_of(frames: list[Atoms]) -> list[str]:
     """Place in the choice, and digest of the geometry: no label stands for another frame."""
-    names = []
-    for number, atoms in enumerate(frames):
-        arrays = (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
-        digest = hashlib.sha256(b"".join(np.ascontiguousarray(a).tobytes() for a in arrays))
-        names.append(f"{number:06d}-{digest.hexdigest()[:12]}")
-    return names
+    return [f"{n:06d}-{geometry_digest(atoms)[:12]}" for n, atoms in enumerate(frames)]
 
 
 def label(items: Items, chosen: Path, output: Path) -> None:

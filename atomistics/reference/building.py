@@ -7,6 +7,7 @@ that is a fault of ours and stays an exception.
 import contextlib
 import importlib
 import inspect
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from ase.calculators.calculator import (
 from ase.calculators.genericfileio import GenericFileIOCalculator
 
 from atomistics.errors import UserError
+from atomistics.reference import outputs
 from atomistics.reference.catalog import Recipe
 from atomistics.reference.convergence import (
     LabelFailedError,
@@ -72,6 +74,10 @@ WorkerReply = Results | Failed | Unusable | tuple[str, ...]
 
 class _UnusableError(Exception):
     """Carries the line of `Unusable`."""
+
+
+class _DiedError(Exception):
+    """A program that ended before it took its input."""
 
 
 class Session:
@@ -131,24 +137,59 @@ def answer(request: WorkerRequest) -> WorkerReply:
 def _in_folder(
     recipe: Recipe, factory: Callable[..., Any], atoms: Atoms | None
 ) -> Results | Failed | tuple[str, ...]:
-    """Run a program in a folder of its own, kept where it failed."""
+    """Run a program in a folder of its own, of which `recipe.keep` says whether it is kept."""
     name = recipe.calculator.rpartition(":")[2].lower()
-    folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir="."))
-    reply: Results | Failed | tuple[str, ...] | None = None
+    outputs.FOLDER.mkdir(exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{name}-{os.getpid()}-", dir=outputs.FOLDER))
     try:
-        calculator = _built(recipe, factory, folder, atoms)
         if atoms is None:
-            return _properties(calculator)
-        atoms.calc = calculator
-        reply = _checked(_results(recipe, atoms), calculator, folder)
-        return reply
+            return _properties(_built(recipe, factory, folder, None))
+        structure = atoms.copy()
+        try:
+            atoms.calc = calculator = _built(recipe, factory, folder, atoms)
+        except _DiedError as error:
+            reply: Results | Failed = Failed("crashed", str(error))
+        else:
+            reply = _checked(_results(recipe, atoms), calculator, folder)
+        return _kept(recipe, structure, folder, reply)
     finally:
-        if not isinstance(reply, Failed):
-            shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):  # others are at work in it, or something is kept
+        folder.parent.rmdir()
+
+
+def killed(recipe: Recipe, atoms: Atoms, process: int, reply: Failed) -> Failed:
+    """What a child process of that number, killed or dead, left of its program's calculation."""
+    for folder in outputs.FOLDER.glob(f".*-{process}-*"):
+        words = last_words(folder)
+        reply = reply._replace(detail=f"{reply.detail}; {words}" if words else reply.detail)
+        reply = _kept(recipe, atoms, folder, reply)
+        _remove(folder)
+    return reply
+
+
+def _kept(recipe: Recipe, atoms: Atoms, folder: Path, reply: Results | Failed) -> Results | Failed:
+    """`reply`, its calculation packed where that is asked for; a failure says where."""
+    program = recipe.calculator.rpartition(":")[2].lower()
+    failed = isinstance(reply, Failed)
+    if recipe.keep == "none" or (recipe.keep == "failed" and not failed):
+        return reply
+    record = {
+        "input_sha256": outputs.input_digest(recipe.calculator, recipe.options, atoms),
+        "calculator": recipe.calculator,
+        "formula": str(atoms.symbols),
+        **(reply._asdict() if failed else {"energy": reply.energy}),
+    }
+    archive = outputs.keep(folder, program, atoms, record)
+    return reply._replace(detail=f"{reply.detail}; its files are in {archive}") if failed else reply
 
 
 def _checked(reply: Results | Failed, calculator: Any, folder: Path) -> Results | Failed:
-    """Results that the program's own output says to be converged, or why not, and where it is."""
+    """Results that the program's own output says to be converged, or why not."""
     if callable(close := getattr(calculator, "close", None)):
         close()  # CP2K writes the rest of its output when its shell ends
     try:
@@ -162,7 +203,7 @@ def _checked(reply: Results | Failed, calculator: Any, folder: Path) -> Results 
         return reply if free is None else reply._replace(energy=free)
     words = last_words(folder) if reply.kind == "crashed" else ""
     said = f"{reply.detail}; {words}" if words else reply.detail
-    return Failed(reply.kind, f"{said}; its files are in {folder}")
+    return Failed(reply.kind, said)
 
 
 def _factory(recipe: Recipe) -> Callable[..., Any]:
@@ -218,6 +259,8 @@ def _built(
     except ModuleNotFoundError as error:
         raise _UnusableError(_missing(recipe, error)) from None
     except Exception as error:  # and so does a constructor
+        if recipe.program and atoms is not None and isinstance(error, RuntimeError):
+            raise _DiedError(_said(error)) from None  # CP2K's shell, which is started in it
         complaint = f"{recipe.where}: {recipe.calculator} does not take them: {_said(error)}"
         raise _UnusableError(complaint) from None
     if not callable(getattr(calculator, "get_property", None)):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from atomistics.errors import UserError
+from atomistics.reference.outputs import Keep
 
 
 class Settings(Protocol):
@@ -33,6 +34,7 @@ class Method:
     calculator: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     reuse: bool | None = None
+    keep: Keep = "failed"
     max_force: float = float("inf")
     timeout: float = 600.0
 
@@ -48,7 +50,8 @@ class Recipe:
     options: Mapping[str, Any] = field(default_factory=dict)  # ours, under those of the user
     reuse: bool = True  # one calculator for all geometries; False: a new one for each
     isolated: bool = True  # in a process that can be killed; False: cheap, pure Python
-    program: bool = False  # runs a program in a folder of its own, kept when it fails
+    program: bool = False  # runs a program in a folder of its own
+    keep: Keep = "failed"  # whose files stay, packed
     needs: tuple[str, ...] = ()  # options without which it cannot start
     profile: str | None = None  # class beside the calculator that takes the options of `needs`
     package: str = ""  # what to install when the import fails
@@ -130,7 +133,8 @@ def recipe_of(settings: Settings, folder: Path | None = None) -> Recipe:
     options = {**recipe.options, **_paths(dict(settings.options), folder or Path())}
     reuse = recipe.reuse if reuse is None else reuse
     where = "reference.options" + (f" of {settings.method}" if settings.method != "ase" else "")
-    return replace(recipe, options=options, reuse=reuse, where=where)
+    kept = getattr(settings, "keep", recipe.keep)
+    return replace(recipe, options=options, reuse=reuse, keep=kept, where=where)
 
 
 def _moving(recipe: Recipe, options: Mapping[str, Any]) -> str | None:

@@ -52,6 +52,7 @@ class Child:
         self._environment = environment
         self._path = [str(folder.resolve()) for folder in path]
         self._stop: weakref.finalize | None = None
+        self.number = 0  # of the process last started
 
     def ask(self, request: Any, timeout: float | None) -> Any:
         """Return the answer; TimeoutError after `timeout` seconds (the child is killed then).
@@ -101,6 +102,7 @@ class Child:
             start_new_session=True,
         )
         theirs.close()
+        self.number = process.pid
         self._stop = weakref.finalize(self, _end, process, self._pipe)
 
 

@@ -108,9 +108,11 @@ class ReferenceCalculator(Calculator):
             else:
                 reply = self._child.ask(building.WorkerRequest(self.recipe, atoms), self.timeout)
         except TimeoutError as error:
-            raise LabelFailedError("timeout", str(error)) from None
+            reply = building.Failed("timeout", str(error))
         except DiedError as error:
-            raise LabelFailedError("crashed", f"{self.recipe.calculator} died: {error}") from None
+            reply = building.Failed("crashed", f"{self.recipe.calculator} died: {error}")
+        if isinstance(reply, building.Failed) and self._child is not None and atoms is not None:
+            reply = building.killed(self.recipe, atoms, self._child.number, reply)
         if isinstance(reply, building.Unusable):
             raise UserError(f"config.yaml: {reply.line}")
         if isinstance(reply, building.Failed):

@@ -1,8 +1,10 @@
 import ctypes
+import json
 import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 
 import numpy as np
@@ -226,9 +228,53 @@ def test_a_program_that_fails_keeps_its_files(tmp_path, monkeypatch):
             Atoms("N2", [[0, 0, 0], [0, 0, 1.1]]), reference_calculator(settings("orca", options))
         )
     assert caught.value.kind == "crashed"
-    (folder,) = tmp_path.iterdir()
-    assert folder.name in caught.value.detail
-    assert list(folder.glob("*.inp"))
+    (archive,) = tmp_path.glob("outputs/*")
+    assert caught.value.detail.endswith(f"its files are in outputs/{archive.name}")
+    with tarfile.open(archive) as packed:
+        assert {"calculation.json", "orca.inp"} <= set(packed.getnames())
+        record = json.load(packed.extractfile("calculation.json"))
+    assert record["kind"] == "crashed"
+    assert record["input_sha256"][:8] in archive.name
+
+
+PROGRAM = """
+from ase.calculators.calculator import FileIOCalculator
+
+class Mine(FileIOCalculator):
+    implemented_properties = ["energy", "forces"]
+    def write_input(self, atoms, properties=None, system_changes=None):
+        FileIOCalculator.write_input(self, atoms, properties, system_changes)
+        open(self.directory + "/mine.inp", "w").write(str(atoms.positions))
+    def read_results(self):
+        words = open(self.directory + "/mine.out").read().split()
+        self.results = {"energy": float(words[-1]), "forces": [[0, 0, 0], [0, 0, 0]]}
+"""
+
+
+@pytest.mark.parametrize(("keep", "number"), [("failed", 1), ("all", 2), ("none", 0)])
+def test_outputs_are_kept_by_choice(tmp_path, monkeypatch, keep, number):
+    """A program that ends, with a wavefunction, and one that its time limit kills."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(PROGRAM)
+    pair = Atoms("N2", [[0, 0, 0], [0, 0, 1.1]])
+
+    def run_by(command, timeout):
+        options = {"command": command}
+        method = Method("ase", "mine:Mine", options=options, keep=keep, timeout=timeout)
+        return label(pair, reference_calculator(method, tmp_path))
+
+    good = "head -c 9000 /dev/zero > mine.wfc1; echo ENERGY -1.5 > mine.out"
+    assert run_by(good, 60).get_potential_energy() == -1.5
+    with pytest.raises(LabelFailedError, match="far from done") as caught:
+        run_by("echo far from done, iteration 3 > mine.out; sleep 60", 4)
+    assert caught.value.kind == "timeout"
+    assert ("its files are in" in caught.value.detail) == (keep != "none")
+    archives = sorted(tmp_path.glob("outputs/*"))
+    assert len(archives) == number
+    for archive in archives:
+        with tarfile.open(archive) as packed:
+            assert set(packed.getnames()) == {"calculation.json", "mine.inp", "mine.out"}
+    assert not list(tmp_path.rglob(".mine*"))
 
 
 @pytest.mark.parametrize(

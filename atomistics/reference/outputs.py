@@ -1,0 +1,66 @@
+"""What a program leaves of a calculation, kept as one compressed file that its input names."""
+
+import hashlib
+import json
+import re
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from ase import Atoms
+
+from mtp.atomic import atomic_path
+
+Keep = Literal["failed", "all", "none"]
+FOLDER = Path("outputs")
+# wavefunctions, densities and the like: gigabytes that only the program reads
+BULKY = re.compile(r"(?i)WAVECAR|CHG|LOCPOT|PROOUT|TMPCAR|\.wfc|\.save/|\.gbw|-RESTART\.|\.upf$")
+LARGEST = 100_000_000  # bytes of a file that is kept
+
+
+def geometry_digest(atoms: Atoms) -> str:
+    """SHA-256 of elements, positions (Å), cell (Å) and periodicity, bit by bit."""
+    arrays = (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
+    joined = b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)
+    return hashlib.sha256(joined).hexdigest()
+
+
+def input_digest(calculator: str, options: Mapping[str, Any], atoms: Atoms) -> str:
+    """SHA-256 of all that a calculation depends on; a file that options name counts by its name."""
+    spins = (atoms.get_initial_charges().tolist(), atoms.get_initial_magnetic_moments().tolist())
+    told = [calculator, _without_folders(dict(options)), spins, geometry_digest(atoms)]
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=repr).encode()).hexdigest()
+
+
+def _without_folders(value: Any) -> Any:
+    if isinstance(value, str) and value.startswith("/"):
+        return Path(value).name
+    if isinstance(value, Mapping):
+        return {str(key): _without_folders(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_folders(inner) for inner in value]
+    return value
+
+
+def keep(folder: Path, program: str, atoms: Atoms, record: Mapping[str, Any]) -> Path:
+    """Pack `folder` below `outputs/`, and beside its files `record` as calculation.json.
+
+    Named by program, geometry (as the label's own file is) and input, so that the output of a label
+    is found and a calculation that is done again takes its place.
+
+    Returns
+    -------
+    Path
+        `outputs/PROGRAM-GEOMETRY-INPUT.tar.gz`.
+    """
+    FOLDER.mkdir(exist_ok=True)
+    name = f"{program}-{geometry_digest(atoms)[:12]}-{record['input_sha256'][:8]}.tar.gz"
+    (folder / "calculation.json").write_text(json.dumps(record, indent=1) + "\n")
+    with atomic_path(FOLDER / name) as partial, tarfile.open(partial, "w:gz") as archive:
+        for path in sorted(folder.rglob("*")):
+            inside = path.relative_to(folder).as_posix()
+            if path.is_file() and not BULKY.search(inside) and path.stat().st_size <= LARGEST:
+                archive.add(path, inside)
+    return FOLDER / name
