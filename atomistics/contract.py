@@ -16,4 +16,5 @@ Element = Annotated[str, StringConstraints(pattern=r"^[A-Z][a-z]?$")]
 Temperature = Annotated[int, Field(ge=1, le=10000, description="K")]
 Scale = Annotated[float, Field(ge=0.8, le=1.25)]
 Positive = Annotated[float, Field(gt=0)]
+Keep = Literal["failed", "all", "none"]  # whose outputs stay
 Ensemble = Literal["nvt", "npt"]

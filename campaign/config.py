@@ -5,9 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from atomistics.contract import Element, Ensemble, Name, Positive, Scale, Strict, Temperature
+from atomistics.contract import Element, Ensemble, Keep, Name, Positive, Scale, Strict, Temperature
 from atomistics.properties.asked import PropertiesAsked, kind_of
-from atomistics.reference.outputs import Keep
 from campaign.identifiers import ProtocolName
 from campaign.material import Material, ReferenceChoice
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from atomistics.contract import Keep
 from atomistics.errors import UserError
-from atomistics.reference.outputs import Keep
 
 
 class Settings(Protocol):

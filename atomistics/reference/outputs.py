@@ -6,14 +6,13 @@ import re
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from ase import Atoms
 
 from mtp.atomic import atomic_path
 
-Keep = Literal["failed", "all", "none"]
 FOLDER = Path("outputs")
 # wavefunctions, densities and the like: gigabytes that only the program reads
 BULKY = re.compile(r"(?i)WAVECAR|CHG|LOCPOT|PROOUT|TMPCAR|\.wfc|\.save/|\.gbw|-RESTART\.|\.upf$")
@@ -30,8 +29,8 @@ def geometry_digest(atoms: Atoms) -> str:
 def input_digest(calculator: str, options: Mapping[str, Any], atoms: Atoms) -> str:
     """SHA-256 of all that a calculation depends on; a file that options name counts by its name."""
     spins = (atoms.get_initial_charges().tolist(), atoms.get_initial_magnetic_moments().tolist())
-    told = [calculator, _without_folders(dict(options)), spins, geometry_digest(atoms)]
-    return hashlib.sha256(json.dumps(told, sort_keys=True, default=repr).encode()).hexdigest()
+    values = [calculator, _without_folders(dict(options)), spins, geometry_digest(atoms)]
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=repr).encode()).hexdigest()
 
 
 def _without_folders(value: Any) -> Any:
