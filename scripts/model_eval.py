@@ -270,7 +270,18 @@ def _bias(fresh: list[Residuals], frames: list[Atoms], protocol: md.Protocol) ->
 
 
 def density_error(fresh: list[Residuals], frames: list[Atoms], protocol: md.Protocol) -> float:
-    """Standard error of the bias of the density, as a fraction; 0 where there is none to know."""
+    """Standard error of the bias of the density, from pressures of model and reference.
+
+    Parameters
+    ----------
+    fresh : of the model on labels of its own snapshots, stress in GPa
+    frames : its whole trajectory
+    protocol : which gives temperature (K) and ensemble
+
+    Returns
+    -------
+    a fraction of the density; 0 where there is none to know
+    """
     pressures, softness = _pressures(fresh), _softness(frames, protocol)
     if len(pressures) < FEWEST_PRESSURES or not softness:
         return 0.0
