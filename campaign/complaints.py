@@ -38,7 +38,9 @@ def complaints(error: ValidationError) -> Iterator[str]:
         place = [str(part) for part in one["loc"] if not BRANCH.search(str(part))]
         at.setdefault(".".join(place) or "document", []).append(dict(one))
     for key, faults in at.items():
-        meant = [f for f in faults if f["type"] not in OF_ANOTHER_KIND] or faults
+        below = any(other.startswith(f"{key}.") for other in at)
+        form = [f for f in faults if f["type"] not in OF_ANOTHER_KIND]
+        meant = form or ([] if below else faults)
         yield from dict.fromkeys(f"{key}: {_words(fault)}" for fault in meant)
 
 
