@@ -85,8 +85,14 @@ def planner_parser() -> argparse.ArgumentParser:
     explained = command("explain", "one decision in words, from its record alone")
     explained.add_argument("iteration", type=int, metavar="N", help="the iteration it decided")
     explained.add_argument("--json", action="store_true", help="for machines")
-    command("doctor", "try out what a campaign rests on, and say how to mend it").add_argument(
+    doctor = command("doctor", "try out what a campaign rests on, and say how to mend it")
+    doctor.add_argument(
         "--llm", action="store_true", help="only the server of the planner LLM (a few tokens)"
+    )
+    doctor.add_argument(
+        "--cells",
+        action="store_true",
+        help="compare one crystal in two cells by a program too (two labels, up to an hour each)",
     )
     run = command("run", "next, audit and snakemake until the campaign ends")
     run.add_argument("--profile", help="Snakemake profile, e.g. slurm")
@@ -197,7 +203,8 @@ def _doctor(arguments: argparse.Namespace) -> int:
     from campaign.folder import Campaign
     from mtpilot.doctor import doctor
 
-    return 0 if doctor(Campaign.at(arguments.campaign), arguments.llm, say) else 1
+    campaign = Campaign.at(arguments.campaign)
+    return 0 if doctor(campaign, arguments.llm, say, arguments.cells) else 1
 
 
 def _status(arguments: argparse.Namespace) -> int:
