@@ -5,8 +5,8 @@
 # make test-dft  labels by Quantum ESPRESSO, CP2K and GPAW, a campaign too (root; Debian, Ubuntu)
 # make test-browser  the report in headless Chromium (root, where Chromium is to be installed)
 # make sanitize  what reads files and runs the kernel, again under AddressSanitizer and UBSan (g++)
-# make check   formatters, linters, types of files, docs/tree.md (what CI runs before the tests)
-# make docs    docs/tree.md anew, before a landing
+# make check   formatters, linters, types of files, docs/*.md that are written (what CI runs before the tests)
+# make docs    docs/options.md and docs/tree.md anew, before a landing
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO ?= demo
@@ -85,11 +85,11 @@ LEFT := Specify a conda environment or container for each rule.:
 check: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile rules
-	$(BIN)/python docs/tree.py --check
+	$(BIN)/python docs/options.py --check && $(BIN)/python docs/tree.py --check
 	test "$$($(BIN)/snakemake --lint 2>&1 | sed -n 's/^    [*] //p' | sort -u)" = "$(LEFT)"
 
-docs:
-	$(PYTHON) docs/tree.py
+docs: setup
+	$(BIN)/python docs/options.py && $(BIN)/python docs/tree.py
 
 # A copy of the package and its tests around a kernel of its own: none of it touches the build in use.
 SANITIZED := build/sanitized

@@ -13,7 +13,16 @@ BOND = 1.2  # of the sum of the covalent radii
 
 
 def bonds(atoms: Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Covalent bonds i, j and image shift (P, 3) between non-metals, both ways."""
+    """Covalent bonds between non-metals, both ways.
+
+    Parameters
+    ----------
+    atoms : N atoms, Å
+
+    Returns
+    -------
+    i (P,), j (P,) and image shift (P, 3) in cells
+    """
     bound = np.flatnonzero(np.isin(atoms.numbers, NONMETALS))
     part = Atoms(atoms.numbers[bound], atoms.positions[bound], cell=atoms.cell, pbc=atoms.pbc)
     i, j, shift = neighbor_list("ijS", part, (BOND * covalent_radii[part.numbers]).tolist())
@@ -21,9 +30,17 @@ def bonds(atoms: Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def molecules(atoms: Atoms) -> np.ndarray:
-    """Number (N,) of the molecule or molecular ion each atom is in; -1: none, or an endless net.
+    """Which molecule or molecular ion each atom is in.
 
     A group is endless when a path of bonds leads from an atom to its own image (graphite, SiO2).
+
+    Parameters
+    ----------
+    atoms : N atoms, Å
+
+    Returns
+    -------
+    (N,) numbers from 0; -1: in none, or in an endless net
     """
     number = np.full(len(atoms), -1)
     for following, group in enumerate(_finite_groups(atoms)):
@@ -32,7 +49,16 @@ def molecules(atoms: Atoms) -> np.ndarray:
 
 
 def whole(atoms: Atoms) -> Atoms:
-    """A copy with the array `molecule`, atoms of each molecule in one image; others wrapped."""
+    """Put the atoms of each molecule into one image; others are wrapped.
+
+    Parameters
+    ----------
+    atoms : N atoms, Å, left as they are
+
+    Returns
+    -------
+    a copy with the array `molecule` (N,)
+    """
     copy = atoms.copy()
     copy.wrap()
     copy.arrays["molecule"] = molecules(copy)
@@ -74,15 +100,34 @@ def _group(
 
 
 def formulas(atoms: Atoms, number: np.ndarray) -> list[str]:
-    """Formula of each molecule, sorted."""
+    """Formula of each molecule.
+
+    Parameters
+    ----------
+    atoms : N atoms
+    number : (N,) as of `molecules`
+
+    Returns
+    -------
+    sorted
+    """
     groups = [np.flatnonzero(number == n) for n in range(number.max(initial=-1) + 1)]
     return sorted(atoms[group].get_chemical_formula() for group in groups)
 
 
 def longest_bonds(atoms: Atoms, in_molecules: bool) -> dict[tuple[str, str], float]:
-    """Longest bond (Å, a little more) of pairs of elements: within molecules, or all but metallic.
+    """Longest bond of pairs of elements: within molecules, or all but metallic ones.
 
     Bonds of metals to non-metals count among all, so that a cut through fewer of them is known.
+
+    Parameters
+    ----------
+    atoms : N atoms, Å
+    in_molecules : only bonds within molecules
+
+    Returns
+    -------
+    Å, 0.02 more than the bond, by pair of symbols in order of the alphabet
     """
     number, plain = molecules(atoms), np.isin(atoms.numbers, NONMETALS)
     i, j, length = neighbor_list("ijd", atoms, (BOND * covalent_radii[atoms.numbers]).tolist())

@@ -29,13 +29,23 @@ def _bodies(atoms: Atoms) -> tuple[Atoms, list[np.ndarray]]:
 
 
 def pushed(atoms: Atoms, count: int, seed: int) -> list[Atoms]:
-    """Copies with every body turned and moved, ever closer to its neighbours; none without bodies.
+    """Copies with every body turned and moved, ever closer to its neighbours.
 
     Displacing atoms one by one loads bonds and leaves molecules where they are, and MD falls into
     whatever well a fit has inside distances it never saw. In copy n of N two atoms of different
     bodies come as near as 1 - 0.35 n/N times the shortest distance of their elements in `atoms`
     (or their van der Waals contact, whichever is less), and no nearer. In vacuum, where bodies may
     be out of each other's sight, they are drawn together until the first two are that near.
+
+    Parameters
+    ----------
+    atoms : Å, molecules and ions recognised from distances; left as they are
+    count : copies
+    seed : of turns and ways
+
+    Returns
+    -------
+    the copies, Å, without labels; none without bodies
     """
     rest, groups = _bodies(atoms)
     owner = np.full(len(rest), -1)

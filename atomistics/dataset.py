@@ -47,6 +47,11 @@ _GAP = 16  # frames: reading past fewer is cheaper than another look-up in the f
 def write(path: Path, frames: Sequence[Atoms]) -> None:
     """A new file of these frames in place of any old one, whole or not at all.
 
+    Parameters
+    ----------
+    path : the file; its folder is made
+    frames : Å, labels eV, eV/Å, eV/Å^3 in their calculators
+
     Raises
     ------
     UserError
@@ -132,7 +137,22 @@ def count(path: Path) -> int:
 
 
 def read(path: Path, indices: Iterable[int] | None = None) -> list[Atoms]:
-    """The frames of these indices in the order asked (None: all), each with its labels."""
+    """Read frames, each with its labels.
+
+    Parameters
+    ----------
+    path : a file of `write`
+    indices : from 0; None: all
+
+    Returns
+    -------
+    frames in the order asked: Å, eV, eV/Å, eV/Å^3 (ASE's order and sign)
+
+    Raises
+    ------
+    UserError
+        An index is not in the file, or the file is none of ours or damaged.
+    """
     total = count(path)
     wanted = np.array(range(total) if indices is None else list(indices), int)
     outside = wanted[(wanted < 0) | (wanted >= total)]

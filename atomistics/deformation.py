@@ -17,11 +17,25 @@ PROBE = 0.03  # Å
 
 
 def compression(atoms: Atoms, factors: list[float]) -> list[Atoms]:
-    """Copies of `atoms` with all cell lengths, and positions with them, times each factor.
+    """Copies with all cell lengths, and positions with them, times each factor.
 
     The volume goes with the third power: 0.97 is 9 % compression. Molecules and molecular ions keep
     their shape (Å) and move with their centre, as under pressure: a potential must see how they
     repel each other well within the distances of MD, or it may invent a well there.
+
+    Parameters
+    ----------
+    atoms : N atoms, Å
+    factors : of the lengths
+
+    Returns
+    -------
+    a frame a factor
+
+    Raises
+    ------
+    UserError
+        A factor is not above 0.
     """
     molecular = whole(atoms)
     number = molecular.arrays.pop("molecule")
@@ -40,9 +54,18 @@ def compression(atoms: Atoms, factors: list[float]) -> list[Atoms]:
 
 
 def rattle(atoms: Atoms, amplitude: float, seed: int, index: int, strain: float = 0.0) -> Atoms:
-    """Copy number `index` with Gaussian displacements, standard deviation `amplitude` in Å.
+    """Copy with Gaussian displacements, and a random strain before them.
 
-    `strain` is the standard deviation of each component of a symmetric strain before it.
+    Parameters
+    ----------
+    atoms : N atoms, Å
+    amplitude : Å, standard deviation of each component
+    seed, index : copy number `index` is the same for the same seed
+    strain : standard deviation of each component of a symmetric strain, of a cell of three vectors
+
+    Returns
+    -------
+    the frame, without labels
     """
     frame = atoms.copy()
     generator = np.random.default_rng([seed, index])
@@ -62,13 +85,29 @@ def rattle_and_relax(
     seed: int,
     failures: list[tuple[int, str, str]] | None = None,
 ) -> list[Atoms]:
-    """Labelled frames of `count` rattled copies: each as rattled and after its relaxation.
+    """Labelled frames of rattled copies: each as rattled and after its relaxation.
 
-    `amplitude` in Å; at most `relax_steps` steps of BFGS (one call each after the first, none
-    once all forces are below 0.01 eV/Å) at fixed cell. A copy whose first label fails gives no
-    frame, one whose relaxation fails keeps its first; (copy, kind, detail) is appended to
-    `failures`, and raised as LabelFailedError where the caller gives no list. A
-    `CountingCalculator` handed in holds the exact number of calls.
+    A copy whose first label fails gives no frame, one whose relaxation fails keeps its first. BFGS
+    takes one call a step after the first, none once all forces are below 0.01 eV/Å.
+
+    Parameters
+    ----------
+    atoms : N atoms, Å
+    calculator : a `CountingCalculator` holds the exact number of calls afterwards
+    count : copies
+    amplitude : Å, standard deviation of each component
+    relax_steps : most steps of BFGS at fixed cell
+    seed : of the displacements
+    failures : takes (copy, kind, detail) of each label that failed
+
+    Returns
+    -------
+    frames, eV, eV/Å, eV/Å^3
+
+    Raises
+    ------
+    LabelFailedError
+        A label failed and there is no list to take it.
     """
     counting = CountingCalculator.of(calculator)
     frames: list[Atoms] = []
@@ -95,10 +134,28 @@ def warm_copies(
 ) -> list[Atoms]:
     """Labelled copies displaced in even steps up to what three times `kelvin` does to a crystal.
 
-    Under a random strain of 2 % each, and by no more than `most` Å: what MD will visit, for a call
-    a frame, the first of which tells how stiff it is (and one more where `atoms` is not labelled).
+    What MD will visit, for a call a frame, the first of which tells how stiff it is (and one more
+    where `atoms` is not labelled). Under a random strain of 2 % each.
     Of molecules and ions every second copy is `pushed` together instead, each body as it is.
-    Copies that give no label are told in `failures`.
+
+    Parameters
+    ----------
+    atoms : N atoms, Å, at rest
+    calculator : counts where it is a `CountingCalculator`
+    count : copies
+    most : Å, the largest standard deviation of a displacement
+    kelvin : K
+    seed : of the displacements
+    failures : takes (copy, kind, detail) of each label that failed
+
+    Returns
+    -------
+    frames, eV, eV/Å, eV/Å^3, the probe of `thermal` first
+
+    Raises
+    ------
+    LabelFailedError
+        `atoms` or the probe has no label.
     """
     counting = CountingCalculator.of(calculator)
     largest_rms, probe = thermal(atoms, counting, 3 * kelvin, seed)
@@ -118,13 +175,27 @@ def warm_copies(
 def thermal(
     atoms: Atoms, counting: CountingCalculator, kelvin: float, seed: int
 ) -> tuple[float, Atoms]:
-    """Standard deviation (Å) of displacements that raise the energy as `kelvin` would.
-
-    And the labelled copy that told: a call, and another where `atoms` is not labelled itself.
+    """How far to displace a crystal so that its energy rises as heat would raise it.
 
     In a harmonic crystal 3N kT / 2 of potential energy go with it (equipartition), and the energy
     grows with the square of the displacement. Independent displacements load the stiff modes more
     than heat does, the soft ones less.
+
+    Parameters
+    ----------
+    atoms : N atoms, Å, at rest; one call more where they are not labelled
+    counting : asked once
+    kelvin : K
+    seed : of the displacements
+
+    Returns
+    -------
+    standard deviation (Å) of each component, and the labelled copy that told it
+
+    Raises
+    ------
+    LabelFailedError
+        A label fails.
     """
     rest_frame = atoms if isinstance(atoms.calc, SinglePointCalculator) else label(atoms, counting)
     rest = rest_frame.calc.results["energy"]

@@ -17,15 +17,37 @@ class Pairs(NamedTuple):
     distance: np.ndarray
 
     def at(self, chosen: np.ndarray) -> "Pairs":
-        """Those that a mask or index picks."""
+        """Those that a mask or index picks.
+
+        Parameters
+        ----------
+        chosen : (P,) flags, or indices
+
+        Returns
+        -------
+        the pairs, distances in Å
+        """
         return Pairs(self.i[chosen], self.j[chosen], self.distance[chosen])
 
 
 def pairs(atoms: Atoms, reach: float) -> Pairs:
-    """All pairs nearer than `reach` (Å), an atom and its own images included, in order of i.
+    """All pairs of atoms up to a distance, an atom and its own images included, in order of i.
 
-    By the linked cells of the MTP kernel; `reach` may exceed the cell many times over. MTPError
-    where positions or cell mean nothing (not finite, flat).
+    By the linked cells of the MTP kernel.
+
+    Parameters
+    ----------
+    atoms : N atoms, Å
+    reach : Å; may exceed the cell many times over
+
+    Returns
+    -------
+    i (P,), j (P,), distance (P,) Å
+
+    Raises
+    ------
+    MTPError
+        Positions or cell mean nothing (not finite, flat).
     """
     neighbours, kinds = Neighbours(reach), np.zeros(len(atoms), int)
     cell, pbc = atoms.cell.array, atoms.pbc

@@ -13,10 +13,18 @@ STEP = 0.1  # Å, the longest of one atom in one step
 
 
 def relax(atoms: Atoms, calculator: Calculator, steps: int) -> None:
-    """At most `steps` of FIRE at fixed cell (Bitzek et al., Phys. Rev. Lett. 97, 170201 (2006)).
+    """Relax at fixed cell by FIRE (Bitzek et al., Phys. Rev. Lett. 97, 170201 (2006)).
 
-    Positions (Å) are changed in place until every force is below 0.3 eV/Å. Raises UserError when
-    the reference fails or the energy does not fall.
+    Parameters
+    ----------
+    atoms : N atoms, Å; moved in place until every force is below 0.3 eV/Å
+    calculator : eV, eV/Å
+    steps : at most
+
+    Raises
+    ------
+    UserError
+        The reference fails, or the energy does not fall.
     """
     atoms.calc = calculator
     try:

@@ -64,13 +64,31 @@ def settle(
     fixed_cell: bool = False,
     effort: Effort | None = None,
 ) -> Settled:
-    """Relax `atoms` (left as they are) and, where it was a packing, warm it to `kelvin`.
+    """Relax a structure and, where it was a packing, warm it.
 
     A crystal (largest force below 1 eV/Å) is relaxed with its axes, unless `fixed_cell`, and warmed
     by displacements that raise its energy as heat does (see `displaced`). What is packed goes
     downhill at its own density by FIRE (Bitzek et al., Phys. Rev. Lett. 97, 170201 (2006)), then
-    through Langevin dynamics of strong friction at `timestep` fs in which no atom moves further
-    than 0.1 Å a step. Raises LabelFailedError where the reference fails.
+    through Langevin dynamics of strong friction in which no atom moves further than 0.1 Å a step.
+
+    Parameters
+    ----------
+    atoms : N atoms, Å, left as they are
+    calculator : counts where it is a `CountingCalculator`
+    kelvin : K
+    timestep : fs
+    seed : of velocities and displacements
+    fixed_cell : the cell stays
+    effort : most steps of each part
+
+    Returns
+    -------
+    labelled frames on the way, calls, and where it came to rest
+
+    Raises
+    ------
+    LabelFailedError
+        The reference fails; `reference_calls` says how many calls that took.
     """
     moving = atoms.copy()
     moving.calc = counting = CountingCalculator.of(calculator)
@@ -114,7 +132,22 @@ def settle(
 
 
 def as_it_stands(atoms: Atoms, calculator: Calculator | CountingCalculator) -> Settled:
-    """One label of `atoms` (left as they are), nothing moved; LabelFailedError where it fails."""
+    """One label of a structure, nothing moved.
+
+    Parameters
+    ----------
+    atoms : N atoms, Å, left as they are
+    calculator : counts where it is a `CountingCalculator`
+
+    Returns
+    -------
+    one frame, eV, eV/Å, eV/Å^3
+
+    Raises
+    ------
+    LabelFailedError
+        The reference fails; `reference_calls` says how many calls that took.
+    """
     still = atoms.copy()
     still.calc = counting = CountingCalculator.of(calculator)
     before = counting.calls
@@ -176,6 +209,23 @@ def displaced(
     its pressure with that of the momenta tells the volume at which there is none, by the bulk
     modulus that the relaxation showed. The copies' mean is taken: one alone is off by the
     fluctuation of its pressure. Ten calls in place of the hundred that MD takes to swell a cell.
+
+    Parameters
+    ----------
+    moving : N atoms, Å, with a counting calculator
+    settled : its relaxation; takes the frames
+    kelvin : K
+    seed : of the displacements
+    free : whether the volume may change
+
+    Yields
+    ------
+    numbers of the copies
+
+    Raises
+    ------
+    LabelFailedError
+        The reference fails.
     """
     rest = settled.relaxed
     modulus = _bulk_modulus(settled.frames) if free else STIFFNESS

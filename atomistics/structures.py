@@ -38,11 +38,24 @@ FLAT = 1e-3  # Å or Å^3
 
 
 def load(structure: Structure) -> Atoms:
-    """The structure, no calculator; its info holds the ids `structure` and `subsystem`.
+    """The structure of an entry of the index.
 
     Initial magnetic moments (μB) and charges (e) of the file stay (moments that a calculation found
     are the start of the next one), of a layered structure also the array `layer` and the names
     `info["layers"]`; `unused` names what does not.
+
+    Parameters
+    ----------
+    structure : the entry, with its path
+
+    Returns
+    -------
+    N atoms, Å, without calculator; `info` holds the ids `structure` and `subsystem`
+
+    Raises
+    ------
+    UserError
+        The file cannot be read, or holds more than one frame or none.
     """
     atoms_read = _one(structure)
     info = {"structure": structure.id, "subsystem": structure.subsystem}
@@ -93,7 +106,21 @@ def unused(structure: Structure) -> list[str]:
 
 
 def frames(path: Path) -> list[Atoms]:
-    """All structures in a file of one of the FORMATS; UserError where it is none."""
+    """All structures in a file.
+
+    Parameters
+    ----------
+    path : its suffix is one of FORMATS
+
+    Returns
+    -------
+    Å, with whatever labels the file gives
+
+    Raises
+    ------
+    UserError
+        It is no structure, or a site of a CIF is shared or partly occupied.
+    """
     from ase.io import read  # half a second, which only jobs that read a structure need
 
     form = FORMATS[path.suffix.lower()]
@@ -160,16 +187,36 @@ def _check_count(lines: list[bytes]) -> None:
 
 
 def heights(atoms: Atoms) -> np.ndarray:
-    """Heights (3,) of the cell, Å: 1 / |reciprocal vector|; inf where not periodic."""
+    """Heights of the cell: 1 / |reciprocal vector|.
+
+    Parameters
+    ----------
+    atoms : the cell, Å
+
+    Returns
+    -------
+    (3,) Å; inf where not periodic
+    """
     reciprocal = np.linalg.inv(atoms.cell.complete().array)
     return np.where(atoms.pbc, 1 / np.linalg.norm(reciprocal, axis=0), np.inf)
 
 
 def check(atoms: Atoms, species: list[str], cutoff: float) -> None:
-    """UserError in one line when no calculation should start from this structure.
+    """Check that a calculation may start from this structure.
 
-    `cutoff` (Å) is the potential's: a periodic cell lower than that makes atoms see their own
-    images, which no larger system repeats.
+    Parameters
+    ----------
+    atoms : N atoms, Å
+    species : of the campaign
+    cutoff : Å, of the potential: a periodic cell lower than that makes atoms see their own images,
+        which no larger system repeats
+
+    Raises
+    ------
+    UserError
+        In one line: a number that is not finite, a strange element, a flat cell, atoms too near
+        each
+        other, a cell too low.
     """
     name = f"structure {atoms.info.get('structure', atoms.get_chemical_formula())}"
     if not np.isfinite(atoms.positions).all() or not np.isfinite(atoms.cell.array).all():

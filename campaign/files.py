@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from atomistics.yaml_files import read_text, read_yaml
+from campaign.complaints import complaints
 from campaign.errors import UserError
 from mtp.atomic import atomic_open
 from mtp.errors import MTPError
@@ -34,10 +35,7 @@ def parse(model: type[Contract], data: Any, source: str) -> Contract:
     try:
         record = model.model_validate(data)
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'document'}: {e['msg']}" for e in error.errors()
-        )
-        raise UserError(f"{source}: {faults}") from None
+        raise UserError(f"{source}: {'; '.join(complaints(error))}") from None
     if flags := list(flags_for_numbers(data, record)):
         raise UserError(f"{source}: {flags[0]}: true or false is no value of this key")
     return record

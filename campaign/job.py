@@ -71,13 +71,41 @@ class Job:
         return {name: f"{formula.reduce()[0]:hill}" for name, formula in as_built.items()}
 
     def atoms(self, structure: str) -> Atoms:
-        """One structure, with its provenance in `info`."""
+        """One structure, with its provenance in `info`.
+
+        Parameters
+        ----------
+        structure : an id of the index
+
+        Returns
+        -------
+        N atoms, Å, without calculator
+
+        Raises
+        ------
+        UserError
+            No calculation can start from it, see `atomistics.structures.check`.
+        """
         atoms = load(self.structure(structure))
         check(atoms, self.species, self.config.mlp.cutoff)
         return atoms
 
     def start(self, structure: str) -> Atoms:
-        """What MD of a structure starts from: settled by the reference, else as it was built."""
+        """What MD of a structure starts from: settled by the reference, else as it was built.
+
+        Parameters
+        ----------
+        structure : an id of the index
+
+        Returns
+        -------
+        N atoms, Å, without calculator and velocities
+
+        Raises
+        ------
+        UserError
+            As `atoms`.
+        """
         atoms = self.atoms(structure)
         if path := self.settled(structure):
             last = dataset.read(path)[-1]
@@ -141,7 +169,21 @@ class Job:
         return reference_calculator(self.config.explorer, self.campaign.folder)
 
     def model(self, potential: Potential) -> Calculator:
-        """A fitted potential as ASE calculator, with extrapolation grades."""
+        """A fitted potential as ASE calculator, with extrapolation grades.
+
+        Parameters
+        ----------
+        potential : of an `.almtp` file
+
+        Returns
+        -------
+        the calculator: eV, eV/Å, eV/Å^3
+
+        Raises
+        ------
+        MTPError
+            It has no active set, or not as many species as the campaign.
+        """
         return MTP(potential, species=self.species, grades=True)
 
     def blank(
@@ -151,9 +193,17 @@ class Job:
         cutoff: float | None = None,
         radial_basis: int | None = None,
     ) -> Potential:
-        """An untrained potential of the shape asked for, else configured; lengths in Å.
+        """An untrained potential of the shape asked for, else configured.
 
-        `shortest`: distance of two atoms, where the data's own is known.
+        Parameters
+        ----------
+        shortest : Å, distance of two atoms, where the data's own is known
+        level, radial_basis : size of the basis; None as configured
+        cutoff : Å; None as configured
+
+        Returns
+        -------
+        a template without coefficients
         """
         mlp = self.config.mlp
         cutoff = cutoff or mlp.cutoff

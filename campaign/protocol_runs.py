@@ -32,6 +32,17 @@ def watchdog(job: Job, atoms: Atoms, protocol: StagedProtocol, state: State) -> 
     """The watchdog of plain MD at the protocol's highest temperature, its density band widened.
 
     By the volume that imposed strain changes, and to half the start for a melt at free volume.
+
+    Parameters
+    ----------
+    job : whose configuration sets the limits
+    atoms : the structure as the run begins, Å
+    protocol : K, strain
+    state : distances (Å) and densities (g/cm3) that the reference has shown
+
+    Returns
+    -------
+    the watchdog
     """
     limits = job.limits(atoms, protocol.highest, state)
     return Watchdog(replace(limits, density=widened(limits, protocol)))

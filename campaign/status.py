@@ -36,7 +36,7 @@ def status(campaign: Campaign) -> dict[str, Any]:
             "queue": _written(folder / "queue.json"),
         },
         "spent": {**state.spent.model_dump(), "core_hours": campaign.core_seconds() / 3600},
-        "calls": {**ratio._asdict(), "told": str(ratio)},
+        "calls": {**ratio._asdict(), "summary": str(ratio)},
         "limits": limits.model_dump(),
         "subsystems": [s.model_dump() for s in state.subsystems],
         "history": [entry.model_dump() for entry in state.history],
@@ -107,7 +107,7 @@ def render(status: dict[str, Any]) -> str:
             + " core-hours"
             f" {spent['core_hours']:.2f}/{limits['core_hours']:g}"
         ),
-        *([f"  {status['calls']['told']}"] if status["calls"]["told"] else []),
+        *([f"  {status['calls']['summary']}"] if status["calls"]["summary"] else []),
         "",
         (
             f"  {'subsystem':<18}{'stage':>6}{'labels':>8}{'rounds':>8}{'early stops':>13}"

@@ -18,7 +18,7 @@ UNCONVERGED, USAGE = 5, 64
 
 def main(argv: list[str] | None = None) -> int:
     """Run one subcommand; the exit status is one of docs/commands.md."""
-    arguments = _parser().parse_args(argv)
+    arguments = planner_parser().parse_args(argv)
     try:
         return _COMMANDS[arguments.command](arguments)
     except (UserError, MTPError) as error:
@@ -40,7 +40,8 @@ class Parser(argparse.ArgumentParser):
         self.exit(USAGE, f"{self.prog}: {message}; {self.prog} --help\n")
 
 
-def _parser() -> argparse.ArgumentParser:
+def planner_parser() -> argparse.ArgumentParser:
+    """All verbs with their options."""
     parser = Parser(
         prog="planner", description="From a campaign's state to its next plan, audited and run."
     )
@@ -79,13 +80,19 @@ def _parser() -> argparse.ArgumentParser:
     compared.add_argument("--json", action="store_true", help="for machines")
     fork = command("fork", "another campaign that goes on from a finalized iteration")
     fork.add_argument("new", type=Path, help="where it shall live")
-    fork.add_argument("--at", type=int, required=True, metavar="N")
+    fork.add_argument("--at", type=int, required=True, metavar="N", help="last iteration to keep")
     command("approve", "let the waiting plan run as it stands")
     explained = command("explain", "one decision in words, from its record alone")
-    explained.add_argument("iteration", type=int)
+    explained.add_argument("iteration", type=int, metavar="N", help="the iteration it decided")
     explained.add_argument("--json", action="store_true", help="for machines")
-    command("doctor", "try out what a campaign rests on, and say how to mend it").add_argument(
+    doctor = command("doctor", "try out what a campaign rests on, and say how to mend it")
+    doctor.add_argument(
         "--llm", action="store_true", help="only the server of the planner LLM (a few tokens)"
+    )
+    doctor.add_argument(
+        "--cells",
+        action="store_true",
+        help="compare one crystal in two cells by a program too (two labels, up to an hour each)",
     )
     run = command("run", "next, audit and snakemake until the campaign ends")
     run.add_argument("--profile", help="Snakemake profile, e.g. slurm")
@@ -98,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     build.add_argument("rest", nargs=argparse.REMAINDER)
     schemas = commands.add_parser("schema", help="write the JSON schemas of plan, state, ...")
-    schemas.add_argument("folder", type=Path)
+    schemas.add_argument("folder", type=Path, help="where they shall lie")
     return parser
 
 
@@ -196,7 +203,8 @@ def _doctor(arguments: argparse.Namespace) -> int:
     from campaign.folder import Campaign
     from mtpilot.doctor import doctor
 
-    return 0 if doctor(Campaign.at(arguments.campaign), arguments.llm, say) else 1
+    campaign = Campaign.at(arguments.campaign)
+    return 0 if doctor(campaign, arguments.llm, say, arguments.cells) else 1
 
 
 def _status(arguments: argparse.Namespace) -> int:

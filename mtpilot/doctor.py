@@ -5,17 +5,20 @@ from collections.abc import Callable
 from campaign.folder import Campaign
 
 
-def doctor(campaign: Campaign, server: bool, say: Callable[[str], None]) -> bool:
+def doctor(
+    campaign: Campaign, server: bool, say: Callable[[str], None], cells: bool = False
+) -> bool:
     """Whether the campaign could run; one line for each finding, as it is made.
 
-    `server`: probe nothing but the server of the planner LLM.
+    `server`: probe nothing but the server of the planner LLM; `cells`: label a crystal in two
+    cells by a program, too.
     """
     sound = True
     if not server:
         from campaign.doctor.slurm import cluster
         from campaign.doctor.this_machine import workplace
 
-        for look in (workplace(campaign), cluster(campaign.folder)):
+        for look in (workplace(campaign, cells), cluster(campaign.folder)):
             for finding in look:
                 sound &= finding.level != "FAIL"
                 say(str(finding))

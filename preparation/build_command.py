@@ -81,7 +81,9 @@ def _own(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--folder", type=Path, default=Path(), help="task folder: files/, structures/")
     sub.add_argument("--seed", type=int, default=0, help="same seed, same bytes (default: 0)")
-    sub.add_argument("--output", type=Path, required=True, metavar="FILE.extxyz")
+    sub.add_argument(
+        "--output", type=Path, required=True, metavar="FILE.extxyz", help="what to write"
+    )
     sub.add_argument("--reference", help="method for a melt-quench, such as gfn1-xtb")
 
 

@@ -50,7 +50,7 @@ def topics(material: Material, temperature: int) -> list[Topic]:
     topics_made = []
     for name, form, phases in parts:
         stage, role = _place(form, any(f in MEETING for _, f, _ in parts), len(layers) > 2)
-        hottest = _ceiling([material.phase(p) for p in phases], role, temperature)
+        hottest = _ceiling([material.phase(p) for p in phases], form, role, temperature)
         topics_made.append(Topic(name, form, phases, stage, role, hottest))
     return sorted(topics_made, key=lambda topic: topic.stage)
 
@@ -100,11 +100,11 @@ def _place(
     return (1, "component") if form == "solvent" else (2, "target")
 
 
-def _ceiling(phases: list[Phase], role: str, temperature: int) -> int:
+def _ceiling(phases: list[Phase], form: Form, role: str, temperature: int) -> int:
     """Highest sampling temperature, K: 700 above use for solids and melts, 300 where there are
     molecules; the whole system is sampled to twice its use (paper, appendix G: 1000, 800, 600)."""
     soft = any(p.kind in ("liquid", "polymer", "molecule") or _molecular(p) for p in phases)
-    soft = soft or any(p.adsorbates for p in phases)
+    soft = soft or form == "adsorbed"
     hottest = temperature + (300 if soft else 700)
     if role != "interface" and len(phases) == 1 and phases[0].kind == "amorphous" and not soft:
         from preparation.substances import melting

@@ -35,7 +35,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", command
     )
     _building(prepare)
     structures = command("structures", "plan, show, build or check the structures")
-    structures.add_argument("step", choices=("plan", "show", "build", "check"))
+    structures.add_argument(
+        "step", choices=("plan", "show", "build", "check"), help="what to do with them"
+    )
     structures.add_argument(
         "--planner", choices=("rules", "anthropic"), help="who plans (default: as configured)"
     )

@@ -29,6 +29,8 @@ CONFIRM = "Is this complete and right? yes, or what to change"
 YES = re.compile(r"^(?:yes|y|ok|okay|correct|right|confirmed)\b(?!.*\b(?:but|except|change)\b)")
 LONGEST = 60
 PROPOSED = "proposed"
+HELP = ("?", "help")
+FURTHER = "At any prompt, besides its answer:"
 WRONG = 5
 
 
@@ -54,6 +56,7 @@ class Dialogue(BaseModel):
     talk: list[dict[str, Any]] = []
     heard: list[str] = []
     pending: list[str] = []
+    asking: dict[str, str] = {}  # questions that a recognised sentence leaves, by key
     exchanges: list[dict[str, Any]] = []
     fallback: str | None = None
     used: dict[str, Any] = {}
@@ -143,40 +146,70 @@ def _led(dialogue: Dialogue, terminal: Terminal, save: Callable[[], None], leade
 
 def _form(dialogue: Dialogue, terminal: Terminal, save: Callable[[], None]) -> None:
     """A turn without a model: at most three open points, or the confirmation."""
-    points = {point.key: point for point in open_points(dialogue.answers)}
+    points = _points(dialogue)
     dialogue.pending = [k for k in dialogue.pending if k in points] or list(points)[:3]
     questions = [points[key].question for key in dialogue.pending]
     terminal.write(status(dialogue, not needed(dialogue.answers), questions))
     if not points:
-        line = _line(dialogue, terminal, f"{CONFIRM} (KEY: VALUE): ")
+        line = _line(dialogue, terminal, f"{CONFIRM} (KEY: VALUE; ? shows what can be said): ")
         dialogue.confirmed = bool(YES.match(line.lower()))
-        if not dialogue.confirmed:
+        if line.lower() in HELP:
+            terminal.write("\n".join([FURTHER, *notation.further(dialogue.known)]))
+        elif not dialogue.confirmed:
             _try(dialogue, terminal, lambda record: notation.take(record, line))
     proposal = _proposed(dialogue, terminal)
     while dialogue.pending:
         point = points[dialogue.pending[0]]
         default = "" if point.default is None else f" [{point.default}]"
         line = _line(dialogue, terminal, f"{point.key}{default}: ")
-        if proposal and line.lower() == PROPOSED:
+        given = notation.correction(line)
+        if line.lower() in HELP:
+            terminal.write("\n".join([point.question, FURTHER, *notation.further(dialogue.known)]))
+        elif given and given[0] != point.key and given[0] in _sayable(dialogue):
+            _try(dialogue, terminal, lambda record, text=line: notation.take(record, text))
+        elif proposal and line.lower() == PROPOSED:
             _try(dialogue, terminal, lambda record: {**proposal, **record})
+            dialogue.asking = recognised(dialogue.sentence)[1]
             dialogue.pending.clear()
         else:
-            _try(dialogue, terminal, lambda record, p=point, text=line: settled(record, p, text))
+            text = given[1].strip() if given and given[0] == point.key else line
+            _try(dialogue, terminal, lambda record, p=point, t=text: settled(record, p, t))
+            dialogue.asking.pop(point.key, None)
             dialogue.pending.pop(0)
         save()
+
+
+def _points(dialogue: Dialogue) -> dict[str, OpenPoint]:
+    """What is open, by key; what a recognised sentence leaves open before what has defaults."""
+    opened = {point.key: point for point in open_points(dialogue.answers)}
+    left = {
+        key: OpenPoint(key, question, shown)
+        for key, question in dialogue.asking.items()
+        if key not in opened and (shown := notation.shown(dialogue.known, key)) is not None
+    }
+    first = {key: point for key, point in opened.items() if point.needed} if left else {}
+    return first | left | opened
+
+
+def _sayable(dialogue: Dialogue) -> set[str]:
+    """Keys that a line may address whatever is asked: those of the record, and of its phases."""
+    names = [phase["name"] for phase in dialogue.known.get("phases", [])]
+    plain = set(notation.READERS)
+    return plain | {f"phases.{name}.{key}" for name in names for key in plain}
 
 
 def _proposed(dialogue: Dialogue, terminal: Terminal) -> dict[str, Any]:
     """What the sentence says by config/sentences.yaml, shown while no phase is known."""
     if dialogue.known.get("phases"):
         return {}
-    proposal, question = recognised(dialogue.sentence)
+    proposal, questions = recognised(dialogue.sentence)
     if proposal:
         text = yaml.safe_dump(proposal, sort_keys=False, allow_unicode=True, width=96).rstrip()
         terminal.write(f"Recognised in the sentence; type `{PROPOSED}` to take it:")
         terminal.write("\n".join(f"  {line}" for line in text.splitlines()))
-        if question:
-            terminal.write(f"  Still to settle: {question}")
+        if questions:
+            terminal.write("  Asked then, with these as defaults:")
+            terminal.write("\n".join(f"  - {text}" for text in questions.values()))
     return proposal
 
 

@@ -48,7 +48,7 @@ def _missing(answers: Answers) -> Iterator[OpenPoint]:
         yield OpenPoint(
             "phases",
             "Which materials does the system consist of, and of which kind is each (crystal,"
-            " amorphous, liquid, melt, polymer, particle, other)? Like graphite: crystal;"
+            " amorphous, liquid, melt, polymer, particle, molecule, other)? Like graphite: crystal;"
             " electrolyte: liquid",
         )
     if len(answers.phases) > 1 and answers.layers is None and answers.interfaces is None:
@@ -57,8 +57,12 @@ def _missing(answers: Answers) -> Iterator[OpenPoint]:
             "How do they meet? From the bottom up, like graphite / sei / electrolyte; pairs like"
             " a / b, b / c; or none",
         )
+    arranged = len(answers.phases) < 2 or not (
+        answers.layers is None and answers.interfaces is None
+    )
     for phase in answers.phases:
-        yield from _of_phase(phase, phase.name in {n for pair in answers.meetings for n in pair})
+        meets = phase.name in {n for pair in answers.meetings for n in pair}
+        yield from _of_phase(phase, meets, arranged)
     if answers.temperature is None:
         yield OpenPoint("temperature", "At which temperature will it be used, K?")
     given = answers.model_fields_set
@@ -75,11 +79,25 @@ def _missing(answers: Answers) -> Iterator[OpenPoint]:
             " espresso, orca, or ase: the calculator named in config.yaml)?",
             answers.reference,
         )
+    if "procedure" not in given:
+        yield OpenPoint(
+            "procedure",
+            "How will it be simulated, in words (annealed at 800 K, melt-quenched, strained, ...)?"
+            " none: plain MD",
+            "none",
+        )
+    if "atoms" not in given:
+        yield OpenPoint(
+            "atoms",
+            "About how many atoms may a structure have (60 to 150 for DFT)?",
+            str(answers.atoms),
+        )
     if "properties" not in given:
         yield OpenPoint("properties", "Which properties matter?", ", ".join(answers.properties))
 
 
-def _of_phase(phase: Phase, meets: bool) -> Iterator[OpenPoint]:
+def _of_phase(phase: Phase, meets: bool, arranged: bool) -> Iterator[OpenPoint]:
+    """`meets`: another phase; `arranged`: that is known, and so whether a face is needed."""
     at = f"phases.{phase.name}"
     if phase.kind in CELLS and substances.crystal_of(phase) is None:
         yield OpenPoint(
@@ -87,7 +105,7 @@ def _of_phase(phase: Phase, meets: bool) -> Iterator[OpenPoint]:
             f"Which crystal is {phase.name}? A known name (graphite, rutile, Cu), files/NAME.cif,"
             " mp-NUMBER, or space group; lattice; sites, like 225; 5.64; Na 0 0 0, Cl 0.5 0.5 0.5",
         )
-    if phase.kind == "crystal" and phase.surface is None:
+    if phase.kind == "crystal" and phase.surface is None and arranged:
         question = f"Which face of {phase.name}, as Miller indices like 1 0 -1 0?"
         yield OpenPoint(f"{at}.surface", question, None if meets or _faced(phase) else "none")
     if phase.kind == "particle" and phase.diameter is None:
@@ -109,7 +127,7 @@ def _of_phase(phase: Phase, meets: bool) -> Iterator[OpenPoint]:
         yield OpenPoint(
             f"{at}.substances",
             f"What is {phase.name} made of? Like EC 1, DMC 1, LiPF6 1.0 mol/L; a substance unknown"
-            " here as NAME=SMILES",
+            " here as NAME=SMILES; a glass of single atoms as SiO2 as atoms",
         )
     elif phase.kind in (*MIXED, "polymer") and _density(phase) is None:
         yield OpenPoint(f"{at}.density", f"Which density has {phase.name}, g/cm3?")

@@ -9,9 +9,11 @@ from collections.abc import Callable
 from typing import Any, get_args
 
 from campaign.errors import UserError
-from campaign.material import PhaseKind
+from campaign.material import Defect, PhaseKind
 
 KINDS = get_args(PhaseKind)
+DEFECTS = get_args(Defect)
+AS_ATOMS = " as atoms"
 NAME = re.compile(r"[^a-z0-9_-]+")
 AMOUNT = re.compile(r"^([0-9.]+)\s*(mol/l|mol/L|M)?$")
 NONE = ("none", "no", "-")
@@ -63,7 +65,7 @@ def layers(text: str) -> dict[str, Any]:
 
 
 def mixture(text: str) -> list[dict[str, Any]]:
-    """`EC 1, DMC 1, LiPF6 1.0 mol/L, NAME=SMILES 2`."""
+    """`EC 1, DMC 1, LiPF6 1.0 mol/L, NAME=SMILES 2, As2S3 as atoms`."""
     components = []
     for part in filter(None, map(str.strip, text.split(","))):
         words = part.split()
@@ -72,14 +74,17 @@ def mixture(text: str) -> list[dict[str, Any]]:
             if len(words) > size and (amount := AMOUNT.match(" ".join(words[-size:]))):
                 words = words[:-size]
                 break
-        label, _, smiles = " ".join(words).partition("=")
+        text_left = " ".join(words)
+        label, _, smiles = text_left.removesuffix(AS_ATOMS).partition("=")
         entry: dict[str, Any] = {"name": label.strip()}
         if smiles:
             entry["smiles"] = smiles.strip()
+        elif text_left.endswith(AS_ATOMS):
+            entry["formula"] = label.strip()
         key = "molarity" if amount and amount[2] else "ratio"
         components.append({**entry, key: float(amount[1]) if amount else 1.0})
     if not components:
-        raise ValueError("write NAME AMOUNT, NAME AMOUNT mol/L")
+        raise ValueError("write NAME AMOUNT, NAME AMOUNT mol/L, NAME=SMILES, or SiO2 as atoms")
     return components
 
 
@@ -141,7 +146,9 @@ def kelvin(text: str) -> int:
 
 def substitutions(text: str) -> list[dict[str, Any]]:
     """`Cu by Ag 0.5, O by nothing 0.02`, final fractions; a whole number with `atoms` counts."""
-    rules = []
+    rules: list[dict[str, Any]] = []
+    if text.lower() in NONE:
+        return rules
     for part in filter(None, map(str.strip, text.split(","))):
         match = re.match(r"^([A-Z][a-z]?) (?:by|->) (\w+) ([0-9.]+)( ?%| atoms?)?$", part)
         if not match:
@@ -156,6 +163,31 @@ def substitutions(text: str) -> list[dict[str, Any]]:
             rule["fraction"] = float(match[3]) / (100 if unit == "%" else 1)
         rules.append(rule)
     return rules
+
+
+def defects(text: str) -> list[str]:
+    """`vacancy, stacking faults`, in singular or plural."""
+    named = []
+    for part in filter(None, map(str.strip, text.lower().split(","))):
+        plain = part.replace(" ", "-").replace("boundaries", "boundary")
+        plain = plain.replace("ancies", "ancy")
+        plain = plain.removesuffix("s") if plain.removesuffix("s") in DEFECTS else plain
+        if plain not in DEFECTS:
+            raise ValueError(f"write one or more of {', '.join(DEFECTS)}")
+        named.append(plain)
+    return named
+
+
+def truth(text: str) -> bool:
+    """`yes`, `no`."""
+    if text.lower() not in ("yes", "no", "true", "false"):
+        raise ValueError("write yes or no")
+    return text.lower() in ("yes", "true")
+
+
+def remark(text: str) -> str | None:
+    """Words as they are; `none` for none."""
+    return None if text.lower() in NONE else text
 
 
 def whole(text: str) -> int:
@@ -184,14 +216,15 @@ READERS: dict[str, Callable[[str], Any]] = {
     "temperature": kelvin,
     "substitutions": substitutions,
     "adsorbates": mixture,
-    "defects": words,
+    "defects": defects,
+    "isolated": truth,
     "sheets": whole,
     "units": whole,
     "properties": words,
     "repeat": str,
     "file": str,
     "objective": str,
-    "procedure": str,
+    "procedure": remark,
     "reference": lambda text: text.lower(),
     "atoms": whole,
     "name": slug,
@@ -218,12 +251,77 @@ def put(record: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
     return changed
 
 
-def take(record: dict[str, Any], line: str) -> dict[str, Any]:
-    """A correction `KEY: VALUE` laid over what is known."""
+def shown(record: dict[str, Any], key: str) -> str | None:
+    """The value under a key as a person would type it; None where there is no such phase or the
+    value has a form of its own."""
+    value: Any = record
+    for part in key.split("."):
+        if isinstance(value, list):
+            value = next((phase for phase in value if phase["name"] == part), None)
+        elif isinstance(value, dict):
+            value = value.get(part, [] if part == "substitutions" else None)
+    field = key.rpartition(".")[2]
+    if field in ("substances", "adsorbates") and isinstance(value, list):
+        return ", ".join(map(_amount, value)) or None
+    if isinstance(value, list):
+        return {"layers": " / ", "surface": " "}.get(field, ", ").join(map(str, value)) or "none"
+    return value if isinstance(value, str) else None
+
+
+def _amount(part: dict[str, Any]) -> str:
+    """A component as `mixture` reads it."""
+    name = part["name"] + (f"={part['smiles']}" if part.get("smiles") else "")
+    name += AS_ATOMS if part.get("formula") else ""
+    if part.get("molarity"):
+        return f"{name} {part['molarity']:g} mol/L"
+    return f"{name} {part.get('ratio') or 1:g}"
+
+
+def correction(line: str) -> tuple[str, str] | None:
+    """Key and text of a line `KEY: VALUE`; None where it is none."""
     key, colon, text = line.partition(":")
     key = key.strip()
-    if not colon or key.rpartition(".")[2] not in READERS:
+    is_key = key.startswith("phases.") or key in READERS
+    return (key, text) if colon and is_key and key.rpartition(".")[2] in READERS else None
+
+
+def take(record: dict[str, Any], line: str) -> dict[str, Any]:
+    """A correction `KEY: VALUE` laid over what is known."""
+    given = correction(line)
+    if given is None:
         raise NotationError(
-            "write KEY: VALUE with a key of the summary, like temperature: 350, or yes"
+            "write KEY: VALUE with a key of the summary, like temperature: 350, or yes; ? shows"
+            " what else can be said"
         )
-    return put(record, key, read(key, text))
+    return put(record, given[0], read(*given))
+
+
+# what may be said beside what is asked: key, how it is written, kinds of phases it is for
+FURTHER = (
+    ("substitutions", "Ni by Co 0.2, O by nothing 2 %, Mg by Ca 1 atom", ("crystal", "particle")),
+    ("defects", ", ".join(DEFECTS), ("crystal",)),
+    ("adsorbates", "water, CO=[C-]#[O+] (molecules on the face)", ("crystal",)),
+    ("sheets", "1 (a monolayer or a few in vacuum)", ("crystal",)),
+    ("substances", "EC 1, LiPF6 1 mol/L, X=CCO 2, SiO2 as atoms", ("amorphous", "liquid", "melt")),
+    ("substances", "LiTFSI 0.05 (by repeat unit)", ("polymer",)),
+    ("density", "1.3 (g/cm3)", ("amorphous", "liquid", "melt", "polymer")),
+    ("units", "20 (repeat units a chain)", ("polymer",)),
+)
+
+
+def further(record: dict[str, Any]) -> list[str]:
+    """Lines that can be typed at any prompt, for the phases that are known."""
+    lines = [
+        f"phases.{phase['name']}.{key}: {how}"
+        for phase in record.get("phases", [])
+        for key, how, kinds in FURTHER
+        if phase["kind"] in kinds
+    ]
+    return [
+        *lines,
+        "layers: a / b / c",
+        "atoms: 80 (about, of a structure)",
+        "procedure: annealed at 800 K (anneal, melt-quench, strain, ... draft a protocol)",
+        "properties: density, elastic constants, phonons, diffusion, viscosity",
+        "isolated: no (without isolated atoms and dimers)",
+    ]

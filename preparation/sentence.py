@@ -19,6 +19,7 @@ from preparation.notation import slug
 
 TABLE = TOOLKIT / "config" / "sentences.yaml"
 TEMPERATURE = re.compile(r"(-?[0-9]+(?:\.[0-9]+)?)\s*(K|°\s*C|C)\b")
+DOPED = re.compile(r"\bdoped (?:with|by)\b", re.IGNORECASE)
 ALONE, SOLVENTS = ("particle", "molecule"), ("liquid", "polymer")
 SHORT = 3  # letters; shorter names count only as they are written (Si, not si)
 
@@ -29,7 +30,8 @@ class System(Strict):
     words: list[list[str]]
     phases: list[Phase]
     layers: list[Name] = Field(default=[])
-    ask: str = Field(description="what stays to be settled")
+    procedure: str | None = None
+    ask: dict[str, str] = Field(default={}, description="key: question, once it is taken")
 
 
 class Sentences(Strict):
@@ -61,27 +63,36 @@ def kelvin_in(text: str) -> int | None:
     return round(max(kelvins)) if kelvins else None
 
 
-def recognised(sentence: str) -> tuple[dict[str, Any], str]:
-    """Answers proposed from a sentence (empty where nothing is known), and what stays to settle."""
+def recognised(sentence: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """Answers proposed from a sentence (empty where nothing is known), and questions by key."""
     words = set(re.findall(r"[\w-]+", sentence.lower()))
     record: dict[str, Any] = {}
-    question = ""
+    questions: dict[str, str] = {}
     for system in _table().systems:
         if any(all(_said(part, sentence, words) for part in one) for one in system.words):
             phases = [p.model_dump(mode="json", exclude_unset=True) for p in system.phases]
-            record, question = {"phases": phases}, system.ask
+            record, questions = {"phases": phases}, dict(system.ask)
+            if system.procedure:
+                record["procedure"] = system.procedure
             if system.layers:
                 record["layers"] = system.layers
             break
     else:
         kind = next((k for word, k in _table().kinds.items() if word in words), None)
-        if phases := _phases(_named(sentence), kind):
+        host, _, dopant = DOPED.sub("\0", sentence, count=1).partition("\0")
+        if phases := _phases(_named(host), kind):
             record["phases"] = phases
+            if dopant and (crystals := [p["name"] for p in phases if p["kind"] == "crystal"]):
+                key = f"phases.{crystals[0]}.substitutions"
+                questions[key] = (
+                    f"How much of which atoms is replaced by {dopant.split()[0]}? Like Ni by Li"
+                    " 0.02 (a final fraction), or Ni by Li 1 atom"
+                )
     if record and (kelvin := kelvin_in(sentence)):
         record["temperature"] = kelvin
     elif record and "room temperature" in sentence.lower():
         record["temperature"] = 300
-    return record, question
+    return record, questions
 
 
 def _said(part: str, sentence: str, words: set[str]) -> bool:

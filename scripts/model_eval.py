@@ -21,7 +21,7 @@ from campaign import protocol_runs
 from campaign.actions.model_eval import ModelEval, ModelEvalResult
 from campaign.files import parse, read_json, write_record, write_text
 from campaign.job import Job, billed, costs_of, failure, items_of, previous_state, trajectory
-from campaign.prediction import residuals
+from campaign.prediction import Residuals, residuals
 from campaign.properties import by_model, measured, of_reference, with_polymorphs
 from campaign.protocols import Approved
 from campaign.report import figures
@@ -30,7 +30,6 @@ from campaign.script import Items, command_line
 from campaign.spread import ItemCost, spread
 from campaign.state import State
 from mtp.formats.almtp import read_potential
-from mtp.potential import Potential
 
 FEWEST_PRESSURES = 3
 WORK = Path("model_eval")
@@ -73,13 +72,16 @@ def run(plan: ModelEval, items: Items, state: Path | None, model: Path, output: 
         counting = CountingCalculator(job.reference())
         with billed(counting):
             fresh = fresh_labels(outcome.frames, plan.fresh_frames, counting)
-            error = density_error(job, potential, fresh, outcome.frames, long)
-            if fresh and error > job.campaign.task.targets.density_deviation / 2:
-                fresh = more_labels(outcome.frames, fresh, plan.fresh_most, counting)
+            misfits = residuals(potential, job.species, fresh)
+            error = density_error(misfits, outcome.frames, long)
+            if error > job.campaign.task.targets.density_deviation / 2:
+                new = more_labels(outcome.frames, fresh, plan.fresh_most, counting)
+                fresh, misfits = [*fresh, *new], [*misfits, *residuals(potential, job.species, new)]
         comparison = held_against(twin, reference, same.timestep, layers_of(atoms))
         report = _report(job, name, outcome, long, comparison) | told_of(twin, same, outcome)
-        report |= _errors(job, potential, reference, fresh, comparison)
-        report |= _bias(job, potential, fresh, outcome.frames, long)
+        errors = residuals(potential, job.species, reference)
+        report |= _errors(reference, errors, misfits, comparison)
+        report |= _bias(misfits, outcome.frames, long)
         comparison.add_long_run(outcome.frames, long.timestep)
         beside = of_reference(before, name)
         ran = MD(outcome.frames, plan.temperature)
@@ -192,7 +194,7 @@ def fresh_labels(frames: list[Atoms], count: int, reference: CountingCalculator)
 def more_labels(
     frames: list[Atoms], labelled: list[Atoms], most: int, reference: CountingCalculator
 ) -> list[Atoms]:
-    """`labelled` and, between them, so many more of the model's snapshots that there are `most`."""
+    """Labels of the model's snapshots between those `labelled`, until there are `most` in all."""
     steps = {atoms.info["step"] for atoms in labelled}
     left = [a for a in frames[len(frames) // 5 :] if a.info["step"] not in steps]
     spots = np.linspace(0, len(left) - 1, max(0, min(most - len(labelled), len(left))))
@@ -203,7 +205,7 @@ def more_labels(
         except LabelFailedError as error:
             if error.kind == "forces_too_large":
                 raise
-    return sorted([*labelled, *new], key=lambda atoms: atoms.info["step"])
+    return new
 
 
 def _report(
@@ -230,10 +232,12 @@ def _report(
 
 
 def _errors(
-    job: Job, model: Potential, reference: list[Atoms], fresh: list[Atoms], comparison: Comparison
+    reference: list[Atoms],
+    errors: list[Residuals],
+    fresh: list[Residuals],
+    comparison: Comparison,
 ) -> dict[str, Any]:
     """MAE of energy (eV/atom) and force components (eV/Å) on reference MD and fresh frames."""
-    errors = residuals(model, job.species, reference)
     labels = np.concatenate([a.get_forces().ravel() for a in reference])
     predicted = np.concatenate([r.predicted_forces.ravel() for r in errors])
     thin = max(1, len(labels) // 2000)
@@ -242,12 +246,10 @@ def _errors(
         "model": predicted[::thin].round(5).tolist(),
     }
     report: dict[str, Any] = {**_mae("", errors), "fresh_frames": len(fresh)}
-    return report | (_mae("fresh_", residuals(model, job.species, fresh)) if fresh else {})
+    return report | (_mae("fresh_", fresh) if fresh else {})
 
 
-def _bias(
-    job: Job, model: Potential, fresh: list[Atoms], frames: list[Atoms], protocol: md.Protocol
-) -> dict[str, Any]:
+def _bias(fresh: list[Residuals], frames: list[Atoms], protocol: md.Protocol) -> dict[str, Any]:
     """Pressure (GPa) of the model less the reference's on the model's own MD, and what it makes
     of the density.
 
@@ -256,7 +258,7 @@ def _bias(
     fluctuations of the model's NPT run (Allen and Tildesley, section 2.5). Only what goes beyond
     the standard error of the mean over the fresh frames counts as a bias of the density.
     """
-    pressures = _pressures(job, model, fresh)
+    pressures = _pressures(fresh)
     if len(pressures) < FEWEST_PRESSURES:
         return {}
     mean = float(np.mean(pressures))
@@ -267,20 +269,28 @@ def _bias(
     return bias
 
 
-def density_error(
-    job: Job, model: Potential, fresh: list[Atoms], frames: list[Atoms], protocol: md.Protocol
-) -> float:
-    """Standard error of the bias of the density, as a fraction; 0 where there is none to know."""
-    pressures, softness = _pressures(job, model, fresh), _softness(frames, protocol)
+def density_error(fresh: list[Residuals], frames: list[Atoms], protocol: md.Protocol) -> float:
+    """Standard error of the bias of the density, from pressures of model and reference.
+
+    Parameters
+    ----------
+    fresh : of the model on labels of its own snapshots, stress in GPa
+    frames : its whole trajectory
+    protocol : which gives temperature (K) and ensemble
+
+    Returns
+    -------
+    a fraction of the density; 0 where there is none to know
+    """
+    pressures, softness = _pressures(fresh), _softness(frames, protocol)
     if len(pressures) < FEWEST_PRESSURES or not softness:
         return 0.0
     return softness * float(np.std(pressures, ddof=1) / np.sqrt(len(pressures)))
 
 
-def _pressures(job: Job, model: Potential, fresh: list[Atoms]) -> list[float]:
+def _pressures(fresh: list[Residuals]) -> list[float]:
     """Of the model less the reference's, GPa."""
-    stresses = [r.stress for r in residuals(model, job.species, fresh)] if fresh else []
-    return [-float(s[:3].mean()) for s in stresses if s is not None]
+    return [-float(r.stress[:3].mean()) for r in fresh if r.stress is not None]
 
 
 def _softness(frames: list[Atoms], protocol: md.Protocol) -> float | None:

@@ -87,10 +87,25 @@ def graded(frames: list[Atoms], model: Path, job: Job) -> np.ndarray:
 
 
 def by_maxvol(frames: list[Atoms], model: Path, job: Job) -> set[int]:
-    """Indices of `frames` that `mlp select_add` would add to the training set of `model`.
+    """Which frames `mlp select_add` would add to the training set of a model.
 
     D-optimality by MaxVol in the neighbourhoods of the frames (Podryabinkin and Shapeev, Comput.
-    Mater. Sci. 140, 171, 2017); MTPError where `mlp` fails.
+    Mater. Sci. 140, 171, 2017).
+
+    Parameters
+    ----------
+    frames : Å
+    model : an `.almtp` beside its `train.cfg`
+    job : whose `mlp` is asked
+
+    Returns
+    -------
+    indices
+
+    Raises
+    ------
+    MTPError
+        `mlp` fails.
     """
     write_cfg(WORK / "extrapolating.cfg", _numbered(frames, job))
     train = model.with_name("train.cfg")
@@ -100,12 +115,23 @@ def by_maxvol(frames: list[Atoms], model: Path, job: Job) -> set[int]:
 
 
 def from_nothing(frames: list[Atoms], job: Job, count: int, seed: int) -> list[Atoms]:
-    """At most `count` frames, D-optimal before any potential is fitted.
+    """D-optimal frames before any potential is fitted.
 
     MaxVol in the neighbourhoods of the frames, as `by_maxvol`, with the basis of a potential of the
     configured shape whose radial functions are random and known by `seed`: of a linear basis the
     choice needs no coefficients. Where the environments differ by less than `count`, the rest is
     taken evenly, so that what is often seen gets its share.
+
+    Parameters
+    ----------
+    frames : Å
+    job : shape of the potential
+    count : at most
+    seed : of the radial functions
+
+    Returns
+    -------
+    frames, the most extrapolating first
     """
     configurations = [from_atoms(atoms, job.species) for atoms in frames]
     blank = job.blank(MINDIST_MARGIN * min(min_distance(atoms) for atoms in frames))
@@ -353,7 +379,18 @@ def judged(
 
 
 def judgement(frames: list[Atoms], plan: SelectData, job: Job) -> list[JudgedStops]:
-    """Early stops by class, and how many of them model and reference agree about."""
+    """Early stops by class, and how many of them model and reference agree about.
+
+    Parameters
+    ----------
+    frames : just labelled (eV, eV/Å, eV/Å^3), those before a stop with `info["stop"]`
+    plan : names the model
+    job : whose targets (eV/atom, eV/Å) say what agreement is
+
+    Returns
+    -------
+    a record a class; none without a model or a stop
+    """
     stopped = [a for a in frames if a.info.get("stop")]
     if not stopped or not plan.model:
         return []
@@ -377,7 +414,17 @@ def judgement(frames: list[Atoms], plan: SelectData, job: Job) -> list[JudgedSto
 def calibration(frames: list[Atoms], plan: SelectData, job: Job) -> Calibration | None:
     """How well the grade foretold the force error of the plan's model on frames just labelled.
 
-    None without a model, or where fewer than three frames have a grade or all have the same.
+    Parameters
+    ----------
+    frames : with labels (eV/Å) and `info["grade"]`
+    plan : names the model
+    job : the campaign's
+
+    Returns
+    -------
+    rank correlation and errors (eV/Å); None without a model, or where fewer than three frames have
+    a
+    grade or all have the same
     """
     graded = [a for a in frames if a.info.get("grade") is not None]
     if not plan.model or len(graded) < 3:

@@ -70,10 +70,15 @@ def weighed(job: Job, atoms: Atoms) -> Configuration:
     differ by meV: with the weight of a frame of it they shape the forces between its molecules.
     """
     configuration = from_atoms(atoms, job.species)
-    entry = job.structures.get(atoms.info.get("structure", ""))
-    if entry and entry.single_point and job.config.mlp.single_point_weight != 1:
+    if alone(job, atoms) and job.config.mlp.single_point_weight != 1:
         configuration.features["weight"] = repr(job.config.mlp.single_point_weight)
     return configuration
+
+
+def alone(job: Job, atoms: Atoms) -> bool:
+    """Whether a frame is an isolated atom or dimer."""
+    entry = job.structures.get(atoms.info.get("structure", ""))
+    return bool(entry and entry.single_point)
 
 
 def beginning(job: Job, plan: Train) -> Potential:
@@ -293,6 +298,9 @@ def collect(
         potential = read_potential(model)
         try:
             misfits = residuals(potential, job.species, trained)
+            # of matter: what isolated atoms and dimers are off by is no measure of it
+            matter = [n for n, a in enumerate(trained) if not alone(job, a)] or range(len(trained))
+            rows, misfits = [rows[n] for n in matter], [misfits[n] for n in matter]
             splits = {
                 "train": by_subsystem(rows, misfits),
                 "held_out": held_out(job, before, potential),

@@ -3,9 +3,12 @@
 import importlib
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from campaign.actions import ACTIONS
+from campaign.config import Config
 from campaign.create import SNAKEFILE
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -85,6 +88,18 @@ def test_rules_are_static_and_know_no_site() -> None:
         code = re.sub(r'""".*?"""|#.*', "", text, flags=re.S)
         assert not re.search(r"\brun:|\blambda\b|\bfor \w+ in\b|^\s*checkpoint ", code, re.M), name
         assert not re.search(r"partition|account|runtime|mem_mb|\bsrun\b|module load", code), name
+
+
+def test_results_are_collected_where_snakemake_runs_but_the_errors_of_a_fit() -> None:
+    collected = {a: RULES[f"{a}.smk"].partition(f"\nrule {a}:\n")[2] for a in ACTIONS}
+    assert all(collected.values())
+    assert [a for a, body in collected.items() if "localrule: True" not in body] == ["train"]
+
+
+def test_who_decides_is_one_of_the_four_that_are_named() -> None:
+    said = DESIGN.partition("`planner:` names one of four.")[2].partition("`planner next")[0]
+    kinds = get_args(Config.model_fields["planner"].annotation)
+    assert sorted(re.findall(r"`(\w+)`", said)) == sorted(kinds)
 
 
 def test_a_campaigns_snakefile_only_includes_ours() -> None:

@@ -216,6 +216,46 @@ def test_only_what_others_raise_is_caught_whole() -> None:
     assert swallowing() == readers | calculators | passed_on
 
 
+PHYSICS = re.compile(r"\b(Atoms|ndarray|NDArray|Matrix|Configuration|Potential|Neighbours)\b")
+
+
+def sections_missing(function: ast.FunctionDef) -> list[str]:
+    """Numpy sections that a function of arrays or atoms should have and does not."""
+    values = [a for a in [*function.args.args, *function.args.kwonlyargs] if a.annotation]
+    given, returned = (ast.unparse(n.annotation) for n in values), function.returns
+    returns = "None" if returned is None else ast.unparse(returned)
+    if not any(PHYSICS.search(text) for text in [*given, returns]):
+        return []
+    decorators = " ".join(map(ast.unparse, function.decorator_list))
+    is_property = "property" in decorators or ".setter" in decorators
+    raises = any(isinstance(n, ast.Raise) and n.exc for n in ast.walk(function))
+    wanted = {
+        "Parameters": bool(values) and not is_property,
+        "Returns": returns != "None" and not is_property,
+        "Raises": raises,
+    }
+    text = (ast.get_docstring(function) or "").replace("Yields\n", "Returns\n")
+    return [name for name, needed in wanted.items() if needed and f"{name}\n---" not in text]
+
+
+def public(tree: ast.Module) -> list[ast.FunctionDef]:
+    """Functions and methods of public classes that others may call."""
+    classes = [n for n in tree.body if isinstance(n, ast.ClassDef) and n.name[0] != "_"]
+    nodes = [n for body in (tree, *classes) for n in body.body]
+    return [n for n in nodes if isinstance(n, ast.FunctionDef) and n.name[0] != "_"]
+
+
+@pytest.mark.parametrize("folder", ["mtp", "atomistics"])
+def test_docstrings_of_physics_say_shapes_units_and_errors(folder: str) -> None:
+    lacking = {
+        f"{path.relative_to(TOOLKIT)}:{function.name}": missing
+        for path in modules(folder)
+        for function in public(ast.parse(path.read_text()))
+        if (missing := sections_missing(function))
+    }
+    assert lacking == {}
+
+
 def test_planner_next_needs_no_heavy_import() -> None:
     code = (
         "import sys, planner.decide, campaign.workflow, mtpilot.cli;"

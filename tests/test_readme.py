@@ -63,6 +63,11 @@ def test_every_verb_and_its_page() -> None:
     assert set(re.findall(r"^\| `planner (\w+)", page, re.M)) == set(_COMMANDS)
 
 
+def test_every_option_is_in_the_docs() -> None:
+    page = (ROOT / "docs/options.md").read_text(encoding="utf-8")
+    assert page == runpy.run_path(str(ROOT / "docs/options.py"))["page"](), "make docs"
+
+
 def test_every_folder_is_in_the_readme() -> None:
     folders = {name.partition("/")[0] for name in tracked() if "/" in name} - {".ci"}
     assert folders == {f for f in folders if f"`{f}/`" in README}

@@ -47,7 +47,17 @@ class Asked:
 
 
 def check(atoms: Atoms, asked: Asked) -> list[str]:
-    """Everything wrong with one structure, each in a line; empty when it is sound."""
+    """Everything wrong with one structure.
+
+    Parameters
+    ----------
+    atoms : N atoms, Å, as built
+    asked : what it was asked to be
+
+    Returns
+    -------
+    a line for each fault; empty where it is sound
+    """
     try:
         structures.check(atoms, asked.species, asked.cutoff)
     except UserError as error:
@@ -63,7 +73,16 @@ def check(atoms: Atoms, asked: Asked) -> list[str]:
 
 
 def notes(atoms: Atoms) -> list[str]:
-    """What a person should know of a sound structure: a dipole, charges that do not balance."""
+    """What a person should know of a sound structure: a dipole, charges that do not balance.
+
+    Parameters
+    ----------
+    atoms : N atoms, Å, with what the builder has put into `info`
+
+    Returns
+    -------
+    lines
+    """
     lines = []
     dipole, moved = (atoms.info.get(key) for key in ("dipole_e_per_angstrom", "compensated"))
     if moved:
@@ -116,7 +135,18 @@ def _chemistry(atoms: Atoms) -> Iterator[str]:
 
 
 def facts(atoms: Atoms) -> dict[str, Any]:
-    """Figures for the report: formula, atoms, density in g/cm3, shortest distances by pair in Å."""
+    """Figures for the report.
+
+    Parameters
+    ----------
+    atoms : N atoms, Å
+
+    Returns
+    -------
+    atoms, formula, cell lengths (Å), periodic axes, shortest distance (Å) by pair of elements, and
+    where
+    periodic in three directions the density (g/cm3)
+    """
     figures = {
         "atoms": len(atoms),
         "formula": atoms.symbols.formula.format("hill"),
@@ -132,7 +162,16 @@ def facts(atoms: Atoms) -> dict[str, Any]:
 
 
 def duplicates(frames: Sequence[tuple[str, Atoms]]) -> dict[str, str]:
-    """Later structures by the earlier one they repeat: same atoms, same distances."""
+    """Later structures by the earlier one they repeat: same atoms, same distances.
+
+    Parameters
+    ----------
+    frames : pairs of id and structure (Å)
+
+    Returns
+    -------
+    id of the earlier one by id of the later
+    """
     fingerprints: dict[tuple[str, int], list[tuple[str, np.ndarray]]] = {}
     twins: dict[str, str] = {}
     for name, atoms in frames:

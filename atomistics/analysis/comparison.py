@@ -31,7 +31,13 @@ class Comparison:
     curves: dict[str, Any] = field(default_factory=dict)
 
     def add_long_run(self, frames: list[Atoms], timestep: float) -> None:
-        """Density (g/cm3) and energy (eV/atom) of the long run against time (ps)."""
+        """Add density (g/cm3) and energy (eV/atom) of the long run against time (ps) to the curves.
+
+        Parameters
+        ----------
+        frames : labelled, each with `info["step"]`
+        timestep : fs
+        """
         self.curves["time_ps"] = _times(frames, timestep)
         self.curves.setdefault("density", {})["model"] = _densities(frames)
         self.curves.setdefault("energy_per_atom", {})["model"] = _energies(frames)
@@ -40,10 +46,20 @@ class Comparison:
 def compare(
     model: list[Atoms], reference: list[Atoms], timestep: float, layers: Sequence[PhaseLayer] = ()
 ) -> Comparison:
-    """Compare frames of the same protocol; `timestep` in fs, frames carry `info["step"]`.
+    """Compare frames of a model and of the reference under one protocol.
 
     The first third of both is left out of the means as equilibration. A model run that stopped
     early is compared over what there is, and not at all when there is nothing.
+
+    Parameters
+    ----------
+    model, reference : labelled frames (Å, eV, eV/Å), each with `info["step"]`
+    timestep : fs
+    layers : of a layered structure, compared one by one
+
+    Returns
+    -------
+    deviations and curves; density g/cm3, energy eV/atom, RDFs against Å
     """
     curves = {
         "reference_time_ps": _times(reference, timestep),

@@ -19,9 +19,16 @@ class PhaseLayer:
 
 
 def layers_of(start: Atoms) -> list[PhaseLayer]:
-    """Layers from the array `layer` (N,) and the names in `info["layers"]`; none without them.
+    """Layers of a structure, from the array `layer` (N,) and the names in `info["layers"]`.
 
-    `info["layers"]` is a text of names in order, "anode inorganic electrolyte"; -1 is no layer.
+    Parameters
+    ----------
+    start : `info["layers"]` is a text of names in order, "anode inorganic electrolyte"; -1 is no
+        layer
+
+    Returns
+    -------
+    layers that hold an atom; none without the array
     """
     names = str(start.info.get("layers", "")).split()
     numbers = start.arrays.get("layer")
@@ -32,10 +39,19 @@ def layers_of(start: Atoms) -> list[PhaseLayer]:
 
 
 def thickness(atoms: Atoms, layer: PhaseLayer) -> float:
-    """Thickness in Å of the uniform slab with the same spread of mass along the cell's height.
+    """Thickness of the uniform slab with the same spread of mass along the cell's height.
 
     sqrt(12) standard deviations of the heights, which are taken around the circular mean, so that
     a layer may lie across the boundary. Exact for a slab of even density with sharp faces.
+
+    Parameters
+    ----------
+    atoms : N atoms, Å
+    layer : which of them
+
+    Returns
+    -------
+    Å
     """
     heights = _heights(atoms, layer)
     masses = atoms.get_masses()[layer.atoms]
@@ -52,22 +68,52 @@ def _heights(atoms: Atoms, layer: PhaseLayer) -> np.ndarray:
 
 
 def density(atoms: Atoms, layer: PhaseLayer) -> float:
-    """Mass density of a layer in g/cm3: its mass over the area of a x b times its thickness."""
+    """Mass density of a layer: its mass over the area of a x b times its thickness.
+
+    Parameters
+    ----------
+    atoms : N atoms, Å
+    layer : which of them
+
+    Returns
+    -------
+    g/cm3
+    """
     area = np.linalg.norm(np.cross(atoms.cell[0], atoms.cell[1]))
     mass = atoms.get_masses()[layer.atoms].sum()
     return float(mass / (area * thickness(atoms, layer)) * GRAMS_PER_CM3)
 
 
 def mean_density(frames: Sequence[Atoms], layer: PhaseLayer) -> float:
-    """Mean of `density` over frames of one trajectory, g/cm3."""
+    """Mean of `density` over a trajectory.
+
+    Parameters
+    ----------
+    frames : Å, of one composition
+    layer : which atoms
+
+    Returns
+    -------
+    g/cm3
+    """
     return float(np.mean([density(atoms, layer) for atoms in frames]))
 
 
 def layer_rdf(frames: Sequence[Atoms], layer: PhaseLayer, reach: float) -> Rdf:
-    """RDFs among the atoms of one layer, normalised by the layer's own volume; r in Å.
+    """RDFs among the atoms of one layer, normalised by the layer's own volume.
 
     Both atoms of a pair belong to the layer, so g falls below 1 near the faces: for comparing two
     trajectories of one structure, not for coordination numbers in the bulk.
+
+    Parameters
+    ----------
+    frames : Å, of one composition, periodic in three directions
+    layer : which atoms
+    reach : Å
+
+    Returns
+    -------
+    as of `observables.rdf`
     """
     area = np.linalg.norm(np.cross(frames[0].cell[0], frames[0].cell[1]))
     height = frames[0].cell.volume / area
@@ -77,7 +123,18 @@ def layer_rdf(frames: Sequence[Atoms], layer: PhaseLayer, reach: float) -> Rdf:
 
 
 def profile(frames: Sequence[Atoms], layer: PhaseLayer, bins: int = 100) -> np.ndarray:
-    """Density (bins,) in g/cm3 of a layer's atoms along the cell's height, mean over frames."""
+    """Density of a layer's atoms along the cell's height, mean over frames.
+
+    Parameters
+    ----------
+    frames : Å, of one composition
+    layer : which atoms
+    bins : slices of the cell
+
+    Returns
+    -------
+    (bins,) g/cm3
+    """
     total = np.zeros(bins)
     for atoms in frames:
         parts = atoms.get_scaled_positions(wrap=False)[layer.atoms, 2] % 1.0

@@ -18,7 +18,16 @@ CM2_PER_S = 0.1  # of 1 Å^2/fs
 
 
 def density(atoms: Atoms) -> float:
-    """Mass density in g/cm3, standard atomic masses over the cell volume; 0.0 without a volume."""
+    """Mass density by standard atomic masses.
+
+    Parameters
+    ----------
+    atoms : N atoms, Å
+
+    Returns
+    -------
+    g/cm3; 0.0 where not periodic in three directions
+    """
     volume = atoms.cell.volume if atoms.pbc.all() else 0.0
     return float(atoms.get_masses().sum() / volume * GRAMS_PER_CM3) if volume else 0.0
 
@@ -29,7 +38,17 @@ def pair_name(one: str, other: str) -> str:
 
 
 def min_distances(atoms: Atoms, reach: float = 5.0) -> dict[str, float]:
-    """Shortest distance (Å) by pair of elements, images included; none beyond `reach`."""
+    """Shortest distance by pair of elements, images included.
+
+    Parameters
+    ----------
+    atoms : N atoms, Å
+    reach : Å, beyond which no pair is named
+
+    Returns
+    -------
+    Å by pair, "B-N" in order of the alphabet
+    """
     near = pairs(atoms, reach)
     masks = _by_pair(atoms, near.i, near.j)
     return {
@@ -40,7 +59,16 @@ def min_distances(atoms: Atoms, reach: float = 5.0) -> dict[str, float]:
 
 
 def min_distance(atoms: Atoms) -> float:
-    """Shortest distance of any two atoms, Å, images included; inf for a lone atom."""
+    """Shortest distance of any two atoms, images included.
+
+    Parameters
+    ----------
+    atoms : N atoms, Å
+
+    Returns
+    -------
+    Å; inf for a lone atom
+    """
     for reach in (2.0, 8.0, 64.0, 512.0, 1e4):
         near = pairs(atoms, reach).distance
         if len(near):
@@ -70,7 +98,7 @@ class Rdf(NamedTuple):
 
 
 def rdf(frames: Sequence[Atoms], reach: float = 6.0, bins: int = 120) -> Rdf:
-    """Radial distribution functions up to `reach` (Å), averaged over frames of equal composition.
+    """Radial distribution functions, averaged over frames of equal composition.
 
     g_ab(r) = V n_ab(r) / (N_a N_b 4 pi r^2 dr), n_ab(r) ordered pairs, V of each frame (Allen and
     Tildesley, 2nd ed., section 8.2). Every image counts, so `reach` may exceed half the cell,
@@ -79,6 +107,21 @@ def rdf(frames: Sequence[Atoms], reach: float = 6.0, bins: int = 120) -> Rdf:
     shortest height g holds correlations of an atom with images, the same in both trajectories
     compared. Normalised by N_a N_b also where a = b, so an ideal gas in a small cell has
     (N - 1) / N below its shortest lattice vector.
+
+    Parameters
+    ----------
+    frames : Å
+    reach : Å
+    bins : shells of equal width up to there
+
+    Returns
+    -------
+    r (bins,) Å, the middles of the shells, and g (bins,) by pair of elements
+
+    Raises
+    ------
+    UserError
+        A frame is not periodic in three directions.
     """
     edges = np.linspace(0, reach, bins + 1)
     shells = 4 / 3 * np.pi * np.diff(edges**3)
@@ -98,27 +141,54 @@ def rdf(frames: Sequence[Atoms], reach: float = 6.0, bins: int = 120) -> Rdf:
 
 
 def rdf_difference(r: np.ndarray, one: np.ndarray, other: np.ndarray) -> float:
-    """How unlike two RDFs at the same r are, in [0, 2]: 2 int |g - h| dr / int (g + h) dr.
+    """How unlike two RDFs are: 2 int |g - h| dr / int (g + h) dr.
 
     0 only for equal curves, 2 for curves that nowhere overlap; symmetric. Every r weighs the same,
     so the first shells decide. Noise of short trajectories counts as difference.
+
+    Parameters
+    ----------
+    r : (B,) Å
+    one, other : (B,) g at r
+
+    Returns
+    -------
+    in [0, 2]
     """
     area = float(np.trapezoid(one + other, r))
     return 2 * float(np.trapezoid(np.abs(one - other), r)) / area if area else 0.0
 
 
 def rdf_overlap(r: np.ndarray, one: np.ndarray, other: np.ndarray) -> float:
-    """Shared part of two RDFs, in [0, 1]: 2 int min(g, h) dr / int (g + h) dr."""
+    """Shared part of two RDFs: 2 int min(g, h) dr / int (g + h) dr.
+
+    Parameters
+    ----------
+    r : (B,) Å
+    one, other : (B,) g at r
+
+    Returns
+    -------
+    in [0, 1]
+    """
     return 1 - rdf_difference(r, one, other) / 2
 
 
 def displacements(frames: Sequence[Atoms]) -> np.ndarray:
-    """Way of every atom since the first frame (T, N, 3), Å, unwrapped, without the drift of all.
+    """Way of every atom since the first frame, unwrapped, without the drift of all.
 
     Steps are summed in fractional coordinates, to the nearest image, times the mean cell of the
     two frames: wrapped or not makes no difference, and a breathing NPT cell is no diffusion
     (the TOR scheme: Bullerjahn et al., J. Chem. Theory Comput. 2023, 19, 3406). True while no atom
     moves half a cell between kept frames. The drift of the centre of mass is a thermostat's.
+
+    Parameters
+    ----------
+    frames : T of N atoms each, Å
+
+    Returns
+    -------
+    (T, N, 3) Å
     """
     cells = np.array([atoms.cell.complete().array for atoms in frames])
     positions = np.array([atoms.positions for atoms in frames])
@@ -131,10 +201,18 @@ def displacements(frames: Sequence[Atoms]) -> np.ndarray:
 
 
 def mean_square(ways: np.ndarray) -> np.ndarray:
-    """Mean square displacement (T,) Å^2 of ways (T, N, 3) by lag, over all origins and atoms.
+    """Mean square displacement by lag, over all origins and atoms.
 
     Two sums of squares less an autocorrelation by FFT (Calandrini et al., Collection SFN 2011,
     12, 201), T log T instead of T^2.
+
+    Parameters
+    ----------
+    ways : (T, N, 3) Å
+
+    Returns
+    -------
+    (T,) Å^2
     """
     count = len(ways)
     ways = ways - ways.mean(axis=0)
@@ -147,7 +225,17 @@ def mean_square(ways: np.ndarray) -> np.ndarray:
 
 
 def msd(frames: Sequence[Atoms], element: str) -> np.ndarray:
-    """Mean square displacement (T,) Å^2 of one element at lags of 0, 1, ... kept frames."""
+    """Mean square displacement of one element at lags of 0, 1, ... kept frames.
+
+    Parameters
+    ----------
+    frames : T of them, Å
+    element : symbol
+
+    Returns
+    -------
+    (T,) Å^2
+    """
     chosen = np.array(frames[0].get_chemical_symbols()) == element
     return mean_square(displacements(frames)[:, chosen])
 
@@ -160,12 +248,28 @@ class Estimate(NamedTuple):
 
 
 def diffusion(frames: Sequence[Atoms], element: str, interval: float, blocks: int = 4) -> Estimate:
-    """Self-diffusion coefficient of one element, cm2/s; `interval` is fs between frames.
+    """Self-diffusion coefficient of one element.
 
     Einstein relation, D = slope of the MSD / 6, a straight line through lags of 10 to 50 % of each
     of `blocks` stretches of the trajectory; the error is the standard error of their mean (Allen
     and Tildesley, 2nd ed., sections 2.7 and 8.4). In a solid D is zero within it, and may come out
     negative. Blind to correlation longer than a stretch: such an error is too small.
+
+    Parameters
+    ----------
+    frames : Å
+    element : symbol
+    interval : fs between frames
+    blocks : stretches, two at least
+
+    Returns
+    -------
+    cm2/s with its standard error
+
+    Raises
+    ------
+    UserError
+        A stretch has fewer than 5 frames.
     """
     length = len(frames) // blocks
     if length < 5 or blocks < 2:
@@ -179,12 +283,31 @@ def diffusion(frames: Sequence[Atoms], element: str, interval: float, blocks: in
 
 
 def mean_and_error(blocks: np.ndarray) -> Estimate:
-    """Mean of independent values (B,), B > 1, and its standard error."""
+    """Mean of independent values and its standard error.
+
+    Parameters
+    ----------
+    blocks : (B,), B > 1
+
+    Returns
+    -------
+    in the unit of the values
+    """
     return Estimate(float(blocks.mean()), float(blocks.std(ddof=1) / np.sqrt(len(blocks))))
 
 
 def block_average(values: np.ndarray, blocks: int = 5) -> Estimate:
-    """Mean of a correlated series (T,) and its standard error from block means."""
+    """Mean of a correlated series and its standard error from block means.
+
+    Parameters
+    ----------
+    values : (T,)
+    blocks : parts of nearly equal length
+
+    Returns
+    -------
+    in the unit of the values
+    """
     return mean_and_error(np.array([part.mean() for part in np.array_split(values, blocks)]))
 
 
@@ -197,19 +320,38 @@ class Deviation(NamedTuple):
 
 
 def deviation(errors: np.ndarray) -> Deviation:
-    """Statistics of model minus reference: energies per atom (F,), or force components (any)."""
+    """Statistics of model minus reference.
+
+    Parameters
+    ----------
+    errors : energies per atom (F,) eV, or force components eV/Å, of any shape
+
+    Returns
+    -------
+    mean, root mean square and maximum of |error|, in its unit
+    """
     size = np.abs(errors)
     return Deviation(float(size.mean()), float(np.sqrt((size**2).mean())), float(size.max()))
 
 
 def outliers(errors: np.ndarray, threshold: float = 5.0, fewest: int = 8) -> np.ndarray:
-    """Indices of errors (F,) >= 0 that stand out of the rest of their subsystem, worst first.
+    """Errors that stand out of the rest of their subsystem.
 
     Modified z-score 0.6745 (x - median) / MAD above `threshold` (Iglewicz and Hoaglin 1993; they
     advise 3.5 for normal data, errors have longer tails), one-sided. Relative by construction:
     errors all k times larger flag the same frames, so a bad model is no reason to throw data away
     (the paper's fixed bound threw 45 %). Where over half are equal the mean deviation replaces the
     MAD; under `fewest` frames there is no spread to stand out of.
+
+    Parameters
+    ----------
+    errors : (F,) >= 0, of any unit
+    threshold : of the z-score
+    fewest : frames
+
+    Returns
+    -------
+    indices, worst first
     """
     if len(errors) < fewest:
         return np.zeros(0, int)

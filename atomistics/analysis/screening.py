@@ -44,9 +44,19 @@ class Bands:
 def screen(
     frames: Sequence[Atoms], bands: Bands, labelled: Iterable[Atoms] = ()
 ) -> tuple[list[int], list[Rejection]]:
-    """Indices worth a label, and the rest with their reasons; each frame is kept or rejected once.
+    """Which frames are worth a label; each is kept or rejected once.
 
-    Of frames alike the first is kept; a frame alike one of `known` (labelled already) is not.
+    Of frames alike the first is kept; a frame alike one of `labelled` is not.
+
+    Parameters
+    ----------
+    frames : Å
+    bands : what they must keep to
+    labelled : frames that have a label already
+
+    Returns
+    -------
+    indices of those kept, and the rest with their reasons
     """
     problems = {i: problem for i, atoms in enumerate(frames) if (problem := _problem(atoms, bands))}
     sound = [index for index in range(len(frames)) if index not in problems]
@@ -80,7 +90,7 @@ def _crowded(atoms: Atoms, bands: Bands) -> bool:
 
 
 def fingerprint(atoms: Atoms) -> np.ndarray:
-    """Vector (pairs of elements x 12 + 1,): what the frame looks like from its distances alone.
+    """What a frame looks like from its distances alone.
 
     Per element pair the sum over pairs of Gaussians in the distance, tapered to zero at 4 Å, per
     atom; then the edge (Å) of the volume per atom. Unchanged by rotation, reflection, translation,
@@ -88,6 +98,14 @@ def fingerprint(atoms: Atoms) -> np.ndarray:
     to displacements u in second order, so frames some 0.003 Å apart still differ by the 1e-5 that
     decides, while copies agree to 1e-12. It misses what changes no distribution of distances below
     4 Å (homometric structures, longer-ranged order), and it is no measure of diversity.
+
+    Parameters
+    ----------
+    atoms : N atoms, Å
+
+    Returns
+    -------
+    (pairs of elements x 12 + 1,)
     """
     near = pairs(atoms, CUTOFF)
     elements = sorted(set(atoms.numbers.tolist()))

@@ -19,14 +19,29 @@ DECIMALS = 6  # of positions and cells (Å), so that what is written is what was
 def build(
     parameters: Parameters, seed: int, folder: Path, calculator: Calculator | None = None
 ) -> Atoms:
-    """The structure (Å), without calculator; the same seed gives the same bytes when written.
+    """Build a structure; the same seed gives the same bytes when written.
 
-    `folder` is the task folder: user files lie in folder/files, earlier built structures in
-    folder/structures/ID.extxyz. `calculator` (atomistics.reference) is for steps that need MD.
-    info: family, seed, charge (e, of molecules and ions; crystals count as neutral), and what the
-    family reports (strain, molarity, ...). arrays: `molecule`, the index of the molecule or ion an
-    atom belongs to, or -1; of layered structures `layer`, the place in `info["layers"]`.
-    Raises UserError, one line, when the parameters cannot be met.
+    Parameters
+    ----------
+    parameters : of one family
+    seed : of everything drawn
+    folder : of the task: user files lie in folder/files, earlier built structures in
+        folder/structures/ID.extxyz
+    calculator : of atomistics.reference, for steps that need MD
+
+    Returns
+    -------
+    N atoms, Å, without calculator. info: family, seed, charge (e, of molecules and ions; crystals
+    count
+    as neutral), and what the family reports (strain, molarity, ...). arrays: `molecule`, the index
+    of
+    the molecule or ion an atom belongs to, or -1; of layered structures `layer`, the place in
+    `info["layers"]`.
+
+    Raises
+    ------
+    UserError
+        The parameters cannot be met; one line that names the key.
     """
     folder_of_family = parameters.family.replace("-", "_")
     module = importlib.import_module(f"atomistics.builders.{folder_of_family}.build")
@@ -51,14 +66,32 @@ def _finished(atoms: Atoms, parameters: Parameters, seed: int) -> Atoms:
 
 
 def as_text(atoms: Atoms) -> str:
-    """The structure as extended XYZ, the same characters for the same structure."""
+    """The structure as extended XYZ, the same characters for the same structure.
+
+    Parameters
+    ----------
+    atoms : N atoms, Å
+
+    Returns
+    -------
+    the text
+    """
     text = io.StringIO()
     write(text, atoms, format="extxyz")
     return text.getvalue()
 
 
 def summary(atoms: Atoms) -> str:
-    """One line for people: formula, cell (Å), density (g/cm3) and what the builder reported."""
+    """One line for people.
+
+    Parameters
+    ----------
+    atoms : N atoms, Å, as built
+
+    Returns
+    -------
+    formula, cell (Å), density (g/cm3) and what the builder reported
+    """
     parts = [f"{len(atoms)} atoms", atoms.get_chemical_formula(empirical=True)]
     if atoms.pbc.all():
         lengths = " x ".join(f"{length:.2f}" for length in atoms.cell.lengths())

@@ -34,13 +34,29 @@ def stacked(
     bonded: bool = True,
     nearest: float = NEAREST,
 ) -> Atoms:
-    """Layers (z from 0 to their cell's height, Å) from the bottom up, `gap` Å between them.
+    """Layers from the bottom up, periodic along z.
 
-    More where atoms across it would come nearer than `nearest` of the sum of their covalent radii;
-    of sheets (`bonded` false) nearer than the sum of their van der Waals radii. Without vacuum the
-    last one meets the first in the same way; periodic along z in any case. The first layer's a and
-    b hold for all; `info` of all is kept, charges are added. The array `layer` says which layer an
-    atom was built into, `info["layers"]` has their names in order.
+    The gap is wider where atoms across it would come nearer than `nearest` of the sum of their
+    covalent
+    radii; of sheets (`bonded` false) nearer than the sum of their van der Waals radii. Without
+    vacuum
+    the last one meets the first in the same way. The first layer's a and b hold for all; `info` of
+    all
+    is kept, charges are added.
+
+    Parameters
+    ----------
+    layers : z from 0 to their cell's height, Å
+    gap : Å between them
+    vacuum : Å on top; 0: the last layer meets the first
+    names : of the layers, in order
+    bonded : whether covalent radii decide
+    nearest : of the sum of covalent radii
+
+    Returns
+    -------
+    N atoms, Å; the array `layer` (N,) says which layer an atom was built into, `info["layers"]` has
+    their names in order
     """
     whole = Atoms(cell=layers[0].cell, pbc=True)
     numbers, z, charge, info = [], 0.0, 0, {}
@@ -66,10 +82,19 @@ def stacked(
 
 
 def clearance(lower: Atoms, upper: Atoms, bonded: bool = True, nearest: float = NEAREST) -> float:
-    """The gap (Å) at which no two atoms across it are too near; negative: none needed.
+    """The gap at which no two atoms across it are too near.
 
     Two atoms `across` apart in the plane need sqrt(least^2 - across^2) along z, less how deep they
     lie below the two faces.
+
+    Parameters
+    ----------
+    lower, upper : layers of one a and b, Å
+    bonded, nearest : as of `stacked`
+
+    Returns
+    -------
+    Å; negative: none needed
     """
     deep, high = lower.cell[2, 2] - lower.positions[:, 2], upper.positions[:, 2]
     i, j = np.flatnonzero(deep < REACH), np.flatnonzero(high < REACH)
@@ -83,7 +108,16 @@ def clearance(lower: Atoms, upper: Atoms, bonded: bool = True, nearest: float = 
 
 
 def closest(atoms: Atoms) -> float:
-    """Shortest distance between atoms of no common molecule, of the sum of their covalent radii."""
+    """Shortest distance between atoms of no common molecule.
+
+    Parameters
+    ----------
+    atoms : N atoms, Å
+
+    Returns
+    -------
+    of the sum of their covalent radii; 1.5 where none is nearer
+    """
     radii, number = covalent_radii[atoms.numbers], molecules(atoms)
     near = pairs(atoms, 3.0 * radii.max())
     apart = (number[near.i] < 0) | (number[near.i] != number[near.j])
@@ -92,16 +126,35 @@ def closest(atoms: Atoms) -> float:
 
 
 def strain(films: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Largest absolute principal strain (F,) taking film vectors (F, 2, 2) to target (2, 2), Å.
+    """Largest absolute principal strain that takes each of some films to a target.
 
     Stretches of the deformation F = film^-1 target are its singular values (Biot strain).
+
+    Parameters
+    ----------
+    films : (F, 2, 2) a and b, Å
+    target : (2, 2) Å
+
+    Returns
+    -------
+    (F,) plain fractions
     """
     deformations = np.linalg.inv(films) @ target
     return abs(np.linalg.svd(deformations, compute_uv=False) - 1).max(axis=1)
 
 
 def match(film: np.ndarray, target: np.ndarray, most: float) -> Match:
-    """The film's supercell nearest to target vectors (2, 2), both right-handed, turned at will."""
+    """The film's supercell nearest to target vectors, turned at will.
+
+    Parameters
+    ----------
+    film, target : (2, 2) a and b, Å, both right-handed
+    most : strain that is worth looking for
+
+    Returns
+    -------
+    supercell (2, 2) and strain; infinite where none is within reach
+    """
     heights = abs(np.linalg.det(film)) / np.linalg.norm(film, axis=1)[::-1]
     reach = np.ceil(np.linalg.norm(target, axis=1).max() * (1 + most) / heights).astype(int)
     steps = itertools.product(*(range(-n, n + 1) for n in reach))
@@ -120,9 +173,24 @@ def match(film: np.ndarray, target: np.ndarray, most: float) -> Match:
 
 
 def stretched(layer: Atoms, supercell: np.ndarray, target: np.ndarray) -> Atoms:
-    """The layer repeated to the supercell, turned and strained in the plane to target (2, 2) Å.
+    """The layer repeated to a supercell, turned and strained in the plane to a target.
 
     Heights, and the atoms' fractional places in the plane, stay.
+
+    Parameters
+    ----------
+    layer : N atoms, Å
+    supercell : (2, 2) integers, rows by a and b
+    target : (2, 2) Å
+
+    Returns
+    -------
+    the layer over the target
+
+    Raises
+    ------
+    UserError
+        The supercell lost atoms.
     """
     transform = np.eye(3, dtype=int)
     transform[:2, :2] = supercell
@@ -135,7 +203,22 @@ def stretched(layer: Atoms, supercell: np.ndarray, target: np.ndarray) -> Atoms:
 
 
 def supercell_of(atoms: Atoms, transform: np.ndarray) -> Atoms:
-    """The supercell of rows `transform` (3, 3), atoms wrapped into it along periodic axes."""
+    """The supercell of given rows, atoms wrapped into it along periodic axes.
+
+    Parameters
+    ----------
+    atoms : N atoms, Å
+    transform : (3, 3) integers
+
+    Returns
+    -------
+    N |det transform| atoms, Å
+
+    Raises
+    ------
+    UserError
+        The supercell lost atoms.
+    """
     reach = abs(transform).sum(axis=0)
     reach[2] = 0 if transform[2, 2] == 1 else reach[2]
     new = Atoms(cell=transform @ atoms.cell.array, pbc=atoms.pbc)
@@ -151,12 +234,38 @@ def supercell_of(atoms: Atoms, transform: np.ndarray) -> Atoms:
 
 
 def plane(atoms: Atoms) -> np.ndarray:
-    """Vectors a and b (2, 2) in the xy plane, Å."""
+    """Vectors a and b in the xy plane.
+
+    Parameters
+    ----------
+    atoms : a cell whose a and b lie there
+
+    Returns
+    -------
+    (2, 2) Å
+    """
     return atoms.cell.array[:2, :2]
 
 
 def fitted(film: Atoms, target: np.ndarray, most: float, name: str) -> Atoms:
-    """A layer brought to another cross-section (2, 2) by the least strain, `most` allowed."""
+    """A layer brought to another cross-section by the least strain.
+
+    Parameters
+    ----------
+    film : N atoms, Å
+    target : (2, 2) Å
+    most : strain allowed
+    name : of the layer, for the error
+
+    Returns
+    -------
+    the layer; `info` says the strain in percent
+
+    Raises
+    ------
+    UserError
+        No supercell of it fits within `most`.
+    """
     matching = match(plane(film), target, most)
     if matching.strain > most:
         raise UserError(

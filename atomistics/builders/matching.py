@@ -15,11 +15,27 @@ LARGEST = 500.0  # Å^2, cross-section of a stack that is widened until all its 
 
 
 def matched(lower: Atoms, upper: Atoms, most: float, largest: float) -> tuple[Atoms, Atoms]:
-    """Both slabs in their smallest common cell, of at most `largest` Å^2.
+    """Both slabs in their smallest common cell.
 
     After Zur and McGill, J. Appl. Phys. 55, 378 (1984): every supercell of the substrate `lower`,
-    which keeps its lattice, by increasing area; the film `upper` is turned and strained, its
-    principal strains at most `most`. (pymatgen's ZSLGenerator finds the same cells, in minutes.)
+    which keeps its lattice, by increasing area; the film `upper` is turned and strained.
+    (pymatgen's
+    ZSLGenerator finds the same cells, in minutes.)
+
+    Parameters
+    ----------
+    lower, upper : slabs, Å
+    most : principal strain of the film
+    largest : Å^2
+
+    Returns
+    -------
+    both over one a and b
+
+    Raises
+    ------
+    UserError
+        There is none within `most` and `largest`.
     """
     area = abs(np.linalg.det(plane(lower)))
     for multiple in range(1, int(largest / area + 1e-6) + 1):
@@ -48,7 +64,21 @@ def turned(crystal: Atoms, largest: float) -> tuple[Atoms, Atoms]:
 
     Two different sublattices of one shape coincide once one grain is turned (twist boundaries:
     square lattices 36.87 degrees, sigma 5); turns that the lattice has as
-    symmetry make no boundary and are left out. UserError beyond `largest` Å^2.
+    symmetry make no boundary and are left out.
+
+    Parameters
+    ----------
+    crystal : a slab, Å
+    largest : Å^2
+
+    Returns
+    -------
+    both grains over one a and b; `info` says the angle
+
+    Raises
+    ------
+    UserError
+        There is none within `largest`.
     """
     own = plane(crystal)
     area = abs(np.linalg.det(own))
@@ -77,9 +107,19 @@ def turned(crystal: Atoms, largest: float) -> tuple[Atoms, Atoms]:
 
 
 def widened(lower: Atoms, others: list[np.ndarray], most: float) -> Atoms:
-    """The smallest supercell of `lower`, up to LARGEST Å^2, that all `others` (2, 2) fit.
+    """The smallest supercell of a slab, up to LARGEST Å^2, that others fit.
 
     As it is where it fits, or where nothing does: whoever strains the others then says which.
+
+    Parameters
+    ----------
+    lower : a slab, Å
+    others : their a and b, (2, 2) Å each
+    most : strain of each
+
+    Returns
+    -------
+    the slab
     """
     area = abs(np.linalg.det(plane(lower)))
     for multiple in range(1, max(1, int(LARGEST / area)) + 1):

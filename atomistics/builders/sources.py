@@ -15,7 +15,22 @@ BUILT = "structures"
 
 
 def user_file(reference: str, folder: Path) -> Atoms:
-    """The structure in folder/files/NAME.ext; nothing outside that folder, links included."""
+    """The structure in folder/files/NAME.ext.
+
+    Parameters
+    ----------
+    reference : NAME.ext
+    folder : of the task
+
+    Returns
+    -------
+    N atoms, Å
+
+    Raises
+    ------
+    UserError
+        It lies outside that folder, by a link too, or is no structure.
+    """
     return _read(inside(reference, folder))
 
 
@@ -28,7 +43,22 @@ def inside(reference: str, folder: Path) -> Path:
 
 
 def built(name: str, folder: Path) -> Atoms:
-    """An earlier built structure, with its charge and molecule numbers."""
+    """An earlier built structure, with its charge and molecule numbers.
+
+    Parameters
+    ----------
+    name : its id
+    folder : of the task
+
+    Returns
+    -------
+    N atoms, Å
+
+    Raises
+    ------
+    UserError
+        It is not there.
+    """
     return _read(folder / BUILT / f"{name}.extxyz")
 
 

@@ -63,7 +63,23 @@ class Biased(GetPropertiesMixin):
         return float(self.whole.results["energy"] - self.plain.results["energy"])
 
     def get_property(self, name: str, atoms: Atoms, allow_calculation: bool = True) -> Any:
-        """One result; PLUMED advances by a step with every new geometry."""
+        """One result; PLUMED advances by a step with every new geometry.
+
+        Parameters
+        ----------
+        name : "forces" with the bias, anything else without it
+        atoms : N atoms, Å
+        allow_calculation : False: None where the geometry is new
+
+        Returns
+        -------
+        eV, (N, 3) eV/Å, (6,) eV/Å^3
+
+        Raises
+        ------
+        LabelFailedError
+            The calculator or PLUMED fails.
+        """
         forces = self.whole.get_property("forces", atoms, allow_calculation)
         if name == "forces" or forces is None:
             return forces
@@ -105,7 +121,18 @@ class PlumedCalculator:
             self._plumed.cmd("readInputLine", line)
 
     def calculate(self, atoms: Atoms, properties: list[str], changes: list[str]) -> None:
-        """Fill `results`; PLUMED's own step is one further. LabelFailedError where it fails."""
+        """Fill `results`; PLUMED's own step is one further.
+
+        Parameters
+        ----------
+        atoms : N atoms, Å
+        properties, changes : not used: both results are always found
+
+        Raises
+        ------
+        LabelFailedError
+            The calculator or PLUMED fails.
+        """
         del properties, changes
         energy = self._plain.get_property("energy", atoms)
         forces, virial, bias = np.zeros((len(atoms), 3)), np.zeros((3, 3)), np.zeros(1)
@@ -142,10 +169,26 @@ class PlumedCalculator:
 def biased(
     atoms: Atoms, plain: CountingCalculator, stage: Metadynamics, timestep: float
 ) -> Iterator[Biased]:
-    """`atoms` under the bias of `stage` while inside.
+    """`atoms` under the bias of a stage while inside.
 
-    Metadynamics: Laio and Parrinello, PNAS 99, 12562 (2002); well-tempered: Barducci, Bussi and
-    Parrinello, Phys. Rev. Lett. 100, 020603 (2008); `timestep` in fs.
+    Parameters
+    ----------
+    atoms : N atoms, Å; their calculator is `plain` again afterwards
+    plain : energy and forces without bias
+    stage : variables, height (eV) and pace of the Gaussians
+    timestep : fs
+
+    Yields
+    ------
+    the calculator, which holds PLUMED's Gaussians afterwards
+
+    Raises
+    ------
+    UserError
+        The stage names an atom or element that the structure lacks.
+
+    Source: metadynamics: Laio and Parrinello, PNAS 99, 12562 (2002); well-tempered: Barducci, Bussi
+    and Parrinello, Phys. Rev. Lett. 100, 020603 (2008).
     """
     with TemporaryDirectory(prefix="plumed-") as folder:
         hills = Path(folder) / "HILLS"
@@ -170,6 +213,22 @@ def plumed_input(stage: Metadynamics, atoms: Atoms, timestep: float, hills: Path
     """Lines of a PLUMED input in Å, eV and fs (PLUMED 2 manual: UNITS, METAD).
 
     Every word is composed here from enums, numbers and the structure; a stage has no free text.
+
+    Parameters
+    ----------
+    stage : variables, height (eV), widths (Å, rad), interval (fs)
+    atoms : N atoms, for the numbers of elements
+    timestep : fs
+    hills : where PLUMED writes its Gaussians
+
+    Returns
+    -------
+    lines
+
+    Raises
+    ------
+    UserError
+        The stage names an atom or element that the structure lacks.
     """
     energy, picosecond = units.mol / units.kJ, 0.001
     labels = [f"v{number}" for number in range(1, len(stage.variables) + 1)]

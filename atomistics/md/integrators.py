@@ -25,7 +25,7 @@ CELL_MODULUS = 100 * units.GPa
 
 
 def integrator(atoms: Atoms, protocol: Protocol) -> MolecularDynamics:
-    """Return the ASE integrator of the ensemble.
+    """The ASE integrator of the ensemble.
 
     NVE: velocity Verlet. NVT: stochastic velocity rescaling (Bussi, Donadio and Parrinello,
     J. Chem. Phys. 126, 014101 (2007)), canonical, and it leaves diffusion as it is. NPT with
@@ -33,6 +33,20 @@ def integrator(atoms: Atoms, protocol: Protocol) -> MolecularDynamics:
     BAOAB splitting (Leimkuhler and Matthews, J. Chem. Phys. 138, 174102 (2013)): isothermal-
     isobaric and damped, so that a strained start settles in some 0.5 ps, where a Nosé-Hoover
     barostat rings. NPT with free axes: `AxesRescaling`. None of them needs an aligned cell.
+
+    Parameters
+    ----------
+    atoms : N atoms, Å, with calculator and momenta
+    protocol : ensemble, temperature (K), pressure (GPa), timestep (fs), seed
+
+    Returns
+    -------
+    the integrator, which moves `atoms`
+
+    Raises
+    ------
+    UserError
+        NPT is asked of a structure that is not periodic in three directions.
     """
     # ASE would share random numbers among MPI ranks, which here run different structures.
     alone = {"comm": DummyMPI()}
@@ -98,7 +112,16 @@ class AxesRescaling(Bussi):
         self.target_kinetic_energy = 0.5 * self.ndof * self.temp
 
     def step(self, forces: np.ndarray | None = None) -> np.ndarray:
-        """One step; the momenta follow the cell so that phase space keeps its volume."""
+        """One step; the momenta follow the cell so that phase space keeps its volume.
+
+        Parameters
+        ----------
+        forces : (N, 3) eV/Å of this geometry, where they are at hand
+
+        Returns
+        -------
+        (N, 3) eV/Å of the next
+        """
         atoms = self.atoms
         self.scale_velocities()
         forces = atoms.get_forces(md=True) if forces is None else forces
@@ -149,7 +172,16 @@ class Straining(Bussi):
         return self
 
     def deformation(self, step: int) -> np.ndarray:
-        """Deformation gradient (3, 3) after `step` steps, x' = F x."""
+        """Deformation gradient after some steps, x' = F x.
+
+        Parameters
+        ----------
+        step : from 0
+
+        Returns
+        -------
+        (3, 3)
+        """
         strain = self._stage.strain * step / self._whole
         gradient = np.diag(self._lengths)
         index = VOIGT[self._stage.direction]
@@ -162,7 +194,16 @@ class Straining(Bussi):
         return shear @ gradient
 
     def step(self, forces: np.ndarray | None = None) -> np.ndarray:
-        """One step; the momenta are left to the thermostat."""
+        """One step; the momenta are left to the thermostat.
+
+        Parameters
+        ----------
+        forces : (N, 3) eV/Å of this geometry, where they are at hand
+
+        Returns
+        -------
+        (N, 3) eV/Å of the next
+        """
         atoms = self.atoms
         self.scale_velocities()
         if self._free:

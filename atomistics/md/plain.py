@@ -146,7 +146,12 @@ class Record:
         return False
 
     def frames(self) -> list[Atoms]:
-        """Kept frames, and after an early stop the sound ones next to it."""
+        """Kept frames, and after an early stop the sound ones next to it.
+
+        Returns
+        -------
+        in order of `info["step"]`; Å, eV, eV/Å, eV/Å^3
+        """
         frame_at = dict(self._kept)
         if self.stop:
             last = [*self._tail, *([self._highest] if self._highest else [])]
@@ -155,10 +160,15 @@ class Record:
 
 
 def start_velocities(atoms: Atoms, protocol: Protocol) -> None:
-    """Draw momenta (N, 3) from the Maxwell-Boltzmann distribution, total momentum zero.
+    """Draw momenta from the Maxwell-Boltzmann distribution, total momentum zero.
 
     Removing the drift takes 3 of 3N degrees of freedom and the kinetic energy that goes with
     them: the mean temperature over 3N - 3 is unchanged.
+
+    Parameters
+    ----------
+    atoms : N atoms; their momenta (N, 3) are set
+    protocol : temperature (K) and seed
     """
     generator = np.random.default_rng([protocol.seed, 0])
     masses = atoms.get_masses()[:, None]

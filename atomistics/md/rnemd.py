@@ -50,9 +50,12 @@ class VelocitySwaps:
         self._profiles: list[np.ndarray] = []
 
     def swap(self, atoms: Atoms) -> None:
-        """Exchange one pair of velocities, if that carries anything; `moved` counts it.
+        """Exchange one pair of velocities, if that carries anything.
 
-        `moved` is energy (eV) from slab 0 to slab n/2, or momentum (u Å/t).
+        Parameters
+        ----------
+        atoms : N atoms, Å; `moved` counts the energy (eV) from slab 0 to slab n/2, or momentum (u
+            Å/t)
         """
         velocities = atoms.get_velocities()
         slabs = self._slabs(atoms)
@@ -82,7 +85,13 @@ class VelocitySwaps:
         atoms.set_velocities(velocities)
 
     def sample(self, atoms: Atoms, time: float) -> None:
-        """Keep the profile at `time` (ASE units): K, or Å/t along the flow, by slab."""
+        """Keep a profile: temperature (K), or velocity along the flow (Å/t), by slab.
+
+        Parameters
+        ----------
+        atoms : N atoms, Å
+        time : ASE's unit t = Å sqrt(u/eV)
+        """
         slabs, count = self._slabs(atoms), self.stage.slabs
         velocities = atoms.get_velocities()
         mass = np.bincount(slabs, self._masses, count)
@@ -140,7 +149,16 @@ class VelocitySwaps:
         return moved / (2 * self.area * (self._times[last] - self._times[first]))
 
     def folded(self, first: int, last: int) -> np.ndarray:
-        """Mean profile (n/2 + 1,) from slab 0 to slab n/2, both ways of the period averaged."""
+        """Mean profile from slab 0 to slab n/2, both ways of the period averaged.
+
+        Parameters
+        ----------
+        first, last : samples [first, last)
+
+        Returns
+        -------
+        (n/2 + 1,) K, or Å/t
+        """
         mean = np.nanmean(self._profiles[first:last], axis=0)
         half = self.stage.slabs // 2
         return np.array([(mean[k] + mean[-k]) / 2 for k in range(half + 1)])

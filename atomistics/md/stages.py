@@ -64,11 +64,29 @@ def run(
     watchdog: Watchdog | None = None,
     most: int | None = None,
 ) -> StagedOutcome:
-    """Run all stages from `atoms` (N atoms, left as they are), a frame every `interval` steps.
+    """Run all stages of a protocol.
 
     Velocities are drawn once, at the first target temperature, and handed from stage to stage.
-    A stop ends the protocol; the stage it fell into reports no property. `most` steps of every
-    stage alone make a trial.
+    A stop ends the protocol; the stage it fell into reports no property.
+
+    Parameters
+    ----------
+    atoms : N atoms, Å, left as they are
+    calculator : counts where it is a `CountingCalculator`
+    protocol : stages and timestep (fs)
+    interval : steps between kept frames
+    seed : of velocities and thermostats
+    watchdog : may stop the run
+    most : steps of every stage; None: all, a number makes a trial
+
+    Returns
+    -------
+    frames (Å, eV, eV/Å, eV/Å^3), reports by stage, and why it stopped if it did
+
+    Raises
+    ------
+    UserError
+        A stage cannot be done with this structure.
     """
     require_suitable(atoms, protocol)
     moving = atoms.copy()
@@ -96,7 +114,18 @@ def run(
 
 
 def require_suitable(atoms: Atoms, protocol: StagedProtocol) -> None:
-    """UserError where a stage cannot be done with this structure, before a call is paid."""
+    """Check that every stage can be done with this structure, before a call is paid.
+
+    Parameters
+    ----------
+    atoms : N atoms, Å
+    protocol : its stages
+
+    Raises
+    ------
+    UserError
+        Names the stage and what it needs.
+    """
     for number, stage in enumerate(protocol.stages, 1):
         if isinstance(stage, ReverseMd):
             VelocitySwaps(atoms, stage)

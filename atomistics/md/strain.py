@@ -13,20 +13,43 @@ BINS = 16
 
 
 def stress_of(atoms: Atoms, direction: str) -> float:
-    """Stress component with its kinetic part, GPa, tension positive."""
+    """Stress component with its kinetic part, tension positive.
+
+    Parameters
+    ----------
+    atoms : with calculator and momenta
+    direction : of `VOIGT`
+
+    Returns
+    -------
+    GPa
+    """
     stress = atoms.get_stress(include_ideal_gas=True)
     return float(stress[VOIGT[direction]] / units.GPa)
 
 
 def stress_strain(stage: Strain, strain: np.ndarray, stress: np.ndarray) -> dict[str, Any]:
-    """Modulus dσ/dε at ε = 0 (GPa) with its standard error, and the curve in BINS means.
+    """Modulus dσ/dε at ε = 0, and the curve in BINS means.
 
-    `strain` (T,) engineering, `stress` (T,) GPa, Cauchy. A parabola through the means of bins up
-    to INITIAL, because anharmonicity bends the curve (third-order constants are some ten times
-    the second-order ones) and a straight line's error would not hold the bias: a parabola's does
-    (94 % within two of them, with noise that hides the bend and without). The error is that of
-    the least-squares fit to the bins. With the other axes fixed and along an axis it is C_ii,
-    with free ones Young's modulus; in shear (engineering strain γ) the shear modulus.
+    A parabola through the means of bins up to INITIAL, because anharmonicity bends the curve
+    (third-order constants are some ten times the second-order ones) and a straight line's error
+    would
+    not hold the bias: a parabola's does (94 % within two of them, with noise that hides the bend
+    and
+    without). The error is that of the least-squares fit to the bins. With the other axes fixed and
+    along an axis it is C_ii, with free ones Young's modulus; in shear (engineering strain γ) the
+    shear
+    modulus.
+
+    Parameters
+    ----------
+    stage : direction, and whether the other axes are free
+    strain : (T,) engineering
+    stress : (T,) GPa, Cauchy
+
+    Returns
+    -------
+    name, unit (GPa), value and standard error (None with fewer than six bins), curve
     """
     curve = _binned(strain, stress, BINS)
     chosen = np.abs(strain) <= INITIAL

@@ -42,10 +42,17 @@ class Watchdog:
         self.limits = limits
 
     def check(self, atoms: Atoms) -> tuple[str, str] | None:
-        """Return None, or the class of the breach and one line with the values.
+        """Whether an MD should stop here.
 
-        `atoms` (N atoms) carries a calculator with energy (eV) and forces (eV/Å) at hand and,
-        with a fitted potential, `results["grades"]`.
+        Parameters
+        ----------
+        atoms : N atoms, Å, whose calculator has energy (eV) and forces (eV/Å) at hand and, with a
+            fitted
+            potential, `results["grades"]`
+
+        Returns
+        -------
+        None, or the class of the breach and one line with the values
         """
         return (
             _not_finite(atoms)
@@ -121,7 +128,16 @@ def _not_finite(atoms: Atoms) -> tuple[str, str] | None:
 
 
 def temperature(atoms: Atoms) -> float:
-    """Instantaneous temperature in K: 2 E_kin / (3N - 3) k_B, the centre of mass at rest."""
+    """Instantaneous temperature: 2 E_kin / (3N - 3) k_B, the centre of mass at rest.
+
+    Parameters
+    ----------
+    atoms : N atoms with momenta
+
+    Returns
+    -------
+    K
+    """
     momenta = atoms.get_momenta()
     masses = atoms.get_masses()[:, None]
     relative = momenta - masses * (momenta.sum(axis=0) / masses.sum())

@@ -29,10 +29,27 @@ ELASTIC = (0.005, 0.01)  # both ways
 
 
 def lattice(crystal: Atoms, built: Atoms, calculator: Capped) -> Measurement:
-    """Axes and angles of the conventional cell, volume, energy of `crystal`, which is at rest.
+    """Axes and angles of the conventional cell, volume and energy of a crystal at rest.
 
     Bounds are what the stress left (eV/Å3) would strain: divided by three bulk moduli, as one
     more call at a strain of 0.5 % gives them.
+
+    Parameters
+    ----------
+    crystal : relaxed, Å
+    built : the same as built, whose space group decides the axes
+    calculator : asked twice
+
+    Returns
+    -------
+    a, b, c (Å), angles (degrees), volume (Å3/atom), energy (eV/atom)
+
+    Raises
+    ------
+    PropertyError
+        spglib finds no symmetry.
+    LabelFailedError
+        A call fails.
     """
     cellpar, number = parameters(crystal, built)
     relaxed = on(crystal, calculator)
@@ -61,10 +78,27 @@ def lattice(crystal: Atoms, built: Atoms, calculator: Capped) -> Measurement:
 
 
 def equation_of_state(crystal: Atoms, asked: PropertiesAsked, calculator: Capped) -> Measurement:
-    """V0 (Å3/atom), B0 (GPa), B' by Birch and Murnaghan through seven volumes, -6 to +6 %.
+    """V0, B0 and B' by Birch and Murnaghan through seven volumes, -6 to +6 %.
 
     At each volume positions, and where the crystal is not cubic the shape, are relaxed. Bounds are
     the largest difference to Vinet's form and to Birch-Murnaghan through the inner five.
+
+    Parameters
+    ----------
+    crystal : relaxed, Å
+    asked : not used
+    calculator : asked at every step of the relaxations
+
+    Returns
+    -------
+    V0 (Å3/atom), B0 (GPa), B'; the curve
+
+    Raises
+    ------
+    PropertyError
+        A volume does not come to rest, or energies have no minimum.
+    LabelFailedError
+        A call fails.
     """
     del asked
     cubic = symmetry(crystal).number > 194
@@ -107,10 +141,29 @@ def elastic(crystal: Atoms, asked: PropertiesAsked, calculator: Capped) -> Measu
     """Stiffness tensor from stresses under six strains of 0.5 and 1 % both ways, ions relaxed.
 
     Fitted and rotated to the IEEE axes of the crystal by pymatgen (de Jong et al., Sci. Data 2,
-    150009 (2015)) and averaged over its point group. Independent components in GPa (those that are
-    not 0), Hill's averages, and `stability`, the lowest eigenvalue of the 6 x 6 tensor: positive of
-    a crystal that is mechanically stable (Mouhat and Coudert, Phys. Rev. B 90, 224104 (2014)).
-    Bounds: the difference between the two magnitudes of strain.
+    150009 (2015)) and averaged over its point group. Bounds: the difference between the two
+    magnitudes
+    of strain.
+
+    Parameters
+    ----------
+    crystal : relaxed, Å
+    asked : not used
+    calculator : asked at every step of the relaxations
+
+    Returns
+    -------
+    independent components that are not 0 and Hill's averages (GPa), and `stability`, the lowest
+    eigenvalue of the 6 x 6 tensor (GPa): positive of a crystal that is mechanically stable (Mouhat
+    and
+    Coudert, Phys. Rev. B 90, 224104 (2014))
+
+    Raises
+    ------
+    PropertyError
+        A strained cell does not come to rest.
+    LabelFailedError
+        A call fails.
     """
     from pymatgen.analysis.elasticity import ElasticTensor, Strain, Stress
     from pymatgen.io.ase import AseAtomsAdaptor

@@ -25,7 +25,22 @@ J_PER_M2 = units.m**2 / units.J
 
 
 def vacancies(crystal: Atoms, asked: PropertiesAsked) -> dict[str, list[Atoms]]:
-    """Supercells that lack an atom: of each element one for every inequivalent site, at most 4."""
+    """Supercells that lack an atom.
+
+    Parameters
+    ----------
+    crystal : relaxed, Å
+    asked : `length` (Å), the least distance of opposite faces
+
+    Returns
+    -------
+    by element one cell for every inequivalent site, at most 4
+
+    Raises
+    ------
+    PropertyError
+        spglib finds no symmetry.
+    """
     unit = conventional(crystal)
     equivalent = symmetry(unit).equivalent_atoms
     whole = unit.repeat(supercell(unit, asked.length))
@@ -40,11 +55,28 @@ def vacancies(crystal: Atoms, asked: PropertiesAsked) -> dict[str, list[Atoms]]:
 
 
 def vacancy(crystal: Atoms, asked: PropertiesAsked, calculator: Capped) -> Measurement:
-    """Formation energy (eV) at constant volume, ions as they are and relaxed.
+    """Formation energy at constant volume, ions as they are and relaxed.
 
     Of an element E(N-1) - (N-1)/N E(N); of a compound that of all vacancies of one formula unit far
     from each other (Schottky), which needs no chemical potential: the sum over its atoms of
     E(vacancy) - E(N), plus the energy of the unit. The lowest of inequivalent sites counts.
+
+    Parameters
+    ----------
+    crystal : relaxed, Å
+    asked : `length` (Å) of the supercell
+    calculator : asked at every step of the relaxations
+
+    Returns
+    -------
+    eV
+
+    Raises
+    ------
+    PropertyError
+        A cell does not come to rest.
+    LabelFailedError
+        A call fails.
     """
     unit = conventional(crystal)
     size = supercell(unit, asked.length)
@@ -74,7 +106,25 @@ def vacancy(crystal: Atoms, asked: PropertiesAsked, calculator: Capped) -> Measu
 
 
 def slabs(crystal: Atoms, plane: Sequence[int], thickness: float) -> list[Atoms]:
-    """Slabs of the crystal's own composition with two equal faces, each cut where it can be."""
+    """Slabs of the crystal's own composition with two equal faces, each cut where it can be.
+
+    Parameters
+    ----------
+    crystal : Å
+    plane : h k l of the conventional cell
+    thickness : Å, at least
+
+    Returns
+    -------
+    cells with VACUUM (Å) along z; none where no cut does
+
+    Raises
+    ------
+    PropertyError
+        The plane is 0 0 0, or the crystal cannot be cut along it.
+
+    Source: Tran et al., Sci. Data 3, 160080 (2016), by pymatgen's SlabGenerator.
+    """
     from pymatgen.core.surface import SlabGenerator
     from pymatgen.io.ase import AseAtomsAdaptor
 
@@ -100,10 +150,27 @@ def slabs(crystal: Atoms, plane: Sequence[int], thickness: float) -> list[Atoms]
 
 
 def surfaces(crystal: Atoms, asked: PropertiesAsked, calculator: Capped) -> Measurement:
-    """Energy of each plane in J/m2: (E(slab) - n E(bulk)) / 2 A, ions as cut and relaxed.
+    """Energy of each plane: (E(slab) - n E(bulk)) / 2 A, ions as cut and relaxed.
 
     The termination of lowest energy as cut is relaxed. The bound is what a slab of half the
     thickness more would change as cut.
+
+    Parameters
+    ----------
+    crystal : relaxed, Å
+    asked : `planes` (h k l) and `length` (Å), the thickness
+    calculator : asked at every step of the relaxations
+
+    Returns
+    -------
+    J/m2 of each plane that could be cut
+
+    Raises
+    ------
+    PropertyError
+        No plane could be cut, or a slab does not come to rest.
+    LabelFailedError
+        A call fails.
     """
     bulk = on(conventional(crystal), calculator)
     per_atom = float(bulk.get_potential_energy()) / len(bulk)
@@ -139,10 +206,24 @@ def _excess(slab: Atoms, per_atom: float) -> float:
 def cohesion(
     crystal: Atoms, asked: PropertiesAsked, calculator: Capped, atom_energies: dict[str, float]
 ) -> Measurement:
-    """Energy of isolated atoms less that of the crystal, eV/atom.
+    """Energy of isolated atoms less that of the crystal.
 
-    `known` gives energies of atoms (eV), where this is a model: one made for condensed matter says
-    nothing of an atom alone, so both are held against the reference's atoms.
+    Parameters
+    ----------
+    crystal : relaxed, Å
+    asked : `length` (Å) of the box of an atom
+    calculator : asked for the crystal, and for atoms that are not given
+    atom_energies : eV by element, where `calculator` is a model: one made for condensed matter says
+        nothing of an atom alone, so both are held against the reference's atoms
+
+    Returns
+    -------
+    eV/atom, and eV of each atom that was calculated
+
+    Raises
+    ------
+    LabelFailedError
+        A call fails.
     """
     values = []
     atoms = dict(atom_energies)

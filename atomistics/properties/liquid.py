@@ -22,12 +22,31 @@ FEWEST = 10  # frames
 
 
 def vaporisation(frames: list[Atoms], kelvin: float, calculator: Capped) -> Measurement:
-    """Molar enthalpy of vaporisation (kJ/mol) at `kelvin`: <E(gas)> - <E(liquid)>/n + RT.
+    """Molar enthalpy of vaporisation: <E(gas)> - <E(liquid)>/n + RT.
 
-    The liquid's potential energy is the mean over the last two thirds of `frames` (labelled), its
-    error that of block means. A gas molecule's is that at rest plus kT/2 for each of its
-    vibrations (3N - 6, or 3N - 5), classical as the liquid is; its anharmonicity is left out.
-    Mixtures are counted by mole of molecules.
+    The liquid's potential energy is the mean over the last two thirds of the frames, its error that
+    of
+    block means. A gas molecule's is that at rest plus kT/2 for each of its vibrations (3N - 6, or
+    3N - 5), classical as the liquid is; its anharmonicity is left out. Mixtures are counted by mole
+    of
+    molecules.
+
+    Parameters
+    ----------
+    frames : of the liquid's MD, labelled (Å, eV)
+    kelvin : K
+    calculator : relaxes each kind of molecule
+
+    Returns
+    -------
+    kJ/mol
+
+    Raises
+    ------
+    PropertyError
+        Frames are too few, not everything is a molecule, or a molecule does not come to rest.
+    LabelFailedError
+        A call fails.
     """
     late = frames[len(frames) // 3 :]
     if len(late) < FEWEST:

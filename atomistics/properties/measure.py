@@ -49,10 +49,20 @@ def measure(
     md: MD | None = None,
     atoms: dict[str, float] | None = None,
 ) -> Measured:
-    """Everything `asked` of the structure as it was built.
+    """Everything asked of a structure as it was built.
 
-    `atoms`: energies (eV) of isolated atoms that the reference gave, for `cohesion` by a model.
-    A kind that fails or would take more calls than `asked.CALLS` allows is in `failed`.
+    Parameters
+    ----------
+    built : Å, without calculator
+    asked : kinds, and what each needs
+    calculator : the reference, or a model
+    md : of the same structure, for the enthalpy of vaporisation
+    atoms : eV of isolated atoms by element that the reference gave, for `cohesion` by a model
+
+    Returns
+    -------
+    values with bounds; a kind that fails, or would take more calls than `asked` allows, is in
+    `failed`
     """
     capped, measured = Capped(calculator), Measured()
     relaxed: list[Atoms] = []

@@ -58,7 +58,17 @@ class Capped(CountingCalculator):
 
 
 def on(atoms: Atoms, calculator: Calculator | CountingCalculator) -> Atoms:
-    """A copy without anything but geometry, on `calculator`."""
+    """A copy without anything but geometry, on a calculator.
+
+    Parameters
+    ----------
+    atoms : N atoms, Å
+    calculator : shared, not copied
+
+    Returns
+    -------
+    the copy
+    """
     copy = Atoms(atoms.numbers, cell=atoms.cell, positions=atoms.positions, pbc=atoms.pbc)
     copy.calc = calculator
     return copy
@@ -67,10 +77,25 @@ def on(atoms: Atoms, calculator: Calculator | CountingCalculator) -> Atoms:
 def at_rest(
     atoms: Atoms, cell: str | None = None, steps: int = 100, rest: float = REST
 ) -> np.ndarray:
-    """Relax in place: `cell` None (fixed), "free" (all six components) or "shape".
+    """Relax in place, to `rest` or to where the energy has stopped falling.
 
-    Ends at `rest` (eV/Å; for the cell eV per atom and unit strain), or where the energy has stopped
-    falling. Returns the forces left (N, 3). PropertyError where neither is reached in `steps`.
+    Parameters
+    ----------
+    atoms : N atoms, Å, with calculator; changed
+    cell : None (fixed), "free" (all six components) or "shape" (at constant volume)
+    steps : most steps of BFGS
+    rest : eV/Å of the largest force; for the cell eV per atom and unit strain
+
+    Returns
+    -------
+    the forces left (N, 3) eV/Å
+
+    Raises
+    ------
+    PropertyError
+        Neither is reached in `steps`.
+    LabelFailedError
+        A call fails.
     """
     target: Any = atoms
     if cell:
@@ -91,7 +116,21 @@ def _largest(forces: np.ndarray) -> float:
 
 
 def symmetry(atoms: Atoms) -> Any:
-    """Data set of spglib: space group, equivalent atoms, transformation to the standard cell."""
+    """Symmetry of a crystal by spglib (Togo and Tanaka, arXiv:1808.01590).
+
+    Parameters
+    ----------
+    atoms : N atoms, Å
+
+    Returns
+    -------
+    spglib's data set: space group, equivalent atoms, transformation to the standard cell
+
+    Raises
+    ------
+    PropertyError
+        It finds none.
+    """
     cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
     symmetry_data = spglib.get_symmetry_dataset(cell, symprec=SYMPREC)
     if symmetry_data is None:
@@ -100,7 +139,21 @@ def symmetry(atoms: Atoms) -> Any:
 
 
 def conventional(atoms: Atoms) -> Atoms:
-    """The standard conventional cell of a crystal, with its symmetry exact (N atoms of it)."""
+    """The standard conventional cell of a crystal, its symmetry exact.
+
+    Parameters
+    ----------
+    atoms : N atoms, Å
+
+    Returns
+    -------
+    the cell, Å
+
+    Raises
+    ------
+    PropertyError
+        spglib finds none.
+    """
     cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
     standard_cell = spglib.standardize_cell(
         cell, to_primitive=False, no_idealize=False, symprec=SYMPREC
@@ -112,9 +165,23 @@ def conventional(atoms: Atoms) -> Atoms:
 
 
 def parameters(atoms: Atoms, built: Atoms) -> tuple[np.ndarray, int]:
-    """a, b, c (Å), alpha, beta, gamma (degrees) of the conventional cell; the space group's number.
+    """Axes and angles of the conventional cell.
 
     Of `built`, whatever became of it: reference and model are given the same axes.
+
+    Parameters
+    ----------
+    atoms : relaxed, Å
+    built : the same as built
+
+    Returns
+    -------
+    a, b, c (Å), alpha, beta, gamma (degrees) in one array (6,); number of the space group
+
+    Raises
+    ------
+    PropertyError
+        spglib finds no symmetry.
     """
     symmetry_data = symmetry(built)
     if symmetry_data.number <= 2:  # no axis is special: those that the file has
@@ -135,11 +202,31 @@ def distinct(number: int) -> list[int]:
 
 
 def supercell(unit: Atoms, length: float) -> tuple[int, int, int]:
-    """Repetitions of a cell along its axes so that opposite faces are `length` Å apart."""
+    """Repetitions of a cell along its axes so that opposite faces are far enough apart.
+
+    Parameters
+    ----------
+    unit : Å
+    length : Å
+
+    Returns
+    -------
+    three numbers
+    """
     return tuple(int(np.ceil(length / h - 1e-6)) for h in heights(unit))
 
 
 def require_crystal(atoms: Atoms) -> None:
-    """Periodic in three directions, without a vacuum that relaxing the cell would close."""
+    """Check for a crystal: periodic in three directions, no vacuum that relaxing would close.
+
+    Parameters
+    ----------
+    atoms : N atoms, Å
+
+    Raises
+    ------
+    PropertyError
+        It is none.
+    """
     if not atoms.pbc.all():
         raise PropertyError("the structure is not periodic in x, y and z: no crystal")

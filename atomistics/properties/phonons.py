@@ -25,12 +25,28 @@ MESH = 40.0  # length in Å that phonopy turns into a mesh of q
 
 
 def phonons(crystal: Atoms, asked: PropertiesAsked, calculator: Capped) -> Measurement:
-    """Highest, lowest and mean frequency (THz) over the Brillouin zone; below 0 is imaginary.
+    """Highest, lowest and mean frequency over the Brillouin zone; below 0 is imaginary.
 
-    Force constants of the smallest set of displacements (0.01 Å, both ways) in a supercell whose
-    faces are `asked.length` Å apart, symmetrised by phonopy (Togo, J. Phys. Soc. Jpn. 92, 012001
-    (2023)). The bound is the largest acoustic frequency at q = 0 before that, where it must vanish.
-    Long-range electrostatics (splitting of LO and TO) is not added: no model has it.
+    Force constants of the smallest set of displacements (0.01 Å, both ways) in a supercell,
+    symmetrised by phonopy (Togo, J. Phys. Soc. Jpn. 92, 012001 (2023)). The bound is the largest
+    acoustic frequency at q = 0 before that, where it must vanish. Long-range electrostatics
+    (splitting
+    of LO and TO) is not added: no model has it.
+
+    Parameters
+    ----------
+    crystal : relaxed, Å
+    asked : `length` (Å), the least distance of opposite faces of the supercell
+    calculator : asked for every displacement
+
+    Returns
+    -------
+    THz; bands along the path of the lattice
+
+    Raises
+    ------
+    LabelFailedError
+        A call fails.
     """
     lattice, size = _force_constants(crystal, asked, calculator)
     noise = float(np.abs(lattice.run_qpoints([[0, 0, 0]]).frequencies[0][:3]).max())

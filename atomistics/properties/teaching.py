@@ -18,12 +18,28 @@ SMALL, LARGE = 0.02, 0.1  # Å, displacements
 def taught(
     crystal: Atoms, kind: Kind, asked: PropertiesAsked, count: int, seed: int
 ) -> list[Atoms]:
-    """At most `count` configurations without labels for one kind, drawn with `seed`.
+    """Configurations without labels from which a potential learns a property.
 
     lattice, eos: volumes of -8 to +8 %, a little displaced; elastic: random strains up to 3 %;
     phonons: supercells displaced by 0.02 to 0.1 Å; vacancy: supercells without an atom; surfaces:
-    slabs of every plane in turn; cohesion: volumes up to +30 %. PropertyError where the structure
-    is no crystal or no slab can be cut.
+    slabs of every plane in turn; cohesion: volumes up to +30 %.
+
+    Parameters
+    ----------
+    crystal : relaxed, Å
+    kind : which property
+    asked : planes and lengths (Å) as of its measurement
+    count : at most
+    seed : of the draws
+
+    Returns
+    -------
+    frames, Å
+
+    Raises
+    ------
+    PropertyError
+        The structure is no crystal, or no slab can be cut.
     """
     require_crystal(crystal)
     frames = list(islice(_drawn(crystal, kind, asked, count, seed), count))

@@ -93,7 +93,16 @@ class Session:
         self._atoms = Atoms()
 
     def answer(self, atoms: Atoms | None) -> WorkerReply:
-        """Return a label of `atoms`, or the properties that the calculator has."""
+        """Label a structure, or say which properties the calculator has.
+
+        Parameters
+        ----------
+        atoms : N atoms, Å; None to ask for the properties
+
+        Returns
+        -------
+        `Results` (eV, eV/Å, eV/Å^3), names of properties, or what went wrong: `Failed`, `Unusable`
+        """
         try:
             factory = _factory(self._recipe)
             by_files = self._recipe.program or (

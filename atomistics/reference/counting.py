@@ -34,11 +34,30 @@ class CountingCalculator(GetPropertiesMixin):
 
     @classmethod
     def of(cls, calculator: "Calculator | CountingCalculator") -> "CountingCalculator":
-        """Return `calculator` itself where it already counts."""
+        """A counter around a calculator.
+
+        Parameters
+        ----------
+        calculator : returned itself where it already counts
+
+        Returns
+        -------
+        the counter
+        """
         return calculator if isinstance(calculator, cls) else cls(calculator)
 
     def get_property(self, name: str, atoms: Atoms, allow_calculation: bool = True) -> Any:
-        """Return energy (eV), forces (N, 3) in eV/Å, stress (6,) in eV/Å^3, or what else there is.
+        """One result, in one call per geometry.
+
+        Parameters
+        ----------
+        name : as ASE has it
+        atoms : N atoms, Å
+        allow_calculation : False: None where the geometry is new
+
+        Returns
+        -------
+        energy (eV), forces (N, 3) in eV/Å, stress (6,) in eV/Å^3, or what else there is
 
         Raises
         ------
@@ -102,9 +121,16 @@ def _finite(values: np.ndarray | float) -> bool:
 def labelled(atoms: Atoms) -> Atoms:
     """Copy of `atoms` that carries the results of its calculator.
 
-    Energy in eV, forces (N, 3) in eV/Å without constraints applied, stress (6,) in eV/Å^3 in
+    Parameters
+    ----------
+    atoms : N atoms, Å, whose calculator has been asked
+
+    Returns
+    -------
+    the copy: energy in eV, forces (N, 3) in eV/Å without constraints applied, stress (6,) in eV/Å^3
+    in
     ASE's Voigt order, where the calculator has it; the largest extrapolation grade in
-    `info["grade"]`.
+    `info["grade"]`
     """
     names = ("energy", "forces", "stress")
     results = {n: atoms.calc.results[n] for n in names if n in atoms.calc.results}
@@ -117,7 +143,16 @@ def labelled(atoms: Atoms) -> Atoms:
 
 
 def largest_grade(atoms: Atoms) -> float | None:
-    """Extrapolation grade of the structure, or of its worst atom; None without grades."""
+    """Extrapolation grade of a structure, or of its worst atom.
+
+    Parameters
+    ----------
+    atoms : N atoms, Å, whose calculator has been asked
+
+    Returns
+    -------
+    the grade; None where the calculator has none
+    """
     results = atoms.calc.results
     grades = results.get("grades", results.get("max_grade"))
     if grades is None and "max_grade" in getattr(atoms.calc, "implemented_properties", ()):

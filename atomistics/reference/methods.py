@@ -54,6 +54,12 @@ class ReferenceCalculator(Calculator):
     ) -> None:
         """Fill `results`: energy (eV), forces (N, 3) in eV/Å, stress (6,) in eV/Å^3 for cells.
 
+        Parameters
+        ----------
+        atoms : N atoms, Å; None for those of the last call
+        properties : not used: all are found
+        system_changes : names of ASE's `all_changes`
+
         Raises
         ------
         LabelFailedError
@@ -130,15 +136,22 @@ def reference_calculator(settings: Settings, folder: Path | None = None) -> Refe
 
 
 def label(atoms: Atoms, calculator: Calculator | CountingCalculator) -> Atoms:
-    """Return a copy of `atoms` (N atoms) with energy (eV), forces (N, 3) in eV/Å and stress.
+    """Label a structure.
 
-    Stress (6,) in eV/Å^3, Voigt order and sign of ASE, where the structure is periodic.
+    Parameters
+    ----------
+    atoms : N atoms, Å, left as they are
+    calculator : `max_force` (eV/Å), where it has one, is the largest force that makes a label
+
+    Returns
+    -------
+    a copy with energy (eV), forces (N, 3) in eV/Å and, where it is periodic, stress (6,) in eV/Å^3,
+    Voigt order and sign of ASE
 
     Raises
     ------
     LabelFailedError
-        unconverged, nan, crashed, timeout; forces_too_large beyond `calculator.max_force`, where
-        it has one.
+        unconverged, nan, crashed, timeout, or forces_too_large.
     UserError
         for settings with which no label can come.
     """

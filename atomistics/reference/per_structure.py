@@ -23,10 +23,19 @@ INDEXED = re.compile(r"^[A-Za-z_]+\(\s*\d")
 
 
 def settings_for(recipe: Recipe, atoms: Atoms) -> dict[str, Any]:
-    """Options of `recipe` for `atoms`: its charge and moments where the code has to be told.
+    """Options of a recipe for one structure: its charge and moments where the code has to be told.
 
     Initial charges (e) are summed up to the charge of the cell, initial moments (µB) to its
     multiplicity. Calculators that are not listed here read both from the Atoms themselves.
+
+    Parameters
+    ----------
+    recipe : options as the user gave them
+    atoms : N atoms with initial charges (e) and moments (µB)
+
+    Returns
+    -------
+    options for the calculator's constructor
 
     Raises
     ------
@@ -122,7 +131,17 @@ def _cp2k(options: dict[str, Any], atoms: Atoms, moments: np.ndarray, where: str
 
 
 def by_density(atoms: Atoms, spacing: float) -> tuple[int, ...]:
-    """K-points along each reciprocal vector no further apart than `spacing` (1/Å, with 2 pi)."""
+    """K-points along each reciprocal vector no further apart than a spacing.
+
+    Parameters
+    ----------
+    atoms : the cell, Å
+    spacing : 1/Å, with 2 pi
+
+    Returns
+    -------
+    three numbers; 1 along directions that are not periodic
+    """
     lengths = 2 * np.pi * np.linalg.norm(atoms.cell.reciprocal(), axis=1)
     return tuple(
         max(1, math.ceil(length / spacing - 1e-9)) if periodic else 1
@@ -164,6 +183,15 @@ def unlike_meshes(recipe: Recipe, structures: Iterable[Atoms]) -> str | None:
 
     Compared is the widest distance of neighbouring k-points (1/Å, with 2 pi) along any periodic
     direction, which says how well a Brillouin zone is sampled whatever the size of the cell.
+
+    Parameters
+    ----------
+    recipe : may ask for a fixed mesh
+    structures : cells, Å
+
+    Returns
+    -------
+    a line with the two that differ most; None where they do not
     """
     fixed = fixed_mesh(recipe)
     if fixed is None:

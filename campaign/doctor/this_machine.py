@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from campaign.doctor.finding import Finding, fail, note
+from campaign.doctor.two_cells import two_cells
 from campaign.errors import UserError
 from campaign.folder import Campaign
 from campaign.slurm.profile import Profile
@@ -22,14 +23,23 @@ if TYPE_CHECKING:
     from atomistics.reference.methods import ReferenceCalculator
 
 PROGRAMS = {"vasp": "ASE_VASP_COMMAND", "cp2k": "ASE_CP2K_COMMAND"}
+LABELLED_BY_PROGRAM = ("vasp", "cp2k", "espresso", "orca")
+CELLS_SECONDS = 3600.0  # each of the two labels that --cells asks for
 SECONDS = 60.0  # that one answer of `mlp` or of the reference may take
 
 
-def workplace(campaign: Campaign) -> Iterator[Finding]:
-    """What every action needs, tried out with the PATH that the Snakefile gives to every job."""
+def workplace(campaign: Campaign, cells: bool = False) -> Iterator[Finding]:
+    """What every action needs, tried out with the PATH that the Snakefile gives to every job.
+
+    `cells`: compare a crystal in two cells by a reference that is a program, too.
+    """
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     yield _mlp(campaign)
-    yield _reference(campaign)
+    reference = _reference(campaign)
+    yield reference
+    program = campaign.config.reference.method in LABELLED_BY_PROGRAM
+    if cells or (reference.level != "FAIL" and not program):
+        yield two_cells(campaign, CELLS_SECONDS if cells else SECONDS)
     yield _disk("folder", campaign.folder)
     yield _disk("scratch", Path(tempfile.gettempdir()))
     yield _locks(campaign.folder)
@@ -69,7 +79,7 @@ def _mlp(campaign: Campaign) -> Finding:
 def _reference(campaign: Campaign) -> Finding:
     """Labels of the smallest structure; of a program only whether it can be found."""
     settings = campaign.config.reference
-    if settings.method in ("vasp", "cp2k", "espresso", "orca"):
+    if settings.method in LABELLED_BY_PROGRAM:
         return _program(campaign, settings.method)
     from atomistics.reference.counting import LabelFailedError
     from atomistics.reference.methods import reference_calculator

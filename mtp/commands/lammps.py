@@ -26,7 +26,7 @@ def run_input(arguments: Arguments) -> int:
 VERBS = (
     Verb(
         "lammps",
-        "Runs a LAMMPS input whose pair style is mtp or mlip on this kernel, by fix external.",
+        "run a LAMMPS input of pair style mtp or mlip on this kernel",
         run_input,
         (("input",),),
         (

@@ -145,3 +145,60 @@ def test_init_takes_the_users_own_calculator_along(tmp_path: Path) -> None:
     (source / "own_reference.py").write_text("")
     with pytest.raises(UserError, match=r"source/config.yaml: reference.calculator: .* has no Own"):
         create(str(source), tmp_path / "d")
+
+
+BANDS = """
+import numpy as np
+from ase.calculators.calculator import Calculator
+from ase.neighborlist import neighbor_list
+
+
+class Bands(Calculator):
+    implemented_properties = ["energy", "forces", "stress"]
+
+    def __init__(self, gamma=True):
+        super().__init__()
+        self.gamma = gamma
+
+    def calculate(self, atoms=None, properties=None, system_changes=None):
+        super().calculate(atoms, properties, system_changes)
+        i, j, shift = neighbor_list("ijS", atoms, 4.2)
+        counts = [1 if self.gamma else max(1, round(48 / h)) for h in atoms.cell.lengths()]
+        energies = []
+        for k in np.ndindex(*counts):
+            h = np.zeros((len(atoms), len(atoms)), complex)
+            phase = np.exp(2j * np.pi * shift @ (np.array(k) / counts))
+            np.add.at(h, (i, j), -0.3 * phase)
+            energies.append(np.sort(np.linalg.eigvalsh(h)))
+        levels = np.sort(np.concatenate(energies))
+        energy = 2 * levels[: len(levels) // 2].sum() / np.prod(counts)
+        self.results = {"energy": energy, "forces": 0 * atoms.positions, "stress": np.zeros(6)}
+"""
+
+
+def test_a_reference_at_gamma_alone_is_found_by_two_cells(tmp_path: Path) -> None:
+    """Half-filled s bands at one k-point know the cell; on a mesh that follows it they do not."""
+    from ase.build import bulk
+
+    source = tmp_path / "metal"
+    (source / "structures").mkdir(parents=True)
+    bulk("Li", cubic=True, a=3.5).repeat(2).write(source / "structures/li.extxyz")
+    bulk("Li", cubic=True, a=3.6).repeat(2).write(source / "structures/li2.extxyz")
+    entry = {"id": "li", "file": "li.extxyz", "subsystem": "li", "family": "solid"}
+    entry["description"] = "lithium"
+    other = {**entry, "id": "li2", "file": "li2.extxyz", "held_out": True}
+    entries = [{**entry, "held_out": False}, other]
+    (source / "structures/index.yaml").write_text(yaml.safe_dump(entries))
+    task = yaml.safe_load((make_source(tmp_path / "other") / "task.yaml").read_text())
+    subsystem = {"name": "li", "stage": 1, "role": "target", "max_temperature": 600}
+    task |= {"species": ["Li"], "subsystems": [subsystem]}
+    (source / "task.yaml").write_text(yaml.safe_dump(task))
+    (source / "bands.py").write_text(BANDS)
+    for gamma, level in ((True, "FAIL"), (False, "ok")):
+        reference = {"method": "ase", "calculator": "bands:Bands", "options": {"gamma": gamma}}
+        (source / "config.yaml").write_text(yaml.safe_dump({"reference": reference}))
+        folder = create(str(source), tmp_path / f"c{level}").folder
+        line = found(folder)["cells"]
+        assert line.startswith(level), line
+        assert "Li16 and its double differ by" in line
+    assert "k-points by density" not in line

@@ -31,6 +31,8 @@ SEI = [
     ("layers", "graphite / Li2CO3 / LEDC / electrolyte"),
     ("pressure", ""),
     ("reference", "chgnet"),
+    ("procedure", ""),
+    ("atoms", ""),
     ("properties", "density, diffusion"),
 ]
 
@@ -78,6 +80,8 @@ def test_empty_and_senseless_answers_are_asked_again(tmp_path, types) -> None:
         "330",
         "",
         "water: liquid",
+        "",
+        "",
         "",
         "",
         "",
@@ -129,7 +133,7 @@ def test_contradictions_are_questions_until_they_are_mended(tmp_path, types) -> 
     here.mkdir()
     state = {"planner": "0", "sentence": "s", "by": "rules", "known": known}
     (here / "dialogue.json").write_text(json.dumps(state))
-    lines = ["a / b", "none", "water", *[""] * 4, "yes"]
+    lines = ["a / b", "none", "water", *[""] * 6, "yes"]
     status, _, err = types(["prepare", "s", here, "--only", "task"], *lines)
     assert (status, err) == (0, "")
     task = answered(here)

@@ -131,7 +131,7 @@ def test_interrupted_anywhere_it_asks_nothing_twice(tmp_path, types, server, cut
 def test_faults_go_back_and_then_the_form_goes_on(tmp_path, types, server) -> None:
     bad = turn({"phases": [{"name": "../x", "kind": "crystal"}]})
     server.will(says(bad), says(TURNS[0]), says("no json"), says("{}"), says(bad))
-    lines = [SAID[0], "cu: crystal", "300", "", "", "", "", "Cu", "", "yes"]
+    lines = [SAID[0], "cu: crystal", "300", "", "", "", "", "Cu", "", "", "", "yes"]
     status, out, err = types(order(tmp_path, server), *lines)
     assert "No answer from the planner LLM (invalid_answer" in out
     assert (status, err) == (0, ""), out[-600:]

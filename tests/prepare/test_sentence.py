@@ -31,7 +31,7 @@ def test_what_a_sentence_says(sentence: str, kinds: dict, temperature: int | Non
 
 def test_a_proposal_is_shown_and_taken_only_when_said_so(tmp_path, types) -> None:
     here = tmp_path / "w"
-    lines = ["proposed", *[""] * 5, "yes"]
+    lines = ["proposed", *[""] * 7, "yes"]
     status, out, err = types(["prepare", "water at 25 C", here, "--only", "task"], *lines)
     assert (status, err) == (0, ""), out
     assert "Recognised in the sentence; type `proposed` to take it:" in out
@@ -111,3 +111,92 @@ def test_a_category_that_cannot_be_built_drops_out(tmp_path, types) -> None:
     assert out.count("x-0: failed") == out.count("x-1: failed") == 1
     assert "x-2: failed" not in out
     assert [(s.name, s.role) for s in answered(here).subsystems] == [("copper", "target")]
+
+
+def test_the_questions_of_an_interphase_are_asked(tmp_path, types) -> None:
+    """Electrolyte, anode, layers, formed or forming, annealing, reference: each with a default."""
+    here = tmp_path / "sei"
+    lines = [
+        "proposed",
+        "27 C",
+        "EC 3, EMC 7, LiPF6 1.2 M",
+        "",
+        "0 0 0 1",
+        "LiF as atoms 1, Li2CO3 1",
+        "phases.inorganic.density: 2.2",
+        "",
+        "",
+        "forms by reactions at the anode, then annealed at 500 K",
+        *[""] * 5,
+        "chgnet",
+        *[""] * 5,
+        "reference: chgnet",
+        "yes",
+    ]
+    order = ["prepare", "SEI of lithum battery", here, "--only", "task"]
+    status, out, err = types(order, *lines)
+    assert (status, err) == (0, ""), out[-1500:]
+    for asked in ("Which electrolyte?", "Which anode", "built with known composition", "reference"):
+        assert asked in out
+    task = answered(here)
+    assert task.material.reference == "chgnet"
+    assert task.material.phase("anode").surface == [0, 0, 0, 1]
+    assert [i.name for i in task.material.phase("electrolyte").substances] == ["EC", "EMC", "LiPF6"]
+    assert task.material.phase("inorganic").substances[0].formula == "LiF"
+    assert task.material.phase("inorganic").density == 2.2
+    assert "forms by reactions" in task.description
+    protocol = yaml.safe_load((here / "protocols/anneal.yaml").read_text())
+    assert protocol["stages"][1]["high"] == 500
+    assert types(["prepare", "--replay", here])[::2] == (0, "")
+
+
+def test_everything_can_be_typed_at_any_prompt(tmp_path, types) -> None:
+    """Substitutions, defects, adsorbates, sizes, procedure, properties; `?` shows how."""
+    here = tmp_path / "nio"
+    lines = [
+        "proposed",
+        "?",
+        "phases.nio.defects: vacancies, antisites",
+        "300 C",
+        "Ni by Li 2 %",
+        "1 0 0",
+        "phases.nio.adsorbates: water",
+        "atoms: 60",
+        "procedure: annealed",
+        "properties: bulk modulus",
+        "isolated: no",
+        *[""] * 3,
+        "yes",
+    ]
+    order = ["prepare", "NiO doped with lithium", here, "--only", "plan"]
+    status, out, err = types(order, *lines)
+    assert (status, err) == (0, ""), out[-1500:]
+    assert "How much of which atoms is replaced by lithium?" in out
+    assert "phases.nio.adsorbates: water, CO=[C-]#[O+]" in out
+    material = answered(here).material
+    phase = material.phase("nio")
+    assert (phase.substitutions[0].by, phase.substitutions[0].fraction) == ("Li", 0.02)
+    assert (phase.defects, phase.adsorbates[0].name) == (["vacancy", "antisite"], "water")
+    assert (material.atoms, material.isolated) == (60, False)
+    plan = yaml.safe_load((here / "structures/plan.yaml").read_text())
+    names = [c["name"] for c in plan["categories"]]
+    assert names == ["nio", "nio_surface", "nio_defects", "nio_adsorbed"]
+    assert (here / "protocols/anneal.yaml").is_file()
+
+
+def test_no_pattern_reaches_the_terminal(tmp_path, types) -> None:
+    here = tmp_path / "a"
+    lines = ["a: crystal", "", "", "$(touch x)"]
+    _, out, _ = types(["prepare", "something", here, "--only", "task"], *lines)
+    assert "letters, digits, blanks and ()+_.,-" in out
+    assert "[A-Z" not in out
+    assert "function-after" not in out
+
+
+@pytest.mark.parametrize("key", ["substances", "surface", "crystal", "substitutions"])
+def test_a_default_is_shown_as_it_is_typed(key: str) -> None:
+    typed = {"substances": "EC 1, LiF as atoms 2, LiPF6 1 mol/L", "surface": "1 0 -1 0"}
+    text = typed.get(key, "graphite" if key == "crystal" else "none")
+    value = notation.read(key, text)
+    record = {"phases": [{"name": "a", "kind": "crystal", key: value}]}
+    assert notation.shown(record, f"phases.a.{key}") == text

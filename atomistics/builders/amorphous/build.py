@@ -17,10 +17,27 @@ from atomistics.md.protocol import MeltQuench, StagedProtocol
 def build(
     parameters: Amorphous, rng: np.random.Generator, folder: Path, calculator: Calculator | None
 ) -> Atoms:
-    """Ions or atoms packed at the density; then, where asked, melted and quenched by `calculator`,
-    or by a published potential for oxides (no label comes from that).
+    """Ions or atoms packed at the density; then, where asked, melted and quenched.
 
-    A quench breaks and makes bonds: atoms then belong to no molecule.
+    A quench breaks and makes bonds: atoms then belong to no molecule. It is driven by `calculator`,
+    or
+    by a published potential for oxides (no label comes from that).
+
+    Parameters
+    ----------
+    parameters : components, density (g/cm3), melt and quench (K, ps)
+    rng : places and velocities
+    folder : of the task, whose files the parameters may name
+    calculator : eV, eV/Å, eV/Å^3; None where nothing is to be quenched by the reference
+
+    Returns
+    -------
+    N atoms, Å, with their cell
+
+    Raises
+    ------
+    UserError
+        The parameters cannot be met, a calculator is missing, or the quench stops early.
     """
     quench = parameters.melt_quench
     if quench is not None and quench.potential == "pedone":

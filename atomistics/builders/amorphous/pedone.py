@@ -34,7 +34,16 @@ TABLE: dict[str, tuple[float, float, float, float, float]] = {
 
 
 def covers(atoms: Atoms) -> bool:
-    """Whether all elements are in the table, with oxygen among them, and charges balance."""
+    """Whether all elements are in the table, with oxygen among them, and charges balance.
+
+    Parameters
+    ----------
+    atoms : N atoms
+
+    Returns
+    -------
+    whether `Pedone` says anything of them
+    """
     symbols = set(atoms.symbols)
     charge = sum(TABLE[s][0] for s in atoms.symbols) if symbols <= set(TABLE) else 1.0
     return "O" in symbols and abs(charge) < 1e-6
@@ -51,14 +60,34 @@ class Pedone(Calculator):
         properties: list[str] | None = None,
         system_changes: list[str] = all_changes,
     ) -> None:
-        """One evaluation over all pairs within 7 Å."""
+        """One evaluation over all pairs within 7 Å.
+
+        Parameters
+        ----------
+        atoms : N atoms, Å; None for those of the last call
+        properties : not used: all are found
+        system_changes : names of ASE's `all_changes`
+        """
         super().calculate(atoms, properties or ["energy"], system_changes)
         assert self.atoms is not None  # the base class has just set it
         self.results = evaluate(self.atoms)
 
 
 def evaluate(atoms: Atoms) -> dict[str, Any]:
-    """Energy, forces and stress, as ASE names them."""
+    """Energy, forces and stress.
+
+    Parameters
+    ----------
+    atoms : N atoms, Å, whose elements are in TABLE
+
+    Returns
+    -------
+    as ASE names them: energy and free_energy (eV), forces (N, 3) eV/Å, stress (6,) eV/Å^3
+
+    Source: Pedone et al., J. Phys. Chem. B 110, 11780 (2006); Fennell and Gezelter, J. Chem. Phys.
+    124,
+    234104 (2006).
+    """
     neighbours = Neighbours(CUTOFF)
     kinds = np.zeros(len(atoms), int)
     here = Configuration(atoms.cell.array, kinds, atoms.positions, pbc=atoms.pbc)

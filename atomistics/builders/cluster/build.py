@@ -29,21 +29,62 @@ class Shape:
     reach: float  # Å, of its farthest point
 
     def gauge(self, positions: np.ndarray) -> np.ndarray:
-        """The r (N,) at which each position lies on the surface."""
+        """How far out each position lies: the r of the surface through it.
+
+        Parameters
+        ----------
+        positions : (N, 3) Å from the centre
+
+        Returns
+        -------
+        (N,) Å
+        """
         if not len(self.normals):
             return np.linalg.norm(positions, axis=1)
         return (positions @ self.normals.T).max(axis=1)
 
 
 def build(parameters: Cluster, rng: np.random.Generator, folder: Path) -> Atoms:
-    """The particle in the middle of an orthorhombic cell, not periodic."""
+    """The particle in the middle of an orthorhombic cell, not periodic.
+
+    Parameters
+    ----------
+    parameters : shape, size (Å or atoms), vacuum (Å)
+    rng : draws substitutions
+    folder : of the task, whose files the parameters may name
+
+    Returns
+    -------
+    N atoms, Å
+
+    Raises
+    ------
+    UserError
+        The parameters cannot be met.
+    """
     atoms = particle(parameters, rng, folder)
     atoms.center(vacuum=max(parameters.vacuum_angstrom, 0.5))
     return atoms
 
 
 def particle(parameters: Cluster, rng: np.random.Generator, folder: Path) -> Atoms:
-    """Atoms (Å) of the shape about the origin, molecules whole, then substituted."""
+    """Atoms of the shape about the origin, molecules whole, then substituted.
+
+    Parameters
+    ----------
+    parameters : shape and size (Å or atoms)
+    rng : draws substitutions
+    folder : of the task, whose files the parameters may name
+
+    Returns
+    -------
+    N atoms, Å, as yet without a cell of their own
+
+    Raises
+    ------
+    UserError
+        Nothing of the crystal fits inside, or it cannot be met otherwise.
+    """
     crystal = whole(standard(lattice_of(parameters, folder)))
     shape = _shape(parameters, crystal)
     per_volume = len(crystal) / crystal.get_volume()

@@ -27,7 +27,23 @@ SECONDS = 30
 
 
 def from_materials_project(identifier: str) -> Atoms:
-    """The relaxed structure of a material; needs MP_API_KEY in the environment."""
+    """The relaxed structure of a material; needs MP_API_KEY in the environment.
+
+    Parameters
+    ----------
+    identifier : mp-NUMBER
+
+    Returns
+    -------
+    the cell as it stands there, Å
+
+    Raises
+    ------
+    UserError
+        There is no key, no answer, no such material, or no ordered crystal.
+
+    Source: A. Jain et al., APL Mater. 1, 011002 (2013).
+    """
     key = os.environ.get("MP_API_KEY")
     if not key:
         raise UserError(
@@ -51,7 +67,22 @@ def from_materials_project(identifier: str) -> Atoms:
 
 
 def from_optimade(provider: str, identifier: str) -> Atoms:
-    """A structure by the OPTIMADE API v1 (Evans et al., Digital Discovery 3, 1509 (2024))."""
+    """A structure by the OPTIMADE API v1 (Evans et al., Digital Discovery 3, 1509 (2024)).
+
+    Parameters
+    ----------
+    provider : of OPTIMADE
+    identifier : of the structure there
+
+    Returns
+    -------
+    the cell as it stands there, Å
+
+    Raises
+    ------
+    UserError
+        There is no answer, no such structure, or it is disordered.
+    """
     where = f"optimade {provider} {identifier}"
     url = f"{OPTIMADE[provider]}/v1/structures/{urllib.parse.quote(identifier, safe='')}"
     entries = _json(url, {}, where).get("data")

@@ -31,7 +31,23 @@ ISOTOPES = ("D", "T")
 
 
 def from_file(reference: str, ordering: Ordering | None, folder: Path) -> Atoms:
-    """A user's crystal; UserError names shared sites and isotopes where nothing says what to do."""
+    """A user's crystal; sites that are shared or partly occupied are filled as `ordering` says.
+
+    Parameters
+    ----------
+    reference : name of a file in folder/files
+    ordering : which of the ordered cells
+    folder : of the task
+
+    Returns
+    -------
+    the cell, Å
+
+    Raises
+    ------
+    UserError
+        The file is none of a crystal, holds isotopes, or shared sites and nothing says what to do.
+    """
     path = inside(reference, folder)
     if path.suffix != ".cif" or not path.is_file():
         return user_file(reference, folder)

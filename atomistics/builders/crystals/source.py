@@ -31,7 +31,22 @@ SYMPREC = 1e-3  # Å
 
 
 def lattice_of(source: Crystal, folder: Path) -> Atoms:
-    """The source's cell (Å), scaled, as given: not reduced, nothing substituted."""
+    """The source's cell, scaled, as given: not reduced, nothing substituted.
+
+    Parameters
+    ----------
+    source : space group, prototype, file, built structure or database entry
+    folder : of the task
+
+    Returns
+    -------
+    the cell, Å
+
+    Raises
+    ------
+    UserError
+        The source cannot be read, contradicts itself, or has no cell of three vectors.
+    """
     if source.space_group is not None:
         atoms = _from_space_group(source)
     elif source.prototype is not None:
@@ -52,7 +67,22 @@ def lattice_of(source: Crystal, folder: Path) -> Atoms:
 
 
 def standard(atoms: Atoms, primitive: bool = False) -> Atoms:
-    """The conventional (or primitive) cell, spglib's idealized standard (symprec 1e-3 Å)."""
+    """The conventional (or primitive) cell, spglib's idealized standard (symprec 1e-3 Å).
+
+    Parameters
+    ----------
+    atoms : the cell, Å
+    primitive : the primitive one
+
+    Returns
+    -------
+    the cell, Å; `info` is kept
+
+    Raises
+    ------
+    UserError
+        spglib finds no symmetry.
+    """
     dataset = spglib.standardize_cell(_spglib(atoms), to_primitive=primitive, symprec=SYMPREC)
     if dataset is None:
         raise UserError("crystal: spglib finds no symmetry; are atoms on top of one another?")
@@ -61,7 +91,16 @@ def standard(atoms: Atoms, primitive: bool = False) -> Atoms:
 
 
 def rotations(atoms: Atoms) -> np.ndarray:
-    """Point-group operations (R, 3, 3) of a crystal, in fractional coordinates of its cell."""
+    """Point-group operations of a crystal.
+
+    Parameters
+    ----------
+    atoms : the cell, Å
+
+    Returns
+    -------
+    (R, 3, 3) in fractional coordinates of the cell
+    """
     symmetry = spglib.get_symmetry(_spglib(atoms), symprec=SYMPREC)
     return np.unique(symmetry["rotations"], axis=0)
 
@@ -140,7 +179,22 @@ def _from_prototype(source: Crystal) -> Atoms:
 
 
 def repeated(atoms: Atoms, times: tuple[int, int, int]) -> Atoms:
-    """The cell repeated; UserError where that is more than anybody simulates."""
+    """The cell repeated.
+
+    Parameters
+    ----------
+    atoms : the cell, Å
+    times : along a, b, c
+
+    Returns
+    -------
+    the supercell, Å
+
+    Raises
+    ------
+    UserError
+        That is more than LARGEST atoms.
+    """
     if (count := len(atoms) * int(np.prod(times))) > LARGEST:
         raise UserError(f"crystal: {count} atoms, more than {LARGEST}; ask for a smaller cell")
     return atoms.repeat(times)
@@ -151,6 +205,21 @@ def substitute(atoms: Atoms, source: Crystal, rng: np.random.Generator) -> Atoms
 
     Every rule speaks of the atoms there before any of them: five times 0.2 of an element leaves
     none of it. Whole atoms nearest to the fractions (largest remainders), at least one each.
+
+    Parameters
+    ----------
+    atoms : N atoms, Å, left as they are
+    source : its substitutions and interstitials
+    rng : draws the sites
+
+    Returns
+    -------
+    a copy; `info` says what was done
+
+    Raises
+    ------
+    UserError
+        A rule names an element that is not there.
     """
     changed, report, gone = atoms.copy(), [], []
     symbols = np.array(atoms.symbols)
@@ -196,6 +265,17 @@ def interstitials(atoms: Atoms, element: str, count: int, rng: np.random.Generat
     """Atoms put one by one into the largest voids, equal ones drawn by the seed.
 
     Voids are the corners of the Voronoi cells of the atoms and their images.
+
+    Parameters
+    ----------
+    atoms : N atoms, Å, left as they are
+    element : symbol
+    count : how many
+    rng : draws among equal voids
+
+    Returns
+    -------
+    a copy; `info["interstitials"]` says how far (Å) the last one is from its nearest atom
     """
     elements(element)
     filled = atoms.copy()
@@ -211,7 +291,16 @@ def interstitials(atoms: Atoms, element: str, count: int, rng: np.random.Generat
 
 
 def voids(atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
-    """Voronoi corners (V, 3) inside the cell and their distances (V,) to the nearest atom, Å."""
+    """Voronoi corners inside the cell.
+
+    Parameters
+    ----------
+    atoms : N atoms, Å
+
+    Returns
+    -------
+    corners (V, 3) Å and their distances (V,) to the nearest atom, Å
+    """
     reach = np.ceil(8.0 / heights(atoms)).astype(int)
     reach[~atoms.pbc] = 0
     spans = [range(-n, n + 1) for n in reach]
@@ -226,7 +315,16 @@ def voids(atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
 
 
 def reduced(atoms: Atoms) -> tuple[Counter[str], int]:
-    """The formula unit's elements and how many units there are."""
+    """The formula unit.
+
+    Parameters
+    ----------
+    atoms : N atoms
+
+    Returns
+    -------
+    its elements, and how many units there are
+    """
     counts = Counter(atoms.symbols)
     units = reduce(gcd, counts.values())
     return Counter({symbol: n // units for symbol, n in counts.items()}), units

@@ -10,7 +10,22 @@ from atomistics.builders.sources import elements
 
 
 def build(parameters: Isolated, rng: np.random.Generator, folder: Path) -> Atoms:
-    """The atom, or the two along x."""
+    """The atom, or the two along x.
+
+    Parameters
+    ----------
+    parameters : elements, distance (Å), vacuum (Å)
+    rng, folder : not used
+
+    Returns
+    -------
+    one or two atoms, Å, not periodic
+
+    Raises
+    ------
+    UserError
+        An element is none.
+    """
     del rng, folder
     for element in parameters.elements:
         elements(element)

@@ -11,7 +11,23 @@ from atomistics.builders.mixtures.films import film_on
 
 
 def build(parameters: LiquidLiquid, rng: np.random.Generator, folder: Path) -> Atoms:
-    """Square cross-section; each phase's thickness follows from its mass and density."""
+    """Two mixtures over a square cross-section; each one's thickness follows from mass and density.
+
+    Parameters
+    ----------
+    parameters : width and gap (Å), phases with density (g/cm3)
+    rng : places
+    folder : of the task, whose files the parameters may name
+
+    Returns
+    -------
+    N atoms, Å, periodic
+
+    Raises
+    ------
+    UserError
+        The parameters cannot be met.
+    """
     width = parameters.width_angstrom
     base = Atoms(cell=[width, width, 1], pbc=(True, True, False))
     layers = [film_on(base, phase, rng, folder) for phase in parameters.phases]

@@ -121,7 +121,17 @@ def _calculator() -> object:
 
 
 def bond_lengths(atoms: Atoms, bonds: np.ndarray) -> np.ndarray:
-    """Lengths (B,) of bonds (B, 2) in Å, without periodic boundaries."""
+    """Lengths of bonds, without periodic boundaries.
+
+    Parameters
+    ----------
+    atoms : N atoms, Å
+    bonds : (B, 2) indices
+
+    Returns
+    -------
+    (B,) Å
+    """
     return np.linalg.norm(atoms.positions[bonds[:, 0]] - atoms.positions[bonds[:, 1]], axis=1)
 
 
@@ -130,7 +140,16 @@ def _radii(atoms: Atoms, bonds: np.ndarray) -> np.ndarray:
 
 
 def from_atoms(atoms: Atoms) -> Template:
-    """A molecule from a file: bonds where two atoms are nearer than 1.3 covalent distances."""
+    """A molecule from a file: bonds where two atoms are nearer than 1.3 covalent distances.
+
+    Parameters
+    ----------
+    atoms : N atoms, Å
+
+    Returns
+    -------
+    the molecule with its bonds, neutral
+    """
     first, second = np.triu_indices(len(atoms), 1)
     pairs = np.column_stack([first, second])
     near = bond_lengths(atoms, pairs) < STRETCHED * _radii(atoms, pairs)

@@ -12,9 +12,25 @@ from atomistics.builders.mixtures.sizing import batch, realized
 
 
 def film_on(substrate: Atoms, film: Film, rng: np.random.Generator, folder: Path) -> Atoms:
-    """A packed layer over the substrate's cross-section: mass, area and density give its height.
+    """A packed layer over a cross-section: mass, area and density give its height.
 
     The layer reaches from its lowest to its highest allowed atom centre; gaps come on top of it.
+
+    Parameters
+    ----------
+    substrate : gives a and b, Å
+    film : components, density (g/cm3), thickness (Å) or counts
+    rng : places
+    folder : of the task, whose files the components may name
+
+    Returns
+    -------
+    N atoms, Å, z from 0 to the height of the cell
+
+    Raises
+    ------
+    UserError
+        It cannot be packed, or a component cannot be made.
     """
     area = abs(np.linalg.det(plane(substrate)))
     volume = area * film.thickness_angstrom if film.thickness_angstrom else None

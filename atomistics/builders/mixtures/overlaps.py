@@ -36,7 +36,16 @@ class Walls:
     radius: float = np.inf
 
     def outside(self, positions: np.ndarray) -> np.ndarray:
-        """Displacement (N, 3) of each atom from the nearest allowed place, Å."""
+        """Displacement of each atom from the nearest allowed place.
+
+        Parameters
+        ----------
+        positions : (N, 3) Å
+
+        Returns
+        -------
+        (N, 3) Å; 0 inside
+        """
         away = np.zeros_like(positions)
         z = positions[:, 2]
         away[:, 2] = z - np.clip(z, self.low, self.high)
@@ -58,7 +67,17 @@ class Bonding:
 
 
 def bonding(positions: np.ndarray, bonds: np.ndarray) -> Bonding:
-    """From positions (N, 3) where every molecule has its shape, and bonds (B, 2)."""
+    """Springs that keep molecules in shape.
+
+    Parameters
+    ----------
+    positions : (N, 3) Å, where every molecule has its shape
+    bonds : (B, 2) indices
+
+    Returns
+    -------
+    springs between atoms up to two bonds apart, and pairs up to three
+    """
     n = len(positions)
     ones = np.ones(2 * len(bonds))
     both = np.vstack([bonds, bonds[:, ::-1]])
@@ -82,7 +101,16 @@ class Distances:
     radii: np.ndarray
 
     def of(self, neighbours: Pairs) -> np.ndarray:
-        """The least distance (P,) of each pair."""
+        """The least distance of each pair.
+
+        Parameters
+        ----------
+        neighbours : P pairs
+
+        Returns
+        -------
+        (P,) Å
+        """
         return np.maximum(
             self.least, (self.radii[:, neighbours.i] + self.radii[:, neighbours.j]).max(axis=0)
         )
@@ -93,7 +121,18 @@ class Distances:
 
 
 def contacts(atoms: Atoms, near: np.ndarray, wanted: Distances) -> Pairs:
-    """Pairs nearer than wanted, each once, but for bound ones in the same image."""
+    """Pairs nearer than wanted, each once, but for bound ones in the same image.
+
+    Parameters
+    ----------
+    atoms : N atoms, Å
+    near : codes i * N + j of bound pairs
+    wanted : least distances
+
+    Returns
+    -------
+    the pairs
+    """
     close = pairs(atoms, max(wanted.least, 2 * wanted.radii.max(initial=0)))
     close = close.at(close.distance < wanted.of(close))
     direct = np.linalg.norm(atoms.positions[close.j] - atoms.positions[close.i], axis=1)
@@ -108,10 +147,26 @@ def remove_overlaps(
     walls: Walls,
     fixed: np.ndarray | None = None,
 ) -> Atoms:
-    """A copy in which unbound atoms are as far apart as wanted, under its periodic boundaries.
+    """Move atoms until unbound ones are as far apart as wanted, under the periodic boundaries.
 
-    `atoms`: molecules whole (not wrapped), as they shall be shaped; `bonds` (B, 2); `fixed` (N,)
-    true for atoms of a host, which neither move nor repel each other. UserError if not possible.
+    Parameters
+    ----------
+    atoms : molecules whole (not wrapped), as they shall be shaped, Å; left as they are
+    bonds : (B, 2) indices
+    wanted : least distances, Å
+    walls : where atoms may be
+    fixed : (N,) true for atoms of a host, which neither move nor repel each other
+
+    Returns
+    -------
+    a copy
+
+    Raises
+    ------
+    JammedError
+        It is not done within ROUNDS; another start may be.
+    UserError
+        No start will do: what is asked for is too dense.
     """
     moved = atoms.copy()
     held = np.zeros(len(atoms), bool) if fixed is None else fixed

@@ -37,23 +37,59 @@ class Room:
 
 
 def box(volume: float, ratio: list[float]) -> np.ndarray:
-    """Orthorhombic cell (3, 3) of a volume (Å^3), edges in the ratio."""
+    """Orthorhombic cell of a volume.
+
+    Parameters
+    ----------
+    volume : Å^3
+    ratio : of the edges
+
+    Returns
+    -------
+    (3, 3) Å
+    """
     edges = np.array(ratio, float)
     return np.diag(edges * (volume / edges.prod()) ** (1 / 3))
 
 
 def layer(area_cell: np.ndarray, thickness: float, least: float) -> Room:
-    """Room between two planes, `thickness` Å apart, periodic along the two rows of area_cell."""
+    """Room between two planes, periodic along the other two directions.
+
+    Parameters
+    ----------
+    area_cell : (3, 3) or (2, 3) Å, whose first two rows are a and b
+    thickness : Å
+    least : Å between unbound atoms
+
+    Returns
+    -------
+    the room
+    """
     cell = np.array([*area_cell[:2], [0, 0, thickness]])
     return Room(cell, least, (True, True, False), Walls(low=0.0, high=thickness))
 
 
 def pack(batch: Batch, room: Room, rng: np.random.Generator) -> Atoms:
-    """The molecules (and the host, first), no two unbound atoms nearer than `room.least` Å.
+    """Pack molecules (and the host, first), no two unbound atoms nearer than `room.least`.
 
     Packmol (Martinez et al., J. Comput. Chem. 30, 2157 (2009)) or random insertion gives a start;
-    the push-off of `contacts` then holds the distances under the periodic boundaries, images of
+    `remove_overlaps` then holds the distances under the periodic boundaries, images of
     the same molecule included, which Packmol does not see.
+
+    Parameters
+    ----------
+    batch : counted molecules
+    room : where they go, Å
+    rng : places
+
+    Returns
+    -------
+    N atoms, Å, with the array `molecule` (N,)
+
+    Raises
+    ------
+    UserError
+        There is no room for them.
     """
     molecules = [molecule for molecule, count in batch.molecules for _ in range(count)]
     orthogonal = not (room.cell - np.diag(room.cell.diagonal())).any()
@@ -77,7 +113,25 @@ def pack(batch: Batch, room: Room, rng: np.random.Generator) -> Atoms:
 def settle(
     molecules: list[Template], places: np.ndarray, room: Room, host: Atoms, charge: int
 ) -> Atoms:
-    """The push-off of molecules at `places` (N, 3) Å; numbers them in the array `molecule`."""
+    """Remove the overlaps of molecules at given places; number them.
+
+    Parameters
+    ----------
+    molecules : one of each to be placed
+    places : (N, 3) Å, of their atoms in order
+    room : where they are, Å
+    host : atoms that stay, first
+    charge : e, of all
+
+    Returns
+    -------
+    N atoms, Å, with the array `molecule` (N,)
+
+    Raises
+    ------
+    JammedError, UserError
+        As `remove_overlaps`.
+    """
     sizes = [len(molecule.atoms) for molecule in molecules]
     starts = len(host) + np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(int)
     numbers = np.concatenate([host.numbers, *(m.atoms.numbers for m in molecules)]).astype(int)
@@ -99,12 +153,21 @@ def settle(
 
 
 def spheres(atoms: Atoms, loose: np.ndarray) -> np.ndarray:
-    """Radii (2, N) Å of atoms of different molecules, parts of the covalent ones (Cordero 2008).
+    """Radii of atoms of different molecules, parts of the covalent ones (Cordero 2008).
 
     The first row is for all pairs: Li-O 1.8, Na-Cl 2.5, Zr-Zr 2.8 Å, about what melts and glasses
-    have; `loose` (N,) non-metals may be bound to anything, so only as much as
+    have; loose non-metals may be bound to anything, so only as much as
     `atomistics.structures` finds sensible. The second is for non-metals of molecules and anions
     among themselves: C-C 2.1, Cl-Cl 2.9 Å, well above what would bind them.
+
+    Parameters
+    ----------
+    atoms : N atoms
+    loose : (N,) which may be bound to anything
+
+    Returns
+    -------
+    (2, N) Å
     """
     plain = np.isin(atoms.numbers, NONMETALS)
     part = np.where(plain, np.where(loose, BARE, ANION), METAL)

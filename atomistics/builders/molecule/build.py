@@ -15,7 +15,23 @@ DROPLET = 0.6  # g/cm3, of molecules together in vacuum
 
 
 def build(parameters: Molecule | Amorphous, rng: np.random.Generator, folder: Path) -> Atoms:
-    """A box of exactly the density asked for (cell from masses), or a cluster in vacuum."""
+    """A box of exactly the density asked for (cell from masses), or a cluster in vacuum.
+
+    Parameters
+    ----------
+    parameters : components, density (g/cm3) or vacuum (Å), least distance (Å)
+    rng : places
+    folder : of the task, whose files the components may name
+
+    Returns
+    -------
+    N atoms, Å
+
+    Raises
+    ------
+    UserError
+        They cannot be packed, or a component cannot be made.
+    """
     chosen = batch(parameters, int(rng.integers(2**31 - 1)), folder)
     vacuum = getattr(parameters, "vacuum_angstrom", None)
     if vacuum is None:

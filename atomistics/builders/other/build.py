@@ -15,7 +15,23 @@ from atomistics.errors import UserError
 
 
 def build(parameters: Other, rng: np.random.Generator, folder: Path) -> Atoms:
-    """The host as it is (repeated), its atoms not moved, then the soaked molecules."""
+    """The host as it is (repeated), its atoms not moved, then the soaked molecules.
+
+    Parameters
+    ----------
+    parameters : file, built structure or empty box (Å); what is soaked into it
+    rng : places
+    folder : of the task
+
+    Returns
+    -------
+    N atoms, Å, the host's first
+
+    Raises
+    ------
+    UserError
+        The host has no cell that can be repeated or filled, or the molecules find no room.
+    """
     host = _host(parameters, folder)
     if parameters.soak is None:
         return host

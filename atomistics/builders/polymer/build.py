@@ -19,7 +19,23 @@ HANDS = (Chem.CHI_TETRAHEDRAL_CW, Chem.CHI_TETRAHEDRAL_CCW)
 
 
 def build(parameters: Polymer, rng: np.random.Generator, folder: Path) -> Atoms:
-    """A box of exactly the density asked for (cell from masses), chains whole across its faces."""
+    """A box of exactly the density asked for (cell from masses), chains whole across its faces.
+
+    Parameters
+    ----------
+    parameters : monomers, lengths, density (g/cm3)
+    rng : sequences and places
+    folder : of the task, whose files the components may name
+
+    Returns
+    -------
+    N atoms, Å, periodic
+
+    Raises
+    ------
+    UserError
+        They cannot be packed, or a chain cannot be made.
+    """
     chosen = chains(parameters, rng, folder)
     volume = chosen.volume(parameters.density_g_cm3)
     room = Room(box(volume, parameters.box_ratio), parameters.min_distance_angstrom)

@@ -12,7 +12,23 @@ from atomistics.structures import heights
 
 
 def build(parameters: Solid, rng: np.random.Generator, folder: Path) -> Atoms:
-    """The crystal's cell repeated, then substituted: compositions are those of the whole cell."""
+    """The crystal's cell repeated, then substituted: compositions are those of the whole cell.
+
+    Parameters
+    ----------
+    parameters : source, cell, repetitions or least length (Å), strain
+    rng : draws substitutions
+    folder : of the task, whose files the source may name
+
+    Returns
+    -------
+    N atoms, Å, periodic
+
+    Raises
+    ------
+    UserError
+        The source cannot be read, or the parameters not be met.
+    """
     atoms = lattice_of(parameters, folder)
     if parameters.cell != "as-given":
         atoms = standard(atoms, parameters.cell == "primitive")

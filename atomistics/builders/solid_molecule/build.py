@@ -24,7 +24,23 @@ APART = 1.4  # Å, the least between an adsorbed molecule and anything else
 
 
 def build(parameters: SolidMolecule, rng: np.random.Generator, folder: Path) -> Atoms:
-    """The slab below; charges and sizes in info."""
+    """A slab with a molecule or a liquid on it; charges and sizes in info.
+
+    Parameters
+    ----------
+    parameters : surface, adsorbate or liquid (density g/cm3), gap and vacuum (Å)
+    rng : places and substitutions
+    folder : of the task
+
+    Returns
+    -------
+    N atoms, Å, periodic, the slab below
+
+    Raises
+    ------
+    UserError
+        The parameters cannot be met.
+    """
     slab = cut(parameters.surface, rng, folder)
     if parameters.adsorbate is not None:
         atoms = _adsorbed(slab, parameters.adsorbate, rng, folder)

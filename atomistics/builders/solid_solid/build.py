@@ -30,7 +30,23 @@ CLEARANCE = 6.0  # Å between a particle and its images
 
 
 def build(parameters: SolidSolid, rng: np.random.Generator, folder: Path) -> Atoms:
-    """The substrate below, the other solid above it at the gap; strain and sizes in info."""
+    """The substrate below, the other solid above it at the gap; strain and sizes in info.
+
+    Parameters
+    ----------
+    parameters : substrate, and a film, a grain or an amorphous layer; gap and vacuum (Å)
+    rng : places and substitutions
+    folder : of the task
+
+    Returns
+    -------
+    N atoms, Å, periodic
+
+    Raises
+    ------
+    UserError
+        No common cell within the strain and area allowed, or more atoms than allowed.
+    """
     if parameters.film is not None:
         layers = _matched(parameters, parameters.film, rng, folder)
     elif parameters.grain is not None:

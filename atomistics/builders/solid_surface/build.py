@@ -35,12 +35,38 @@ FAULTED = 4  # places of a fault that are tried, next to the middle
 
 
 def build(parameters: SolidSurface, rng: np.random.Generator, folder: Path) -> Atoms:
-    """The slab in the middle of its vacuum, periodic along z too."""
+    """The slab in the middle of its vacuum, periodic along z too.
+
+    Parameters
+    ----------
+    parameters : crystal, plane, thickness and vacuum (Å)
+    rng : draws substitutions
+    folder : of the task
+
+    Returns
+    -------
+    N atoms, Å
+
+    Raises
+    ------
+    UserError
+        The slab cannot be cut as asked.
+    """
     return with_vacuum(cut(parameters, rng, folder), parameters.vacuum_angstrom)
 
 
 def with_vacuum(slab: Atoms, vacuum: float) -> Atoms:
-    """Cell along z enlarged by `vacuum` Å, half of it below."""
+    """Enlarge the cell along z, half of it below.
+
+    Parameters
+    ----------
+    slab : N atoms, Å
+    vacuum : Å
+
+    Returns
+    -------
+    a copy, periodic in three directions
+    """
     atoms = slab.copy()
     atoms.cell[2] = [0, 0, slab.cell[2, 2] + vacuum]
     atoms.positions[:, 2] += vacuum / 2
@@ -49,17 +75,47 @@ def with_vacuum(slab: Atoms, vacuum: float) -> Atoms:
 
 
 def cut(slab: Slab, rng: np.random.Generator, folder: Path) -> Atoms:
-    """The slab with z from 0 to its thickness (Å, outermost atoms), which is its cell's height.
+    """Cut a slab, repeat it in the plane and substitute.
 
     a lies along x, b in the xy plane, both reduced (Minkowski) and repeated. Cut by pymatgen's
     SlabGenerator (Tran et al., Sci. Data 3, 160080 (2016)) from the conventional cell, in whole
     formula units.
+
+    Parameters
+    ----------
+    slab : crystal, plane, thickness (Å), repetitions
+    rng : draws substitutions
+    folder : of the task
+
+    Returns
+    -------
+    N atoms, Å, z from 0 to the thickness of the outermost atoms, which is the cell's height
+
+    Raises
+    ------
+    UserError
+        The plane is none, or no cut has what was asked.
     """
     return widened(surface_cell(slab, folder), slab, rng)
 
 
 def surface_cell(slab: Slab, folder: Path) -> Atoms:
-    """The slab over the smallest surface cell, nothing repeated or substituted."""
+    """The slab over the smallest surface cell, nothing repeated or substituted.
+
+    Parameters
+    ----------
+    slab : crystal, plane, thickness (Å), sheets, fault, scale along the normal
+    folder : of the task
+
+    Returns
+    -------
+    N atoms, Å, as of `cut`
+
+    Raises
+    ------
+    UserError
+        The plane is none, or no cut has what was asked.
+    """
     crystal = standard(lattice_of(slab, folder))
     atoms = _sheets(slab, crystal) if slab.sheets else _terminated(slab, crystal)
     if slab.normal_scale != 1:
@@ -141,7 +197,23 @@ def _shifted(atoms: Atoms, shift: np.ndarray, level: float, nearest: float) -> A
 
 
 def widened(atoms: Atoms, slab: Slab, rng: np.random.Generator) -> Atoms:
-    """Repeated in the plane as `slab` asks, then substituted; molecules numbered."""
+    """Repeated in the plane as asked, then substituted; molecules numbered.
+
+    Parameters
+    ----------
+    atoms : a surface cell, Å
+    slab : repetitions or least width (Å), substitutions
+    rng : draws them
+
+    Returns
+    -------
+    N atoms, Å; `info` says the dipole (e/Å) of a polar one
+
+    Raises
+    ------
+    UserError
+        A substitution names an element that is not there, or there are more atoms than LARGEST.
+    """
     repeat = list(slab.repeat)
     if slab.min_width_angstrom is not None:
         widths = heights(atoms)[:2]
@@ -159,7 +231,22 @@ def widened(atoms: Atoms, slab: Slab, rng: np.random.Generator) -> Atoms:
 
 
 def three_indices(miller: list[int], crystal: Atoms) -> tuple[int, int, int]:
-    """Miller indices of the conventional cell; h k i l needs h + k + i = 0 and a hexagonal cell."""
+    """Miller indices of the conventional cell.
+
+    Parameters
+    ----------
+    miller : h k l, or h k i l
+    crystal : the conventional cell
+
+    Returns
+    -------
+    h, k, l
+
+    Raises
+    ------
+    UserError
+        All are 0; or of four h + k + i is not 0, or the cell is not hexagonal.
+    """
     text = "(" + " ".join(map(str, miller)) + ")"
     if len(miller) == 4:
         if sum(miller[:3]) != 0:

@@ -18,16 +18,31 @@ SAME = 0.05  # Å, within which an atom moved by a lattice vector meets another
 
 
 def formal_charges(slab: Atoms) -> np.ndarray:
-    """Oxidation states (N,) by element, e, their mean taken off; 0 where none balance."""
+    """Oxidation states by element, their mean taken off.
+
+    Parameters
+    ----------
+    slab : N atoms
+
+    Returns
+    -------
+    (N,) e; 0 where none balance
+    """
     charges = oxidation_states(Composition(slab.get_chemical_formula(empirical=True)))
     q = np.array([charges.get(symbol, 0.0) for symbol in slab.symbols])
     return q - q.mean()
 
 
 def dipole_density(slab: Atoms) -> float:
-    """Dipole along z per area of a slab of formal charges, e/Å; grows with the thickness if polar.
+    """Dipole along z per area of a slab of formal charges; grows with the thickness if polar.
 
-    0 where the composition has no oxidation states that balance.
+    Parameters
+    ----------
+    slab : N atoms, Å
+
+    Returns
+    -------
+    e/Å; 0 where the composition has no oxidation states that balance
     """
     area = abs(np.linalg.det(slab.cell.array[:2, :2]))
     return float(formal_charges(slab) @ slab.positions[:, 2] / area)

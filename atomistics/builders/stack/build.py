@@ -21,7 +21,23 @@ from atomistics.errors import UserError
 
 
 def build(parameters: Stack, rng: np.random.Generator, folder: Path) -> Atoms:
-    """Crystals and built structures first, as they set the cross-section; then what is packed."""
+    """Crystals and built structures first, as they set the cross-section; then what is packed.
+
+    Parameters
+    ----------
+    parameters : layers in order, gap and vacuum (Å), strain allowed (percent)
+    rng : places and substitutions
+    folder : of the task
+
+    Returns
+    -------
+    N atoms, Å, periodic, with the array `layer` (N,)
+
+    Raises
+    ------
+    UserError
+        No layer is a solid, or one does not fit the cross-section.
+    """
     solid: dict[int, Atoms] = {}
     for n, wanted in enumerate(parameters.layers):
         if wanted.content is None or isinstance(wanted.content, SolidSurface):
