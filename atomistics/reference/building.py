@@ -172,7 +172,24 @@ def _remove(folder: Path) -> None:
 
 
 def killed(recipe: Recipe, atoms: Atoms, process: int, reply: Failed) -> Failed:
-    """What a child process of that number, killed or dead, left of its program's calculation."""
+    """Keep what a child process, killed or dead, left of its program's calculation.
+
+    Parameters
+    ----------
+    recipe
+        Says whether it is kept.
+    atoms
+        The structure (Å) that was calculated.
+    process
+        The number of the child, in the name of the folder in which its program ran.
+    reply
+        Why there is no label.
+
+    Returns
+    -------
+    Failed
+        `reply` with the program's last words and the place of its files.
+    """
     for folder in outputs.FOLDER.glob(f".*-{process}-*"):
         words = last_words(folder)
         reply = reply._replace(detail=f"{reply.detail}; {words}" if words else reply.detail)

@@ -20,14 +20,40 @@ LARGEST = 100_000_000  # bytes of a file that is kept
 
 
 def geometry_digest(atoms: Atoms) -> str:
-    """SHA-256 of elements, positions (Å), cell (Å) and periodicity, bit by bit."""
+    """Hash of what a structure is, bit by bit.
+
+    Parameters
+    ----------
+    atoms
+        N atoms: numbers (N,), positions (N, 3) and cell (3, 3) in Å, periodicity (3,).
+
+    Returns
+    -------
+    str
+        SHA-256 in hexadecimal digits.
+    """
     arrays = (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
     joined = b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)
     return hashlib.sha256(joined).hexdigest()
 
 
 def input_digest(calculator: str, options: Mapping[str, Any], atoms: Atoms) -> str:
-    """SHA-256 of all that a calculation depends on; a file that options name counts by its name."""
+    """Hash of all that a calculation depends on.
+
+    Parameters
+    ----------
+    calculator
+        Its import path.
+    options
+        As in the configuration; a file that they name by an absolute path counts by its name.
+    atoms
+        N atoms with initial charges (e) and magnetic moments (µB).
+
+    Returns
+    -------
+    str
+        SHA-256 in hexadecimal digits.
+    """
     spins = (atoms.get_initial_charges().tolist(), atoms.get_initial_magnetic_moments().tolist())
     values = [calculator, _without_folders(dict(options)), spins, geometry_digest(atoms)]
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=repr).encode()).hexdigest()
@@ -48,6 +74,17 @@ def keep(folder: Path, program: str, atoms: Atoms, record: Mapping[str, Any]) ->
 
     Named by program, geometry (as the label's own file is) and input, so that the output of a label
     is found and a calculation that is done again takes its place.
+
+    Parameters
+    ----------
+    folder
+        Where the program ran.
+    program
+        Its name.
+    atoms
+        The structure (Å) that it was given.
+    record
+        What came of it; `input_sha256` is the hash of its input.
 
     Returns
     -------
