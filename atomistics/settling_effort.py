@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-MOST_KEPT = 50  # frames of one settling kept as labels
+MOST_KEPT = 40  # frames of one settling kept as labels
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,11 @@ class Targets(Strict):
     force_mae: Positive = Field(description="eV/Å per component, held-out and fresh frames")
     energy_mae: Positive = Field(description="eV/atom, held-out frames")
     density_deviation: Positive = Field(description="fraction of the reference density")
+    density_bias: Positive | None = Field(
+        default=None,
+        description="the same by the pressures of both on the model's MD; None: density_deviation",
+        exclude_if=lambda bound: bound is None,
+    )
     rdf_overlap: Fraction = Field(description="least overlap of model and reference RDF, any pair")
     stable_ps: Positive = Field(description="MD without an early stop, ps")
     diffusion_deviation: Positive | None = Field(

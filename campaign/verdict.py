@@ -48,7 +48,7 @@ def criteria(
         "fresh_force_mae": targets.force_mae,
         "energy_mae": targets.energy_mae,
         "density_deviation": targets.density_deviation,
-        "density_bias": targets.density_deviation,
+        "density_bias": targets.density_bias or targets.density_deviation,
     }
     table = []
     for key, target in upper.items():

@@ -85,15 +85,7 @@ def planner_parser() -> argparse.ArgumentParser:
     explained = command("explain", "one decision in words, from its record alone")
     explained.add_argument("iteration", type=int, metavar="N", help="the iteration it decided")
     explained.add_argument("--json", action="store_true", help="for machines")
-    doctor = command("doctor", "try out what a campaign rests on, and say how to mend it")
-    doctor.add_argument(
-        "--llm", action="store_true", help="only the server of the planner LLM (a few tokens)"
-    )
-    doctor.add_argument(
-        "--cells",
-        action="store_true",
-        help="compare one crystal in two cells by a program too (two labels, up to an hour each)",
-    )
+    _doctor_options(command("doctor", "try out what a campaign rests on, and say how to mend it"))
     run = command("run", "next, audit and snakemake until the campaign ends")
     run.add_argument("--profile", help="Snakemake profile, e.g. slurm")
     protocol_command.add(commands)
@@ -197,6 +189,17 @@ def _explain(arguments: argparse.Namespace) -> int:
         raise UserError(f"{folder}/decision.json: no whole record ({error!r})") from None
     say(text)
     return 0
+
+
+def _doctor_options(doctor: argparse.ArgumentParser) -> None:
+    doctor.add_argument(
+        "--llm", action="store_true", help="only the server of the planner LLM (a few tokens)"
+    )
+    doctor.add_argument(
+        "--cells",
+        action="store_true",
+        help="compare one crystal in two cells by a program too (two labels, up to an hour each)",
+    )
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

@@ -74,7 +74,8 @@ def run(plan: ModelEval, items: Items, state: Path | None, model: Path, output: 
             fresh = fresh_labels(outcome.frames, plan.fresh_frames, counting)
             misfits = residuals(potential, job.species, fresh)
             error = density_error(misfits, outcome.frames, long)
-            if error > job.campaign.task.targets.density_deviation / 2:
+            targets = job.campaign.task.targets
+            if error > (targets.density_bias or targets.density_deviation) / 2:
                 new = more_labels(outcome.frames, fresh, plan.fresh_most, counting)
                 fresh, misfits = [*fresh, *new], [*misfits, *residuals(potential, job.species, new)]
         comparison = held_against(twin, reference, same.timestep, layers_of(atoms))

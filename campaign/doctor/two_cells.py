@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 WHAT = "cells"
-TOLD, SHARE = 1e-3, 0.5  # eV/atom; of targets.energy_mae, beyond which a campaign cannot be right
+NOTED, SHARE = 1e-3, 0.5  # eV/atom; of targets.energy_mae, beyond which a campaign cannot be right
 REMEDY = (
     "k-points by density (docs/references.md), cells of one size, or a reference that has no cell"
 )
@@ -67,6 +67,6 @@ def _judged(one: "Atoms", two: "Atoms", campaign: Campaign) -> Finding:
     )
     if difference > SHARE * target:
         return fail(WHAT, f"{text}: what the reference says depends on the cell", REMEDY)
-    if difference > TOLD:
+    if difference > NOTED:
         return note(WHAT, text, REMEDY)
     return Finding(WHAT, text)

@@ -13,9 +13,10 @@ from campaign.actions.train import Train
 from campaign.budget import left, overdrawn, purse, reserved_seconds
 from campaign.config import ReferenceSample
 from campaign.cost import price, settling_calls, settling_labels, steps_for
+from campaign.results import EvaluatedStructure
 from campaign.situation import Situation
 from campaign.state import SubsystemState
-from campaign.verdict import meets_errors
+from campaign.verdict import criteria, meets_errors
 from planner.policy.curriculum import ladder, severe, unstable
 
 SHARE_OF_FIRST_DATA = 0.75
@@ -261,11 +262,22 @@ def most_labels(sit: Situation, s: SubsystemState, share: int) -> int:
 
 def spaced(sit: Situation, s: SubsystemState) -> int:
     """Labels whatever their grade: where an evaluation failed, or the grade has run dry while
-    errors are above target, extrapolation is not what is wrong."""
+    errors are above target, extrapolation is not what is wrong. Twice as many where the density is:
+    what teaches it is matter at the density of the model's own MD, whose grade is low."""
     model = sit.model
+    if missing_density(sit, s):
+        return FEWEST_A_ROUND
     dry = s.selection is not None and s.selection.labels < FEWEST_A_ROUND // 2
     poor = model is not None and not meets_errors(sit.state, s, model)
     return FEWEST_A_ROUND // 2 if s.evaluation == "failed" or (dry and poor) else 0
+
+
+def missing_density(sit: Situation, s: SubsystemState) -> list[EvaluatedStructure]:
+    """Structures of its newest evaluation whose pressure is not the reference's."""
+    targets = sit.state.targets
+    rows = sit.evaluated(s.name, s.evaluated_model or "") if s.evaluation == "failed" else []
+    missed = [(e, c) for e in rows for c in criteria(e, s.role, targets) if c.met is False]
+    return [e for e, c in missed if c.key == "density_bias"]
 
 
 def select_data(sit: Situation) -> SelectData | None:

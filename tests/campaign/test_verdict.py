@@ -1,12 +1,15 @@
 """Targets held against evaluations."""
 
+from dataclasses import replace
+
 import pytest
 
 from campaign.actions.end import End, conclude
 from campaign.config import PropertyTarget, Subsystem, Targets, Task
 from campaign.results import Measurements, PairOfDiffusion, Property
 from campaign.verdict import open_targets, property_targets, shortfalls
-from tests.planner.states import END, at, with_last
+from planner.policy.parameters import spaced
+from tests.planner.states import END, at, with_last, with_subsystem
 
 SEEN = at(END).state.evaluations[-1].structures[0]
 TARGETS = at(END).state.targets
@@ -39,6 +42,24 @@ def test_shortfalls(changes: dict, role: str, missed: list[str]) -> None:
     found = shortfalls(SEEN.model_copy(update=changes), role, TARGETS)
     assert len(found) == len(missed)
     assert all(word in line for word, line in zip(missed, found, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("bound", "missed", "labels"), [(None, [], 12), (0.01, ["density_bias"], 24), (0.02, [], 12)]
+)
+def test_density_by_pressure_has_a_bound_of_its_own(
+    bound: float | None, missed: list[str], labels: int
+) -> None:
+    """And where it is missed, matter at the model's own density is labelled, whatever its grade."""
+    targets = TARGETS.model_copy(update={"density_bias": bound})
+    off = SEEN.model_copy(update={"density_bias": -0.015})
+    found = shortfalls(off, "target", targets)
+    assert len(found) == len(missed)
+    assert all(word in line for word, line in zip(missed, found, strict=True))
+    sit = with_last(at(END), "evaluations", structures=[off])
+    sit = replace(sit, state=sit.state.model_copy(update={"targets": targets}))
+    failed = with_subsystem(sit, "joint", evaluation="failed")
+    assert spaced(failed, failed.state.subsystem("joint")) == labels
 
 
 @pytest.mark.parametrize(
