@@ -10,7 +10,7 @@ from campaign import __version__
 from campaign.errors import GateError, UserError
 from campaign.terminal import complain, say
 from mtp.errors import MTPError
-from mtpilot import data_command, protocol_command
+from mtpilot import converge_command, data_command, protocol_command
 from preparation import command as preparation
 
 UNCONVERGED, USAGE = 5, 64
@@ -90,6 +90,7 @@ def planner_parser() -> argparse.ArgumentParser:
     run.add_argument("--profile", help="Snakemake profile, e.g. slurm")
     protocol_command.add(commands)
     data_command.add(command)
+    converge_command.add(command)
     preparation.add(commands, command)
     # its flags come from the builders' contracts, which the other commands need not load
     build = commands.add_parser(
@@ -272,6 +273,7 @@ def _build(arguments: argparse.Namespace) -> int:
 
 
 _COMMANDS = {
+    "converge": converge_command.run,
     "build": _build,
     "deposit": data_command.keep,
     "export": data_command.give,

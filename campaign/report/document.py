@@ -118,6 +118,17 @@ def write(
     write_text(folder / "model_card.md", card.render(facts))
 
 
+def _convergence(campaign: Campaign) -> dict[str, Any] | None:
+    """What `planner converge` found of the reference's numerical settings, and its plot."""
+    from campaign import converge  # loads numpy, which a check of the report's text does without
+
+    result = converge.stored(campaign)
+    if result is None:
+        return None
+    figure = figures.convergence_figure(result.series, result.tolerances)
+    return {"table": converge.render(result), "figure": figure}
+
+
 def gather(story: Story, folder: Path, home: Path) -> dict[str, Any]:
     """Everything both templates say, by name."""
     campaign, state = story.campaign, story.state
@@ -138,6 +149,7 @@ def gather(story: Story, folder: Path, home: Path) -> dict[str, Any]:
         "meaning": MEANING[story.verdict.outcome],
         "model": story.model,
         "measures": measures(targets),
+        "convergence": _convergence(campaign),
         "targets": target_rows(story),
         "domain": domain(story),
         "properties": property_rows(story),

@@ -6,6 +6,7 @@ apart without colour too. Colours are those of Okabe and Ito (2008), safe for co
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +19,8 @@ from campaign.state import ModelRecord
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from campaign.converge import Series
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLE: dict[str, Any] = {
@@ -288,6 +291,25 @@ def learning_curve(models: list[ModelRecord], subsystems: list[str], bound: floa
         held_out.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
 
     return _svg(draw_all, "learning", "Force MAE of each subsystem against labels")
+
+
+def convergence_figure(series: Sequence["Series"], allowed: Mapping[str, float]) -> str:
+    """Force errors (meV/Å) of numerical settings against core-seconds of a call, a panel each."""
+
+    def draw_all(figure: "Figure") -> None:
+        figure.set_size_inches(1.2 + 3.0 * len(series), 2.6)
+        for axis, one in zip(_grid(figure, 1, len(series)), series, strict=True):
+            points = [p for p in one.points[:-1] if p.forces]
+            costs, errors = [p.core_seconds for p in points], [1e3 * p.forces for p in points]
+            axis.set_title(f"{one.name}: force error, meV/Å")
+            axis.set_xlabel("core-seconds a call")
+            axis.plot(costs, errors, marker="o", markersize=3.5, color=COLOURS[0])
+            axis.axhline(1e3 * allowed["forces"], color="0.35", linewidth=0.8, linestyle="dashed")
+            axis.set_yscale("log")
+            for point, cost, error in zip(points, costs, errors, strict=True):
+                axis.annotate(f" {point.value:g} {one.unit}", (cost, error), fontsize=7)
+
+    return _svg(draw_all, "converge", "Errors of numerical settings against cost")
 
 
 def _density(axis: "Axes", observables: Observables) -> None:

@@ -86,10 +86,19 @@ def first_sample(
         return reference_sample(sit, subsystems, share)
     settings = sit.config.explorer_sample
     able = [s for s in subsystems if sit.training(s.name)]
-    return Sample(method="explorer", groups=_groups(sit, able, settings), steps=settings.steps,
-        interval=settings.interval, compression=settings.compression, rattle=settings.rattle,
-        amplitude=settings.amplitude, relax_steps=settings.relax_steps, seed=seed(sit),
-    ) if able else None  # fmt: skip
+    if not able:
+        return None
+    return Sample(
+        method="explorer",
+        groups=_groups(sit, able, settings),
+        steps=settings.steps,
+        interval=settings.interval,
+        compression=settings.compression,
+        rattle=settings.rattle,
+        amplitude=settings.amplitude,
+        relax_steps=settings.relax_steps,
+        seed=seed(sit),
+    )
 
 
 def first_labels(sit: Situation, share: float) -> SelectData | None:
