@@ -6,7 +6,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
-from atomistics.contract import Name, Strict, Temperature
+from atomistics.contract import Element, Name, Strict, Temperature
 from campaign.identifiers import CampaignOutcome, DatasetId, ModelId
 
 
@@ -310,6 +310,11 @@ class PairOfDiffusion(Strict):
     reference_error: float
 
 
+MeanKey = Literal[
+    "energy_mae", "force_mae", "fresh_energy_mae", "fresh_force_mae", "density", "density_deviation"
+]
+
+
 class EvaluatedStructure(Strict):
     """One held-out structure under the model's MD, against the reference trajectory."""
 
@@ -359,6 +364,12 @@ class EvaluatedStructure(Strict):
     force_mae: float | None = Field(default=None, description="on the reference MD, eV/Å")
     fresh_frames: int = 0
     fresh_energy_mae: float | None = Field(default=None, description="own MD, eV/atom")
+    standard_errors: dict[MeanKey, float] = Field(
+        default={}, description="of means, in their units", exclude_if=lambda errors: not errors
+    )
+    force_mae_by_element: dict[Element, float] = Field(
+        default={}, description="on the reference MD, eV/Å", exclude_if=lambda errors: not errors
+    )
     fresh_force_mae: float | None = Field(default=None, description="own MD, eV/Å")
 
 

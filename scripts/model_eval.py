@@ -11,6 +11,7 @@ from ase import Atoms, units
 from atomistics import dataset
 from atomistics.analysis.comparison import Comparison, compare
 from atomistics.analysis.layers import PhaseLayer, layers_of
+from atomistics.analysis.observables import standard_error
 from atomistics.md import plain as md
 from atomistics.md import stages
 from atomistics.md.watchdog import Watchdog
@@ -78,6 +79,8 @@ def run(plan: ModelEval, items: Items, state: Path | None, model: Path, output: 
             if error > (targets.density_bias or targets.density_deviation) / 2:
                 new = more_labels(outcome.frames, fresh, plan.fresh_most, counting)
                 fresh, misfits = [*fresh, *new], [*misfits, *residuals(potential, job.species, new)]
+                in_time = np.argsort([a.info["step"] for a in fresh])
+                fresh, misfits = [fresh[n] for n in in_time], [misfits[n] for n in in_time]
         comparison = held_against(twin, reference, same.timestep, layers_of(atoms))
         report = _report(job, name, outcome, long, comparison) | told_of(twin, same, outcome)
         errors = residuals(potential, job.species, reference)
@@ -238,7 +241,10 @@ def _errors(
     fresh: list[Residuals],
     comparison: Comparison,
 ) -> dict[str, Any]:
-    """MAE of energy (eV/atom) and force components (eV/Å) on reference MD and fresh frames."""
+    """MAE of energy (eV/atom) and force components (eV/Å) on reference MD and fresh frames.
+
+    Their standard errors come from blocks of frames: those of one MD are not independent.
+    """
     labels = np.concatenate([a.get_forces().ravel() for a in reference])
     predicted = np.concatenate([r.predicted_forces.ravel() for r in errors])
     thin = max(1, len(labels) // 2000)
@@ -246,8 +252,23 @@ def _errors(
         "reference": labels[::thin].round(5).tolist(),
         "model": predicted[::thin].round(5).tolist(),
     }
-    report: dict[str, Any] = {**_mae("", errors), "fresh_frames": len(fresh)}
-    return report | (_mae("fresh_", fresh) if fresh else {})
+    report = _mae("", errors) | (_mae("fresh_", fresh) if fresh else {})
+    means = {key: float(values.mean()) for key, values in report.items()}
+    deviations = {key: standard_error(values) for key, values in report.items()}
+    deviations |= {
+        "density": comparison.density_error,
+        "density_deviation": comparison.deviation_error,
+    }
+    symbols = np.concatenate([a.get_chemical_symbols() for a in reference])
+    sizes = np.abs(np.concatenate([r.forces for r in errors])).mean(axis=1)
+    return {
+        **means,
+        "fresh_frames": len(fresh),
+        "standard_errors": {key: e for key, e in deviations.items() if e is not None},
+        "force_mae_by_element": {
+            str(element): float(sizes[symbols == element].mean()) for element in np.unique(symbols)
+        },
+    }
 
 
 def _bias(fresh: list[Residuals], frames: list[Atoms], protocol: md.Protocol) -> dict[str, Any]:
@@ -303,11 +324,11 @@ def _softness(frames: list[Atoms], protocol: md.Protocol) -> float | None:
     return float(volumes.var() / (kelvin * volumes.mean()) * units.GPa)
 
 
-def _mae(prefix: str, errors: list) -> dict[str, float]:
-    forces = np.concatenate([r.forces.ravel() for r in errors])
+def _mae(prefix: str, errors: list[Residuals]) -> dict[str, np.ndarray]:
+    """Of every frame; all frames of a structure have as many atoms."""
     return {
-        f"{prefix}energy_mae": float(np.mean([abs(r.energy) for r in errors])),
-        f"{prefix}force_mae": float(np.abs(forces).mean()),
+        f"{prefix}energy_mae": np.array([abs(r.energy) for r in errors]),
+        f"{prefix}force_mae": np.array([np.abs(r.forces).mean() for r in errors]),
     }
 
 
