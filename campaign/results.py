@@ -58,6 +58,7 @@ class Property(Strict):
     model_error: float | None = None
     reference: float | None = None
     reference_error: float | None = None
+    note: str | None = Field(default=None, max_length=400, exclude_if=lambda note: note is None)
 
 
 class Measurements(Strict):
@@ -177,7 +178,8 @@ class ProtocolRun(Strict):
                 if value is not None
             ]
             shown = ", ".join(values) or "unknown"
-            lines.append(f"{self.structure}: {measured.name} {shown} {measured.unit}")
+            remark = f" ({measured.note})" if measured.note else ""
+            lines.append(f"{self.structure}: {measured.name} {shown} {measured.unit}{remark}")
         return lines
 
 
