@@ -1,4 +1,4 @@
-"""Protocols from words: by a model, whose answers are judged, or by a table; approved by neither."""
+"""Protocols from words: by a model whose answers are judged, or a table; approved by neither."""
 
 import json
 
