@@ -77,9 +77,7 @@ def run(plan: ModelEval, items: Items, state: Path | None, model: Path, output: 
             fresh = fresh_labels(outcome.frames, plan.fresh_frames, counting)
             misfits = residuals(potential, job.species, fresh)
             soft = softness(outcome.frames, long, fluid=is_fluid(job, before, atoms))
-            error = density_error(misfits, soft)
-            targets = job.campaign.task.targets
-            if error > (targets.density_bias or targets.density_deviation) / 2:
+            if density_error(misfits, soft) > density_bound(job) / 2:
                 new = more_labels(outcome.frames, fresh, plan.fresh_most, counting)
                 fresh, misfits = [*fresh, *new], [*misfits, *residuals(potential, job.species, new)]
                 in_time = np.argsort([a.info["step"] for a in fresh])
@@ -272,6 +270,12 @@ def _errors(
             str(element): float(sizes[symbols == element].mean()) for element in np.unique(symbols)
         },
     }
+
+
+def density_bound(job: Job) -> float:
+    """How far the density may be off by the pressures of both, as a fraction."""
+    targets = job.campaign.task.targets
+    return targets.density_bias or targets.density_deviation
 
 
 def _bias(fresh: list[Residuals], soft: float | None) -> dict[str, Any]:
