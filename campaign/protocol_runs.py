@@ -107,7 +107,7 @@ def _properties(
     rest = "reference" if whose == "model" else "model"
     properties = []
     for number, measured in enumerate(own):
-        row = {"name": measured["name"], "unit": measured["unit"]}
+        row = {key: measured.get(key) for key in ("name", "unit", "note")}
         for who, values in (
             (whose, measured),
             (rest, other[number] if number < len(other) else {}),

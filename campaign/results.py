@@ -6,7 +6,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
-from atomistics.contract import Name, Strict, Temperature
+from atomistics.contract import Element, Name, Strict, Temperature
 from campaign.identifiers import CampaignOutcome, DatasetId, ModelId
 
 
@@ -58,6 +58,7 @@ class Property(Strict):
     model_error: float | None = None
     reference: float | None = None
     reference_error: float | None = None
+    note: str | None = Field(default=None, max_length=400, exclude_if=lambda note: note is None)
 
 
 class Measurements(Strict):
@@ -177,7 +178,8 @@ class ProtocolRun(Strict):
                 if value is not None
             ]
             shown = ", ".join(values) or "unknown"
-            lines.append(f"{self.structure}: {measured.name} {shown} {measured.unit}")
+            remark = f" ({measured.note})" if measured.note else ""
+            lines.append(f"{self.structure}: {measured.name} {shown} {measured.unit}{remark}")
         return lines
 
 
@@ -310,6 +312,11 @@ class PairOfDiffusion(Strict):
     reference_error: float
 
 
+MeanKey = Literal[
+    "energy_mae", "force_mae", "fresh_energy_mae", "fresh_force_mae", "density", "density_deviation"
+]
+
+
 class EvaluatedStructure(Strict):
     """One held-out structure under the model's MD, against the reference trajectory."""
 
@@ -359,6 +366,12 @@ class EvaluatedStructure(Strict):
     force_mae: float | None = Field(default=None, description="on the reference MD, eV/Å")
     fresh_frames: int = 0
     fresh_energy_mae: float | None = Field(default=None, description="own MD, eV/atom")
+    standard_errors: dict[MeanKey, float] = Field(
+        default={}, description="of means, in their units", exclude_if=lambda errors: not errors
+    )
+    force_mae_by_element: dict[Element, float] = Field(
+        default={}, description="on the reference MD, eV/Å", exclude_if=lambda errors: not errors
+    )
     fresh_force_mae: float | None = Field(default=None, description="own MD, eV/Å")
 
 

@@ -2,6 +2,7 @@
 
 python -m evals                                              rules
 python -m evals --backend anthropic --model MODEL --repeats 5 --record answers.jsonl
+python -m evals --backend anthropic --base-url http://127.0.0.1:8080 --llm structured=false
 python -m evals --backend replay --record answers.jsonl      the same answers, offline
 """
 
@@ -15,7 +16,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from campaign.config import Llm
 from campaign.errors import UserError
+from campaign.files import parse
 from campaign.plan import Plan
 from campaign.situation import Situation
 from evals.judge import verdict, wilson
@@ -170,6 +175,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--base-url")
     parser.add_argument("--calls", type=int, choices=(1, 2))
     parser.add_argument("--effort", choices=("none", "low", "medium", "high", "xhigh", "max"))
+    parser.add_argument(
+        "--llm", action="append", default=[], metavar="KEY=VALUE", help="of llm in config.yaml"
+    )
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--only", default="", help="scenarios whose name holds this")
     parser.add_argument("--record", type=Path, help="where answers are kept")
@@ -201,7 +209,10 @@ def _with(scenario: Scenario, given: argparse.Namespace) -> Scenario:
     if given.effort:
         chosen["effort"] = None if given.effort == "none" else given.effort
     config = scenario.situation.config
-    llm = type(config.llm).model_validate({**config.llm.model_dump(), **chosen})
+    for option in given.llm:
+        key, _, value = option.partition("=")
+        chosen[key] = yaml.safe_load(value)
+    llm = parse(Llm, {**config.llm.model_dump(), **chosen}, "--llm")
     config = config.model_copy(update={"llm": llm})
     return replace(scenario, situation=replace(scenario.situation, config=config))
 

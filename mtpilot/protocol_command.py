@@ -7,12 +7,20 @@ from typing import Any
 from campaign.errors import UserError
 from campaign.terminal import say
 
+DRAFT = "write a protocol from words, by the planner LLM or by a table, to be tried and approved"
+
 
 def add(commands: Any) -> None:
     """Declare the command's arguments."""
     text = "an MD protocol of one's own: validate, try, approve"
     verbs = commands.add_parser("protocol", help=text, description=text).add_subparsers(
         dest="verb", required=True
+    )
+    draft = verbs.add_parser("draft", help=DRAFT, description=DRAFT)
+    draft.add_argument("file", type=Path, help="protocols/NAME.yaml, to be written")
+    draft.add_argument("words", help='like "annealed at 800 K for 20 ps, then held at 300 K"')
+    draft.add_argument(
+        "--campaign", type=Path, default=Path(), help="campaign folder (default: this one)"
     )
     for verb, purpose in (
         ("check", "validate a protocol file and show its stages"),
@@ -33,9 +41,26 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out one verb; what it found goes to standard output."""
-    lines = {"check": _check, "try": _try, "approve": _approve}[arguments.verb](arguments)
-    say("\n".join(lines))
+    verbs = {"draft": _draft, "check": _check, "try": _try, "approve": _approve}
+    say("\n".join(verbs[arguments.verb](arguments)))
     return 0
+
+
+def _draft(arguments: argparse.Namespace) -> list[str]:
+    from campaign.folder import Campaign
+    from campaign.protocol_files import protocol_name
+    from preparation.protocol_draft import drafted
+
+    protocol_name(arguments.file)
+    campaign = Campaign.at(arguments.campaign)
+    source = drafted(
+        campaign.folder, arguments.file, arguments.words, campaign.task, campaign.config
+    )
+    return [
+        f"{arguments.file}: drafted by {source}",
+        *_check(arguments),
+        f"read and edit it; then planner protocol try {arguments.file} STRUCTURE, and approve",
+    ]
 
 
 def _check(arguments: argparse.Namespace) -> list[str]:

@@ -5,6 +5,7 @@ size, composition, shape of the cell, thickness, gap. The last one is held out: 
 the others span, in a cell or arrangement none of them has.
 """
 
+from atomistics.builders.amorphous import stillinger_weber
 from atomistics.builders.amorphous.pedone import TABLE
 from campaign.config import Task
 from campaign.errors import UserError
@@ -24,7 +25,6 @@ QUENCH = {
     "final": 300,
     "settle": 1.0,
     "timestep": 2.0,
-    "potential": "pedone",
 }
 
 
@@ -337,7 +337,8 @@ def fluid(material: Material, phase: Phase, without: bool) -> list[VariantDraft]
         ("large", "larger box", 1.0, LARGER, 1.0, 1.0),
         ("held-out", "2 % less dense, elongated", 0.98, 1.2, 1.0, 1.3),
     ]
-    quench = {"melt_quench": QUENCH} if _network(phase) else {}
+    potential = _network(phase)
+    quench = {"melt_quench": {**QUENCH, "potential": potential}} if potential else {}
     if solutes:
         rows.insert(4, ("rich", "1.5 times the solute", 1.0, 1.0, 1.5, 1.0))
     elif len(phase.substances) - len(dissolved) > 1:
@@ -362,12 +363,14 @@ def fluid(material: Material, phase: Phase, without: bool) -> list[VariantDraft]
     ]
 
 
-def _network(phase: Phase) -> bool:
-    """Whether it is a glass of single atoms that the oxides' potential can melt and quench."""
+def _network(phase: Phase) -> str | None:
+    """The published potential that can melt and quench a glass of single atoms, if there is one."""
     if phase.kind != "amorphous" or not all(part.formula for part in phase.substances):
-        return False
+        return None
     present = substances.elements(phase)
-    return "O" in present and len(present) > 1 and present <= set(TABLE)
+    if len(present) == 1 and present <= set(stillinger_weber.TABLE):
+        return "stillinger-weber"
+    return "pedone" if "O" in present and len(present) > 1 and present <= set(TABLE) else None
 
 
 def cluster(phase: Phase) -> list[VariantDraft]:

@@ -11,6 +11,8 @@ from ase import Atoms, units
 from atomistics import dataset
 from atomistics.analysis.comparison import Comparison, compare
 from atomistics.analysis.layers import PhaseLayer, layers_of
+from atomistics.analysis.observables import standard_error
+from atomistics.contacts import molecular
 from atomistics.md import plain as md
 from atomistics.md import stages
 from atomistics.md.watchdog import Watchdog
@@ -32,6 +34,7 @@ from campaign.state import State
 from mtp.formats.almtp import read_potential
 
 FEWEST_PRESSURES = 3
+STIFFEST = 4.0  # GPa: bulk modulus of a molecular liquid; water's is 2.2, methanol's 0.8
 WORK = Path("model_eval")
 RUNS = WORK / "runs"
 
@@ -73,16 +76,17 @@ def run(plan: ModelEval, items: Items, state: Path | None, model: Path, output: 
         with billed(counting):
             fresh = fresh_labels(outcome.frames, plan.fresh_frames, counting)
             misfits = residuals(potential, job.species, fresh)
-            error = density_error(misfits, outcome.frames, long)
-            targets = job.campaign.task.targets
-            if error > (targets.density_bias or targets.density_deviation) / 2:
+            soft = softness(outcome.frames, long, fluid=is_fluid(job, before, atoms))
+            if density_error(misfits, soft) > density_bound(job) / 2:
                 new = more_labels(outcome.frames, fresh, plan.fresh_most, counting)
                 fresh, misfits = [*fresh, *new], [*misfits, *residuals(potential, job.species, new)]
+                in_time = np.argsort([a.info["step"] for a in fresh])
+                fresh, misfits = [fresh[n] for n in in_time], [misfits[n] for n in in_time]
         comparison = held_against(twin, reference, same.timestep, layers_of(atoms))
         report = _report(job, name, outcome, long, comparison) | told_of(twin, same, outcome)
         errors = residuals(potential, job.species, reference)
         report |= _errors(reference, errors, misfits, comparison)
-        report |= _bias(misfits, outcome.frames, long)
+        report |= _bias(misfits, soft)
         comparison.add_long_run(outcome.frames, long.timestep)
         beside = of_reference(before, name)
         ran = MD(outcome.frames, plan.temperature)
@@ -238,7 +242,10 @@ def _errors(
     fresh: list[Residuals],
     comparison: Comparison,
 ) -> dict[str, Any]:
-    """MAE of energy (eV/atom) and force components (eV/Å) on reference MD and fresh frames."""
+    """MAE of energy (eV/atom) and force components (eV/Å) on reference MD and fresh frames.
+
+    Their standard errors come from blocks of frames: those of one MD are not independent.
+    """
     labels = np.concatenate([a.get_forces().ravel() for a in reference])
     predicted = np.concatenate([r.predicted_forces.ravel() for r in errors])
     thin = max(1, len(labels) // 2000)
@@ -246,47 +253,56 @@ def _errors(
         "reference": labels[::thin].round(5).tolist(),
         "model": predicted[::thin].round(5).tolist(),
     }
-    report: dict[str, Any] = {**_mae("", errors), "fresh_frames": len(fresh)}
-    return report | (_mae("fresh_", fresh) if fresh else {})
+    report = _mae("", errors) | (_mae("fresh_", fresh) if fresh else {})
+    means = {key: float(values.mean()) for key, values in report.items()}
+    deviations = {key: standard_error(values) for key, values in report.items()}
+    deviations |= {
+        "density": comparison.density_error,
+        "density_deviation": comparison.deviation_error,
+    }
+    symbols = np.concatenate([a.get_chemical_symbols() for a in reference])
+    sizes = np.abs(np.concatenate([r.forces for r in errors])).mean(axis=1)
+    return {
+        **means,
+        "fresh_frames": len(fresh),
+        "standard_errors": {key: e for key, e in deviations.items() if e is not None},
+        "force_mae_by_element": {
+            str(element): float(sizes[symbols == element].mean()) for element in np.unique(symbols)
+        },
+    }
 
 
-def _bias(fresh: list[Residuals], frames: list[Atoms], protocol: md.Protocol) -> dict[str, Any]:
+def density_bound(job: Job) -> float:
+    """How far the density may be off by the pressures of both, as a fraction."""
+    targets = job.campaign.task.targets
+    return targets.density_bias or targets.density_deviation
+
+
+def _bias(fresh: list[Residuals], soft: float | None) -> dict[str, Any]:
     """Pressure (GPa) of the model less the reference's on the model's own MD, and what it makes
     of the density.
 
     A reference MD is too short to settle its density; but where the two differ, so do their
-    pressures at the same volumes: d ln rho = -kappa dP, with kappa = <dV^2> / (kT <V>) from the
-    fluctuations of the model's NPT run (Allen and Tildesley, section 2.5). Only what goes beyond
-    the standard error of the mean over the fresh frames counts as a bias of the density.
+    pressures at the same volumes: d ln rho = -kappa dP, with `soft` for kappa (1/GPa). Only what
+    goes beyond the standard error of the mean over the fresh frames counts as a bias.
     """
     pressures = _pressures(fresh)
     if len(pressures) < FEWEST_PRESSURES:
         return {}
     mean = float(np.mean(pressures))
     bias: dict[str, Any] = {"pressure_bias": mean}
-    if softness := _softness(frames, protocol):
+    if soft:
         error = float(np.std(pressures, ddof=1) / np.sqrt(len(pressures)))
-        bias["density_bias"] = -softness * np.sign(mean) * max(0.0, abs(mean) - error)
+        bias["density_bias"] = -soft * np.sign(mean) * max(0.0, abs(mean) - error)
     return bias
 
 
-def density_error(fresh: list[Residuals], frames: list[Atoms], protocol: md.Protocol) -> float:
-    """Standard error of the bias of the density, from pressures of model and reference.
-
-    Parameters
-    ----------
-    fresh : of the model on labels of its own snapshots, stress in GPa
-    frames : its whole trajectory
-    protocol : which gives temperature (K) and ensemble
-
-    Returns
-    -------
-    a fraction of the density; 0 where there is none to know
-    """
-    pressures, softness = _pressures(fresh), _softness(frames, protocol)
-    if len(pressures) < FEWEST_PRESSURES or not softness:
+def density_error(fresh: list[Residuals], soft: float | None) -> float:
+    """Standard error of the bias of the density, as a fraction; 0 where there is none to know."""
+    pressures = _pressures(fresh)
+    if len(pressures) < FEWEST_PRESSURES or not soft:
         return 0.0
-    return softness * float(np.std(pressures, ddof=1) / np.sqrt(len(pressures)))
+    return soft * float(np.std(pressures, ddof=1) / np.sqrt(len(pressures)))
 
 
 def _pressures(fresh: list[Residuals]) -> list[float]:
@@ -294,20 +310,34 @@ def _pressures(fresh: list[Residuals]) -> list[float]:
     return [-float(r.stress[:3].mean()) for r in fresh if r.stress is not None]
 
 
-def _softness(frames: list[Atoms], protocol: md.Protocol) -> float | None:
-    """Compressibility by the fluctuations of a long enough NPT run, 1/GPa."""
+def softness(frames: list[Atoms], protocol: md.Protocol, fluid: bool) -> float | None:
+    """Compressibility of a long enough NPT run, 1/GPa.
+
+    kappa = <dV^2> / (kT <V>) (Allen and Tildesley, section 2.5). The volume of a molecular liquid
+    wanders for longer than such a run: it counts as no stiffer than STIFFEST, and eight times
+    the pressure on it, which hardly any is.
+    """
     volumes = np.array([a.get_volume() for a in frames[len(frames) // 3 :]])
     if protocol.ensemble != "npt" or len(volumes) <= 20:
         return None
     kelvin = units.kB * protocol.temperature
-    return float(volumes.var() / (kelvin * volumes.mean()) * units.GPa)
+    seen = float(volumes.var() / (kelvin * volumes.mean()) * units.GPa)
+    return max(seen, 1 / (STIFFEST + 8 * max(0.0, protocol.pressure))) if fluid else seen
 
 
-def _mae(prefix: str, errors: list) -> dict[str, float]:
-    forces = np.concatenate([r.forces.ravel() for r in errors])
+def is_fluid(job: Job, state: State, atoms: Atoms) -> bool:
+    """Whether a start is packed molecules or ions alone, neither a crystal of them nor a stack."""
+    entry = job.structure(atoms.info["structure"])
+    settled = [*state.settled, *job.settlings()]
+    packed = any(s.structure == entry.id and not s.crystal for s in settled)
+    return packed and entry.family == "molecule" and molecular(atoms)
+
+
+def _mae(prefix: str, errors: list[Residuals]) -> dict[str, np.ndarray]:
+    """Of every frame; all frames of a structure have as many atoms."""
     return {
-        f"{prefix}energy_mae": float(np.mean([abs(r.energy) for r in errors])),
-        f"{prefix}force_mae": float(np.abs(forces).mean()),
+        f"{prefix}energy_mae": np.array([abs(r.energy) for r in errors]),
+        f"{prefix}force_mae": np.array([np.abs(r.forces).mean() for r in errors]),
     }
 
 

@@ -8,7 +8,15 @@ import numpy as np
 from ase import Atoms
 
 from atomistics.analysis.layers import PhaseLayer, layer_rdf, mean_density, profile
-from atomistics.analysis.observables import Rdf, density, diffusion, msd, rdf, rdf_overlap
+from atomistics.analysis.observables import (
+    Rdf,
+    density,
+    diffusion,
+    msd,
+    rdf,
+    rdf_overlap,
+    standard_error,
+)
 
 FEWEST_FOR_DIFFUSION = 40  # frames: four blocks of ten
 R_MAX = 6.0
@@ -18,11 +26,14 @@ R_MAX = 6.0
 class Comparison:
     """Means over the matched window; `curves` is what the report draws.
 
-    density g/cm3; density_deviation (model - reference) / reference; rdf_overlap least over the
-    pairs of elements, 1 is equal, rdf_pair the pair that has it.
+    density g/cm3; density_deviation (model - reference) / reference; density_error and
+    deviation_error their standard errors, None for runs too short to tell; rdf_overlap least
+    over the pairs of elements, 1 is equal, rdf_pair the pair that has it.
     """
 
     density: float | None = None
+    density_error: float | None = None
+    deviation_error: float | None = None
     density_deviation: float | None = None
     rdf_overlap: float | None = None
     rdf_pair: str | None = None
@@ -71,8 +82,13 @@ def compare(
     if not model:
         return comparison
     if reference[0].pbc.all():
-        mine, theirs = (float(np.mean(_densities(frames))) for frames in late)
+        courses = [np.array(_densities(frames)) for frames in late]
+        mine, theirs = (float(course.mean()) for course in courses)
         comparison.density, comparison.density_deviation = mine, (mine - theirs) / theirs
+        errors = [standard_error(course) for course in courses]
+        comparison.density_error = errors[0]
+        if None not in errors:
+            comparison.deviation_error = float(np.hypot(*errors)) / theirs
     _radial(comparison, *late)
     for layer in layers if reference[0].pbc.all() else ():
         _layered(comparison, *late, layer)

@@ -311,6 +311,22 @@ def block_average(values: np.ndarray, blocks: int = 5) -> Estimate:
     return mean_and_error(np.array([part.mean() for part in np.array_split(values, blocks)]))
 
 
+def standard_error(values: np.ndarray) -> float | None:
+    """Standard error of the mean of frames in order of time, from means of two or more a block.
+
+    Parameters
+    ----------
+    values : (T,)
+
+    Returns
+    -------
+    in the unit of the values; None for fewer than six, which no error can be had of
+    """
+    if len(values) < 6:
+        return None
+    return block_average(values, min(5, len(values) // 2)).error
+
+
 class Deviation(NamedTuple):
     """Mean absolute and root mean square error, and the largest, in the unit of the values."""
 

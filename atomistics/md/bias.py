@@ -15,6 +15,7 @@ from atomistics.md.collective import Coordination, Position, Variable
 from atomistics.md.protocol import Metadynamics, StagedProtocol
 from atomistics.reference.convergence import failure
 from atomistics.reference.counting import CountingCalculator
+from atomistics.structures import heights
 
 KEYWORD = {"distance": "DISTANCE", "angle": "ANGLE", "torsion": "TORSION"}
 
@@ -250,6 +251,39 @@ def plumed_input(stage: Metadynamics, atoms: Atoms, timestep: float, hills: Path
     if stage.bias_factor:
         words.append(f"BIASFACTOR={stage.bias_factor!r}")
     return [*lines, f"bias: METAD {' '.join(words)}"]
+
+
+def require_narrow(stage: Metadynamics, atoms: Atoms) -> None:
+    """Refuse Gaussians or switches as wide as the cell lets their variable be.
+
+    A bin that holds everything biases nothing.
+
+    Parameters
+    ----------
+    stage : variables with widths in Å, rad or neighbours, radii in Å
+    atoms : the structure; its cell (Å) bounds positions, half its lowest height distances
+
+    Raises
+    ------
+    UserError naming the variable, its width or radius, and what the cell lets it be.
+    """
+    rank, low = atoms.cell.rank, heights(atoms).min()
+    half = low / 2 if np.isfinite(low) else np.inf
+    for number, variable in enumerate(stage.variables, 1):
+        room, given, what = np.inf, variable.width, "width"
+        if isinstance(variable, Position) and rank == 3:
+            room = float(np.abs(atoms.cell.array[:, "xyz".index(variable.axis)]).max())
+        elif isinstance(variable, Coordination):
+            room, given, what = half, variable.radius, "radius"
+        elif variable.variable == "distance":
+            room = half
+        else:
+            room = 2 * np.pi if variable.variable == "torsion" else np.pi
+        if given >= room:
+            raise UserError(
+                f"metadynamics: variable {number} ({variable.variable}): {what}: {given:g} is not"
+                f" below what the cell lets it be ({room:.3g}); give a smaller one"
+            )
 
 
 def _line(label: str, variable: Variable, atoms: Atoms) -> str:

@@ -15,8 +15,12 @@ from atomistics.errors import UserError
 from atomistics.md.protocol import ReverseMd
 from atomistics.units import MILLIPASCAL_SECONDS, WATTS_PER_METRE_KELVIN
 
+# beyond which a response is told not to be linear: span of the profile against its mean (K) or the
+# thermal velocity; slopes of its two halves against their mean
+DRIVEN, BENT = 0.3, 0.25
 FEWEST = 3.0  # atoms a slab, on average
 BLOCKS = 5
+FEWEST_BENT = 7  # slabs between those of the swaps, fewer of which show no bend above their noise
 
 
 class VelocitySwaps:
@@ -135,6 +139,7 @@ class VelocitySwaps:
         key = "temperature_K" if heat else "velocity_A_per_fs"
         scale = 1.0 if heat else units.fs
         return figures | {
+            "note": self.beyond_linear(profile),
             "value": value,
             "error": error,
             "curve": {
@@ -142,6 +147,38 @@ class VelocitySwaps:
                 key: [float(f"{p * scale:.6g}") for p in profile],
             },
         }
+
+    def beyond_linear(self, profile: np.ndarray) -> str | None:
+        """Why a profile is not the bulk's linear response, in words; None if it may be.
+
+        Temperatures that span much of their mean, or a flow near the thermal velocity, change what
+        is measured on the way (Müller-Plathe 1997, section IV); so does a profile that bends.
+
+        Parameters
+        ----------
+        profile : (n/2 + 1,) folded, from slab 0 to slab n/2: K, or velocities in Å/t
+
+        Returns
+        -------
+        By how much (fractions of DRIVEN, BENT) and what to try, or None.
+        """
+        inner = profile[1:-1]
+        span = float(np.ptp(inner))
+        if self.stage.exchange == "heat":
+            scale, what = float(inner.mean()), "temperatures span {:.0%} of their mean"
+        else:
+            scale = float(np.sqrt(units.kB * self.stage.temperature / self._masses.mean()))
+            what = "the flow spans {:.0%} of the thermal velocity"
+        middle = len(inner) // 2
+        halves = inner[: middle + 1], inner[-middle - 1 :]
+        slopes = [np.polyfit(np.arange(len(half)), half, 1)[0] for half in halves]
+        bend = abs(slopes[1] - slopes[0]) / max(abs(np.mean(slopes)), 1e-300)
+        if span <= DRIVEN * scale and (bend <= BENT or len(inner) < FEWEST_BENT):
+            return None
+        return (
+            f"beyond linear response: {what.format(span / scale)}, slopes of the profile's halves"
+            f" differ by {bend:.0%}; swap less often (every: {2 * self.stage.every:g}) and compare"
+        )
 
     def flux(self, first: int, last: int) -> float:
         """Imposed flux between two samples, eV/(Å^2 t) or u/(Å t^2)."""

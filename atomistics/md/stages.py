@@ -1,6 +1,6 @@
 """A staged protocol run: ramps, strain, bias and imposed fluxes on the machinery of plain MD."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,7 @@ from ase.parallel import DummyMPI
 
 from atomistics.errors import UserError
 from atomistics.md import plain as md
-from atomistics.md.bias import Biased, biased, plumed_input
+from atomistics.md.bias import Biased, biased, plumed_input, require_narrow
 from atomistics.md.protocol import Metadynamics, ReverseMd, Stage, StagedProtocol, Strain
 from atomistics.md.rnemd import VelocitySwaps
 from atomistics.md.strain import stress_of, stress_strain
@@ -104,6 +104,7 @@ def run(
             record.note["stage"] = number
             reports.append(StageReport(stage.stage))
             course = _Course(moving, counting, stage, protocol.timestep, 100 * seed + number)
+            course.before = strained(protocol.stages[: number - 1], stage)
             with course.prepared(reports[-1]):
                 course.run(record, steps, reports[-1])
             if record.stop:
@@ -111,6 +112,14 @@ def run(
     kind, detail = record.stop or (None, "")
     calls = counting.calls - before
     return StagedOutcome(record.frames(), record.step, kind, detail, calls, reports)
+
+
+def strained(earlier: Sequence[Stage], stage: Stage) -> float:
+    """Strain that earlier stages have left along the direction of a strain stage."""
+    if not isinstance(stage, Strain):
+        return 0.0
+    own = [s for s in earlier if isinstance(s, Strain) and s.direction == stage.direction]
+    return sum(s.strain for s in own)
 
 
 def require_suitable(atoms: Atoms, protocol: StagedProtocol) -> None:
@@ -131,6 +140,7 @@ def require_suitable(atoms: Atoms, protocol: StagedProtocol) -> None:
             VelocitySwaps(atoms, stage)
         elif isinstance(stage, Metadynamics):
             plumed_input(stage, atoms, protocol.timestep, Path("HILLS"))
+            require_narrow(stage, atoms)
         npt = getattr(stage, "ensemble", None) == "npt"
         if (npt or isinstance(stage, Strain)) and not atoms.pbc.all():
             raise UserError(
@@ -154,6 +164,7 @@ class _Course:
         self._readings: list[tuple[float, float]] = []
         self._exchange = VelocitySwaps(moving, stage) if isinstance(stage, ReverseMd) else None
         self._bias: Biased | None = None
+        self.before = 0.0  # strain of earlier stages along the direction of this one
 
     @contextmanager
     def prepared(self, report: StageReport) -> Iterator[None]:
@@ -207,7 +218,7 @@ class _Course:
         if self._exchange:
             return [self._exchange.result()]
         if isinstance(self._stage, Strain):
-            return [stress_strain(self._stage, *np.array(self._readings).T)]
+            return [stress_strain(self._stage, *np.array(self._readings).T, before=self.before)]
         return []
 
     def _dynamics(self) -> "MolecularDynamics":

@@ -28,7 +28,9 @@ def stress_of(atoms: Atoms, direction: str) -> float:
     return float(stress[VOIGT[direction]] / units.GPa)
 
 
-def stress_strain(stage: Strain, strain: np.ndarray, stress: np.ndarray) -> dict[str, Any]:
+def stress_strain(
+    stage: Strain, strain: np.ndarray, stress: np.ndarray, before: float = 0.0
+) -> dict[str, Any]:
     """Modulus dσ/dε at ε = 0, and the curve in BINS means.
 
     A parabola through the means of bins up to INITIAL, because anharmonicity bends the curve
@@ -46,12 +48,23 @@ def stress_strain(stage: Strain, strain: np.ndarray, stress: np.ndarray) -> dict
     stage : direction, and whether the other axes are free
     strain : (T,) engineering
     stress : (T,) GPa, Cauchy
+    before : strain that earlier stages left along the same direction; after one the stage unloads,
+        or strains on: it has a curve and no modulus
 
     Returns
     -------
     name, unit (GPa), value and standard error (None with fewer than six bins), curve
     """
     curve = _binned(strain, stress, BINS)
+    if abs(before) > 1e-9:
+        unloading = before * stage.strain < 0
+        return {
+            "name": f"{'unloading' if unloading else 'further'}_{stage.direction}",
+            "unit": "GPa",
+            "value": None,
+            "error": None,
+            "curve": {"strain": _rounded(curve[0] + before), "stress_GPa": _rounded(curve[1])},
+        }
     chosen = np.abs(strain) <= INITIAL
     x, y = _binned(strain[chosen], stress[chosen], BINS)
     value = error = None

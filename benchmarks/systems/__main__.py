@@ -44,7 +44,12 @@ def main() -> None:
     """Run what is asked for; a line a system, and a file of results each."""
     parser = argparse.ArgumentParser(description=__doc__)
     names = sorted(path.stem for path in ANSWERS.glob("*.yaml"))
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names)}")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"of {', '.join(names)}; or a file of answers (.yaml)",
+    )
     parser.add_argument(
         "--nep89", type=Path, help="nep89.txt; without it GFN1-xTB is the reference"
     )
@@ -55,17 +60,20 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="also where a result stands")
     parser.add_argument("--table", action="store_true", help="only results/README.md")
     options = parser.parse_args()
-    if unknown := sorted(set(options.names) - set(names)):
+    sources = {name: ANSWERS / f"{name}.yaml" for name in names}
+    sources |= {Path(n).stem: Path(n) for n in options.names if n.endswith(".yaml")}
+    chosen = [Path(n).stem if n.endswith(".yaml") else n for n in options.names] or names
+    if unknown := sorted(n for n in chosen if n not in sources or not sources[n].is_file()):
         parser.error(f"no system {unknown[0]}")
     kind = "nep89" if options.nep89 else "gfn1-xtb"
     if options.calculator:
         kind = options.calculator.rpartition(":")[2].lower()
     fine = True
-    for name in [] if options.table else options.names or names:
+    for name in [] if options.table else chosen:
         path = options.results / f"{name}-{kind}.json"
         if stands(path) and not options.again:
             continue
-        row = run(name, kind, options)
+        row = run(sources[name], kind, options)
         fine &= true(row)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(row, indent=1) + "\n")
@@ -75,10 +83,10 @@ def main() -> None:
     sys.exit(0 if fine else "not every system converged and held for 20 ps: see the rows above")
 
 
-def run(name: str, kind: str, options: argparse.Namespace) -> dict:
-    """One system to its verdict, and the check of it."""
+def run(given: Path, kind: str, options: argparse.Namespace) -> dict:
+    """One system from its answers to its verdict, and the check of it."""
+    name, answers = given.stem, yaml.safe_load(given.read_text())
     folder = (options.work / f"{name}-{kind}").resolve()
-    answers = yaml.safe_load((ANSWERS / f"{name}.yaml").read_text())
     answers["reference"] = reference(options)
     folder.parent.mkdir(parents=True, exist_ok=True)
     source = folder.with_suffix(".answers.yaml")

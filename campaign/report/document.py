@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from atomistics.structure_index import FORMATS, read_index
 from campaign import __version__
 from campaign.errors import UserError
 from campaign.files import write_text
@@ -20,10 +21,12 @@ from campaign.report.domain import domain
 from campaign.report.story import (
     Standing,
     Story,
+    calibrations,
     decisions,
     efforts,
     failures,
     files_of_potential,
+    first_stops,
     measures,
     property_rows,
     standing,
@@ -139,7 +142,7 @@ def gather(story: Story, folder: Path, home: Path) -> dict[str, Any]:
             story.evaluated().values(), key=lambda pair: pair[1].structure
         )
     ]
-    targets = state.targets
+    targets, pictures = state.targets, _pictures(story)
     roles = {s.name: s.role for s in state.subsystems}
     return {
         "task": campaign.task,
@@ -163,12 +166,34 @@ def gather(story: Story, folder: Path, home: Path) -> dict[str, Any]:
         "decisions": decisions(story),
         "bill": settle(story),
         "failures": failures(story),
+        "calibrations": calibrations(story),
+        "first_stops": first_stops(story),
+        "pictures": pictures,
         "unreadable": story.unreadable,
         "imported": sources_of(campaign),
         "versions": _versions(),
         "state_sha256": campaign.state_sha256(state.iteration),
         "task_sha256": _stored(campaign.folder / "task.yaml", home).sha256,
     }
+
+
+def _pictures(story: Story) -> dict[str, str]:
+    """By structure: the first of each subsystem, one that sampling starts from if it has any."""
+    from ase.io import read as read_atoms
+
+    folder, pictures = story.campaign.folder / "structures", {}
+    try:
+        index = read_index(folder, files=False)
+    except UserError as error:
+        story.unreadable.append(str(error).replace(f"{story.campaign.folder}/", ""))
+        return {}
+    for subsystem in story.state.subsystems:
+        own = [s for s in index if s.subsystem == subsystem.name and not s.single_point]
+        own.sort(key=lambda s: s.held_out)
+        if own and own[0].path.is_file():
+            atoms = read_atoms(own[0].path, format=FORMATS[own[0].path.suffix])
+            pictures[own[0].id] = figures.picture(own[0].id, atoms)
+    return pictures
 
 
 def _shown(story: Story, number: int, evaluation: EvaluatedStructure, report_folder: Path) -> Shown:

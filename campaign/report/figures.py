@@ -5,6 +5,7 @@ apart without colour too. Colours are those of Okabe and Ito (2008), safe for co
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from campaign.errors import UserError
 from campaign.state import ModelRecord
 
 if TYPE_CHECKING:
+    from ase import Atoms
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -233,6 +235,24 @@ def _dos(axis: "Axes", model: dict[str, Any], reference: dict[str, Any]) -> None
         if phonons := curves.get("phonons"):
             axis.plot(phonons["dos_frequency"], phonons["dos"], **style)
     axis.set(title="density of states", xlabel="THz")
+
+
+def picture(name: str, atoms: "Atoms") -> str:
+    """A structure seen along its first and its third axis, the cell drawn."""
+
+    def draw_all(figure: "Figure") -> None:
+        from ase.visualize.plot import plot_atoms
+
+        figure.set_size_inches(3.4, 1.8)
+        figure.subplots_adjust(left=0, right=1, bottom=0, top=1, wspace=0.05)
+        for axis, turned in zip(figure.subplots(1, 2), ("-90x,-90y", ""), strict=True):
+            plot_atoms(atoms, axis, rotation=turned)
+            axis.set_rasterization_zorder(math.inf)  # thousands of atoms are a picture, not paths
+            axis.set_axis_off()
+
+    return _svg(
+        draw_all, f"structure-{name}", f"{name}: atoms and cell, from the side and from above"
+    )
 
 
 def profile_figure(name: str, observables: Observables) -> str:

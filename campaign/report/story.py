@@ -5,12 +5,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 from atomistics.properties.asked import unit_of
+from campaign.actions.select_data import SelectDataResult
 from campaign.config import PropertyTarget, Targets
 from campaign.errors import UserError
 from campaign.files import read
 from campaign.folder import Campaign
 from campaign.plan import Plan
-from campaign.results import EvaluatedStructure, Property, Result, Verdict
+from campaign.results import (
+    Calibration,
+    EvaluatedStructure,
+    Property,
+    Result,
+    StoppedRun,
+    Verdict,
+)
 from campaign.state import HistoryEntry, ModelRecord, State, SubsystemState
 from campaign.verdict import criteria, held, open_targets, property_targets
 
@@ -269,6 +277,41 @@ def failures(story: Story) -> list[Failure]:
         Failure(*key, sum(count for _, count in occurrences), sorted({n for n, _ in occurrences}))
         for key, occurrences in sorted(table.items())
     ]
+
+
+class CalibrationRow(NamedTuple):
+    """What the grade said of the true error, on the labels one selection bought."""
+
+    iteration: int
+    subsystem: str
+    calibration: Calibration
+
+
+def calibrations(story: Story) -> list[CalibrationRow]:
+    """Every selection's, by subsystem."""
+    return [
+        CalibrationRow(number, group.subsystem, group.calibration)
+        for number, result in story.results.items()
+        if isinstance(result, SelectDataResult)
+        for group in result.groups
+        if group.calibration
+    ]
+
+
+def first_stops(story: Story) -> list[tuple[str, str, StoppedRun]]:
+    """The earliest stops of each subsystem's last sampling with a model, and which that is."""
+    rows = []
+    for subsystem in story.state.subsystems:
+        groups = [
+            (record.id, group)
+            for record in story.state.samples
+            if record.method == "model"
+            for group in record.groups
+            if group.subsystem == subsystem.name
+        ]
+        for sample, group in groups[-1:]:
+            rows += [(subsystem.name, sample, stop) for stop in group.stopped_runs[:3]]
+    return rows
 
 
 def files_of_potential(folder: Path) -> list[Path]:

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from ase import Atoms
+from ase import Atoms, units
 from ase.calculators.calculator import SCFError
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
@@ -22,7 +22,7 @@ from campaign.actions.model_eval import ModelEval
 from campaign.job import Job
 from campaign.results import EvaluatedStructure
 from mtp.calculator import MTP
-from tests.actions.conftest import HELD_OUT, SPECIES, Bench, Reference, structure
+from tests.actions.conftest import HELD_OUT, SPECIES, Bench, Reference, script, structure
 
 
 def plan(**changes: object) -> ModelEval:
@@ -333,3 +333,21 @@ def test_properties_by_both_stand_side_by_side_and_are_billed(begun: Bench) -> N
     assert "phonons, vacancy energies" in page  # what was not measured is said
     card = (begun.folder / "page/model_card.md").read_text()
     assert "bulk modulus" in card
+
+
+@pytest.mark.parametrize(
+    ("fluid", "pressure", "expected"),
+    [(False, 0.0, 0.1), (True, 0.0, 0.25), (True, 2.0, 0.1), (True, 1.0, 1 / 12)],
+)
+def test_compressibility_is_that_of_the_volumes_or_of_a_liquid(
+    fluid: bool, pressure: float, expected: float
+) -> None:
+    """Volumes drawn with the variance of 10 GPa."""
+    volume, kelvin = 1000.0, 300
+    spread = np.sqrt(0.1 / units.GPa * units.kB * kelvin * volume)
+    volumes = volume + spread * np.tile([1.0, -1.0], 300)
+    frames = [Atoms("Ar", cell=[v, 1, 1], pbc=True) for v in volumes]
+    protocol = md.Protocol("npt", kelvin, 1000, 1.0, pressure=pressure)
+    assert script("model_eval").softness(frames, protocol, fluid) == pytest.approx(
+        max(expected, 0.1), rel=1e-3
+    )

@@ -128,3 +128,29 @@ def test_with_a_real_plumed(dimer: Atoms) -> None:
     rows = [r for r in seen.stages[0].hills.splitlines() if not r.startswith("#")]
     assert len(rows) == 100
     assert seen.frames[-1].info["bias"] > 0
+
+
+@pytest.mark.parametrize(
+    ("variable", "said"),
+    [
+        ({"variable": "position", "atom": 0, "axis": "x", "width": 7.0}, r"width: 7 .*\(6\)"),
+        ({**DISTANCE, "width": 3.5}, r"width: 3.5 .*\(3\)"),
+        (
+            {
+                "variable": "coordination",
+                "element": "Ar",
+                "others": "Ar",
+                "radius": 4,
+                "width": 0.1,
+            },
+            r"radius: 4 .*\(3\)",
+        ),
+    ],
+)
+def test_gaussians_wider_than_the_cell_are_refused(dimer: Atoms, variable, said) -> None:
+    """Before a call is paid: a bin that holds the whole cell biases nothing."""
+    dimer.set_cell([6, 6, 6])
+    dimer.pbc = True
+    with pytest.raises(UserError, match=said):
+        stages.require_suitable(dimer, protocol(variable))
+    stages.require_suitable(dimer, protocol(DISTANCE))

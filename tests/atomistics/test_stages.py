@@ -292,3 +292,42 @@ def test_what_cannot_be_done_is_said_before_a_call_is_paid(
     with pytest.raises(UserError, match=line):
         stages.run(atoms, counting, protocol(1.0, HOLD, stage), 10, 1)
     assert counting.calls == 0
+
+
+def swaps(exchange: str, slabs: int = 20) -> VelocitySwaps:
+    stage = ReverseMd(**{**HEAT, "exchange": exchange, "slabs": slabs, "temperature": 100})
+    return VelocitySwaps(liquid((3, 3, 8)), stage)
+
+
+def test_a_flux_beyond_linear_response_is_told() -> None:
+    """A gradient of a tenth may be linear; a steep one, or one that bends, is not."""
+    heat = swaps("heat")
+    assert heat.beyond_linear(np.linspace(95, 105, 11)) is None
+    steep = heat.beyond_linear(np.linspace(60, 140, 11))
+    assert "temperatures span 64% of their mean" in steep
+    assert "every: 160" in steep
+    bent = heat.beyond_linear(95 + 10 * np.linspace(0, 1, 11) ** 2)
+    assert "halves differ by" in bent
+    flow = swaps("momentum")
+    thermal = np.sqrt(units.kB * 100 / 39.948)  # of argon
+    assert flow.beyond_linear(np.linspace(-0.1, 0.1, 11) * thermal) is None
+    assert "80% of the thermal velocity" in flow.beyond_linear(np.linspace(-0.5, 0.5, 11) * thermal)
+
+
+def test_unloading_is_no_second_modulus() -> None:
+    stretch = {"stage": "strain", "direction": "x", "rate": 0.01, "others": "fixed"}
+    stretch |= {"temperature": 100}
+    there, back, other = (
+        Strain(**stretch, strain=0.04),
+        Strain(**stretch, strain=-0.04),
+        Strain(**{**stretch, "direction": "xy"}, strain=0.04),
+    )
+    assert stages.strained([], there) == 0
+    assert stages.strained([there], back) == pytest.approx(0.04)
+    assert stages.strained([there, back], there) == pytest.approx(0)
+    assert stages.strained([there], other) == 0
+    strain = np.linspace(0, -0.04, 400)
+    unloaded = stress_strain(back, strain, 70 * (strain + 0.04), before=0.04)
+    assert (unloaded["name"], unloaded["value"]) == ("unloading_x", None)
+    assert unloaded["curve"]["strain"][0] == pytest.approx(0.04, abs=2e-3)
+    assert stress_strain(there, -strain, -70 * strain)["value"] == pytest.approx(70)

@@ -100,3 +100,23 @@ def test_every_face_has_a_hollow():
     distance = atoms.get_distances(oxygen, range(oxygen), mic=True)
     zinc = np.sort(distance[np.array(atoms.symbols)[:oxygen] == "Zn"])[:3]
     assert zinc == pytest.approx(np.hypot(1.6, 3.25 / 3**0.5), abs=0.02)
+
+
+def test_planes_of_a_perovskite_move_in_whole_units():
+    """LaAlO3 (001): half of the LaO units, Tasker's third kind with two elements a plane."""
+    crystal = {
+        "space_group": 221,
+        "lattice": {"a_angstrom": 3.79},
+        "sites": [
+            {"element": "La", "position": [0, 0, 0]},
+            {"element": "Al", "position": [0.5, 0.5, 0.5]},
+            {"element": "O", "position": [0.5, 0.5, 0]},
+        ],
+    }
+    wanted = {"miller": [0, 0, 1], "thickness_angstrom": 9, "repeat": [2, 2], "compensated": True}
+    atoms = made("solid-surface", **crystal, **wanted)
+    charges = {"La": 3, "Al": 3, "O": -2}
+    moment = np.array([charges[s] for s in atoms.symbols]) @ atoms.positions[:, 2]
+    assert moment == pytest.approx(0, abs=1e-6)
+    outer = atoms[atoms.positions[:, 2] > atoms.positions[:, 2].max() - 0.1]
+    assert outer.symbols.formula.count() == {"La": 2, "O": 2}

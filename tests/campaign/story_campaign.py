@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import numpy as np
+import yaml
+from ase.build import graphene
 
 from campaign.actions.end import conclude
 from campaign.config import Task
@@ -85,6 +87,17 @@ def sampled(name: str, high: int, stops: dict[str, int], grade: float | None = N
         "atoms": 96,
         "stops": [{"kind": k, "count": n} for k, n in stops.items()],
         "max_grade": grade,
+        "stopped_runs": [
+            {
+                "structure": f"{name}-a",
+                "ensemble": "npt",
+                "temperature": high,
+                "kind": kind,
+                "picoseconds": 0.37,
+                "limit": f"{kind} beyond its limit",
+            }
+            for kind in stops
+        ],
     }
 
 
@@ -96,6 +109,13 @@ def chosen(name: str, labels: int, failed: dict[str, int] | None = None) -> dict
         "reference_calls": labels + sum((failed or {}).values()),
         "labels": labels,
         "failed": [{"kind": k, "count": n} for k, n in (failed or {}).items()],
+        "calibration": {
+            "frames": 40,
+            "rank_correlation": 0.62,
+            "probability": 0.0001,
+            "lower_half": 0.8,
+            "upper_half": 2.4,
+        },
     }
 
 
@@ -115,6 +135,8 @@ def evaluated(name: str, **changes: object) -> dict:
         "compared_ps": 2.5,
         "fresh_energy_mae": 0.0036,
         "fresh_force_mae": 0.101,
+        "standard_errors": {"force_mae": 0.0042, "density": 0.0061},
+        "force_mae_by_element": {"B": 0.071, "C": 0.102, "N": 0.083},
         "diffusion": [
             {
                 "element": "C",
@@ -372,10 +394,27 @@ def _observed(place: Path, number: int, result: dict) -> None:
         write_text(place / "runs" / f"{seen['structure']}.fresh.h5", "frames")
 
 
+def structures(folder: Path) -> None:
+    """A sheet of each kind in every file."""
+    index = []
+    for name in SUBSYSTEMS:
+        for which in ("a", "b", "held-out"):
+            file = f"{name}-{which}.extxyz"
+            folder.mkdir(exist_ok=True, parents=True)
+            graphene("C2" if name == "graphite" else "BN", size=(2, 2, 1), vacuum=3).write(
+                folder / file
+            )
+            entry = {"id": f"{name}-{which}", "file": file, "subsystem": name}
+            entry |= {"family": "solid", "held_out": which == "held-out"}
+            index.append(entry | {"description": "a sheet"})
+    write_text(folder / "index.yaml", yaml.safe_dump(index))
+
+
 def build(folder: Path) -> tuple[Campaign, State, Verdict, Path]:
     """Write the campaign up to its end, which is not finalized; the potential lies in result/."""
     write_record(folder / "task.yaml", Task(**task()))
     write_text(folder / "config.yaml", "limits:\n  labels: 600\n")
+    structures(folder / "structures")
     state = start(Task(**task()))
     table = steps()
     last = {"outcome": "converged", "model": "m012", "recommendation": "publish <script>x</script>"}

@@ -104,7 +104,7 @@ def test_page_is_self_contained_and_well_formed(page):
     assert "@import" not in page
     assert not re.search(r"url\((?!#)", page)
     assert len(seen.ids) == len(set(seen.ids))
-    assert seen.tags.count("svg") == 5
+    assert seen.tags.count("svg") == 8
     targets = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', page))
     assert targets <= set(seen.ids)
 
@@ -122,6 +122,19 @@ def test_same_campaign_elsewhere_gives_the_same_bytes(page, copy):
         original = copy[3] / name
         assert str(copy[0].folder.parent) not in original.read_text()
     assert (copy[3] / "report.html").read_text() == page
+
+
+def test_errors_of_means_elements_grades_and_first_stops_are_shown(page):
+    cell = re.search(r"<td[^>]*>0\.094<small>± ([\d.]+)</small></td>", page)
+    assert cell[1] == "0.004"
+    table = re.search(r"Force MAE by element.*?</table>", page, re.S)[0]
+    row = '<td class="n">0.071</td><td class="n">0.102</td><td class="n">0.083</td>'
+    assert row in table
+    table = re.search(r"Extrapolation grade of the frames.*?</table>", page, re.S)[0]
+    assert '<td class="n">0.62</td>' in table
+    table = re.search(r"What fails first.*?</table>", page, re.S)[0]
+    assert "graphite-a" in table
+    assert "beyond its limit" in table
 
 
 def test_targets_are_shown_with_value_bound_and_mark(page):
@@ -227,6 +240,7 @@ def test_page_holds_when_files_are_missing_or_broken(copy):
     shutil.rmtree(evaluation / "runs")
     (root / "005/plan.yaml").write_text("action: dance")
     (root / "009/select_data/result.yaml").unlink()
+    (campaign.folder / "structures/index.yaml").unlink()
     (root / "014/ledger.jsonl").write_text("torn {")
     (folder / "potential.almtp").unlink()
     write(*copy)
@@ -237,6 +251,7 @@ def test_page_holds_when_files_are_missing_or_broken(copy):
     assert "the force error cannot be recomputed" in text
     assert "Not readable, and therefore missing below: iterations/005/plan.yaml" in text
     assert "iterations/009/select_data/result.yaml: no such file" in text
+    assert "structures/index.yaml: no such file" in text
     assert "014/ledger.jsonl: cannot be read; costs are missing" in text
     assert "No potential file was handed over." in text
     assert str(campaign.folder) not in text

@@ -6,8 +6,10 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
+from atomistics.builders.amorphous import stillinger_weber
 from atomistics.builders.amorphous.parameters import Amorphous
 from atomistics.builders.amorphous.pedone import TABLE, Pedone, covers
+from atomistics.builders.amorphous.stillinger_weber import StillingerWeber
 from atomistics.builders.molecule import build as molecule
 from atomistics.errors import UserError
 from atomistics.md import stages
@@ -40,8 +42,8 @@ def build(
         The parameters cannot be met, a calculator is missing, or the quench stops early.
     """
     quench = parameters.melt_quench
-    if quench is not None and quench.potential == "pedone":
-        calculator = Pedone()
+    if quench is not None and quench.potential != "reference":
+        calculator = Pedone() if quench.potential == "pedone" else StillingerWeber()
     if quench is not None and calculator is None:
         raise UserError("melt_quench: needs a reference method; name one, or leave it out")
     atoms = molecule.build(parameters, rng, folder)
@@ -51,6 +53,10 @@ def build(
         raise UserError(
             f"melt_quench.potential: pedone covers oxides of {', '.join(TABLE)} with balanced"
             " charges; take reference"
+        )
+    if quench.potential == "stillinger-weber" and not stillinger_weber.covers(atoms):
+        raise UserError(
+            "melt_quench.potential: stillinger-weber covers silicon or germanium; take reference"
         )
     stage = MeltQuench.model_validate(quench.model_dump(exclude={"timestep", "potential"}))
     protocol = StagedProtocol(timestep=quench.timestep, stages=[stage])

@@ -13,8 +13,9 @@ class Quench(MeltQuench):
 
     stage: Literal["melt-quench"] = "melt-quench"
     timestep: float = Field(default=1.0, gt=0, le=10, description="fs")
-    potential: Literal["reference", "pedone"] = Field(
-        default="reference", description="pedone: oxides of Li Na K Mg Ca Al Si Ge P, in seconds"
+    potential: Literal["reference", "pedone", "stillinger-weber"] = Field(
+        default="reference",
+        description="pedone: oxides of Li Na K Mg Ca Al Si Ge P; stillinger-weber: Si or Ge",
     )
 
 

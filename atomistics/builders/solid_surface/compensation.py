@@ -6,6 +6,10 @@ from one face to the other, where it continues the crystal, ends its dipole and 
 composition (Noguera, J. Phys. Condens. Matter 12, R367 (2000)).
 """
 
+from collections import Counter
+from functools import reduce
+from math import gcd
+
 import numpy as np
 from ase import Atoms
 from pymatgen.core import Composition
@@ -60,8 +64,8 @@ def compensated(slab: Atoms, molecule: np.ndarray, rng: np.random.Generator) -> 
     Returns
     -------
     Atoms with z from 0, `info["compensated"]` saying what was moved; the slab itself where it is
-    not polar, or where no face is a plane of single atoms of one element of which some have to
-    move. Of two faces the one of lower charge: lithium before oxygen.
+    not polar, or where no face is a plane of single atoms, some of which have to move in whole
+    units of it (LaO of a perovskite). Of two faces the one of lower charge: lithium before oxygen.
     """
     if abs(dipole_density(slab)) <= POLAR:
         return slab
@@ -94,21 +98,34 @@ def _from_top(
     """Atoms of the top plane moved below the bottom, in words, and their charge (e); or None."""
     area = abs(np.linalg.det(slab.cell.array[:2, :2]))
     top = np.flatnonzero(slab.positions[:, 2] > slab.positions[:, 2].max() - PLANE)
-    element, step = slab.symbols[top[0]], _stacking(slab)
-    charge = float(formal_charges(slab)[top[0]])
-    if step is None or len(set(slab.numbers[top])) > 1 or (molecule[top] >= 0).any():
+    step = _stacking(slab)
+    if step is None or (molecule[top] >= 0).any():
         return None
     sites = _next_plane(slab, step)
-    if not charge or set(sites.symbols) != {element}:
+    unit, units = _unit(slab[top])
+    of_unit = dict(zip(slab.symbols, formal_charges(slab), strict=True))
+    charge = sum(count * of_unit[symbol] for symbol, count in unit.items())
+    if abs(charge) < 1e-6 or _unit(sites)[0] != unit:
         return None
-    down = slab.positions[top[0], 2] - sites.positions[0, 2]
+    down = slab.positions[top, 2].mean() - sites.positions[:, 2].mean()
     number = round(dipole_density(slab) * area / (charge * down))
-    if not 0 < number < min(len(top), len(sites)):
+    if not 0 < number < min(units, _unit(sites)[1]):
         return None
     made = slab.copy()
-    chosen = top[_far_apart(slab[top], number, rng)]
-    made.positions[chosen] = sites.positions[_far_apart(sites, number, rng)]
-    return made, f"{number} of {len(top)} {element} moved to the other face", charge
+    for symbol, count in unit.items():
+        own = top[slab.symbols[top] == symbol]
+        free = sites[sites.symbols == symbol]
+        chosen = own[_far_apart(slab[own], number * count, rng)]
+        made.positions[chosen] = free.positions[_far_apart(free, number * count, rng)]
+    name = "".join(f"{s}{n if n > 1 else ''}" for s, n in sorted(unit.items()))
+    return made, f"{number} of {units} {name} moved to the other face", charge
+
+
+def _unit(plane: Atoms) -> tuple[Counter[str], int]:
+    """What a plane of atoms repeats, and how often: LaO of a perovskite's plane."""
+    counts = Counter(plane.symbols)
+    units = reduce(gcd, counts.values())
+    return Counter({symbol: count // units for symbol, count in counts.items()}), units
 
 
 def _stacking(slab: Atoms) -> np.ndarray | None:
