@@ -35,7 +35,7 @@ def add(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
     taken.add_argument("--profile", help="of --run: Snakemake profile, e.g. slurm")
     taken.add_argument("--temperature", type=int, default=300, help="of --new, K (default: 300)")
     given = command("export", "write the campaign's labels for other programs")
-    given.add_argument("file", type=Path, help=f"NAME.{{{','.join(EXPORTS)}}}")
+    given.add_argument("file", type=Path, help=f"NAME.{{{','.join(EXPORTS)}}}, or a folder: DeePMD")
     kept = command("deposit", "the campaign as a folder for a data repository")
     kept.add_argument("folder", type=Path, help="a new folder")
     given.add_argument("--datasets", default="", help="d000,d003 (default: all that are active)")

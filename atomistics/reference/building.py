@@ -38,6 +38,7 @@ from atomistics.reference.convergence import (
 )
 from atomistics.reference.per_structure import settings_for
 
+ESPRESSO = "EspressoProfile"
 FILE_BASED = (FileIOCalculator, GenericFileIOCalculator)
 
 
@@ -155,7 +156,10 @@ def _in_folder(
             return _properties(_built(recipe, factory, folder, None))
         structure = atoms.copy()
         try:
-            atoms.calc = calculator = _built(recipe, factory, folder, atoms)
+            calculator = _built(recipe, factory, folder, atoms)
+            if isinstance(calculator, GenericFileIOCalculator) and recipe.profile == ESPRESSO:
+                atoms = _for_espresso(recipe, calculator, atoms)
+            atoms.calc = calculator
         except _DiedError as error:
             reply: Results | Failed = Failed("crashed", str(error))
         else:
@@ -163,6 +167,16 @@ def _in_folder(
         return _kept(recipe, structure, folder, reply)
     finally:
         _remove(folder)
+
+
+def _for_espresso(recipe: Recipe, calculator: GenericFileIOCalculator, atoms: Atoms) -> Atoms:
+    from atomistics.reference import espresso
+
+    calculator.template = espresso.WithoutBands()
+    try:
+        return espresso.with_polarization(atoms, recipe.options)
+    except UserError as error:
+        raise _UnusableError(f"{recipe.where}: {error}") from None
 
 
 def _remove(folder: Path) -> None:

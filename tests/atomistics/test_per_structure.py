@@ -7,9 +7,11 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.io.espresso import write_espresso_in
+from ase.units import Bohr, Ry
 
 from atomistics.errors import UserError
 from atomistics.reference.catalog import Method, recipe_of
+from atomistics.reference.espresso import WithoutBands, with_polarization
 from atomistics.reference.per_structure import by_density, settings_for, unlike_meshes
 
 
@@ -147,3 +149,52 @@ def test_molecules_need_no_k_points() -> None:
 def test_large_cells_may_differ() -> None:
     dense = of("espresso", {"kpts": [15, 15, 15]})
     assert unlike_meshes(dense, CELLS) is None
+
+
+@pytest.mark.parametrize(
+    "line", ['z_valence="8.000000000000e0"', '   z_valence="  8.0"', "    8.00000     Z valence"]
+)
+def test_espresso_takes_moments_as_fractions_of_the_valence(tmp_path, line):
+    (tmp_path / "Fe.UPF").write_text(f"<UPF>\n{line}\n")
+    options = {"pseudo_dir": str(tmp_path), "pseudopotentials": {"Fe": "Fe.UPF"}}
+    iron = Atoms("Fe2", [[0, 0, 0], [0, 0, 2]], cell=[4] * 3, pbc=True, magmoms=[2.0, -4.0])
+    fractions = with_polarization(iron, options).get_initial_magnetic_moments()
+    assert fractions.tolist() == [0.25, -0.5]
+    assert iron.get_initial_magnetic_moments().tolist() == [2.0, -4.0]
+    assert with_polarization(iron, options | {"rescale_magmom_fac": 10}) is iron
+    iron.set_initial_magnetic_moments([9.0, 0.0])
+    with pytest.raises(UserError, match="valence electrons"):
+        with_polarization(iron, options)
+
+
+def test_espresso_results_are_read_where_bands_are_not(tmp_path):
+    """Hubbard U and more than 99 k-points: what pw.x 6.7 prints between, shortened."""
+    text = """     Program PWSCF v.6.7MaX starts on 29Nov2026 at  3:20:50
+     number of atoms/cell      =            1
+     number of atomic types    =            1
+     celldm(1)=   5.000000  celldm(2)=   0.000000  celldm(3)=   0.000000
+     crystal axes: (cart. coord. in units of alat)
+               a(1) = (   1.000000   0.000000   0.000000 )
+               a(2) = (   0.000000   1.000000   0.000000 )
+               a(3) = (   0.000000   0.000000   1.000000 )
+     site n.     atom                  positions (alat units)
+         1           Fe  tau(   1) = (   0.0000000   0.0000000   0.0000000  )
+
+     End of self-consistent calculation
+ --- enter write_ns ---
+    eigenvalues:
+  0.919  0.919
+ --- exit write_ns ---
+
+     Number of k-points >= 100: set verbosity='high' to print the bands.
+
+!    total energy              =     -55.45609363 Ry
+
+     Forces acting on atoms (cartesian axes, Ry/au):
+
+     atom    1 type  1   force =     0.10000000    0.00000000    0.00000000
+"""
+    (tmp_path / "espresso.pwo").write_text(text)
+    results = WithoutBands().read_results(tmp_path)
+    assert results["energy"] == pytest.approx(-55.45609363 * Ry, abs=1e-4)
+    assert results["forces"][0, 0] == pytest.approx(0.1 * Ry / Bohr, abs=1e-5)

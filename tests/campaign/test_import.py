@@ -211,6 +211,22 @@ def test_export(made, capsys, name) -> None:
     assert atoms.calc.results["stress"] == pytest.approx(expected["stress"], abs=1e-9)
 
 
+def test_export_for_deepmd_is_read_back(made, capsys) -> None:
+    assert imported("data.extxyz", "--same-method", "--held-out", "0") == 0
+    assert main(["export", "npy", "--campaign", "c"]) == 0
+    assert "energy 12, forces 12, stress 12" in capsys.readouterr().out
+    (system,) = Path("npy").iterdir()
+    assert system.name == "Cu108"
+    found = read_files([Path("npy")], ReadOptions(), None)
+    (reading,) = found.values()
+    expected = copper(12)[5].calc.results
+    for key in ("energy", "forces", "stress"):
+        assert reading.frames[5].calc.results[key] == pytest.approx(expected[key], abs=1e-6)
+    assert main(["export", "npy", "--campaign", "c"]) == 1
+    assert "holds something" in capsys.readouterr().err
+    assert main(["export", "a.xml", "--campaign", "c"]) == 1
+
+
 def test_mlearn_json_of_a_public_data_set(data) -> None:
     """Zuo 2020's form; the sets themselves are read where they lie, if they do."""
     shared = Path(__file__).resolve().parents[2].parent / "shared/data/mlearn"
