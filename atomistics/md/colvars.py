@@ -35,7 +35,7 @@ def missing() -> str:
     from mtp.lammps import load_lammps
 
     try:
-        lammps = load_lammps(QUIET)
+        lammps = load_lammps(QUIET, alone=True)
     except MTPError as error:
         return str(error)
     there = lammps.has_style("fix", "colvars")
@@ -71,7 +71,7 @@ class ColvarsCalculator:
         self._shift = np.zeros(3) if atoms.cell.rank == 3 else np.full(3, WIDE)
         lines = colvars_input(stage, atoms, step, self._prism.vector_to_lammps(np.eye(3)))
         (folder / "colvars.in").write_text("\n".join(lines) + "\n")
-        self._lammps = load_lammps(QUIET)
+        self._lammps = load_lammps(QUIET, alone=True)
         for command in self._commands(atoms):
             self._lammps.command(command)
 
