@@ -139,7 +139,8 @@ class Campaign:
             return None
         record = read_json(path, "plan")
         chosen = record.get("choice") or {}
-        return EarlierDecision(record["plan"]["reason"], chosen.get("intent", ""))
+        reason, intent = record["plan"]["reason"], chosen.get("intent", "")
+        return EarlierDecision(record["source"], reason, intent)
 
     @property
     def wall_hours(self) -> float:

@@ -45,8 +45,9 @@ class Rates:
 
 @dataclass(frozen=True)
 class EarlierDecision:
-    """Why an action was chosen, and what a model meant it to achieve, in the chooser's words."""
+    """Who chose an action and why, and what a model meant it to achieve, in the chooser's words."""
 
+    source: str
     reason: str
     intent: str = ""
 

@@ -237,16 +237,18 @@ class ForceField:
             self.saved += 1
 
 
-def load_lammps(arguments: Sequence[str]) -> Any:
-    """A LAMMPS instance; MTPError says how to get one."""
+def load_lammps(arguments: Sequence[str], alone: bool = False) -> Any:
+    """A LAMMPS instance, of this rank `alone` or of all; MTPError says how to get one."""
+    mpi = sys.modules.get("mpi4py.MPI") if alone else None
+    of_rank = {"comm": mpi.COMM_SELF} if mpi else {}
     try:
         from lammps import lammps
 
         try:
-            return lammps(cmdargs=list(arguments))
+            return lammps(cmdargs=list(arguments), **of_rank)
         except OSError:  # the wheel wants an MPI library; that of the `mpich` wheel is one
             ctypes.CDLL(str(Path(sys.prefix) / "lib/libmpi.so.12"), mode=ctypes.RTLD_GLOBAL)
-            return lammps(cmdargs=list(arguments))
+            return lammps(cmdargs=list(arguments), **of_rank)
     except (ImportError, OSError) as error:
         raise MTPError(
             f"LAMMPS cannot be loaded ({error}); pip install lammps, or put the Python module of"

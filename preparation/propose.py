@@ -18,6 +18,7 @@ from preparation.phase_parameters import BuilderInput
 from preparation.structure_plan import Category, StructurePlan, Variant
 
 LARGER = 1.5
+LOWEST = 6.5  # Å, of a crystal's cell where few atoms are asked for; above the cutoff when dense
 QUENCH = {
     "melt": 4000,
     "picoseconds": 3.0,
@@ -105,7 +106,7 @@ def _component(material: Material, phase: Phase, without: bool) -> list[VariantD
 
 def solid(material: Material, phase: Phase) -> list[VariantDraft]:
     """Crystal: lattice -3 to +4 %, sheared, pulled, two sizes; pristine beside vacancies."""
-    base = 0.8 * phase_parameters.width(material)
+    base = max(LOWEST, 0.8 * (10.0 * material.atoms) ** (1 / 3))
     still, sheared, pulled = [0.0] * 6, [0.0] * 5 + [4.0], [0.0, 0.0, 3.0, 0.0, 0.0, 0.0]
     rows = [
         ("bulk", "reference lattice", 1.0, 0, still),

@@ -15,10 +15,12 @@ from campaign import TOOLKIT
 from campaign.files import parse, read_yaml
 from campaign.material import Phase, PhaseKind
 from preparation import substances
-from preparation.notation import slug
+from preparation.notation import plane, slug
 
 TABLE = TOOLKIT / "config" / "sentences.yaml"
 TEMPERATURE = re.compile(r"(-?[0-9]+(?:\.[0-9]+)?)\s*(K|°\s*C|C)\b")
+ON = re.compile(r"\bon\b")
+HEXAGON = 3**0.5 / 2  # area of a rhombus of 120 degrees and edge 1
 DOPED = re.compile(r"\bdoped (?:with|by)\b", re.IGNORECASE)
 ALONE, SOLVENTS = ("particle", "molecule"), ("liquid", "polymer")
 SHORT = 3  # letters; shorter names count only as they are written (Si, not si)
@@ -34,10 +36,20 @@ class System(Strict):
     ask: dict[str, str] = Field(default={}, description="key: question, once it is taken")
 
 
+class Lattice(Strict):
+    """A lattice of an element by its name."""
+
+    spacegroup: int
+    atoms: int = Field(description="of the conventional (hcp: hexagonal) cell")
+    site: str
+    ratio: float | None = Field(default=None, description="c/a")
+
+
 class Sentences(Strict):
     """config/sentences.yaml."""
 
     kinds: dict[str, PhaseKind]
+    lattices: dict[str, Lattice]
     properties: dict[str, list[str]] = Field(description="measured kind: words that ask for it")
     procedures: dict[str, list[str]] = Field(description="protocol: words that ask for it")
     systems: list[System]
@@ -81,7 +93,9 @@ def recognised(sentence: str) -> tuple[dict[str, Any], dict[str, str]]:
         kind = next((k for word, k in _table().kinds.items() if word in words), None)
         host, _, dopant = DOPED.sub("\0", sentence, count=1).partition("\0")
         if phases := _phases(_named(host), kind):
-            record["phases"] = phases
+            record["phases"] = [_faced(_of_lattice(p, sentence), sentence) for p in phases]
+            if ON.search(sentence) and len(phases) == 2 and phases[1]["kind"] == "crystal":
+                record["layers"] = [phases[1]["name"], phases[0]["name"]]  # from the bottom up
             if dopant and (crystals := [p["name"] for p in phases if p["kind"] == "crystal"]):
                 key = f"phases.{crystals[0]}.substitutions"
                 questions[key] = (
@@ -93,6 +107,39 @@ def recognised(sentence: str) -> tuple[dict[str, Any], dict[str, str]]:
     elif record and "room temperature" in sentence.lower():
         record["temperature"] = 300
     return record, questions
+
+
+def _of_lattice(phase: dict[str, Any], sentence: str) -> dict[str, Any]:
+    """An element's crystal in the lattice that the sentence names, at its listed atomic volume."""
+    entry = substances.substance(phase.get("crystal"))
+    words = {word: made for word, made in _table().lattices.items() if word in sentence.lower()}
+    if not words or not entry or not entry.crystal or len(entry.crystal.sites) != 1:
+        return phase
+    wanted, listed = next(iter(words.values())), entry.crystal
+    cells = {made.spacegroup: made for made in _table().lattices.values()}
+    if wanted.spacegroup == listed.spacegroup or listed.spacegroup not in cells:
+        return phase
+    own = cells[listed.spacegroup]
+    a, c = listed.lattice[0], listed.lattice[-1]
+    shape = HEXAGON if own.ratio else 1.0  # of the cell's base, of a squared
+    volume = shape * a * a * c / own.atoms * wanted.atoms
+    a = (volume / (HEXAGON * wanted.ratio if wanted.ratio else 1.0)) ** (1 / 3)
+    lattice = [round(a, 3), *([round(wanted.ratio * a, 3)] if wanted.ratio else [])]
+    sites = [f"{listed.sites[0].split()[0]} {wanted.site}"]
+    made = {"spacegroup": wanted.spacegroup, "lattice": lattice, "sites": sites}
+    return {**phase, "crystal": made}
+
+
+def _faced(phase: dict[str, Any], sentence: str) -> dict[str, Any]:
+    """A crystal with the face written behind one of its names: Cu(111), rutile (1 1 0)."""
+    if phase["kind"] != "crystal":
+        return phase
+    own = [a for a, name in substances.names().items() if slug(name) == phase["name"]]
+    for alias in own:
+        match = re.search(rf"(?<![\w-]){re.escape(alias)}\s?\(([-\d\s]{{3,12}})\)", sentence)
+        if match:
+            return {**phase, "surface": plane(match[1])}
+    return phase
 
 
 def _said(part: str, sentence: str, words: set[str]) -> bool:

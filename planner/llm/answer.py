@@ -20,7 +20,7 @@ from campaign.files import flags_for_numbers
 from campaign.plan import SECTIONS, Plan
 from campaign.situation import Situation
 from campaign.terminal import plain
-from planner.policy import parameters
+from planner.policy import parameters, rules
 
 BOUNDS = {
     "minimum": ">=",
@@ -265,7 +265,16 @@ def plan_of(sit: Situation, chosen: Choice, section: dict[str, Any]) -> Plan:
         raise AnswerError(faults(error)) from None
     if flags := list(flags_for_numbers(data, plan)):
         raise AnswerError([f"{plain(key, 100)}: true or false is no number" for key in flags[:12]])
-    return plan
+    return _with_rule(plan, sit)
+
+
+def _with_rule(plan: Plan, sit: Situation) -> Plan:
+    """An end that a rule asks for as well bears its name: what the rule may end, a model may."""
+    if plan.end is None:
+        return plan
+    own = rules.decide(sit)
+    same = own.end and (own.end.outcome, own.end.model) == (plan.end.outcome, plan.end.model)
+    return plan.model_copy(update={"rule": own.rule}) if same else plan
 
 
 def faults(error: ValidationError) -> list[str]:

@@ -162,7 +162,7 @@ def earlier_decisions(sit: Situation, level: Detail, quotes: Quotes) -> list[dic
             said = {
                 k: quotes.quote(f"{where}: {k}", text, 240) for k, text in words.items() if text
             }
-            rows.append({"iteration": h.iteration, "by": h.rule or "model or person", **said})
+            rows.append({"iteration": h.iteration, "by": decision.source, **said})
     return rows
 
 

@@ -46,8 +46,8 @@ def test_forces_and_stress_are_derivatives() -> None:
 
 
 def test_quenched_silicon_is_a_tetrahedral_network() -> None:
-    """Four neighbours on average (4.0 to 4.6 in quenches as fast as this), bonds of 2.35 Å."""
-    quench = {"melt": 3000, "picoseconds": 0.5, "rate": 1500, "final": 300, "settle": 0.2}
+    """Four neighbours on average (4.0 to 4.6 in fast quenches), bonds near 2.35 Å."""
+    quench = {"melt": 2200, "picoseconds": 1.0, "rate": 500, "final": 300, "settle": 0.5}
     atoms = made(
         "amorphous",
         components=[{"formula": "Si", "mole_ratio": 1}],
@@ -57,7 +57,7 @@ def test_quenched_silicon_is_a_tetrahedral_network() -> None:
     )
     distance = atoms.get_all_distances(mic=True)
     near = (distance > 0.1) & (distance < 2.9)
-    assert 3.6 < near.sum(axis=1).mean() < 5.0
+    assert 3.8 < near.sum(axis=1).mean() < 4.8
     assert distance[distance > 0.1].min() > 2.0
     four = np.sort(distance, axis=1)[:, 1:5]
-    assert four.mean() == pytest.approx(2.42, abs=0.08)
+    assert 2.35 < four.mean() < 2.52  # of the melt 2.56

@@ -103,7 +103,9 @@ def test_learning_costs_and_earlier_reasons_are_told() -> None:
     sit = replace(
         situations()[-1],
         bill={"train": {"core_seconds": 7200.0, "md_steps": 0, "reference_calls": 0}},
-        earlier_decision=lambda number: EarlierDecision(f"because of {number}", "go hotter"),
+        earlier_decision=lambda number: EarlierDecision(
+            "model", f"because of {number}", "go hotter"
+        ),
     )
     data = json.loads(digest(sit, None, 6000).text)
     errors = {e.split: e for e in sit.model.errors if e.subsystem == "oxide"}
@@ -115,6 +117,7 @@ def test_learning_costs_and_earlier_reasons_are_told() -> None:
     said = data["earlier_decisions"][-1]
     assert said["iteration"] == sit.state.history[-1].iteration
     assert said["reason"] == {"quoted": f"because of {said['iteration']}"}
+    assert said["by"] == "model"
     assert said["intent"] == {"quoted": "go hotter"}
 
 

@@ -182,3 +182,14 @@ def test_a_phase_with_vacancies_beside_the_same_crystal(tmp_path: Path) -> None:
     alone = {**answers, "phases": [holes]}
     plan = propose(task_of(Answers.model_validate(alone), set()))
     assert counted(made(plan, ["Cl", "Na"], "b-pristine", tmp_path)) == {"Cl": 32, "Na": 32}
+
+
+@pytest.mark.parametrize(("atoms", "cell"), [(40, 32), (100, 108)])
+def test_a_small_cell_where_few_atoms_are_asked_for(tmp_path: Path, atoms: int, cell: int) -> None:
+    copper = {"name": "cu", "kind": "crystal", "crystal": "Cu"}
+    answers = {"sentence": "s", "phases": [copper], "layers": [], "temperature": 300}
+    plan = propose(task_of(Answers.model_validate({**answers, "atoms": atoms}), set()))
+    sizes = [len(made(plan, ["Cu"], v.id, tmp_path)) for v in plan.variants]
+    assert sizes[0] == cell
+    assert min(sizes) == cell  # every lattice has as many cells, larger ones more
+    assert sizes[-1] > cell

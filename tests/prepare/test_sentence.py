@@ -200,3 +200,27 @@ def test_a_default_is_shown_as_it_is_typed(key: str) -> None:
     value = notation.read(key, text)
     record = {"phases": [{"name": "a", "kind": "crystal", key: value}]}
     assert notation.shown(record, f"phases.a.{key}") == text
+
+
+@pytest.mark.parametrize(
+    ("sentence", "spacegroup", "lattice"),
+    [
+        ("fcc iron at 1300 K", 225, [3.611]),  # 2.866 (bcc) times 2^(1/3)
+        ("hcp nickel", 194, [2.492, 4.069]),  # 3.524 / 2^0.5, ideal
+        ("bcc titanium", 229, [3.282]),
+    ],
+)
+def test_lattices_by_name_keep_the_volume_of_an_atom(sentence, spacegroup, lattice) -> None:
+    (phase,) = recognised(sentence)[0]["phases"]
+    assert phase["crystal"]["spacegroup"] == spacegroup
+    assert phase["crystal"]["lattice"] == pytest.approx(lattice, abs=2e-3)
+
+
+def test_faces_and_what_lies_on_what_are_read() -> None:
+    record = recognised("water on Cu(111) at 25 C")[0]
+    assert record["layers"] == ["copper", "water"]
+    assert record["phases"][1]["surface"] == [1, 1, 1]
+    assert recognised("bcc iron")[0]["phases"] == [
+        {"name": "iron", "kind": "crystal", "crystal": "iron"}
+    ]
+    assert "surface" not in recognised("rutile at 300 K")[0]["phases"][0]

@@ -22,7 +22,16 @@ BIG_A, BIG_B, CUT, GAMMA, COSINE = 7.049556277, 0.6022245584, 1.80, 1.20, -1 / 3
 
 
 def covers(atoms: Atoms) -> bool:
-    """Whether it is one element of the table."""
+    """Whether it is one element of the table.
+
+    Parameters
+    ----------
+    atoms : N atoms
+
+    Returns
+    -------
+    whether `StillingerWeber` says anything of them
+    """
     present = set(atoms.symbols)
     return len(present) == 1 and present <= set(TABLE)
 
@@ -38,7 +47,14 @@ class StillingerWeber(Calculator):
         properties: list[str] | None = None,
         system_changes: list[str] = all_changes,
     ) -> None:
-        """One evaluation over all pairs and triplets within the cutoff (Si: 3.77 Å)."""
+        """One evaluation over all pairs and triplets within the cutoff (Si: 3.77 Å).
+
+        Parameters
+        ----------
+        atoms : N atoms, Å; None for those of the last call
+        properties : not used: all are found
+        system_changes : names of ASE's `all_changes`
+        """
         super().calculate(atoms, properties or ["energy"], system_changes)
         assert self.atoms is not None  # the base class has just set it
         self.results = evaluate(self.atoms)
