@@ -23,6 +23,7 @@ REGISTRY = {
     "apart": [0.41, 0.23],
     "held-out": [0.07, 0.19],
 }
+TERMINATION = {"dense": 1}  # of the lower crystal; of a film in the row apart
 FIRMNESS = ("crystal", "other", "particle", "amorphous", "polymer", "melt", "liquid", "molecule")
 GAP = 2.2
 SHEETS = 3.0  # Å, least gap of sheets; their radii widen it
@@ -56,6 +57,7 @@ def _on_slab(material: Material, lower: Phase, upper: Phase) -> list[VariantDraf
     drafts = []
     for suffix, words_of, below, above, density, apart in ROWS:
         slab = phase_parameters.slab(lower, round(LAYER * below, 1), width)
+        slab |= {"termination_in_turn": TERMINATION.get(suffix, 0)}
         thickness = layer_thickness(upper, width, above)
         film = {**phase_parameters.mixture(upper, density), "thickness_angstrom": thickness}
         if upper.kind == "amorphous":
@@ -77,6 +79,7 @@ def _matched(material: Material, one: Phase, other: Phase) -> list[VariantDraft]
     drafts = []
     for suffix, text, below, above, density, apart in ROWS:
         film = phase_parameters.slab(other, round(LAYER * above, 1), LEAST)
+        film |= {"termination_in_turn": int(suffix == "apart")}
         made: BuilderInput = {
             "family": "solid-solid",
             "substrate": phase_parameters.slab(one, round(LAYER * below, 1), LEAST),
@@ -86,6 +89,7 @@ def _matched(material: Material, one: Phase, other: Phase) -> list[VariantDraft]
             "max_strain_percent": 6.0,
             "max_atoms": max(1000, 10 * material.atoms),
         }
+        made["substrate"] |= {"termination_in_turn": TERMINATION.get(suffix, 0)}
         words = text.replace("upper layer", "film").replace("upper", "film")
         if one.sheets and other.sheets:
             made |= {"contact": "van-der-waals", "vacuum_angstrom": 15.0}

@@ -339,7 +339,8 @@ def fluid(material: Material, phase: Phase, without: bool) -> list[VariantDraft]
         ("held-out", "2 % less dense, elongated", 0.98, 1.2, 1.0, 1.3),
     ]
     potential = _network(phase)
-    quench = {"melt_quench": {**QUENCH, "potential": potential}} if potential else {}
+    melt = {"melt": 2500} if potential == "stillinger-weber" else {}  # K; silicon melts at 1687
+    quench = {"melt_quench": {**QUENCH, **melt, "potential": potential}} if potential else {}
     if solutes:
         rows.insert(4, ("rich", "1.5 times the solute", 1.0, 1.0, 1.5, 1.0))
     elif len(phase.substances) - len(dissolved) > 1:

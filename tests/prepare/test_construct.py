@@ -9,9 +9,13 @@ from ase import io
 
 from atomistics import structures
 from campaign.create import create
+from campaign.material import Answers
 from mtpilot.cli import main
 from planner.decide import next_plan
 from planner.policy import rules
+from preparation.construct import summary
+from preparation.propose import propose
+from preparation.task import task_of
 
 ALLOY = {
     "sentence": "Copper-silver alloy",
@@ -192,3 +196,22 @@ def test_a_relaxation_goes_down(tmp_path, types) -> None:
     assert surface.info["relaxed_ev"] >= 0
     alloy = io.read(tmp_path / "here/structures/alloy-bulk.extxyz")
     assert alloy.info["relaxed_ev"] > 0.05
+
+
+def test_sizes_far_beyond_those_asked_are_told_with_their_cost() -> None:
+    """The price of plane waves grows with the third power; notes alike in words make one line."""
+    copper = {"name": "cu", "kind": "crystal", "crystal": "Cu"}
+    answers = {"sentence": "s", "phases": [copper], "layers": [], "temperature": 300}
+    plan = propose(task_of(Answers.model_validate(answers), set()))
+    ids = [v.id for v in plan.variants]
+    report = {name: {"status": "ok", "atoms": 100} for name in ids}
+    report |= {v.id: {"status": "ok", "atoms": 1} for c in plan.categories for v in c.single_points}
+    assert "sizes:" not in summary(plan, report, 100)
+    report[ids[2]] |= {"atoms": 300, "notes": ["polar: 2 of 9 Zn moved"]}
+    report[ids[3]] |= {"notes": ["polar: 3 of 12 Zn moved"]}
+    text = summary(plan, report, 100)
+    assert f"1 of {len(ids)} structures have more than 2.5 times the 100 atoms asked for" in text
+    assert f"({ids[2]}, 300 atoms) costs plane-wave DFT about 27 times one of 100" in text
+    assert f"note: {ids[2]} and 1 more: polar: 2 of 9 Zn moved" in text
+    assert text.count("note:") == 1
+    assert "sizes:" not in summary(plan, report)

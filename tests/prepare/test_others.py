@@ -193,3 +193,11 @@ def test_a_small_cell_where_few_atoms_are_asked_for(tmp_path: Path, atoms: int, 
     assert sizes[0] == cell
     assert min(sizes) == cell  # every lattice has as many cells, larger ones more
     assert sizes[-1] > cell
+
+
+def test_crystals_meet_in_several_registries_and_terminations() -> None:
+    _, plan, _ = planned(ANSWERS / "na_naf.yaml")
+    meeting = [v.parameters for v in plan.categories[-1].variants]
+    assert len({tuple(p.registry) for p in meeting}) > 3
+    assert {p.substrate.termination_in_turn for p in meeting} == {0, 1}
+    assert {p.film.termination_in_turn for p in meeting} == {0, 1}
