@@ -29,7 +29,16 @@ def _bodies(atoms: Atoms) -> tuple[Atoms, list[np.ndarray]]:
 
 
 def molecular(atoms: Atoms) -> bool:
-    """Whether there are molecules or molecular ions among several bodies."""
+    """Whether there are molecules or molecular ions among several bodies.
+
+    Parameters
+    ----------
+    atoms : N atoms, Å
+
+    Returns
+    -------
+    whether `pushed` has bodies to move
+    """
     return bool(_bodies(atoms)[1])
 
 

@@ -9,7 +9,8 @@ from ase.parallel import DummyMPI
 from atomistics.bonded import whole
 from atomistics.contacts import pushed
 from atomistics.errors import UserError
-from atomistics.reference.counting import CountingCalculator, LabelFailedError
+from atomistics.reference.convergence import LabelFailedError
+from atomistics.reference.counting import CountingCalculator
 from atomistics.reference.methods import label
 
 STRAIN = 0.02  # standard deviation of each component

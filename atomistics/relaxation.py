@@ -6,7 +6,7 @@ from ase.calculators.calculator import Calculator
 from ase.optimize import FIRE
 
 from atomistics.errors import UserError
-from atomistics.reference.counting import LabelFailedError
+from atomistics.reference.convergence import LabelFailedError
 
 CALM = 0.3  # eV/Å, where relaxation ends early
 STEP = 0.1  # Å, the longest of one atom in one step

@@ -11,23 +11,11 @@ from ase.data import covalent_radii
 
 from atomistics.errors import UserError
 from atomistics.neighbours import pairs
-from atomistics.structure_index import FORMATS, Structure, digest, read_index, write_index
+from atomistics.structure_index import FORMATS, Structure
 from mtp.errors import MTPError
 from mtp.reading.frames import ReadOptions
 from mtp.reading.poscar import read_poscar
 
-__all__ = [
-    "FORMATS",
-    "Structure",
-    "check",
-    "digest",
-    "frames",
-    "heights",
-    "load",
-    "read_index",
-    "unused",
-    "write_index",
-]
 TOO_CLOSE = 0.6  # of the sum of the covalent radii; the shortest bonds known are near 0.75
 LAYER_NAMES = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}( [a-z0-9][a-z0-9_-]{0,63})*")
 KEPT = ("initial_magmoms", "initial_charges")  # columns of a file that calculations see

@@ -17,10 +17,11 @@ from pydantic import Field
 from atomistics.contract import Strict
 from atomistics.deformation import rattle
 from atomistics.reference.catalog import recipe_of
-from atomistics.reference.counting import LabelFailedError
+from atomistics.reference.convergence import LabelFailedError
 from atomistics.reference.methods import label, reference_calculator
 from atomistics.reference.outputs import input_digest
-from atomistics.structures import load, read_index
+from atomistics.structure_index import read_index
+from atomistics.structures import load
 from campaign.config import Reference
 from campaign.errors import UserError
 from campaign.files import parse, read_json, write_text

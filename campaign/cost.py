@@ -104,7 +104,7 @@ def seconds_per_step(situation: Situation, action: str) -> float:
 
 
 def fit_seconds(fit: Train, situation: Situation) -> float:
-    """Core-seconds of a fit: frames times the most iterations, a level up twice as dear."""
+    """Core-seconds of a fit: frames times the most iterations, a level up twice as costly."""
     config, state = situation.config.mlp, situation.state
     frames = sum(d.labels - len(d.excluded) for d in state.datasets if d.id in fit.datasets)
     iterations = getattr(config, f"{fit.effort}_iterations")

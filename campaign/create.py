@@ -109,8 +109,9 @@ def _has_dynamics(atoms: Any) -> None:
 def check(campaign: Campaign) -> None:
     """Every file a person wrote, and every structure, before the first decision."""
     from atomistics.formulas import mass
+    from atomistics.structure_index import read_index
     from atomistics.structures import check as check_structure
-    from atomistics.structures import load, read_index, unused
+    from atomistics.structures import load, unused
 
     task, config = campaign.task, campaign.config
     empty = {s.name for s in task.subsystems} - {s.subsystem for s in campaign.structures}
@@ -160,7 +161,8 @@ def _check_kpoints(campaign: Campaign) -> None:
     """UserError where one k-mesh stands for cells of different size."""
     from atomistics.reference.catalog import recipe_of
     from atomistics.reference.per_structure import fixed_mesh, unlike_meshes
-    from atomistics.structures import load, read_index
+    from atomistics.structure_index import read_index
+    from atomistics.structures import load
 
     recipe = recipe_of(campaign.config.reference)
     if fixed_mesh(recipe) is None:

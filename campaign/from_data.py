@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ase import Atoms, io
 
-from atomistics.structures import Structure, check, write_index
+from atomistics.structure_index import Structure, write_index
+from atomistics.structures import check
 from campaign.config import Targets, Task
 from campaign.create import take_over
 from campaign.errors import UserError

@@ -17,9 +17,11 @@ from atomistics.analysis.observables import density
 from atomistics.md.plain import StoppedError
 from atomistics.md.plain_protocol import PlainEnsemble
 from atomistics.md.watchdog import Limits
-from atomistics.reference.counting import CountingCalculator, LabelFailedError
+from atomistics.reference.convergence import LabelFailedError
+from atomistics.reference.counting import CountingCalculator
 from atomistics.reference.methods import label, reference_calculator
-from atomistics.structures import Structure, check, load, read_index
+from atomistics.structure_index import Structure, read_index
+from atomistics.structures import check, load
 from campaign.config import Config
 from campaign.errors import UserError
 from campaign.files import parse, read, read_json

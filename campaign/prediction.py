@@ -9,8 +9,9 @@ from ase import Atoms, units
 from atomistics.contract import Name
 from campaign.results import Errors
 from mtp.configuration import from_atoms
-from mtp.engine import Engine, neighbours
+from mtp.engine import Engine
 from mtp.errors import MTPError
+from mtp.neighbours import neighbours
 from mtp.potential import Potential
 
 

@@ -8,7 +8,8 @@ from atomistics.md.bias import require_plumed
 from atomistics.md.protocol import StagedProtocol
 from atomistics.reference.counting import CountingCalculator
 from atomistics.reference.methods import label, reference_calculator
-from atomistics.structures import check, load, read_index
+from atomistics.structure_index import read_index
+from atomistics.structures import check, load
 from campaign.errors import UserError
 from campaign.folder import Campaign
 from campaign.spread import core_seconds

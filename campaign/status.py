@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from atomistics.yaml_files import read_text
 from campaign.calls import calls
 from campaign.errors import UserError
-from campaign.files import read_text
 from campaign.folder import Campaign
 from campaign.integrity import changes
 from campaign.plan import Plan

@@ -1,4 +1,4 @@
-"""What the Snakefile reads: the pending plan of a campaign as leaves for the rules."""
+"""What the Snakefile reads: the pending plan of a campaign as params for the rules."""
 
 import hashlib
 import json
@@ -119,7 +119,7 @@ def _worth_a_job(table: Items, calls: int, campaign: Campaign) -> int:
     """Items of one job where a reference call is cheap beside the start of a job.
 
     So many that the job has a minute's work, by what a call has cost so far, but never less than
-    two jobs of them all; as many as the configuration says where calls are dear or not yet known.
+    two jobs of them all; as many as the configuration says where they cost more, or none was made.
     """
     least = campaign.config.reference_runs_per_job
     if not calls or not table or not campaign.core_seconds():

@@ -3,7 +3,7 @@
 import numpy as np
 
 from mtp.configuration import Configuration
-from mtp.engine import neighbours
+from mtp.neighbours import neighbours
 
 SEARCH_RADII = (2.5, 5.0, 10.0)
 

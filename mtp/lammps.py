@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mtp.calculator import VerletList
 from mtp.configuration import Configuration
 from mtp.engine import Engine
 from mtp.errors import MTPError
 from mtp.formats.almtp import read_potential
 from mtp.formats.cfg import append_cfg
+from mtp.neighbours import VerletList
 from mtp.selection.selector import Selector
 
 FIX = "mtp"

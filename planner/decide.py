@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+from campaign.actions import ACTIONS
 from campaign.errors import GateError, UserError
 from campaign.files import write_record
 from campaign.folder import Campaign
 from campaign.gates import check, require
 from campaign.integrity import require_unchanged
-from campaign.plan import ACTIONS, Plan
+from campaign.plan import Plan
 from campaign.situation import Situation
 from planner import backends, record, spending
 from planner.decision import Decision, HaltError

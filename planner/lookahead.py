@@ -1,7 +1,7 @@
 """`planner audit --lookahead K`: the rules rolled forward, if all goes well and if much goes ill.
 
 A projection to plan budgets with, not a forecast: results are made up, at the most and the least
-favourable, and folded into the state as real ones are.
+favourable, and reduced into the state as real ones are.
 """
 
 from dataclasses import dataclass, replace

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from atomistics.yaml_files import read_text
 from campaign.errors import UserError
-from campaign.files import read_text
 from campaign.folder import Campaign
 from campaign.gates import WARN_AT, GateVerdict
 from planner.record import load

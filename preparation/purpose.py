@@ -7,9 +7,10 @@ from typing import Any
 
 from atomistics.md.protocol import StagedProtocol
 from atomistics.properties.asked import KINDS, Kind, PropertiesAsked
+from atomistics.yaml_files import read_yaml
 from campaign import TOOLKIT
 from campaign.config import PropertyTarget, Targets, Task
-from campaign.files import parse, read_yaml
+from campaign.files import parse
 from campaign.material import Material, Phase
 from preparation import substances
 from preparation.categories import Topic

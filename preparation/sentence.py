@@ -11,8 +11,9 @@ from typing import Any
 from pydantic import Field
 
 from atomistics.contract import Name, Strict
+from atomistics.yaml_files import read_yaml
 from campaign import TOOLKIT
-from campaign.files import parse, read_yaml
+from campaign.files import parse
 from campaign.material import Phase, PhaseKind
 from preparation import substances
 from preparation.notation import plane, slug

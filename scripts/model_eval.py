@@ -17,10 +17,12 @@ from atomistics.md import plain as md
 from atomistics.md import stages
 from atomistics.md.watchdog import Watchdog
 from atomistics.properties.measure import MD
-from atomistics.reference.counting import CountingCalculator, LabelFailedError
+from atomistics.reference.convergence import LabelFailedError
+from atomistics.reference.counting import CountingCalculator
 from atomistics.reference.methods import label
 from campaign import protocol_runs
 from campaign.actions.model_eval import ModelEval, ModelEvalResult
+from campaign.actions.section import Items
 from campaign.files import parse, read_json, write_record, write_text
 from campaign.job import Job, billed, costs_of, failure, items_of, previous_state, trajectory
 from campaign.prediction import Residuals, residuals
@@ -28,7 +30,7 @@ from campaign.properties import by_model, measured, of_reference, with_polymorph
 from campaign.protocols import Approved
 from campaign.report import figures
 from campaign.results import EvaluatedStructure
-from campaign.script import Items, command_line
+from campaign.script import command_line
 from campaign.spread import ItemCost, spread
 from campaign.state import State
 from mtp.formats.almtp import read_potential
@@ -321,8 +323,8 @@ def softness(frames: list[Atoms], protocol: md.Protocol, fluid: bool) -> float |
     if protocol.ensemble != "npt" or len(volumes) <= 20:
         return None
     kelvin = units.kB * protocol.temperature
-    seen = float(volumes.var() / (kelvin * volumes.mean()) * units.GPa)
-    return max(seen, 1 / (STIFFEST + 8 * max(0.0, protocol.pressure))) if fluid else seen
+    measured = float(volumes.var() / (kelvin * volumes.mean()) * units.GPa)
+    return max(measured, 1 / (STIFFEST + 8 * max(0.0, protocol.pressure))) if fluid else measured
 
 
 def is_fluid(job: Job, state: State, atoms: Atoms) -> bool:

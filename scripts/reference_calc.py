@@ -15,16 +15,18 @@ from atomistics.md import plain as md
 from atomistics.md import stages
 from atomistics.md.steady import SteadyState
 from atomistics.properties.measure import MD
-from atomistics.reference.counting import CountingCalculator, LabelFailedError
+from atomistics.reference.convergence import LabelFailedError
+from atomistics.reference.counting import CountingCalculator
 from atomistics.reference.methods import label
 from campaign import protocol_runs
 from campaign.actions.reference_calc import ReferenceCalc, ReferenceCalcResult
+from campaign.actions.section import Items
 from campaign.files import read, write_record, write_text
 from campaign.job import Job, costs_of, failure, items_of
 from campaign.properties import by_reference, measured, with_polymorphs
 from campaign.protocols import Approved
 from campaign.results import Measurements, Range, ReferenceRange
-from campaign.script import Items, command_line
+from campaign.script import command_line
 from campaign.spread import ItemCost, spread
 
 RUNS = Path("reference_calc/runs")

@@ -16,15 +16,17 @@ from atomistics.md import stages
 from atomistics.md.watchdog import Watchdog
 from atomistics.properties.asked import PropertiesAsked
 from atomistics.properties.teaching import taught
-from atomistics.reference.counting import CountingCalculator, LabelFailedError
+from atomistics.reference.convergence import LabelFailedError
+from atomistics.reference.counting import CountingCalculator
 from atomistics.reference.methods import label
 from campaign import protocol_runs
 from campaign.actions.sample import Sample, SampleResult
+from campaign.actions.section import Items
 from campaign.files import read_json, write_record, write_text
 from campaign.job import Job, billed, costs_of, items_of, previous_state
 from campaign.protocols import Approved
 from campaign.results import Count, Rung, SampleGroupResult, SettledStructure, StoppedRun
-from campaign.script import Items, command_line
+from campaign.script import command_line
 from campaign.spread import ItemCost, spread
 from campaign.state import State
 from mtp.formats.almtp import read_potential

@@ -14,13 +14,14 @@ from atomistics.analysis.screening import screen
 from atomistics.reference.counting import CountingCalculator
 from atomistics.reference.methods import label as labelled
 from atomistics.reference.outputs import geometry_digest
+from campaign.actions.section import Items
 from campaign.actions.select_data import SelectData, SelectDataResult, SelectGroup
 from campaign.candidates import bands as bands_of
 from campaign.files import read_json, write_record, write_text
 from campaign.job import SETTLED, Job, billed, dataset_file, failure, model_file, previous_state
 from campaign.prediction import residuals
 from campaign.results import Calibration, Count, JudgedStops, SelectGroupResult
-from campaign.script import Items, command_line
+from campaign.script import command_line
 from campaign.spread import ItemCost, spread
 from campaign.state import State
 from mtp.configuration import from_atoms

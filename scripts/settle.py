@@ -8,10 +8,11 @@ from atomistics import dataset
 from atomistics.analysis.observables import density
 from atomistics.reference.counting import CountingCalculator
 from atomistics.settling import Settled, as_it_stands, settle
+from campaign.actions.section import Items
 from campaign.files import write_text
 from campaign.job import SETTLED, Job, billed
 from campaign.results import SettledStructure
-from campaign.script import Items, command_line
+from campaign.script import command_line
 from campaign.spread import ItemCost, spread
 from campaign.starts import effort
 

@@ -135,10 +135,29 @@ def test_one_name_means_one_class() -> None:
     assert {name: where for name, where in places.items() if len(where) > 1} == {}
 
 
+def test_a_name_is_imported_from_where_it_is_defined() -> None:
+    own: dict[str, set[str]] = {}
+    for name, path in MODULES.items():
+        nodes = ast.parse(path.read_text()).body
+        own[name] = {a.name for n in nodes if isinstance(n, ast.ImportFrom) for a in n.names}
+    second_hand = {
+        f"{name}: {node.module}.{alias.name}"
+        for name, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.name in own.get(str(node.module), ())
+        if f"{node.module}.{alias.name}" not in MODULES
+        if (node.module, alias.name) != ("campaign.errors", "UserError")  # beside its subclasses
+    }
+    assert second_hand == set()
+
+
 def test_names_say_what_they_hold() -> None:
     vague = {"found", "seen", "told", "known", "stuff", "thing", "tmp"}
     witty = {"workshop", "rehearsal", "yardstick", "metered", "pile", "push_off", "openpoints"}
     witty |= {"ingredients", "mending", "desk", "mind", "hear", "wishes", "speak", "tape", "seal"}
+    witty |= {"fold", "folded", "dear", "bought", "sealed"}
     in_files = {  # keys of dialogue.json, and of what a model answers there
         ("preparation/dialogue.py", "known"),
         ("preparation/interview.py", "known"),

@@ -115,7 +115,7 @@ class VelocitySwaps:
         """Conductivity (W/m/K) or viscosity (mPa s): mean and standard error of BLOCKS stretches.
 
         Flux = moved / (2 area time), halved because it flows back on both sides; gradient from a
-        straight line through the folded profile without the two slabs of the swaps. Both of
+        straight line through the half profile without the two slabs of the swaps. Both of
         every stretch of its own; correlation longer than a stretch is not seen. A cell shorter
         than the mean free path of phonons conducts less than the bulk.
         """
@@ -134,7 +134,7 @@ class VelocitySwaps:
         if not np.isfinite(values).all():
             return figures
         value, error = mean_and_error(values)
-        profile = self.folded(0, len(self._times))
+        profile = self.half_profile(0, len(self._times))
         distance = np.arange(len(profile)) * self.spacing
         key = "temperature_K" if heat else "velocity_A_per_fs"
         scale = 1.0 if heat else units.fs
@@ -156,7 +156,7 @@ class VelocitySwaps:
 
         Parameters
         ----------
-        profile : (n/2 + 1,) folded, from slab 0 to slab n/2: K, or velocities in Å/t
+        profile : (n/2 + 1,) from slab 0 to slab n/2: K, or velocities in Å/t
 
         Returns
         -------
@@ -185,7 +185,7 @@ class VelocitySwaps:
         moved = self._given[last] - self._given[first]
         return moved / (2 * self.area * (self._times[last] - self._times[first]))
 
-    def folded(self, first: int, last: int) -> np.ndarray:
+    def half_profile(self, first: int, last: int) -> np.ndarray:
         """Mean profile from slab 0 to slab n/2, both ways of the period averaged.
 
         Parameters
@@ -201,7 +201,7 @@ class VelocitySwaps:
         return np.array([(mean[k] + mean[-k]) / 2 for k in range(half + 1)])
 
     def _coefficient(self, first: int, last: int) -> float:
-        inner = self.folded(first, last)[1:-1]
+        inner = self.half_profile(first, last)[1:-1]
         if not np.isfinite(inner).all():  # a slab without atoms
             return float("nan")
         slope = np.polyfit(np.arange(len(inner)) * self.spacing, inner, 1)[0]

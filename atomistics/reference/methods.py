@@ -9,7 +9,8 @@ from ase.calculators.calculator import Calculator, all_changes
 from atomistics.errors import UserError
 from atomistics.reference import building
 from atomistics.reference.catalog import Recipe, Settings, recipe_of
-from atomistics.reference.counting import CountingCalculator, LabelFailedError, labelled
+from atomistics.reference.convergence import LabelFailedError
+from atomistics.reference.counting import CountingCalculator, labelled
 from atomistics.reference.isolated import Child, DiedError
 
 # One thread per rank: sums of several threads differ in the last bits from run to run.

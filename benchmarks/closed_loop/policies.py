@@ -8,10 +8,9 @@ from campaign import budget
 from campaign.actions.end import End
 from campaign.actions.prune import Prune
 from campaign.gates import check
-from campaign.plan import Plan
+from campaign.plan import ACTION_OF, Plan
 from campaign.situation import Situation
 from planner.policy import ending, parameters, rules
-from planner.policy.draft import ACTION_OF
 
 Policy = Callable[[Situation, random.Random], Plan]
 

@@ -14,7 +14,7 @@ from ase.md.bussi import Bussi
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 
 from atomistics.md import plain as md
-from atomistics.md.plain import Protocol
+from atomistics.md.plain_protocol import Protocol
 from atomistics.md.watchdog import Limits, Watchdog
 
 SPECIES = ["Cu", "Ag"]

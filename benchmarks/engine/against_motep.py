@@ -26,9 +26,10 @@ from motep.io.mlip.mtp import read_mtp
 from motep.loss import LossFunction, LossSetting
 from motep.potentials.mtp.cext.engine import CExtMTPEngine
 
-from mtp.engine import Engine, Labels, Weights, neighbours
+from mtp.engine import Engine, Labels, Weights
 from mtp.formats.almtp import write_potential
 from mtp.formats.cfg import read_cfg
+from mtp.neighbours import neighbours
 from mtp.potential import Potential, untrained
 
 if TYPE_CHECKING:

@@ -29,9 +29,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from against_motep import SHARED, best, random_potential, read
 
 from mtp.configuration import Configuration
-from mtp.engine import Engine, neighbours
+from mtp.engine import Engine
 from mtp.formats.almtp import write_potential
 from mtp.formats.cfg import write_cfg
+from mtp.neighbours import neighbours
 from mtp.parallel import balanced_shares
 from mtp.potential import untrained
 from mtp.selection.maxvol import MaxVol

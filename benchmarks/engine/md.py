@@ -21,7 +21,8 @@ import numpy as np
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from atomistics.md.plain import Protocol, run
+from atomistics.md.plain import run
+from atomistics.md.plain_protocol import Protocol
 from mtp import _kernel
 from mtp.calculator import MTP
 from mtp.configuration import from_atoms

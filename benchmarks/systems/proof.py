@@ -116,14 +116,16 @@ def simulate(
     return {"stable": True, **{k: round(float(v), 5) for k, v in figures.items()}, "frames": frames}
 
 
-def compared(frames: list[Atoms], oracle: Calculator, kelvin: float, npt: bool, dear: bool) -> dict:
+def compared(
+    frames: list[Atoms], oracle: Calculator, kelvin: float, npt: bool, costly: bool
+) -> dict:
     """Errors of the model on its own late frames, and what its pressure makes of the density.
 
     d ln rho = kappa (P_reference - P_model) over the model's own NPT run, kappa from its volumes:
     sharper than two means of a few ps, for both potentials see the same frames. The error is that
     of the mean over five blocks.
     """
-    late = frames[len(frames) // 4 :: 5 if dear else 1]
+    late = frames[len(frames) // 4 :: 5 if costly else 1]
     forces, pressures = [], []
     for frame in late:
         frame.calc = oracle

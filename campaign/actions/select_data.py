@@ -167,7 +167,7 @@ class SelectData(Section):
         return True
 
     def reduce(self, state: State, iteration: int, result: SelectDataResult) -> Change:
-        """Labels enter a data set; what was bought of a subsystem stands beside its sampling."""
+        """Labels enter a data set; what came of a subsystem stands beside its sampling."""
         labels = result.labels_kept()
         failed = sum(c.count for g in result.groups for c in g.failed)
         calls = sum(g.reference_calls for g in result.groups)
@@ -234,14 +234,16 @@ def _judged(record: SampleRecord, result: SelectDataResult, iteration: int) -> S
     return record.model_copy(update={"selected_by": iteration, "groups": groups})
 
 
-def _alarms(state: State, samples: list[SampleRecord], bought: SelectGroupResult) -> dict[str, Any]:
+def _alarms(
+    state: State, samples: list[SampleRecord], selected: SelectGroupResult
+) -> dict[str, Any]:
     """What judged stops change of a subsystem: its stability, and limits that were too narrow."""
-    subsystem = state.subsystem(bought.subsystem)
-    false = [j.kind for j in bought.stops if j.false_alarms * 2 >= j.judged]
+    subsystem = state.subsystem(selected.subsystem)
+    false = [j.kind for j in selected.stops if j.false_alarms * 2 >= j.judged]
     if not false:
         return {}
     own = [g for s in samples if s.method == "model" for g in s.groups]
-    last = next((g for g in reversed(own) if g.subsystem == bought.subsystem), None)
+    last = next((g for g in reversed(own) if g.subsystem == selected.subsystem), None)
     widened = {k: subsystem.widened.get(k, 0) + 1 for k in false}
     return {
         "widened": {**subsystem.widened, **widened},

@@ -81,9 +81,10 @@ def _reference(campaign: Campaign) -> Finding:
     settings = campaign.config.reference
     if settings.method in LABELLED_BY_PROGRAM:
         return _program(campaign, settings.method)
-    from atomistics.reference.counting import LabelFailedError
+    from atomistics.reference.convergence import LabelFailedError
     from atomistics.reference.methods import reference_calculator
-    from atomistics.structures import load, read_index
+    from atomistics.structure_index import read_index
+    from atomistics.structures import load
     from mtp.errors import MTPError
 
     title = settings.title

@@ -25,9 +25,10 @@ REMEDY = (
 
 def two_cells(campaign: Campaign, seconds: float) -> Finding:
     """The smallest structure without vacuum, and the same repeated along its lowest height."""
-    from atomistics.reference.counting import LabelFailedError
+    from atomistics.reference.convergence import LabelFailedError
     from atomistics.reference.methods import label, reference_calculator
-    from atomistics.structures import heights, load, read_index
+    from atomistics.structure_index import read_index
+    from atomistics.structures import heights, load
     from mtp.errors import MTPError
 
     settings = campaign.config.reference

@@ -11,11 +11,12 @@ import numpy as np
 from mtp.arguments import Arguments, Option, Verb, unknown
 from mtp.commands.evaluation import log_stream, mark_of
 from mtp.configuration import Configuration
-from mtp.engine import Engine, Neighbours
+from mtp.engine import Engine
 from mtp.error_report import GPA
 from mtp.errors import MTPError
 from mtp.formats.almtp import read_potential
 from mtp.formats.cfg import iterate_cfg, write_cfg
+from mtp.neighbours import Neighbours
 from mtp.relaxation import Relaxation, RelaxationSettings, UnrelaxedError
 from mtp.selection.selector import Selector
 

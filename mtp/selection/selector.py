@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtp.configuration import Configuration
-from mtp.engine import Engine, Neighbours
+from mtp.engine import Engine
 from mtp.errors import MTPError
 from mtp.formats.cfg import append_cfg, parse_cfg
+from mtp.neighbours import Neighbours
 from mtp.potential import Potential
 from mtp.selection.active_set import ActiveSet
 from mtp.selection.maxvol import INITIAL, THRESHOLD, MaxVol, RowLabel

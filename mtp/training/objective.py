@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtp.configuration import Configuration
-from mtp.engine import Engine, Labels, Neighbours, Weights, neighbours
+from mtp.engine import Engine, Labels, Weights
 from mtp.errors import MTPError
-from mtp.neighbours import MOST_SPECIES
+from mtp.neighbours import MOST_SPECIES, Neighbours, neighbours
 from mtp.parallel import Ranks, balanced_shares, one_blas_thread
 from mtp.potential import Potential
 from mtp.training.loss import LossWeights, Penalty, labels_of

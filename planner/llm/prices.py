@@ -76,7 +76,7 @@ def counted(request: "Request", message: dict[str, Any]) -> tuple[int, int]:
 
 
 def money(model: str, host: str, read: int, written: int) -> float:
-    """USD; servers of one's own are free, an unlisted model costs as much as the dearest listed."""
+    """USD; servers of one's own are free, an unlisted model costs the highest price listed."""
     listed = prices().models
     if model not in listed and not host.endswith("anthropic.com"):
         return 0.0

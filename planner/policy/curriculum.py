@@ -135,13 +135,13 @@ def run_dry(sit: Situation, s: SubsystemState) -> bool:
 
     Not where snapshots were unphysical or labels failed: what was thrown away was not learnt.
     """
-    bought = s.selection
-    if bought is None or sum(c.count for c in bought.failed) > bought.labels:
+    selection = s.selection
+    if selection is None or sum(c.count for c in selection.failed) > selection.labels:
         return False
-    if 2 * sum(c.count for c in bought.rejected if c.kind not in LEARNT) > bought.candidates:
+    if 2 * sum(c.count for c in selection.rejected if c.kind not in LEARNT) > selection.candidates:
         return False
     allowed = SelectGroup(subsystem=s.name, fraction=sit.config.select_data.stable)
-    return 2 * bought.labels < allowed.quota(bought.candidates) or bought.candidates == 0
+    return 2 * selection.labels < allowed.quota(selection.candidates) or selection.candidates == 0
 
 
 def mostly_lost(sit: Situation, s: SubsystemState) -> bool:

@@ -14,7 +14,7 @@ from atomistics.md import plain as md
 from atomistics.md.steady import SteadyState
 from atomistics.settling import STRIDE, settle
 from atomistics.settling_effort import Effort
-from atomistics.structures import Structure, read_index, write_index
+from atomistics.structure_index import Structure, read_index, write_index
 from campaign.actions.sample import Sample, SampleGroup
 from campaign.calls import calls
 from campaign.cost import cost, settling_calls

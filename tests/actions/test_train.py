@@ -18,7 +18,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from threadpoolctl import threadpool_limits
 
 from atomistics import dataset
-from atomistics.structures import Structure, read_index, write_index
+from atomistics.structure_index import Structure, read_index, write_index
 from campaign.actions.prune import Prune, PruneResult
 from campaign.actions.train import Train, TrainResult
 from campaign.results import FrameSet

@@ -10,12 +10,14 @@ from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 
 from atomistics.dataset import read, write
-from atomistics.md.plain import Protocol, run
+from atomistics.md.plain import run
+from atomistics.md.plain_protocol import Protocol
 from atomistics.reference.catalog import Method, own_files
-from atomistics.reference.counting import LabelFailedError
+from atomistics.reference.convergence import LabelFailedError
 from atomistics.reference.isolated import Child
 from atomistics.reference.methods import label, reference_calculator
-from atomistics.structures import Structure, load
+from atomistics.structure_index import Structure
+from atomistics.structures import load
 from campaign.config import Config
 from campaign.errors import UserError
 from campaign.files import dump_yaml, parse

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from atomistics.md import plain as md
 from atomistics.md.watchdog import Limits, Watchdog, temperature
-from atomistics.reference.counting import CountingCalculator, LabelFailedError
+from atomistics.reference.convergence import LabelFailedError
+from atomistics.reference.counting import CountingCalculator
 from campaign.errors import UserError
 from tests.atomistics.springs import BULK_MODULUS, Springs, crystal
 

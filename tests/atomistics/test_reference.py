@@ -14,12 +14,13 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from atomistics.md.plain import Protocol, run
+from atomistics.md.plain import run
+from atomistics.md.plain_protocol import Protocol
 from atomistics.reference import building
 from atomistics.reference.building import Session
 from atomistics.reference.catalog import Method, Recipe
-from atomistics.reference.convergence import failure, unconverged
-from atomistics.reference.counting import CountingCalculator, LabelFailedError
+from atomistics.reference.convergence import LabelFailedError, failure, unconverged
+from atomistics.reference.counting import CountingCalculator
 from atomistics.reference.isolated import Child
 from atomistics.reference.methods import ReferenceCalculator, label, reference_calculator
 from campaign.errors import UserError

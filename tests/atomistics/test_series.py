@@ -4,7 +4,8 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from atomistics.deformation import compression, rattle_and_relax
-from atomistics.reference.counting import CountingCalculator, LabelFailedError
+from atomistics.reference.convergence import LabelFailedError
+from atomistics.reference.counting import CountingCalculator
 from campaign.errors import UserError
 from tests.atomistics.springs import Springs, crystal
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atomistics.reference.counting import LabelFailedError
+from atomistics.reference.convergence import LabelFailedError
 from campaign.errors import UserError
 from campaign.spread import ItemCost, core_seconds, shares, spread
 

@@ -6,7 +6,8 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from atomistics.md.plain import Protocol, start_velocities
+from atomistics.md.plain import start_velocities
+from atomistics.md.plain_protocol import Protocol
 from atomistics.md.watchdog import CLASSES, Limits, Watchdog, temperature
 
 

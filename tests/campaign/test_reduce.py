@@ -15,7 +15,7 @@ from tests.planner.simulation import SMALL, World, campaign, config_of, task_of
 from tests.planner.states import COMPONENTS, DATA, EVALUATE, FIRST_TRAIN, SELECT, at, with_last
 
 
-def folded(sit: Situation, result: object, plan: Plan | None = None) -> State:
+def reduced(sit: Situation, result: object, plan: Plan | None = None) -> State:
     return after(sit.state, plan or decide(sit), result, ("p" * 64, "s" * 64))
 
 
@@ -41,7 +41,7 @@ def sampled(runs: int = 10, stops: int = 0, failed: int = 0, high: int = 900) ->
 def test_early_stop_fraction_is_of_runs_with_a_trajectory(
     runs: int, stops: int, failed: int, fraction: float | None
 ) -> None:
-    oxide = folded(at(COMPONENTS), sampled(runs, stops, failed)).subsystem("oxide")
+    oxide = reduced(at(COMPONENTS), sampled(runs, stops, failed)).subsystem("oxide")
     assert oxide.early_stop_fraction == fraction
     assert oxide.rounds == 1
     assert oxide.sampled_temperature == (900 if fraction is not None else None)
@@ -49,7 +49,7 @@ def test_early_stop_fraction_is_of_runs_with_a_trajectory(
 
 def test_the_round_before_is_remembered_past_a_lost_one() -> None:
     sit = at(COMPONENTS)
-    state, plan = folded(sit, sampled(stops=4)), decide(sit)
+    state, plan = reduced(sit, sampled(stops=4)), decide(sit)
     state = after(state, plan, sampled(failed=10), ("p", "s"))
     state = after(state, plan, sampled(stops=1), ("p", "s"))
     oxide = state.subsystem("oxide")
@@ -60,7 +60,7 @@ def test_the_round_before_is_remembered_past_a_lost_one() -> None:
 def test_a_selection_is_kept_until_the_next_sampling() -> None:
     sit = at(SELECT)
     state = World().result(decide(sit), sit)
-    state = folded(sit, state)
+    state = reduced(sit, state)
     oxide = state.subsystem("oxide")
     assert oxide.selection.labels == state.datasets[-1].groups[0].labels
     assert oxide.labels == at(SELECT).state.subsystem("oxide").labels + oxide.selection.labels
@@ -72,7 +72,7 @@ def test_a_selection_is_kept_until_the_next_sampling() -> None:
 def test_a_selection_without_labels_makes_no_data_set() -> None:
     sit = at(SELECT)
     empty = SelectDataResult(method="grade", model="m003", samples=["s004"], groups=[])
-    state = folded(sit, empty)
+    state = reduced(sit, empty)
     assert len(state.datasets) == len(sit.state.datasets)
     assert state.samples[-1].selected_by == 5
 
@@ -80,7 +80,7 @@ def test_a_selection_without_labels_makes_no_data_set() -> None:
 def test_reference_snapshots_are_labels_at_once() -> None:
     sit = at(DATA)
     result = World().result(decide(sit), sit)
-    state = folded(sit, result)
+    state = reduced(sit, result)
     assert state.datasets[0].labels == sum(g.snapshots for g in result.groups) == state.spent.labels
     assert [g.reference_calls for g in state.datasets[0].groups] == [0] * len(result.groups)
     assert state.subsystem("oxide").rounds == 0
@@ -89,7 +89,7 @@ def test_reference_snapshots_are_labels_at_once() -> None:
 
 def test_a_refused_fit_leaves_no_error_behind() -> None:
     sit = at(FIRST_TRAIN)
-    state = folded(sit, World(refused=1.0).result(decide(sit), sit))
+    state = reduced(sit, World(refused=1.0).result(decide(sit), sit))
     assert (state.models[-1].status, state.history[-1].outcome) == ("refused", "failed")
     assert state.usable_models == []
     assert state.subsystem("oxide").train_force_mae is None
@@ -97,12 +97,12 @@ def test_a_refused_fit_leaves_no_error_behind() -> None:
 
 def test_evaluations_are_held_against_the_targets() -> None:
     sit = at(EVALUATE)
-    passed = folded(sit, World().result(decide(sit), sit))
+    passed = reduced(sit, World().result(decide(sit), sit))
     assert (passed.subsystem("joint").evaluation, passed.evaluations[-1].passed) == (
         "passed",
         ["joint"],
     )
-    failed = folded(sit, World(misses=1.0).result(decide(sit), sit))
+    failed = reduced(sit, World(misses=1.0).result(decide(sit), sit))
     assert (failed.subsystem("joint").evaluation, failed.evaluations[-1].failed) == (
         "failed",
         ["joint"],

@@ -16,7 +16,7 @@ from ase.build import bulk
 from ase.units import Bohr, GPa, Hartree, Ry
 
 from atomistics.reference.catalog import Method
-from atomistics.reference.counting import LabelFailedError
+from atomistics.reference.convergence import LabelFailedError
 from atomistics.reference.methods import label, reference_calculator
 
 PSEUDOPOTENTIALS = Path("/usr/share/espresso/pseudo")

@@ -8,14 +8,13 @@ import pytest
 from campaign.actions import ACTIONS
 from campaign.actions.prune import Prune
 from campaign.evidence import evidence_value
-from campaign.plan import Plan
+from campaign.plan import ACTION_OF, Plan
 from campaign.reduce import after
 from campaign.situation import EarlierDecision, Situation, StructureInfo
 from campaign.state import start
 from planner.llm.digest import digest, tokens_at_most
 from planner.llm.requests import request
 from planner.policy import parameters, rules
-from planner.policy.draft import ACTION_OF
 from tests.llm.scene import situations
 from tests.planner.simulation import World, config_of, structures_of, task_of
 

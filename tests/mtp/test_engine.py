@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtp import _kernel
-from mtp.engine import Engine, Labels, Weights, neighbours
+from mtp.engine import Engine, Labels, Weights
 from mtp.errors import MTPError
 from mtp.formats.almtp import read_potential
 from mtp.formats.cfg import read_cfg
+from mtp.neighbours import neighbours
 from tests.mtp.engine_samples import (
     SHARED,
     Sample,

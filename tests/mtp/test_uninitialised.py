@@ -14,7 +14,8 @@ import numpy as np
 
 from campaign import TOOLKIT
 from mtp.configuration import Configuration
-from mtp.engine import Engine, Labels, Weights, neighbours
+from mtp.engine import Engine, Labels, Weights
+from mtp.neighbours import neighbours
 from mtp.potential import untrained
 
 

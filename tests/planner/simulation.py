@@ -4,6 +4,7 @@ import random
 from dataclasses import dataclass, field
 
 from atomistics.yaml_files import read_yaml
+from campaign import TOOLKIT
 from campaign.actions.end import conclude
 from campaign.actions.model_eval import ModelEvalResult
 from campaign.actions.prune import PruneResult
@@ -13,7 +14,6 @@ from campaign.actions.select_data import SelectDataResult
 from campaign.actions.train import TrainResult
 from campaign.config import Config, Task
 from campaign.files import parse
-from campaign.folder import TOOLKIT
 from campaign.gates import check
 from campaign.plan import Plan
 from campaign.reduce import after

@@ -14,7 +14,7 @@ from rdkit.Chem import AllChem
 from atomistics.errors import UserError
 from atomistics.formulas import no_isotopes
 from atomistics.reference.catalog import Method
-from atomistics.reference.counting import LabelFailedError
+from atomistics.reference.convergence import LabelFailedError
 from atomistics.reference.methods import reference_calculator
 
 RELAXED = 40  # atoms; larger molecules keep the geometry of RDKit's force field
