@@ -316,7 +316,7 @@ def test_a_call_costs_what_it_has_cost() -> None:
     sit = at(REFERENCE, reference_calc={"steps": 500}, settle=AS_BUILT)
     assert cost(decide(sit), sit).core_seconds == 3 * 501 * 2.0
     sit = at(REFERENCE)
-    settling = 2 + 150 + 100  # of a packing at most, as config/default.yaml has it
+    settling = 2 + 150 + 85  # of a packing at most, as config/default.yaml has it
     assert cost(decide(sit), sit).reference_calls == 3 * (151 + settling)
 
 
