@@ -196,6 +196,10 @@ class Mlp(Strict):
     single_point_weight: Annotated[float, Field(ge=0, le=1)] = Field(
         default=1.0, description="of a frame of an isolated atom or dimer; any other frame weighs 1"
     )
+    scale_by_pressure: Annotated[float, Field(ge=0)] = Field(
+        default=0.0,
+        description="p in the weight p² / (P² + p²) of a frame under pressure P, GPa; 0: all alike",
+    )
     scale_by_force: Annotated[float, Field(ge=0)] = Field(
         description="s in the weight s / (F² + s) of an atom's force F, (eV/Å)²; 0: all weigh alike"
     )

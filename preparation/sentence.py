@@ -20,6 +20,7 @@ from preparation.notation import plane, slug
 
 TABLE = TOOLKIT / "config" / "sentences.yaml"
 TEMPERATURE = re.compile(r"(-?[0-9]+(?:\.[0-9]+)?)\s*(K|°\s*C|C)\b")
+FORMULA = re.compile(r"^(?:[A-Z][a-z]?[0-9]{0,3})+$")
 ON = re.compile(r"\bon\b")
 HEXAGON = 3**0.5 / 2  # area of a rhombus of 120 degrees and edge 1
 DOPED = re.compile(r"\bdoped (?:with|by)\b", re.IGNORECASE)
@@ -51,6 +52,7 @@ class Sentences(Strict):
 
     kinds: dict[str, PhaseKind]
     lattices: dict[str, Lattice]
+    sheets: list[str] = Field(description="words that ask for one sheet of a layered crystal")
     properties: dict[str, list[str]] = Field(description="measured kind: words that ask for it")
     procedures: dict[str, list[str]] = Field(description="protocol: words that ask for it")
     systems: list[System]
@@ -95,7 +97,8 @@ def recognised(sentence: str) -> tuple[dict[str, Any], dict[str, str]]:
         host, _, dopant = DOPED.sub("\0", sentence, count=1).partition("\0")
         if phases := _phases(_named(host), kind):
             record["phases"] = [_faced(_of_lattice(p, sentence), sentence) for p in phases]
-            if ON.search(sentence) and len(phases) == 2 and phases[1]["kind"] == "crystal":
+            alone = "molecule" in {p["kind"] for p in phases}
+            if ON.search(sentence) and len(phases) == 2 and not alone:
                 record["layers"] = [phases[1]["name"], phases[0]["name"]]  # from the bottom up
             if dopant and (crystals := [p["name"] for p in phases if p["kind"] == "crystal"]):
                 key = f"phases.{crystals[0]}.substitutions"
@@ -108,6 +111,11 @@ def recognised(sentence: str) -> tuple[dict[str, Any], dict[str, str]]:
     elif record and "room temperature" in sentence.lower():
         record["temperature"] = 300
     return record, questions
+
+
+def _formula(name: str, entry: substances.ListedSubstance) -> str:
+    """The name or alias that is a formula: Si of silicon, TiO2 of rutile."""
+    return next((one for one in (name, *entry.aliases) if FORMULA.match(one)), name)
 
 
 def _of_lattice(phase: dict[str, Any], sentence: str) -> dict[str, Any]:
@@ -135,6 +143,8 @@ def _faced(phase: dict[str, Any], sentence: str) -> dict[str, Any]:
     """A crystal with the face written behind one of its names: Cu(111), rutile (1 1 0)."""
     if phase["kind"] != "crystal":
         return phase
+    if any(word in sentence.lower() for word in _table().sheets):
+        phase = {**phase, "surface": [0, 0, 1], "sheets": 1}
     own = [a for a, name in substances.names().items() if slug(name) == phase["name"]]
     for alias in own:
         match = re.search(rf"(?<![\w-]){re.escape(alias)}\s?\(([-\d\s]{{3,12}})\)", sentence)
@@ -194,5 +204,5 @@ def _phase(name: str, kind: str | None) -> dict[str, Any]:
         return phase | {"repeat": name}
     if kind in ("crystal", "particle"):
         return phase | {"crystal": name}
-    part = {"name": name} if entry.smiles else {"name": name, "formula": name}
+    part = {"name": name} if entry.smiles else {"name": name, "formula": _formula(name, entry)}
     return phase | {"substances": [part]}

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from ase import Atoms
+from ase import Atoms, units
 
 from atomistics import dataset
 from atomistics.analysis.observables import outliers
@@ -64,14 +64,19 @@ def inputs(plan: Train, state: Path | None, data: Path, frames: Path, estimate: 
 
 
 def weighed(job: Job, atoms: Atoms) -> Configuration:
-    """A frame as `mlp` reads it; isolated atoms and dimers count as `mlp.single_point_weight` says.
+    """A frame as `mlp` reads it, with a `Feature weight` where it is far from what MD visits.
 
-    They are far from anything MD visits, and their energies differ by eV where those of matter
-    differ by meV: with the weight of a frame of it they shape the forces between its molecules.
+    Isolated atoms and dimers count as `mlp.single_point_weight` says: their energies differ by eV
+    where those of matter differ by meV, and with the weight of a frame of it they shape the forces
+    between its molecules. What is pressed together counts as `mlp.scale_by_pressure` says.
     """
-    configuration = from_atoms(atoms, job.species)
-    if alone(job, atoms) and job.config.mlp.single_point_weight != 1:
-        configuration.features["weight"] = repr(job.config.mlp.single_point_weight)
+    configuration, mlp = from_atoms(atoms, job.species), job.config.mlp
+    weight = mlp.single_point_weight if alone(job, atoms) else 1.0
+    if mlp.scale_by_pressure and configuration.virial is not None:
+        pressure = configuration.virial[:3].mean() / atoms.get_volume() / units.GPa
+        weight /= 1 + (pressure / mlp.scale_by_pressure) ** 2
+    if weight != 1:
+        configuration.features["weight"] = repr(float(weight))
     return configuration
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ase import Atoms, io
+from ase import Atoms, io, units
 from ase.calculators.singlepoint import SinglePointCalculator
 from threadpoolctl import threadpool_limits
 
@@ -150,6 +150,16 @@ def test_isolated_atoms_and_dimers_weigh_as_configured(begun: Bench) -> None:
     inputs(begun)
     weights = [c.features.get("weight") for c in read_cfg(begun.here / "train/train.cfg")]
     assert weights == [None] * 5 + ["0.01"] + [None] * (FRAMES - 6)
+
+
+def test_frames_under_pressure_weigh_less_where_configured(begun: Bench) -> None:
+    begun.configure(mlp={"scale_by_pressure": 2.0})
+    begin(begun, plan())
+    inputs(begun)
+    pressures = [a.get_stress()[:3].mean() / units.GPa for a in dataset.read(data(begun))]
+    weights = [float(c.features["weight"]) for c in read_cfg(begun.here / "train/train.cfg")]
+    assert weights == pytest.approx([4 / (4 + p * p) for p in pressures], rel=1e-6)
+    assert min(weights) < 0.9
 
 
 def test_errors_are_those_of_an_independent_evaluation(begun: Bench) -> None:

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from campaign.material import Answers
 from preparation import notation
+from preparation.missing import needed
 from preparation.sentence import recognised
 from tests.prepare.test_answers import GOOD, written
 from tests.prepare.test_form import answered
@@ -224,3 +226,37 @@ def test_faces_and_what_lies_on_what_are_read() -> None:
         {"name": "iron", "kind": "crystal", "crystal": "iron"}
     ]
     assert "surface" not in recognised("rutile at 300 K")[0]["phases"][0]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "phase"),
+    [
+        (
+            "amorphous silicon at room temperature",
+            {
+                "name": "silicon",
+                "kind": "amorphous",
+                "substances": [{"name": "silicon", "formula": "Si"}],
+            },
+        ),
+        (
+            "MoS2 monolayer",
+            {
+                "name": "mos2",
+                "kind": "crystal",
+                "crystal": "MoS2",
+                "surface": [0, 0, 1],
+                "sheets": 1,
+            },
+        ),
+    ],
+)
+def test_what_is_proposed_is_a_valid_record(sentence: str, phase: dict) -> None:
+    record = recognised(sentence)[0]
+    assert record["phases"] == [phase]
+    answers = Answers.model_validate({"temperature": 300, **record, "layers": []})
+    assert needed(answers) == []
+
+
+def test_liquids_on_each_other() -> None:
+    assert recognised("hexane on water")[0]["layers"] == ["water", "hexane"]
