@@ -15,6 +15,7 @@ from atomistics.md.protocol import StagedProtocol
 from campaign.config import Config, Task
 from campaign.errors import UserError
 from campaign.files import write_text
+from campaign.material import Material
 from planner.llm import requests
 from planner.llm.answer import AnswerError, faults, parsed, wire
 from planner.llm.untrusted import Quotes
@@ -51,7 +52,7 @@ def drafted(folder: Path, path: Path, words: str, task: Task, config: Config) ->
 
 def _by_table(words: str, task: Task) -> StagedProtocol:
     """A shipped protocol at the temperatures of words and task."""
-    material = task.material or purpose.Material()
+    material = task.material or Material()
     said = material.model_copy(update={"procedure": words, "properties": [], "objective": None})
     made = purpose.drafts(task.model_copy(update={"material": said}))
     if len(made) != 1:
