@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from ase import io
 
-from atomistics import structures
+from atomistics import structure_index
 from atomistics.analysis import checks
 from atomistics.builders.building import build
 from atomistics.builders.families import PARAMETERS, Parameters, table_family
@@ -177,7 +177,7 @@ def _fingerprint(plan: StructurePlan, variant: Variant, settings: BuildSettings)
     """Hash of everything a structure follows from."""
     parameters = variant.parameters.model_dump(mode="json")
     files = {
-        name: structures.digest(settings.folder / name)
+        name: structure_index.digest(settings.folder / name)
         for name in _files(parameters)
         if (settings.folder / name).is_file()
     }
@@ -204,7 +204,7 @@ def _stands(
         entry
         and entry.get("status") == "ok"
         and path.is_file()
-        and entry.get("sha256") == structures.digest(path)
+        and entry.get("sha256") == structure_index.digest(path)
         and entry.get("fingerprint") == _fingerprint(plan, variant, settings)
     )
 
@@ -258,7 +258,7 @@ def _write(settings: BuildSettings, plan: StructurePlan, report: dict[str, dict[
     for name, entry in report.items():
         path = settings.structures / f"{name}.extxyz"
         if entry["status"] == "ok" and path.is_file():
-            entry["sha256"] = structures.digest(path)
+            entry["sha256"] = structure_index.digest(path)
     ordered = {v.id: report[v.id] for v in plan.structures if v.id in report}
     text = yaml.safe_dump({"format": FORMAT, "structures": ordered}, sort_keys=False, width=10**6)
     write_text(settings.structures / REPORT, text)
@@ -268,7 +268,7 @@ def _write_index(
     plan: StructurePlan, settings: BuildSettings, report: dict[str, dict[str, Any]]
 ) -> None:
     entries = [
-        structures.Structure(
+        structure_index.Structure(
             id=variant.id,
             file=f"{variant.id}.extxyz",
             subsystem=category.name,
@@ -284,7 +284,7 @@ def _write_index(
         for variant in [*category.variants, *category.single_points]
         if report.get(variant.id, {}).get("status") == "ok"
     ]
-    structures.write_index(settings.structures, entries)
+    structure_index.write_index(settings.structures, entries)
 
 
 def _open(parameters: Parameters) -> bool:
