@@ -202,10 +202,13 @@ def table(results: Path) -> None:
         "",
         *markdown(COLUMNS, map(cells, rows)),
     ]
-    failed = [row for row in rows if not true(row)]
+    failed = [row for row in rows if not true(row) or row.get("note")]
     lines += [""] * bool(failed)
     for row in failed:
-        causes = [*row.get("reasons", []), row.get("stopped"), row.get("broke")]
+        causes = (
+            [] if true(row) else [*row.get("reasons", []), row.get("stopped"), row.get("broke")]
+        )
+        causes += [row.get("note")]
         causes += ["density off by more than 1 %"] if dense(row) is False else []
         why = "; ".join(filter(None, causes))
         lines.append(f"- {row['system']}: {why}")
