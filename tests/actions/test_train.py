@@ -343,7 +343,7 @@ def test_killed_after_the_last_iteration_gives_the_same_result(begun: Bench) -> 
     work = begun.here / "train"
     begun.call("fit")
     undisturbed = (work / "model.almtp").read_bytes(), (work / "fit.json").read_bytes()
-    weights = LossWeights(1.0, 0.01, 0.01)
+    weights = LossWeights(1.0, 0.01, 0.5)
     options = TrainingOptions(
         weights, iteration_limit=15, seed=31, init_random=True, checkpoint=work / "checkpoint"
     )

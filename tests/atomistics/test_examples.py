@@ -9,6 +9,7 @@ import yaml
 
 from atomistics import structures
 from atomistics.reference.methods import reference_calculator
+from atomistics.structure_index import read_index
 from campaign.config import Config, Task
 
 EXAMPLES = Path(__file__).parents[2] / "config/examples"
@@ -37,7 +38,7 @@ def test_structures_fit_task_and_cutoff(example):
     task = Task.model_validate(yaml.safe_load((example / "task.yaml").read_text()))
     mlp = yaml.safe_load(DEFAULTS.read_text())["mlp"]
     mlp |= yaml.safe_load((example / "config.yaml").read_text()).get("mlp", {})
-    found = structures.read_index(example / "structures")
+    found = read_index(example / "structures")
     for structure in found:
         structures.check(structures.load(structure), task.species, mlp["cutoff"])
     held_out = [structure.subsystem for structure in found if structure.held_out]
@@ -51,7 +52,7 @@ def test_reference_sees_the_same_energy_in_a_cell_twice_as_long(example):
     config = yaml.safe_load(DEFAULTS.read_text())
     config["reference"] |= yaml.safe_load((example / "config.yaml").read_text())["reference"]
     calculator = reference_calculator(Config.model_validate(config).reference)
-    smallest = sorted(map(structures.load, structures.read_index(example / "structures")), key=len)
+    smallest = sorted(map(structures.load, read_index(example / "structures")), key=len)
     for atoms in smallest[:2]:
         atoms.rattle(0.03, seed=1)
         energies = []

@@ -55,7 +55,7 @@ def test_bands_of_a_campaign():
     def row(subsystem, low, high, distance, status="ok"):
         density = SimpleNamespace(low=low, high=high)
         return SimpleNamespace(
-            subsystem=subsystem, status=status, density=density, min_distance=distance
+            subsystem=subsystem, status=status, density=density, min_distance=distance, md=None
         )
 
     config = SimpleNamespace(watchdog=SimpleNamespace(density_margin=0.1, min_distance_factor=0.75))

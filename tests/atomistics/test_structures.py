@@ -6,6 +6,7 @@ from ase.build import bulk, molecule
 from ase.constraints import FixAtoms
 
 from atomistics import dataset, structures
+from atomistics.structure_index import Structure, read_index, write_index
 from campaign.errors import UserError
 
 
@@ -17,7 +18,7 @@ def folder(tmp_path):
         atoms = bulk("NaCl", "rocksalt", 5.64 + 0.1 * number, cubic=True)
         io.write(tmp_path / f"nacl-{number}.extxyz", atoms)
         entries.append(
-            structures.Structure(
+            Structure(
                 id=f"nacl-{number}",
                 file=f"nacl-{number}.extxyz",
                 subsystem="salt",
@@ -26,7 +27,7 @@ def folder(tmp_path):
                 description="rock salt",
             )
         )
-    structures.write_index(tmp_path, entries)
+    write_index(tmp_path, entries)
     return tmp_path
 
 
@@ -40,13 +41,13 @@ def edit(folder, /, number=0, **changes):
 
 
 def test_index_round_trip(folder):
-    found = structures.read_index(folder)
+    found = read_index(folder)
     assert [(s.id, s.subsystem, s.held_out) for s in found] == [
         ("nacl-0", "salt", False),
         ("nacl-1", "salt", True),
     ]
     before = (folder / "index.yaml").read_bytes()
-    structures.write_index(folder, found)
+    write_index(folder, found)
     assert (folder / "index.yaml").read_bytes() == before
     atoms = structures.load(found[1])
     assert atoms.info == {"structure": "nacl-1", "subsystem": "salt"}
@@ -80,7 +81,7 @@ def test_index_round_trip(folder):
 def test_each_unsound_index_is_one_line(folder, changes, message):
     edit(folder, **changes)
     with pytest.raises(UserError, match=message) as caught:
-        structures.read_index(folder)
+        read_index(folder)
     assert "\n" not in str(caught.value)
     assert str(folder / "index.yaml") in str(caught.value)
 
@@ -91,23 +92,23 @@ def test_link_out_of_the_folder_is_refused(folder, tmp_path_factory):
     (folder / "link.extxyz").symlink_to(outside)
     edit(folder, file="link.extxyz", sha256=None)
     with pytest.raises(UserError, match="lies outside"):
-        structures.read_index(folder)
+        read_index(folder)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "a: 1", "- 1", "- [", "\x00", "- {id: [1], file: 2}"])
 def test_malformed_index_is_one_line(folder, text):
     (folder / "index.yaml").write_text(text)
     with pytest.raises(UserError, match=r"index\.yaml") as caught:
-        structures.read_index(folder)
+        read_index(folder)
     assert "\n" not in str(caught.value)
 
 
 def test_missing_index_and_user_brought_file_without_hash(folder):
     edit(folder, sha256=None)
-    assert structures.read_index(folder)[0].sha256 is None
+    assert read_index(folder)[0].sha256 is None
     (folder / "index.yaml").unlink()
     with pytest.raises(UserError, match=r"index\.yaml: no such file"):
-        structures.read_index(folder)
+        read_index(folder)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +119,7 @@ def test_malformed_structure_file_is_one_line(folder, text):
     (folder / "nacl-0.extxyz").write_text(text)
     edit(folder, sha256=None)
     with pytest.raises(UserError, match=r"nacl-0\.extxyz") as caught:
-        structures.load(structures.read_index(folder)[0])
+        structures.load(read_index(folder)[0])
     assert "\n" not in str(caught.value)
 
 
@@ -126,7 +127,7 @@ def test_trajectory_is_not_a_structure(folder):
     io.write(folder / "nacl-0.extxyz", [bulk("NaCl", "rocksalt", 5.6)] * 2)
     edit(folder, sha256=None)
     with pytest.raises(UserError, match="holds 2 frames, must hold one"):
-        structures.load(structures.read_index(folder)[0])
+        structures.load(read_index(folder)[0])
 
 
 def test_heights_are_perpendicular():
@@ -172,7 +173,7 @@ def test_shortest_bonds_of_chemistry_pass(name):
 def test_more_atoms_announced_than_lines_is_no_long_search(tmp_path, count):
     (tmp_path / "a.extxyz").write_text(f'{count}\nLattice="9 0 0 0 9 0 0 0 9"\nCu 0 0 0\n')
     entry = {"id": "a", "file": "a.extxyz", "subsystem": "s", "family": "solid"}
-    structure = structures.Structure(**entry, held_out=False, description="d", folder=tmp_path)
+    structure = Structure(**entry, held_out=False, description="d", folder=tmp_path)
     with pytest.raises(UserError, match="atoms announced in 3 lines") as refused:
         structures.load(structure)
     assert len(str(refused.value)) < 300 + len(str(tmp_path))
@@ -231,7 +232,7 @@ def test_moments_and_charges_stay_from_file_to_data_set(folder, tmp_path):
     atoms.set_constraint(FixAtoms([0]))
     io.write(folder / "nacl-0.extxyz", atoms)
     edit(folder, sha256=None)
-    entry = structures.read_index(folder)[0]
+    entry = read_index(folder)[0]
     found = structures.load(entry)
     dataset.write(tmp_path / "d.h5", [found, Atoms("Ar")])
     for kept in (found, dataset.read(tmp_path / "d.h5")[0]):

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from ase import io
 
-from atomistics import structures
+from atomistics.structure_index import digest, read_index
 from campaign.create import create
 from campaign.material import Answers
 from mtpilot.cli import main
@@ -62,14 +62,14 @@ def copy(alloy: Path, tmp_path: Path) -> Path:
 
 def test_the_folder_is_a_campaign(alloy: Path, tmp_path: Path) -> None:
     here = alloy / "here"
-    index = structures.read_index(here / "structures")
+    index = read_index(here / "structures")
     assert len(index) == 18 + 8, "variants, and atoms and dimers of two elements"
     assert {s.subsystem for s in index} == {"copper", "copper_surface", "alloy"}
     for subsystem in ("copper", "copper_surface", "alloy"):
         assert [s.held_out for s in index if s.subsystem == subsystem].count(True) == 1
     entry = yaml.safe_load((here / "structures/index.yaml").read_text())[0]
     assert entry["parameters"]["family"] == "solid"
-    assert entry["sha256"] == structures.digest(here / "structures" / entry["file"])
+    assert entry["sha256"] == digest(here / "structures" / entry["file"])
     assert isinstance(entry["seed"], int)
     campaign = create(str(here), tmp_path / "other")
     assert next_plan(campaign).action == "reference_calc"
@@ -135,7 +135,7 @@ def test_one_that_fails_is_named_and_the_others_go_on(tmp_path, types) -> None:
     assert "below the cutoff 5 Å" in failed["copper-held-out"]
     assert all(text.count("\n") == 0 for text in failed.values())
     assert "failed: copper-dense: " in out
-    index = structures.read_index(tmp_path / "here/structures")
+    index = read_index(tmp_path / "here/structures")
     assert len(index) == 15 + 8
     assert [s.id for s in index if s.held_out and s.subsystem == "copper"] == ["copper-large-dense"]
     status, _, err = types(["structures", "build", "--campaign", tmp_path / "here"])

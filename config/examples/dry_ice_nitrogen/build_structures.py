@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms, io
 
-from atomistics.structures import Structure, write_index
+from atomistics.structure_index import Structure, write_index
 
 MOLECULES = {"CO2": ("COO", (0.0, 1.141, -1.141)), "N2": ("NN", (0.549, -0.549))}  # bonds in Å
 # centres in (001) layers of the face-centred lattice, with the axes of Pa-3, even and odd layers
