@@ -49,9 +49,29 @@ def pairs(atoms: Atoms, reach: float) -> Pairs:
     MTPError
         Positions or cell mean nothing (not finite, flat).
     """
+    return pairs_and_vectors(atoms, reach)[0]
+
+
+def pairs_and_vectors(atoms: Atoms, reach: float) -> tuple[Pairs, np.ndarray]:
+    """The same with the way from i to j.
+
+    Parameters
+    ----------
+    atoms : N atoms, Å
+    reach : Å
+
+    Returns
+    -------
+    the pairs of `pairs`, and (P, 3) Å from i to that image of j
+
+    Raises
+    ------
+    MTPError
+        As `pairs`.
+    """
     neighbours, kinds = Neighbours(reach), np.zeros(len(atoms), int)
     cell, pbc = atoms.cell.array, atoms.pbc
     neighbours.add(Configuration(cell, kinds, atoms.positions, pbc=pbc), closest=0.0)
     vectors, j = neighbours.kernel.pairs()
     i = np.repeat(np.arange(len(atoms)), np.diff(neighbours.kernel.first))
-    return Pairs(i, j, np.sqrt(np.einsum("pk,pk->p", vectors, vectors)))
+    return Pairs(i, j, np.sqrt(np.einsum("pk,pk->p", vectors, vectors))), vectors

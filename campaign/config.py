@@ -134,16 +134,21 @@ class Task(Strict):
         return self
 
 
-class Reference(ReferenceChoice):
-    """The method every label comes from."""
+class KeptMethod(ReferenceChoice):
+    """A method whose calculations the campaign runs."""
 
-    max_force: Positive = Field(description="a label with a larger force is quarantined, eV/Å")
     keep: Keep = Field(
         default="failed",
         description="of a program's calculations: whose files stay in the iteration's outputs/,"
         " packed; wavefunctions and densities never do",
         exclude_if=lambda keep: keep == "failed",
     )
+
+
+class Reference(KeptMethod):
+    """The method every label comes from."""
+
+    max_force: Positive = Field(description="a label with a larger force is quarantined, eV/Å")
     fixed_kpoints: bool = Field(
         default=False,
         description="your word that one k-mesh is converged in the cells of all structures",
@@ -153,15 +158,9 @@ class Reference(ReferenceChoice):
     seconds_per_call: Positive = Field(description="first guess for the audit, until measured")
 
 
-class Explorer(ReferenceChoice):
+class Explorer(KeptMethod):
     """A cheap method that settles, moves and relaxes; of what it made the reference labels some."""
 
-    keep: Keep = Field(
-        default="failed",
-        description="of a program's calculations: whose files stay in the iteration's outputs/,"
-        " packed; wavefunctions and densities never do",
-        exclude_if=lambda keep: keep == "failed",
-    )
     max_force: Positive = Field(default=50.0, description="a frame with a larger force ends a run")
     timeout: Positive = Field(default=600.0, description="wall time of one call, s")
     seconds_per_call: Positive = Field(

@@ -132,14 +132,17 @@ def _at(options: Mapping[str, Any], path: str) -> float | None:
 def _with(options: Mapping[str, Any], path: str, value: float) -> dict[str, Any]:
     """`options` with another value; a density cutoff that is given keeps its ratio."""
     changed = copy.deepcopy(dict(options))
-    *sections, key = path.split(".")
-    place = changed
-    for section in sections:
-        place = place.setdefault(section, {})
-    if key == "ecutwfc" and "ecutrho" in place:
-        place["ecutrho"] = place["ecutrho"] * value / place[key]
-    place[key] = value
+    _set(changed, path, value)
     return changed
+
+
+def _set(options: dict[str, Any], path: str, value: float) -> None:
+    *sections, key = path.split(".")
+    for section in sections:
+        options = options.setdefault(section, {})
+    if key == "ecutwfc" and "ecutrho" in options:
+        options["ecutrho"] = options["ecutrho"] * value / options[key]
+    options[key] = value
 
 
 def values_of(knob: Knob, configured: float | None) -> list[float]:
@@ -366,16 +369,7 @@ def write_chosen(campaign: Campaign, result: Convergence) -> list[str]:
     for one in result.series:
         if one.chosen is None or one.chosen == one.configured:
             continue
-        options = document["reference"]["options"]
-        ratio = None
-        *sections, key = one.path.split(".")
-        for section in sections:
-            options = options[section]
-        if key == "ecutwfc" and "ecutrho" in options:
-            ratio = options["ecutrho"] / options[key]
-        options[key] = one.chosen
-        if ratio:
-            options["ecutrho"] = ratio * one.chosen
+        _set(document["reference"]["options"], one.path, one.chosen)
         changes.append(f"{one.path}: {one.configured:g} -> {one.chosen:g} {one.unit}")
     if changes:
         stream = io.StringIO()

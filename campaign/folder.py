@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +137,7 @@ class Campaign:
         path = self.iteration(number) / "decision.json"
         if not path.is_file():
             return None
-        record = read_json(path, "plan")
+        record = read_json(path, "plan", "source")
         chosen = record.get("choice") or {}
         reason, intent = record["plan"]["reason"], chosen.get("intent", "")
         return EarlierDecision(record["source"], reason, intent)
@@ -161,7 +161,7 @@ class Campaign:
             rates=rates(self.state(), self.config, self.bill),
             wall_hours=self.wall_hours,
             bill=self.bill(self.finalized) if self.finalized else {},
-            earlier_decision=self.earlier_decision,
+            earlier_decision=cache(self.earlier_decision),
         )
 
 

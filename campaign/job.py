@@ -353,6 +353,58 @@ def dataset_file(name: str) -> Path:
     raise UserError(f"{folder}: data set {name}: no dataset.h5; restore it or prune {name}")
 
 
+def spaced(frames: list[Atoms], count: int) -> list[Atoms]:
+    """At most `count` frames, evenly over the list.
+
+    Parameters
+    ----------
+    frames : in order of time
+    count : 0 or less for none
+
+    Returns
+    -------
+    some of `frames`, in their order
+    """
+    spots = np.linspace(0, len(frames) - 1, max(0, min(count, len(frames)))).round().astype(int)
+    return [frames[spot] for spot in spots]
+
+
+def late(frames: list[Atoms]) -> list[Atoms]:
+    """A run without its first fifth, Å: what labels of its own MD are taken from."""
+    return frames[len(frames) // 5 :]
+
+
+def labelled(
+    frames: list[Atoms], reference: CountingCalculator, fatal: str = ""
+) -> tuple[list[Atoms], LabelFailedError | None]:
+    """Labels of the frames that get one.
+
+    Parameters
+    ----------
+    frames : Å
+    reference : counts its calls
+    fatal : class of failure that is raised
+
+    Returns
+    -------
+    labelled frames (eV, eV/Å, eV/Å^3), and the last failure where a frame got no label
+
+    Raises
+    ------
+    LabelFailedError
+        Of the class `fatal`.
+    """
+    labels, failure = [], None
+    for atoms in frames:
+        try:
+            labels.append(label(atoms, reference))
+        except LabelFailedError as error:
+            if error.kind == fatal:
+                raise
+            failure = error
+    return labels, failure
+
+
 @contextmanager
 def billed(counting: CountingCalculator, whose: str = "reference") -> Iterator[None]:
     """Calls made inside are charged, to reference or explorer, even if what they were for fails."""

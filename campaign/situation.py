@@ -135,13 +135,7 @@ class Situation:
 
     def samplings(self, subsystem: str) -> list[tuple[SampleRecord, SampleGroupResult]]:
         """Samplings of one subsystem with a model, oldest first."""
-        return [
-            (record, group)
-            for record in self.state.samples
-            if record.method == "model"
-            for group in record.groups
-            if group.subsystem == subsystem
-        ]
+        return self.state.samplings(subsystem)
 
     def evaluated(self, subsystem: str, model: str) -> list[EvaluatedStructure]:
         """Last evaluation of each structure of a subsystem with one model."""

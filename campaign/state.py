@@ -191,6 +191,21 @@ class State(Strict):
             g.subsystem: {"labels": self.subsystem(g.subsystem).labels + g.labels} for g in groups
         }
 
+    def samplings(self, subsystem: str) -> list[tuple[SampleRecord, SampleGroupResult]]:
+        """Samplings of one subsystem with a model, oldest first."""
+        return [
+            (record, group)
+            for record in self.samples
+            if record.method == "model"
+            for group in record.groups
+            if group.subsystem == subsystem
+        ]
+
+    @property
+    def labels_only(self) -> set[str]:
+        """Held-out structures that an explorer moved: the reference labelled some of its frames."""
+        return {r.structure for r in self.reference if r.md == "explorer"}
+
     @property
     def with_reference(self) -> set[str]:
         """Held-out structures whose reference trajectory stands."""

@@ -30,6 +30,7 @@ def add(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Label, compare, show; the status is 0 where every setting has a value within tolerance."""
     from campaign.converge import converge, render, write_chosen
+    from campaign.files import write_text
     from campaign.folder import Campaign
     from campaign.report.figures import convergence_figure
 
@@ -39,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     result = converge(campaign, asked, names, arguments.stress, complain)
     say(render(result))
     figure = campaign.folder / "converge/convergence.svg"
-    figure.write_text(convergence_figure(result.series, result.tolerances))
+    write_text(figure, convergence_figure(result.series, result.tolerances))
     say(f"{figure}: errors against cost")
     for change in write_chosen(campaign, result) if arguments.write else ():
         say(f"config.yaml: reference.options.{change}")

@@ -5,6 +5,7 @@ hashes, and says where today's prompts, schemas, rules or inputs differ from the
 """
 
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ def _situation(campaign: Campaign, number: int, data: dict[str, Any]) -> Situati
         protocols=all_protocols(campaign.folder),
         rates=rates(campaign.state(number - 1), config, campaign.bill),
         bill=campaign.bill(number - 1) if number > 1 else {},
-        earlier_decision=campaign.earlier_decision,
+        earlier_decision=cache(campaign.earlier_decision),
     )
 
 

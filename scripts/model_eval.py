@@ -17,14 +17,23 @@ from atomistics.md import plain as md
 from atomistics.md import stages
 from atomistics.md.watchdog import Watchdog
 from atomistics.properties.measure import MD
-from atomistics.reference.convergence import LabelFailedError
 from atomistics.reference.counting import CountingCalculator
-from atomistics.reference.methods import label
 from campaign import protocol_runs
 from campaign.actions.model_eval import ModelEval, ModelEvalResult
 from campaign.actions.section import Items
 from campaign.files import parse, read_json, write_record, write_text
-from campaign.job import Job, billed, costs_of, failure, items_of, previous_state, trajectory
+from campaign.job import (
+    Job,
+    billed,
+    costs_of,
+    failure,
+    items_of,
+    labelled,
+    late,
+    previous_state,
+    spaced,
+    trajectory,
+)
 from campaign.prediction import Residuals, residuals
 from campaign.properties import by_model, measured, of_reference, with_polymorphs
 from campaign.protocols import Approved
@@ -50,7 +59,6 @@ def run(plan: ModelEval, items: Items, state: Path | None, model: Path, output: 
     protocols = protocol_runs.loaded(job, items)
     plain = [name for name, item in items.items() if "protocol" not in item]
     references = {name: dataset.read(trajectory(before, name)) for name in plain}
-    only_labels = {r.structure for r in before.reference if r.md == "explorer"}
     potential = read_potential(model)
 
     def one(name: str, target: Path) -> ItemCost:
@@ -64,7 +72,7 @@ def run(plan: ModelEval, items: Items, state: Path | None, model: Path, output: 
         limits = job.limits(atoms, plan.temperature, before)
         watchdog = Watchdog(replace(limits, grade=job.config.model_eval.grade))
         same = matched(reference)
-        twin = None if name in only_labels else md.run(atoms, calculator, same, watchdog)
+        twin = None if name in before.labels_only else md.run(atoms, calculator, same, watchdog)
         long = replace(
             same,
             temperature=plan.temperature,
@@ -181,38 +189,20 @@ def fresh_labels(frames: list[Atoms], count: int, reference: CountingCalculator)
         For forces beyond what the reference allows, which are the model's doing, and where not a
         single label came.
     """
-    late = frames[len(frames) // 5 :]
-    if not count or not late:
-        return []
-    spots = np.linspace(0, len(late) - 1, min(count, len(late))).round().astype(int)
-    labelled, failure = [], None
-    for spot in dict.fromkeys(spots.tolist()):
-        try:
-            labelled.append(label(late[spot], reference))
-        except LabelFailedError as error:
-            if error.kind == "forces_too_large":
-                raise
-            failure = error
-    if failure and not labelled:
+    labels, failure = labelled(spaced(late(frames), count), reference, fatal="forces_too_large")
+    if failure and not labels:
         raise failure
-    return labelled
+    return labels
 
 
 def more_labels(
-    frames: list[Atoms], labelled: list[Atoms], most: int, reference: CountingCalculator
+    frames: list[Atoms], before: list[Atoms], most: int, reference: CountingCalculator
 ) -> list[Atoms]:
-    """Labels of the model's snapshots between those `labelled`, until there are `most` in all."""
-    steps = {atoms.info["step"] for atoms in labelled}
-    left = [a for a in frames[len(frames) // 5 :] if a.info["step"] not in steps]
-    spots = np.linspace(0, len(left) - 1, max(0, min(most - len(labelled), len(left))))
-    new = []
-    for spot in spots.round().astype(int):
-        try:
-            new.append(label(left[spot], reference))
-        except LabelFailedError as error:
-            if error.kind == "forces_too_large":
-                raise
-    return new
+    """Labels of the model's snapshots between those labelled before, until there are `most`."""
+    steps = {atoms.info["step"] for atoms in before}
+    left = [a for a in late(frames) if a.info["step"] not in steps]
+    chosen = spaced(left, most - len(before))
+    return labelled(chosen, reference, fatal="forces_too_large")[0]
 
 
 def _report(

@@ -6,7 +6,6 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ase import Atoms
 
 from atomistics import dataset
@@ -15,14 +14,12 @@ from atomistics.md import plain as md
 from atomistics.md import stages
 from atomistics.md.steady import SteadyState
 from atomistics.properties.measure import MD
-from atomistics.reference.convergence import LabelFailedError
 from atomistics.reference.counting import CountingCalculator
-from atomistics.reference.methods import label
 from campaign import protocol_runs
 from campaign.actions.reference_calc import ReferenceCalc, ReferenceCalcResult
 from campaign.actions.section import Items
 from campaign.files import read, write_record, write_text
-from campaign.job import Job, costs_of, failure, items_of
+from campaign.job import Job, costs_of, failure, items_of, labelled, late, spaced
 from campaign.properties import by_reference, measured, with_polymorphs
 from campaign.protocols import Approved
 from campaign.results import Measurements, Range, ReferenceRange
@@ -98,22 +95,18 @@ def explored(
     """
     outcome = md.run(atoms, job.explorer(), protocol, enough=until(plan))
     reference = CountingCalculator(job.reference())
-    late, labelled = outcome.frames[len(outcome.frames) // 5 :], []
-    spots = np.linspace(0, len(late) - 1, min(plan.labels, len(late))).round().astype(int).tolist()
+    labels: list[Atoms] = []
     failure: Exception | None = None
     if outcome.stop:
-        spots, failure = [], md.StoppedError(outcome.stop, outcome.detail)
-    for spot in dict.fromkeys(spots):
-        try:
-            labelled.append(label(late[spot], reference))
-        except LabelFailedError as error:
-            failure = error
+        failure = md.StoppedError(outcome.stop, outcome.detail)
+    else:
+        labels, failure = labelled(spaced(late(outcome.frames), plan.labels), reference)
     cost = {"explorer_calls": outcome.reference_calls, "md_steps": outcome.steps}
-    if failure and not labelled:
+    if failure and not labels:
         vars(failure).update(cost, reference_calls=reference.calls)
         raise failure
     dataset.write(RUNS / f"{atoms.info['source']}.explorer.h5", outcome.frames)
-    dataset.write(target, labelled)
+    dataset.write(target, labels)
     # a liquid's properties are averages over MD by the reference, which there is none of
     calls = reference.calls + with_properties(job, atoms.info["source"], plan, None)
     return ItemCost(reference_calls=calls, **cost)

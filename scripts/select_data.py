@@ -18,7 +18,16 @@ from campaign.actions.section import Items
 from campaign.actions.select_data import SelectData, SelectDataResult, SelectGroup
 from campaign.candidates import bands as bands_of
 from campaign.files import read_json, write_record, write_text
-from campaign.job import SETTLED, Job, billed, dataset_file, failure, model_file, previous_state
+from campaign.job import (
+    SETTLED,
+    Job,
+    billed,
+    dataset_file,
+    failure,
+    model_file,
+    previous_state,
+    spaced,
+)
 from campaign.prediction import residuals
 from campaign.results import Calibration, Count, JudgedStops, SelectGroupResult
 from campaign.script import command_line
@@ -199,12 +208,6 @@ def extrapolating(frames: list[Atoms], plan: SelectData, job: Job) -> list[Atoms
         return []
     chosen = [beyond[i] for i in by_maxvol(beyond, model, job)]
     return sorted(chosen, key=lambda a: -a.info["grade"])
-
-
-def spaced(frames: list[Atoms], count: int) -> list[Atoms]:
-    """At most `count` frames, evenly over the list."""
-    spots = np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int)
-    return [frames[spot] for spot in spots]
 
 
 def apportion(wanted: list[int], limit: int) -> list[int]:

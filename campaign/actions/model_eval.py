@@ -97,11 +97,10 @@ class ModelEval(Section):
         """The reference run that each structure is held against, repeated with the model."""
         usual = sit.config.reference_calc
         frames = {r.structure: r.frames for r in sit.state.reference}
-        only_labels = {r.structure for r in sit.state.reference if r.md == "explorer"}
         return sum(
             max(usual.steps, frames.get(s, 0) * usual.interval)
             for s in self.structures
-            if s not in only_labels
+            if s not in sit.state.labels_only
         )
 
     def named_structures(self) -> list[tuple[str, str | None]]:

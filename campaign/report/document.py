@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from atomistics.structure_index import FORMATS, read_index
+from atomistics.structure_index import read_index
 from campaign import __version__
 from campaign.errors import UserError
 from campaign.files import write_text
@@ -179,20 +179,17 @@ def gather(story: Story, folder: Path, home: Path) -> dict[str, Any]:
 
 def _pictures(story: Story) -> dict[str, str]:
     """By structure: the first of each subsystem, one that sampling starts from if it has any."""
-    from ase.io import read as read_atoms
+    from atomistics.structures import load  # with it numpy, which the page's text does without
 
-    folder, pictures = story.campaign.folder / "structures", {}
+    pictures: dict[str, str] = {}
     try:
-        index = read_index(folder, files=False)
+        index = read_index(story.campaign.folder / "structures", files=False)
+        for subsystem in story.state.subsystems:
+            own = [s for s in index if s.subsystem == subsystem.name and not s.single_point]
+            for first in sorted(own, key=lambda s: s.held_out)[:1]:
+                pictures[first.id] = figures.picture(first.id, load(first))
     except UserError as error:
         story.unreadable.append(str(error).replace(f"{story.campaign.folder}/", ""))
-        return {}
-    for subsystem in story.state.subsystems:
-        own = [s for s in index if s.subsystem == subsystem.name and not s.single_point]
-        own.sort(key=lambda s: s.held_out)
-        if own and own[0].path.is_file():
-            atoms = read_atoms(own[0].path, format=FORMATS[own[0].path.suffix])
-            pictures[own[0].id] = figures.picture(own[0].id, atoms)
     return pictures
 
 

@@ -223,12 +223,7 @@ def efforts(story: Story) -> list[SubsystemEffort]:
     """What each subsystem has cost and how stable its MD with the models was."""
     rows = []
     for subsystem in story.state.subsystems:
-        groups = [
-            group
-            for record in story.state.samples
-            for group in record.groups
-            if record.method == "model" and group.subsystem == subsystem.name
-        ]
+        groups = [group for _, group in story.state.samplings(subsystem.name)]
         classes: dict[str, int] = {}
         for stop in (s for g in groups for s in g.stops):
             classes[stop.kind] = classes.get(stop.kind, 0) + stop.count
@@ -302,15 +297,8 @@ def first_stops(story: Story) -> list[tuple[str, str, StoppedRun]]:
     """The earliest stops of each subsystem's last sampling with a model, and which that is."""
     rows = []
     for subsystem in story.state.subsystems:
-        groups = [
-            (record.id, group)
-            for record in story.state.samples
-            if record.method == "model"
-            for group in record.groups
-            if group.subsystem == subsystem.name
-        ]
-        for sample, group in groups[-1:]:
-            rows += [(subsystem.name, sample, stop) for stop in group.stopped_runs[:3]]
+        for record, group in story.state.samplings(subsystem.name)[-1:]:
+            rows += [(subsystem.name, record.id, stop) for stop in group.stopped_runs[:3]]
     return rows
 
 

@@ -7,6 +7,7 @@ from campaign.results import EvaluatedStructure, FrameSet, SampleGroupResult
 from campaign.situation import Situation
 from campaign.state import DatasetRecord, ModelRecord, SubsystemState
 from planner.policy import ending, parameters
+from planner.policy.capacity import errors_of
 from planner.policy.curriculum import focus
 from planner.policy.draft import Draft, keys_of
 
@@ -139,10 +140,7 @@ def regressed(sit: Situation, s: SubsystemState) -> bool:
 
 def better_fit(sit: Situation, s: SubsystemState) -> bool:
     """Whether the newest fit is clearly better than the one before on the same held-out frames."""
-    fits = [
-        next((e for e in m.errors if e.subsystem == s.name and e.split == "held_out"), None)
-        for m in sit.state.usable_models[-2:]
-    ]
+    fits = [errors_of(m, s.name, "held_out") for m in sit.state.usable_models[-2:]]
     if len(fits) < 2 or fits[0] is None or fits[1] is None:
         return False
     before, now = fits

@@ -257,6 +257,14 @@ def test_page_holds_when_files_are_missing_or_broken(copy):
     assert str(campaign.folder) not in text
 
 
+def test_a_structure_that_cannot_be_read_is_named(copy):
+    (copy[0].folder / "structures/graphite-a.extxyz").write_text("hello")
+    write(*copy)
+    text = (copy[3] / "report.html").read_text()
+    assert "missing below: structures/graphite-a.extxyz" in text
+    assert str(copy[0].folder) not in text
+
+
 @pytest.mark.parametrize("outcome", ["blocked", "failed", "budget_exhausted"])
 def test_campaign_that_ends_before_its_first_label(tmp_path, outcome):
     campaign, _, _, folder = story_campaign.build(tmp_path)

@@ -6,15 +6,12 @@ electrostatics are Wolf's, damped and shifted (Fennell and Gezelter, J. Chem. Ph
 (2006)). It makes starting structures; no label ever comes from it.
 """
 
-from typing import Any, ClassVar
-
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator, all_changes
 from scipy.special import erfc
 
-from mtp.configuration import Configuration
-from mtp.neighbours import Neighbours
+from atomistics.builders.amorphous.quenching import QuenchingCalculator
+from atomistics.neighbours import pairs_and_vectors
 
 COULOMB = 14.399645  # eV Å / e^2
 CUTOFF, DAMPING = 7.0, 0.25  # Å, 1/Å
@@ -49,32 +46,8 @@ def covers(atoms: Atoms) -> bool:
     return "O" in symbols and abs(charge) < 1e-6
 
 
-class Pedone(Calculator):
-    """Energy (eV), forces (N, 3) eV/Å and stress (6,) eV/Å^3 of an oxide; periodic in x, y, z."""
-
-    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "stress"]
-
-    def calculate(
-        self,
-        atoms: Atoms | None = None,
-        properties: list[str] | None = None,
-        system_changes: list[str] = all_changes,
-    ) -> None:
-        """One evaluation over all pairs within 7 Å.
-
-        Parameters
-        ----------
-        atoms : N atoms, Å; None for those of the last call
-        properties : not used: all are found
-        system_changes : names of ASE's `all_changes`
-        """
-        super().calculate(atoms, properties or ["energy"], system_changes)
-        assert self.atoms is not None  # the base class has just set it
-        self.results = evaluate(self.atoms)
-
-
-def evaluate(atoms: Atoms) -> dict[str, Any]:
-    """Energy, forces and stress.
+def evaluate(atoms: Atoms) -> tuple[float, np.ndarray, np.ndarray]:
+    """Energy, forces and virial.
 
     Parameters
     ----------
@@ -82,19 +55,12 @@ def evaluate(atoms: Atoms) -> dict[str, Any]:
 
     Returns
     -------
-    as ASE names them: energy and free_energy (eV), forces (N, 3) eV/Å, stress (6,) eV/Å^3
+    energy (eV), forces (N, 3) eV/Å, virial (3, 3) eV
 
     Source: Pedone et al., J. Phys. Chem. B 110, 11780 (2006); Fennell and Gezelter, J. Chem. Phys.
-    124,
-    234104 (2006).
+    124, 234104 (2006).
     """
-    neighbours = Neighbours(CUTOFF)
-    kinds = np.zeros(len(atoms), int)
-    here = Configuration(atoms.cell.array, kinds, atoms.positions, pbc=atoms.pbc)
-    neighbours.add(here, closest=0.0)
-    vectors, j = neighbours.kernel.pairs()
-    i = np.repeat(np.arange(len(atoms)), np.diff(neighbours.kernel.first))
-    r = np.sqrt(np.einsum("pk,pk->p", vectors, vectors))
+    (i, j, r), vectors = pairs_and_vectors(atoms, CUTOFF)
     rows = np.array([TABLE[s] for s in atoms.symbols])
     oxygen = np.array(atoms.symbols) == "O"
     energy, slope = _coulomb(rows[i, 0] * rows[j, 0], r)
@@ -111,11 +77,8 @@ def evaluate(atoms: Atoms) -> dict[str, Any]:
     np.add.at(forces, i, pairwise)
     shifted = float(erfc(DAMPING * CUTOFF) / CUTOFF)
     alone = -COULOMB * (shifted / 2 + DAMPING / np.pi**0.5) * (rows[:, 0] ** 2).sum()
-    virial = 0.5 * vectors.T @ pairwise
-    stress = virial / atoms.get_volume()
-    voigt = stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
     total = 0.5 * float(energy.sum()) + float(alone)
-    return {"energy": total, "free_energy": total, "forces": forces, "stress": voigt}
+    return total, forces, 0.5 * vectors.T @ pairwise
 
 
 def _coulomb(charges: np.ndarray, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -130,3 +93,9 @@ def _coulomb(charges: np.ndarray, r: np.ndarray) -> tuple[np.ndarray, np.ndarray
     value_end, slope_end = both(CUTOFF)
     energy = charges * COULOMB * (value - value_end - slope_end * (r - CUTOFF))
     return energy, charges * COULOMB * (slope - slope_end)
+
+
+class Pedone(QuenchingCalculator):
+    """Of an oxide, over all pairs within 7 Å."""
+
+    evaluate = staticmethod(evaluate)

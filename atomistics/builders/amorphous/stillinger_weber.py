@@ -4,14 +4,11 @@ Stillinger and Weber, Phys. Rev. B 31, 5262 (1985) for silicon; Ding and Anderse
 6987 (1986) for germanium. It makes starting structures; no label ever comes from it.
 """
 
-from typing import Any, ClassVar
-
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator, all_changes
 
-from mtp.configuration import Configuration
-from mtp.neighbours import Neighbours
+from atomistics.builders.amorphous.quenching import QuenchingCalculator
+from atomistics.neighbours import pairs_and_vectors
 
 # epsilon (eV), sigma (Å), lambda
 TABLE: dict[str, tuple[float, float, float]] = {
@@ -36,32 +33,8 @@ def covers(atoms: Atoms) -> bool:
     return len(present) == 1 and present <= set(TABLE)
 
 
-class StillingerWeber(Calculator):
-    """Energy (eV), forces (N, 3) eV/Å and stress (6,) eV/Å^3; periodic in x, y, z."""
-
-    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "stress"]
-
-    def calculate(
-        self,
-        atoms: Atoms | None = None,
-        properties: list[str] | None = None,
-        system_changes: list[str] = all_changes,
-    ) -> None:
-        """One evaluation over all pairs and triplets within the cutoff (Si: 3.77 Å).
-
-        Parameters
-        ----------
-        atoms : N atoms, Å; None for those of the last call
-        properties : not used: all are found
-        system_changes : names of ASE's `all_changes`
-        """
-        super().calculate(atoms, properties or ["energy"], system_changes)
-        assert self.atoms is not None  # the base class has just set it
-        self.results = evaluate(self.atoms)
-
-
-def evaluate(atoms: Atoms) -> dict[str, Any]:
-    """Energy, forces and stress of N atoms of one element.
+def evaluate(atoms: Atoms) -> tuple[float, np.ndarray, np.ndarray]:
+    """Energy, forces and virial of N atoms of one element.
 
     Parameters
     ----------
@@ -69,18 +42,12 @@ def evaluate(atoms: Atoms) -> dict[str, Any]:
 
     Returns
     -------
-    energy and free_energy (eV), forces (N, 3) eV/Å, stress (6,) eV/Å^3, as ASE names them
+    energy (eV), forces (N, 3) eV/Å, virial (3, 3) eV
     """
     epsilon, sigma, strength = TABLE[str(atoms.symbols[0])]
-    neighbours = Neighbours(CUT * sigma)
-    cell, kinds = atoms.cell.array, np.zeros(len(atoms), int)
-    neighbours.add(Configuration(cell, kinds, atoms.positions, pbc=atoms.pbc), closest=0.0)
-    vectors, j = neighbours.kernel.pairs()
-    count = np.diff(neighbours.kernel.first)
-    i = np.repeat(np.arange(len(atoms)), count)
-    r = np.sqrt(np.einsum("pk,pk->p", vectors, vectors))
-    inside = r < CUT * sigma * (1 - 1e-9)
-    vectors, i, j, r = vectors[inside], i[inside], j[inside], r[inside]
+    near, vectors = pairs_and_vectors(atoms, CUT * sigma)
+    inside = near.distance < CUT * sigma * (1 - 1e-9)
+    (i, j, r), vectors = near.at(inside), vectors[inside]
     x, unit = r / sigma, vectors / r[:, None]
     tail, slope = np.exp(1 / (x - CUT)), -1 / (x - CUT) ** 2
     pair = BIG_B * x**-4 - 1
@@ -100,9 +67,7 @@ def evaluate(atoms: Atoms) -> dict[str, Any]:
     forces = np.zeros((len(atoms), 3))
     np.add.at(forces, i, pull)
     np.add.at(forces, j, -pull)
-    stress = vectors.T @ pull / atoms.get_volume()
-    voigt = stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
-    return {"energy": energy, "free_energy": energy, "forces": forces, "stress": voigt}
+    return energy, forces, vectors.T @ pull
 
 
 def _triplets(i: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -114,3 +79,9 @@ def _triplets(i: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     right = np.arange(len(left)) - np.repeat(ends - count[i], count[i]) + first[i[left]]
     kept = right > left
     return left[kept], right[kept]
+
+
+class StillingerWeber(QuenchingCalculator):
+    """Of silicon or germanium, over all pairs and triplets within the cutoff (Si: 3.77 Å)."""
+
+    evaluate = staticmethod(evaluate)
