@@ -12,11 +12,10 @@ import hashlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from atomistics.errors import UserError
-from atomistics.yaml_files import read_yaml
+from atomistics.yaml_files import format_yaml, read_yaml
 from mtp.atomic import atomic_open
 
 INDEX = "index.yaml"
@@ -148,7 +147,7 @@ def write_index(folder: Path, structures: list[Structure]) -> None:
         s.model_dump(exclude_none=True) | {"sha256": digest(folder / s.file)} for s in structures
     ]
     with atomic_open(folder / INDEX) as file:
-        file.write(yaml.safe_dump(entries, sort_keys=False, width=100))
+        file.write(format_yaml(entries, width=100))
 
 
 def digest(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""YAML 1.2, read strictly: the one loader of configurations, plans and indices."""
+"""YAML 1.2, read strictly: one loader and one writer of configurations, plans and indices."""
 
 import re
 import stat
@@ -16,6 +16,9 @@ MOST_NODES = 100_000  # values of a YAML file with its aliases written out
 INDENTED = re.compile(rf"^[ ?-]{{{DEEPEST // 2}}}", re.MULTILINE)  # two levels share a column
 
 
+BREAKS = frozenset("\x85\u2028\u2029\ufeff")
+
+
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
     """YAML 1.2: the element NO is not False, 1e-3 is a number, 12:30:00 text, no key twice."""
 
@@ -29,6 +32,10 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
         return super().construct_mapping(node, deep)
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes what YAML 1.1 or this loader would take for a number (873e352259875215)."""
+
+
 _Loader.yaml_implicit_resolvers = {
     first: [pair for pair in pairs if pair[0].rpartition(":")[2] in ("null", "merge")]
     for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -38,7 +45,8 @@ for _tag, _pattern, _first in (
     ("int", r"^[-+]?[0-9]+$", "-+0123456789"),
     ("float", r"^[-+]?(?:[0-9]+\.[0-9]*|\.?[0-9]+)(?:[eE][-+]?[0-9]+)?$", "-+.0123456789"),
 ):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
+    for _side in (_Loader, _Dumper):
+        _side.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
 
 
 def read_yaml(path: Path) -> Any:
@@ -73,6 +81,15 @@ def parse_yaml(text: str, source: str) -> Any:
         raise UserError(f"{where}: not valid YAML ({why})") from None
     except (RecursionError, ValueError) as error:
         raise UserError(f"{source}: not valid YAML ({str(error).splitlines()[0]})") from None
+
+
+def format_yaml(data: Any, *, width: int = 10**6) -> str:
+    """`data` as YAML that `parse_yaml` reads back as it is, keys in their order."""
+    text: str = yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=width, allow_unicode=True)
+    if BREAKS.isdisjoint(text):
+        return text
+    # these break a line for YAML, yet are written as they are
+    return str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=width))
 
 
 def _refuse_bombs(text: str, source: str) -> None:

@@ -6,16 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
-from atomistics.yaml_files import read_text, read_yaml
+from atomistics.yaml_files import format_yaml, read_text, read_yaml
 from campaign.complaints import complaints
 from campaign.errors import UserError
 from mtp.atomic import atomic_open
 from mtp.errors import MTPError
 
-BREAKS = frozenset("\x85\u2028\u2029\ufeff")
 Contract = TypeVar("Contract", bound=BaseModel)
 
 
@@ -61,11 +59,7 @@ def read(model: type[Contract], path: Path) -> Contract:
 
 def dump_yaml(record: BaseModel) -> str:
     """Canonical YAML of a record: field order, no line folding, absent sections left out."""
-    data = record.model_dump(mode="json", exclude_none=True)
-    text = yaml.safe_dump(data, sort_keys=False, width=10**6, allow_unicode=True)
-    if not BREAKS.isdisjoint(text):  # line breaks to YAML, yet written as they are
-        text = yaml.safe_dump(data, sort_keys=False, width=10**6)
-    return text
+    return format_yaml(record.model_dump(mode="json", exclude_none=True))
 
 
 def write_text(path: Path, text: str) -> None:

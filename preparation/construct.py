@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from ase import io
 
 from atomistics import structure_index
 from atomistics.analysis import checks
 from atomistics.builders.building import build
 from atomistics.builders.families import PARAMETERS, Parameters, table_family
-from atomistics.yaml_files import read_yaml
+from atomistics.yaml_files import format_yaml, read_yaml
 from campaign.config import Config, Task
 from campaign.errors import UserError
 from campaign.files import canonical_json, sha256, write_text
@@ -260,7 +259,7 @@ def _write(settings: BuildSettings, plan: StructurePlan, report: dict[str, dict[
         if entry["status"] == "ok" and path.is_file():
             entry["sha256"] = structure_index.digest(path)
     ordered = {v.id: report[v.id] for v in plan.structures if v.id in report}
-    text = yaml.safe_dump({"format": FORMAT, "structures": ordered}, sort_keys=False, width=10**6)
+    text = format_yaml({"format": FORMAT, "structures": ordered})
     write_text(settings.structures / REPORT, text)
 
 

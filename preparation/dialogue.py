@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from atomistics.yaml_files import read_yaml
+from atomistics.yaml_files import format_yaml, read_yaml
 from campaign.errors import UserError
 from campaign.files import parse, write_text
 from campaign.material import Answers, ReferenceChoice
@@ -204,7 +203,7 @@ def _proposed(dialogue: Dialogue, terminal: Terminal) -> dict[str, Any]:
         return {}
     proposal, questions = recognised(dialogue.sentence)
     if proposal:
-        text = yaml.safe_dump(proposal, sort_keys=False, allow_unicode=True, width=96).rstrip()
+        text = format_yaml(proposal, width=96).rstrip()
         terminal.write(f"Recognised in the sentence; type `{PROPOSED}` to take it:")
         terminal.write("\n".join(f"  {line}" for line in text.splitlines()))
         if questions:
@@ -238,7 +237,7 @@ def settled(record: dict[str, Any], point: OpenPoint, line: str) -> dict[str, An
 def status(dialogue: Dialogue, completed: bool, questions: list[str], remark: str = "") -> str:
     """The state of the collection: completed or not, what is known, what is asked."""
     record = dialogue.answers.model_dump(mode="json", exclude_unset=True, exclude_none=True)
-    summary = yaml.safe_dump(record, sort_keys=False, allow_unicode=True, width=96).rstrip()
+    summary = format_yaml(record, width=96).rstrip()
     lines = [f"Completed: {'yes' if completed else 'no'}", "Summary:"]
     lines += [f"  {line}" for line in summary.splitlines()]
     lines += [f"Question {n}: {text}" for n, text in enumerate(questions, start=1)]

@@ -8,10 +8,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from atomistics.md.protocol import StagedProtocol
+from atomistics.yaml_files import format_yaml
 from campaign.config import Config, Task
 from campaign.errors import UserError
 from campaign.files import write_text
@@ -46,7 +46,7 @@ def drafted(folder: Path, path: Path, words: str, task: Task, config: Config) ->
         protocol = _by_table(words, task)
     data = protocol.model_dump(mode="json", exclude_defaults=True)
     head = f"# Drafted by {source} from words; edit, try and approve it before a plan names it.\n"
-    write_text(path, head + yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
+    write_text(path, head + format_yaml(data, width=80))
     return source
 
 

@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from atomistics.yaml_files import read_yaml
+from atomistics.yaml_files import format_yaml, read_yaml
 from campaign import __version__
 from campaign.config import Config, Task
 from campaign.create import copy_own_files, take_over
@@ -217,7 +215,7 @@ def _purpose(folder: Path, task: Task) -> None:
         state, there = dialogue.load(folder), (folder / path).is_file()
         if not there or (state and _digest(folder / path) == state.written.get(path)):
             data = protocol.model_dump(mode="json", exclude_defaults=True)
-            _write(folder, path, HEAD + yaml.safe_dump(data, sort_keys=False))
+            _write(folder, path, HEAD + format_yaml(data, width=80))
         say(
             f"{path}: drafted from the words of the task; edit it, then `planner protocol try`,"
             " `planner protocol approve`, and name it in config.yaml (model_sample.protocols,"
@@ -305,7 +303,7 @@ def configure(folder: Path, task: Task, plan: StructurePlan) -> None:
     if any(v.parameters.family in MOLECULAR for v in plan.variants):
         data["reference_sample"]["compression"] = PRESSED
         data["mlp"] = {"stress_weight": 0.1, "scale_by_force": 1.0, "scale_by_pressure": 5.0}
-    _write(folder, "config.yaml", HEAD + yaml.safe_dump(data, sort_keys=False))
+    _write(folder, "config.yaml", HEAD + format_yaml(data, width=80))
 
 
 def _settings(folder: Path, task: Task, options: Options) -> "BuildSettings":

@@ -7,11 +7,11 @@ builders (atomistics.builders.families), so a plan that validates can be built.
 
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, StringConstraints, model_validator
 
 from atomistics.builders.families import Parameters, table_family
 from atomistics.contract import Name, Strict, Temperature
+from atomistics.yaml_files import format_yaml
 from campaign.config import Task
 from campaign.errors import UserError
 from campaign.files import sha256
@@ -155,7 +155,7 @@ def dump(plan: StructurePlan) -> str:
         if category.single_points:
             entry["single_points"] = [_dumped(v) for v in category.single_points]
         data["categories"].append(entry)
-    return yaml.safe_dump(data, sort_keys=False, width=10**6, allow_unicode=True)
+    return format_yaml(data)
 
 
 def _dumped(variant: Variant) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atomistics.yaml_files import read_yaml
+from atomistics.yaml_files import format_yaml, parse_yaml, read_yaml
 from campaign.actions.end import End
 from campaign.config import Config
 from campaign.errors import UserError
@@ -121,6 +121,22 @@ def test_plan_survives_the_file(reason: str, recommendation: str) -> None:
     text = dump_yaml(plan)
     assert Plan.model_validate(yaml.safe_load(text)) == plan
     assert dump_yaml(Plan.model_validate(yaml.safe_load(text))) == text
+
+
+SCALARS = (
+    st.text(max_size=20)
+    | st.from_regex(r"[-+]?[0-9.]{0,6}[eE]?[-+]?[0-9]{1,9}", fullmatch=True)
+    | st.sampled_from(["873e352259875215", "NO", "1e5", "012", "12:30:00", "~", "true", "<<", "="])
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.booleans()
+)
+
+
+@given(st.dictionaries(st.text(max_size=8), SCALARS | st.lists(SCALARS, max_size=3), max_size=4))
+def test_what_is_written_is_read_back_as_it_was(data: dict) -> None:
+    text = format_yaml(data)
+    assert repr(parse_yaml(text, "a.yaml")) == repr(data)
 
 
 def test_unknown_and_missing_keys_are_all_named_in_one_line() -> None:
