@@ -322,6 +322,6 @@ def further(record: dict[str, Any]) -> list[str]:
         "layers: a / b / c",
         "atoms: 80 (about, of a structure)",
         "procedure: annealed at 800 K (anneal, melt-quench, strain, ... draft a protocol)",
-        "properties: density, elastic constants, phonons, diffusion, viscosity",
+        "properties: density, elastic constants, diffusion, viscosity; or: usual properties",
         "isolated: no (without isolated atoms and dimers)",
     ]

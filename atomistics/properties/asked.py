@@ -23,10 +23,6 @@ CALLS: dict[Kind, int] = {
     "vaporisation": 200,
 }
 CRYSTAL: frozenset[Kind] = frozenset(KINDS) - {"vaporisation"}
-BY_FAMILY: dict[str, list[Kind]] = {
-    "solid": ["lattice", "eos", "elastic", "phonons"],
-    "molecule": ["vaporisation"],
-}
 UNITS = {"density": "g/cm3"}
 # names of values: the kind that measures them, their unit
 _NAMES: tuple[tuple[str, Kind, str], ...] = (

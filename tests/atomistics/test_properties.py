@@ -9,7 +9,7 @@ from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from ase.calculators.tersoff import Tersoff, TersoffParameters
 
-from atomistics.properties.asked import BY_FAMILY, CALLS, KINDS, PropertiesAsked, kind_of, unit_of
+from atomistics.properties.asked import CALLS, KINDS, PropertiesAsked, kind_of, unit_of
 from atomistics.properties.measure import MD, Measured, measure
 from atomistics.properties.teaching import taught
 from atomistics.reference.methods import label
@@ -190,7 +190,6 @@ def test_names_lead_to_kinds_and_units() -> None:
     assert kind_of("nonsense") is None
     assert unit_of("vacancy") == "eV"
     assert unit_of("phonon_lowest") == "THz"
-    assert {k for kinds in BY_FAMILY.values() for k in kinds} <= set(KINDS)
 
 
 @pytest.mark.parametrize("kind", ["lattice", "elastic", "phonons", "vacancy", "surfaces"])

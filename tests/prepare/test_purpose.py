@@ -32,8 +32,11 @@ def test_diffusion_is_a_target_where_something_flows() -> None:
     water = {"name": "water", "kind": "liquid", "substances": [{"name": "water"}]}
     assert task(["ionic conductivity"], phases=[water]).targets.diffusion_deviation == 0.5
     assert task(["diffusion"]).targets.diffusion_deviation is None
-    wet = task(["heat of vaporisation"], phases=[water])
-    assert wet.subsystems[0].properties.kinds == ["vaporisation"]
+    for words in ("heat of vaporisation", "usual properties"):
+        wet = task([words], phases=[water])
+        assert wet.subsystems[0].properties.kinds == ["vaporisation"]
+    usual = task(["usual properties"]).subsystems[0].properties
+    assert usual.kinds == ["lattice", "eos", "elastic", "phonons"]
 
 
 def test_a_procedure_becomes_a_draft_of_a_protocol() -> None:
