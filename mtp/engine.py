@@ -113,7 +113,9 @@ class Engine:
         self._model.set(self.potential.scaling, radial, species, moment)
 
     def evaluate(self, data: Neighbours | Sequence[Geometry], first: int = 1) -> list[Evaluation]:
-        """Energy, forces, virial and site energies of each configuration.
+        """Energy, forces, virial and site energies of each configuration, its core included.
+
+        Losses and rows are of the potential alone: labels there are the rest (`without_core`).
 
         Parameters
         ----------
@@ -131,6 +133,10 @@ class Engine:
         """
         near = self.neighbours(data, first)
         energy, forces, virial, sites = self._call(_kernel.evaluate, near, self.threads)
+        core = self.potential.core
+        if core is not None and (added := core.evaluate(near)) is not None:
+            sites, forces, virial = sites + added[0], forces + added[1], virial + added[2]
+            energy = np.add.reduceat(sites, near.atom_begin[:-1])
         if near.ghosts is not None:  # a lone atom's energy, which they have in their own place
             sites[near.ghosts] = 0.0
             energy = np.add.reduceat(sites, near.atom_begin[:-1])

@@ -11,6 +11,7 @@ from mtp.basis import Basis, level_basis
 from mtp.errors import MTPError
 
 if TYPE_CHECKING:
+    from mtp.repulsion import RepulsiveCore
     from mtp.selection.active_set import ActiveSet
 
 
@@ -37,6 +38,7 @@ class Potential:
     species_coeffs : (S,) eV
     moment_coeffs : (K,) eV
     active_set : rows of MaxVol, in an `.almtp` file
+    core : repulsion that the energy is on top of, in a file beside
 
     All three arrays of coefficients are None in an untrained template.
     """
@@ -55,6 +57,7 @@ class Potential:
     potential_tag: str = ""
     radial_basis_type: str = "RBChebyshev"
     active_set: ActiveSet | None = None
+    core: RepulsiveCore | None = None
 
     @property
     def radial_funcs_count(self) -> int:

@@ -12,6 +12,7 @@ from mtp.engine import Engine
 from mtp.errors import MTPError
 from mtp.formats.almtp import read_potential, write_potential
 from mtp.formats.cfg import read_cfg
+from mtp.repulsion import without_core
 from mtp.training.fit import check_labels
 from mtp.training.loss import labels_of
 from mtp.training.starting_point import with_species
@@ -25,7 +26,7 @@ def _problem(arguments: Arguments) -> tuple[Engine, list[Configuration]]:
         raise MTPError(f"{arguments['potential']}: is untrained: it has no loss; train it first")
     training = read_cfg(arguments["train_set"])
     check_labels(training, arguments["train_set"])
-    return Engine(potential), training
+    return Engine(potential), without_core(potential.core, training)
 
 
 def calculate_loss(arguments: Arguments) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from mtp.formats.almtp import read_potential, write_potential
 from mtp.formats.cfg import read_cfg
 from mtp.parallel import Ranks, run_on_ranks
 from mtp.potential import Potential, untrained
+from mtp.repulsion import INNER, OUTER, RepulsiveCore, read_core
 from mtp.selection.selector import MODES, RowWeights, Selector
 from mtp.training.fit import OPTIMISERS, Log, TrainingOptions, train
 from mtp.training.loss import LossWeights
@@ -106,18 +108,38 @@ def _potential(arguments: Arguments) -> Potential:
     if "potential" in arguments.files:
         if extra := sorted(arguments.given & set(TEMPLATE)):
             raise MTPError(f"--{extra[0]} describes a new potential; leave the potential file out")
-        return read_potential(arguments["potential"])
+        return _with_core(read_potential(arguments["potential"]), arguments)
     if arguments["level"] is None or arguments["species"] is None:
         raise MTPError(
             "mlp train: give a potential file, or --level=N and --species=N for a new one"
         )
-    return untrained(
+    template = untrained(
         arguments["level"],
         arguments["species"],
         max_dist=arguments["cutoff"],
         radial_basis_size=arguments["radial_basis"],
         min_dist=min(1.9, 0.5 * arguments["cutoff"]),
     )
+    return _with_core(template, arguments)
+
+
+def _with_core(potential: Potential, arguments: Arguments) -> Potential:
+    """The potential on the core that --zbl or --core name, or the one that it has."""
+    if arguments["zbl"] and arguments["core"]:
+        raise MTPError("--zbl and --core both describe the repulsive core; give only one")
+    if arguments["core"]:
+        potential = replace(potential, core=read_core(arguments["core"]))
+    elif arguments["zbl"]:
+        lengths = arguments["zbl_inner"], arguments["zbl_outer"]
+        core = RepulsiveCore.of_elements(arguments["zbl"].split(","), *lengths)
+        potential = replace(potential, core=core)
+    elif extra := sorted(arguments.given & {"zbl_inner", "zbl_outer"}):
+        raise MTPError(f"--{extra[0]} is of the repulsive core: name the elements by --zbl=A,B")
+    if potential.core is not None and (far := float(potential.core.outer.max())) > (
+        potential.max_dist
+    ):
+        raise MTPError(f"the repulsive core reaches {far:g} A, beyond the cutoff; shorten it")
+    return potential
 
 
 def _check_species(
@@ -128,6 +150,12 @@ def _check_species(
         raise MTPError(
             f"--species={potential.species_count}: {arguments['train_set']} has types up to "
             f"{max(types)}, that is {max(types) + 1} species"
+        )
+    core = potential.core
+    if core is not None and len(core) != max(potential.species_count, *(t + 1 for t in types)):
+        raise MTPError(
+            f"the repulsive core has {len(core)} elements, potential and {arguments['train_set']} "
+            f"{max(potential.species_count, *(t + 1 for t in types))}; name all by --zbl=A,B"
         )
 
 
@@ -192,6 +220,10 @@ OPTIONS = (
     Option("checkpoint", "file to save progress in, and to continue from."),
     Option("al_mode", "active set to store; nbh for an .almtp file.", choices=MODES),
     Option("log", "progress: stdout, none or a file.", default="stdout"),
+    Option("zbl", "repulsive core under the potential: the element of each type, as Li,C."),
+    _number("zbl_inner", INNER, "it is whole up to this many sums of covalent radii."),
+    _number("zbl_outer", OUTER, "and gone from this many on."),
+    Option("core", "file of a repulsive core with lengths of your own; see docs/engine.md."),
     Option("level", "level of a new potential.", int, minimum=2),
     Option("species", "number of species of a new potential.", int, minimum=1),
     Option("cutoff", "of a new potential, Å.", float, 5.0, minimum=0.5),

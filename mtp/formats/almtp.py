@@ -13,6 +13,7 @@ from mtp.atomic import atomic_open
 from mtp.basis import Basis
 from mtp.errors import MTPError
 from mtp.potential import Potential
+from mtp.repulsion import core_beside, core_file
 from mtp.selection.active_set import parse_active_set
 
 if TYPE_CHECKING:
@@ -47,12 +48,13 @@ def read_potential(path: str | Path) -> Potential:
 
     Returns
     -------
-    the potential, with the active set that an `.almtp` carries
+    the potential, with the active set that an `.almtp` carries and the core beside it
 
     Raises
     ------
     MTPError
-        In one line with the file, on anything malformed, cut off or not finite.
+        In one line with the file, on anything malformed, cut off or not finite, or a core that is
+        left out.
     """
     try:
         data = Path(path).read_bytes()
@@ -66,7 +68,8 @@ def read_potential(path: str | Path) -> Potential:
             potential = replace(potential, active_set=active)
     except (MTPError, UnicodeDecodeError) as error:
         raise MTPError(f"{path}: {error}") from error
-    return potential
+    core = core_beside(path, potential.potential_tag, potential.species_count)
+    return replace(potential, core=core, potential_tag="") if core else potential
 
 
 def write_potential(path: str | Path, potential: Potential) -> None:
@@ -74,7 +77,7 @@ def write_potential(path: str | Path, potential: Potential) -> None:
 
     Parameters
     ----------
-    path : the file; with an active set an `.almtp`
+    path : the file; with an active set an `.almtp`; a core goes to `PATH.core`
     potential : lengths in Å, energies in eV
 
     Raises
@@ -85,8 +88,13 @@ def write_potential(path: str | Path, potential: Potential) -> None:
     content = "\n".join(_lines(potential)).encode() + b"\n"
     if potential.active_set is not None:
         content += SECTION + b"\n" + potential.active_set.to_bytes()
+    if potential.core is not None:
+        with atomic_open(core_file(path)) as file:
+            file.write(potential.core.text())
     with atomic_open(path, "wb") as file:
         file.write(content)
+    if potential.core is None:
+        core_file(path).unlink(missing_ok=True)
 
 
 def _fields(text: str) -> dict[str, str | list]:
@@ -286,7 +294,7 @@ def _lines(potential: Potential) -> Iterator[str]:
     if potential.trained or potential.scaling != 1:
         yield f"scaling = {exact(potential.scaling)}"
     yield f"species_count = {potential.species_count}"
-    yield f"potential_tag = {potential.potential_tag}"
+    yield f"potential_tag = {potential.core.tag if potential.core else potential.potential_tag}"
     yield f"radial_basis_type = {potential.radial_basis_type}"
     yield f"\tmin_dist = {exact(potential.min_dist)}"
     yield f"\tmax_dist = {exact(potential.max_dist)}"

@@ -212,6 +212,9 @@ PYBIND11_MODULE(_kernel, m) {
         .def_property_readonly("atom_begin", [](const Neighbours &n) {
             return py::array_t<int64_t>(py::ssize_t(n.atom_begin.size()), n.atom_begin.data());
         })
+        .def_property_readonly("types", [](const Neighbours &n) {
+            return py::array_t<int>(py::ssize_t(n.types.size()), n.types.data());
+        })
         .def_property_readonly("first", [](const Neighbours &n) {
             return py::array_t<int64_t>(py::ssize_t(n.first.size()), n.first.data());
         });

@@ -13,6 +13,7 @@ from mtp.configuration import Configuration
 from mtp.errors import MTPError
 from mtp.parallel import Ranks, one_blas_thread
 from mtp.potential import Potential
+from mtp.repulsion import without_core
 from mtp.training.checkpoint import Progress, fingerprint, load_progress, save_progress
 from mtp.training.loss import LossWeights, configuration_weight, labels_of
 from mtp.training.objective import Objective, survey
@@ -80,6 +81,8 @@ def train(
     options : weights, limits, optimiser, seed
     log : called with one line of progress at a time, in MLIP's words
 
+    A potential with a repulsive core is fitted to what the core leaves of the labels.
+
     Returns
     -------
     the trained potential, without active set; with a validation set that of its lowest loss
@@ -96,6 +99,7 @@ def train(
         if configurations or name == "training":
             check_labels(configurations, f"the {name} set")
             _check_weights(configurations, options.weights, f"the {name} set")
+    training, validation = (without_core(potential.core, part) for part in (training, validation))
     log(f"{len(training)} configurations found in the training set")
     mark = _fingerprint(ranks, potential, training, validation, options)
     start, loads = _start(potential, training, options, log)

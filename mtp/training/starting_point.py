@@ -155,7 +155,7 @@ def enlarged(
             f" cannot be reduced to {level}, {radial_basis} and {cutoff:g} A"
         )
     larger = untrained(level, potential.species_count, potential.min_dist, cutoff, radial_basis)
-    start = with_random_functions(larger, rng)
+    start = with_random_functions(replace(larger, core=potential.core), rng)
     radial, functions = np.array(start.radial_coeffs), potential.radial_funcs_count
     change = _radial_change(potential, larger)
     radial[:, :, :functions] = potential.radial_coeffs @ change.T
