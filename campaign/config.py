@@ -191,7 +191,9 @@ class Mlp(Strict):
     accurate_iterations: int = Field(ge=1)
     energy_weight: Positive
     force_weight: Positive
-    stress_weight: Annotated[float, Field(ge=0)]
+    stress_weight: Annotated[float, Field(ge=0)] | Literal["auto"] = Field(
+        description="auto: by what the stresses of a subsystem's labels span, frame by frame"
+    )
     single_point_weight: Annotated[float, Field(ge=0, le=1)] = Field(
         default=1.0, description="of a frame of an isolated atom or dimer; any other frame weighs 1"
     )

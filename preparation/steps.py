@@ -302,7 +302,7 @@ def configure(folder: Path, task: Task, plan: StructurePlan) -> None:
         data["md"] = {"pressure": material.pressure}
     if any(v.parameters.family in MOLECULAR for v in plan.variants):
         data["reference_sample"]["compression"] = PRESSED
-        data["mlp"] = {"stress_weight": 0.1, "scale_by_force": 1.0, "scale_by_pressure": 5.0}
+        data["mlp"] = {"scale_by_force": 1.0, "scale_by_pressure": 5.0}
     _write(folder, "config.yaml", HEAD + format_yaml(data, width=80))
 
 

@@ -10,6 +10,7 @@ from ase import Atoms, units
 
 from atomistics import dataset
 from atomistics.analysis.observables import outliers
+from atomistics.stress_weights import stress_span, stress_weight
 from campaign.actions.train import Train, TrainResult
 from campaign.errors import UserError
 from campaign.files import read_json, write_record, write_text
@@ -31,6 +32,7 @@ from mtp.training.objective import MOST_BATCHES, Objective, survey
 from mtp.training.starting_point import enlarged, level_of, with_random_functions
 
 WORK = Path("train")
+STRESS = "stress_weight"  # Feature of a frame; only `mlp` of this toolkit heeds it
 FRAMES_TIMED = 24
 # anything else is for the user to mend; a species without data is for the planner to sample
 REFUSALS = ("diverged", "silent", "truncated", "species")
@@ -52,19 +54,34 @@ def inputs(plan: Train, state: Path | None, data: Path, frames: Path, estimate: 
     rows = active(plan, previous_state(job, state))
     if not rows:
         raise UserError(f"plan.yaml: train.datasets: {plan.datasets} hold no active frame")
-    configurations = [weighed(job, atoms) for _, _, atoms in rows]
+    spans = stress_spans([atoms for _, _, atoms in rows])
+    configurations = [weighed(job, atoms, spans) for _, _, atoms in rows]
     write_cfg(data, configurations)
     places = [[name, index, atoms.info["subsystem"]] for name, index, atoms in rows]
     write_text(frames, json.dumps(places) + "\n")
     seconds = iteration_seconds(beginning(job, plan), configurations, weights(job))
     limit = iteration_limit(job, plan.effort)
     expected = {"iterations": limit, "core_seconds": round(limit * seconds, 3)}
+    if job.config.mlp.stress_weight == "auto":
+        own = [float(c.features[STRESS]) for c in configurations if c.virial is not None]
+        expected["stress_weight"] = float(np.median(own)) if own else 0.0
+        shown = ", ".join(f"{name} {span:.2g} GPa" for name, span in sorted(spans.items()))
+        say(f"stresses weigh by what the labels of a subsystem span: {shown}")
     say(f"{limit} iterations on {len(rows)} frames: about {limit * seconds:.1f} core-s")
     write_text(estimate, json.dumps(expected) + "\n")
 
 
-def weighed(job: Job, atoms: Atoms) -> Configuration:
+def stress_spans(frames: list[Atoms]) -> dict[str, float]:
+    """What the stresses of each subsystem span, GPa."""
+    names = {a.info["subsystem"] for a in frames}
+    return {n: stress_span([a for a in frames if a.info["subsystem"] == n]) for n in names}
+
+
+def weighed(job: Job, atoms: Atoms, spans: dict[str, float]) -> Configuration:
     """A frame as `mlp` reads it, with a `Feature weight` where it is far from what MD visits.
+
+    Stresses have a weight of their own, by what those of the subsystem span (GPa), where
+    `mlp.stress_weight` is auto.
 
     Isolated atoms and dimers count as `mlp.single_point_weight` says: their energies differ by eV
     where those of matter differ by meV, and with the weight of a frame of it they shape the forces
@@ -77,6 +94,9 @@ def weighed(job: Job, atoms: Atoms) -> Configuration:
         weight /= 1 + (pressure / mlp.scale_by_pressure) ** 2
     if weight != 1:
         configuration.features["weight"] = repr(float(weight))
+    if mlp.stress_weight == "auto" and configuration.virial is not None:
+        span = spans[atoms.info["subsystem"]]
+        configuration.features[STRESS] = repr(stress_weight(atoms, span, mlp.force_weight))
     return configuration
 
 
@@ -114,7 +134,7 @@ def weights(job: Job) -> LossWeights:
     return LossWeights(
         mlp.energy_weight,
         mlp.force_weight,
-        mlp.stress_weight,
+        1.0 if mlp.stress_weight == "auto" else mlp.stress_weight,
         scale_by_force=mlp.scale_by_force,
     )
 
@@ -196,6 +216,9 @@ def fit(
         "scale_by_force": mlp.scale_by_force,
         "al_mode": "nbh",
     }
+    if mlp.stress_weight == "auto":  # frames carry their own; other programs know one for all
+        embedded = mlp.flavour == "embedded"
+        options["stress_weight"] = 1.0 if embedded else read_json(estimate)["stress_weight"]
     if mlp.flavour == "embedded":
         # fits of other seeds differ, which is what a plan's seed is for
         options |= {"seed": plan.seed, "init_random": True}

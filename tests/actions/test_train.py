@@ -107,7 +107,8 @@ def test_scratch_gives_a_model_with_an_active_set(begun: Bench) -> None:
     atoms = dataset.read(data(begun), [0])[0]
     calculator = MTP(model, SPECIES, grades=True)
     calculator.calculate(atoms)
-    assert calculator.results["grades"].max() <= 1 + 1e-6, "a frame it was fitted to"
+    # MaxVol ends at 1.001, and rounding of a badly conditioned active set comes on top
+    assert calculator.results["grades"].max() <= 1.01, "a frame it was fitted to"
 
 
 def test_continue_starts_from_the_parent_and_accurate_goes_further(begun: Bench) -> None:
@@ -146,10 +147,32 @@ def test_isolated_atoms_and_dimers_weigh_as_configured(begun: Bench) -> None:
     write_index(structures, [*index, Structure(**entry, folder=structures)])
     frames[5].info["structure"] = "alone"
     dataset.write(data(begun), frames)
+    begun.configure(mlp={"scale_by_pressure": 0.0})
     begin(begun, plan())
     inputs(begun)
     weights = [c.features.get("weight") for c in read_cfg(begun.here / "train/train.cfg")]
     assert weights == [None] * 5 + ["0.01"] + [None] * (FRAMES - 6)
+
+
+def test_stresses_weigh_by_what_those_of_their_subsystem_span(begun: Bench) -> None:
+    begin(begun, plan())
+    inputs(begun)
+    frames = dataset.read(data(begun))
+    written = read_cfg(begun.here / "train/train.cfg")
+    for name in ("copper", "alloy"):
+        mine = [i for i, a in enumerate(frames) if a.info["subsystem"] == name]
+        sizes = [np.sqrt(np.square(frames[i].get_stress() / units.GPa).mean()) for i in mine]
+        for i in mine:
+            virial = 0.04 * np.median(sizes) * units.GPa * frames[i].get_volume()
+            weight = np.clip(len(frames[i]) * 0.01 * (0.15 / virial) ** 2, 0.001, 0.3)
+            assert float(written[i].features["stress_weight"]) == pytest.approx(weight, rel=0.06)
+
+
+def test_one_weight_for_all_stresses_where_configured(begun: Bench) -> None:
+    begun.configure(mlp={"stress_weight": 0.3})
+    begin(begun, plan())
+    inputs(begun)
+    assert "stress_weight" not in read_cfg(begun.here / "train/train.cfg")[0].features
 
 
 def test_frames_under_pressure_weigh_less_where_configured(begun: Bench) -> None:
@@ -343,7 +366,7 @@ def test_killed_after_the_last_iteration_gives_the_same_result(begun: Bench) -> 
     work = begun.here / "train"
     begun.call("fit")
     undisturbed = (work / "model.almtp").read_bytes(), (work / "fit.json").read_bytes()
-    weights = LossWeights(1.0, 0.01, 0.5)
+    weights = LossWeights(1.0, 0.01, 1.0)
     options = TrainingOptions(
         weights, iteration_limit=15, seed=31, init_random=True, checkpoint=work / "checkpoint"
     )
