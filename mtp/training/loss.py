@@ -25,7 +25,8 @@ class LossWeights:
 
     With N atoms an energy counts energy_weight / N^weight_scaling, a stress stress_weight / N, a
     force force_weight / N^weight_scaling_forces (times scale_by_force / (|F|^2 + scale_by_force)
-    if that is positive). `Feature weight X` of a configuration multiplies all of them.
+    if that is positive). `Feature weight X` of a configuration multiplies all of them, `Feature
+    energy_weight X`, `force_weight` and `stress_weight` those of one kind.
     """
 
     energy_weight: float = 1.0
@@ -35,6 +36,7 @@ class LossWeights:
     weight_scaling_forces: int = 0
     scale_by_force: float = 0.0
     penalty_weight: float = 1e-6
+    regularisation: float = REGULARISATION
 
 
 def labels_of(
@@ -55,12 +57,11 @@ def labels_of(
     Raises
     ------
     MTPError
-        A `Feature weight` is no number of at least 0.
+        A `Feature weight` (or of one kind of label) is no number of at least 0.
     """
     sizes = np.array([len(c) for c in configurations], float)
-    own = np.array([configuration_weight(c) for c in configurations])
-    energy = own * weights.energy_weight / sizes**weights.weight_scaling
-    virial = own * weights.stress_weight / sizes
+    energy = _own(configurations, "energy") * weights.energy_weight / sizes**weights.weight_scaling
+    virial = _own(configurations, "stress") * weights.stress_weight / sizes
     targets = Labels(
         np.array([c.energy or 0.0 for c in configurations]),
         np.concatenate([_forces(c) for c in configurations]),
@@ -73,29 +74,40 @@ def labels_of(
     )
 
 
-def configuration_weight(configuration: Configuration) -> float:
+def _own(configurations: Sequence[Configuration], kind: str) -> NDArray[np.float64]:
+    """(C,) what the features of each configuration make of the weight of one kind of label."""
+    return np.array(
+        [
+            configuration_weight(c) * configuration_weight(c, f"{kind}_{WEIGHT_FEATURE}")
+            for c in configurations
+        ]
+    )
+
+
+def configuration_weight(configuration: Configuration, feature: str = WEIGHT_FEATURE) -> float:
     """The value of `Feature weight`, 1 without one.
 
     Parameters
     ----------
     configuration : its features are read
+    feature : another one, of the weight of one kind of label
 
     Returns
     -------
-    factor of all its loss weights
+    factor of its loss weights
 
     Raises
     ------
     MTPError
         It is no number of at least 0.
     """
-    text = configuration.features.get(WEIGHT_FEATURE, "1")
+    text = configuration.features.get(feature, "1")
     try:
         value = float(text)
     except ValueError:
         value = -1.0
     if not 0 <= value < np.inf:
-        raise MTPError(f"Feature weight {text[:40]!r} must be a number of at least 0")
+        raise MTPError(f"Feature {feature} {text[:40]!r} must be a number of at least 0")
     return value
 
 
@@ -109,7 +121,7 @@ def _force_weights(configuration: Configuration, weights: LossWeights) -> NDArra
     size = len(configuration)
     if configuration.forces is None:
         return np.zeros(size)
-    weight = configuration_weight(configuration) * weights.force_weight
+    weight = float(_own([configuration], "force")[0]) * weights.force_weight
     weight /= size**weights.weight_scaling_forces
     if weights.scale_by_force <= 0:
         return np.full(size, weight)
@@ -123,12 +135,13 @@ class Penalty:
 
     weight [ sum_m (|c_m|^2 - 1)^2 + sum_{m<n} (c_m . c_n)^2 ] over the radial functions m, where
     c_m runs over all pairs of species and basis functions: it fixes the freedom to scale and mix
-    radial functions. Plus 1e-10 |x|^2 over the linear coefficients.
+    radial functions. Plus regularisation |x|^2 over the linear coefficients, MLIP's being 1e-10.
     radial_shape (S, S, M, R).
     """
 
     radial_shape: tuple[int, int, int, int]
     weight: float
+    regularisation: float = REGULARISATION
 
     def value_and_gradient(self, x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         """The penalty at some coefficients.
@@ -144,9 +157,12 @@ class Penalty:
         c, linear = self._functions(x), x[int(np.prod(self.radial_shape)) :]
         excess = c @ c.T - np.eye(len(c))
         diagonal = np.diag(excess)
-        value = self.weight * np.sum(np.triu(excess) ** 2) + REGULARISATION * (linear @ linear)
+        value = self.weight * np.sum(np.triu(excess) ** 2)
+        value += self.regularisation * (linear @ linear)
         gradient = 2.0 * self.weight * ((excess + np.diag(diagonal)) @ c)
-        return float(value), np.concatenate([self._flat(gradient), 2.0 * REGULARISATION * linear])
+        return float(value), np.concatenate(
+            [self._flat(gradient), 2.0 * self.regularisation * linear]
+        )
 
     def curvature(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """Gauss-Newton matrix of the penalty.
@@ -166,7 +182,7 @@ class Penalty:
             row[m] += c[n]
             row[n] += c[m]
             rows.append(self._flat(row))
-        matrix = np.diag(np.where(np.arange(len(x)) < radial, 0.0, 2.0 * REGULARISATION))
+        matrix = np.diag(np.where(np.arange(len(x)) < radial, 0.0, 2.0 * self.regularisation))
         jacobian = np.array(rows)
         matrix[:radial, :radial] += 2.0 * self.weight * (jacobian.T @ jacobian)
         return matrix
