@@ -60,7 +60,7 @@ slurm:
 	|| { echo "make test-slurm: as root, apt-get install $(SLURM) (it failed, see build/slurm.log)" >&2; exit 1; }
 
 test-dft: setup dft
-	MTPILOT_DFT=1 $(BIN)/python -m pytest --durations=10 tests/dft
+	MTPILOT_DFT=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations=10 tests/dft
 
 DFT := quantum-espresso quantum-espresso-data cp2k libxc-dev libopenblas-dev g++
 GPAW := gpaw==25.7.0 gpaw-data==1.2.1

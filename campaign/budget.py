@@ -13,7 +13,7 @@ from campaign.state import SubsystemState
 
 NEARLY = 0.02
 FEW = 5  # labels that make no round
-CORE_HOURS_RESERVED = 0.1  # of the limit, at least
+HOURS_RESERVED = 0.1  # of the limit of core-hours or of wall-hours, at least
 ENOUGH = 4  # times what the smallest beginning takes
 
 
@@ -79,9 +79,12 @@ def reached(sit: Situation) -> str | None:
     if decisions_left(sit) <= owed:
         return f"{sit.state.iteration} of {limits.decisions} decisions taken"
     seconds = limits.core_hours * 3600
-    if seconds - sit.core_seconds <= max(CORE_HOURS_RESERVED * seconds, reserved_seconds(sit)):
+    if seconds - sit.core_seconds <= max(HOURS_RESERVED * seconds, reserved_seconds(sit)):
         spending = f"{sit.core_seconds / 3600:.2f} of {limits.core_hours:g} core-hours spent"
         return f"{spending}; the last evaluation takes {reserved_seconds(sit) / 3600:.3g}"
+    wall = sit.config.limits.wall_hours
+    if wall and sit.wall_hours >= (1 - HOURS_RESERVED) * wall:
+        return f"{sit.wall_hours:.4g} of {wall:g} hours have passed"
     room = left(sit)
     if room.labels <= max(NEARLY * limits.labels, min(FEW, limits.labels / 10)):
         return f"{spent.labels} of {limits.labels} labels bought"

@@ -18,6 +18,7 @@ from atomistics.contract import Strict
 from atomistics.deformation import rattle
 from atomistics.reference.catalog import recipe_of
 from atomistics.reference.convergence import LabelFailedError
+from atomistics.reference.launching import core_seconds
 from atomistics.reference.methods import label, reference_calculator
 from atomistics.reference.outputs import input_digest
 from atomistics.structure_index import read_index
@@ -26,7 +27,6 @@ from campaign.config import Reference
 from campaign.errors import UserError
 from campaign.files import parse, read_json, write_text
 from campaign.folder import Campaign
-from campaign.spread import core_seconds
 
 AMPLITUDES = (0.05, 0.15)  # Å, of the two displaced copies of a structure
 FINER = (0.6, 0.8, 1.0, 1.3, 1.7)  # times what is configured, where more is finer

@@ -7,12 +7,12 @@ from atomistics.md import stages
 from atomistics.md.bias import require_plumed
 from atomistics.md.protocol import StagedProtocol
 from atomistics.reference.counting import CountingCalculator
+from atomistics.reference.launching import core_seconds
 from atomistics.reference.methods import label, reference_calculator
 from atomistics.structure_index import read_index
 from atomistics.structures import check, load
 from campaign.errors import UserError
 from campaign.folder import Campaign
-from campaign.spread import core_seconds
 from mtp.calculator import MTP
 from mtp.formats.almtp import read_potential
 

@@ -5,22 +5,28 @@ writes  {folder}/{item}{suffix}       the result, by the caller's `work`
         {folder}/{item}.cost.json     last of all, so that its presence means the item is done
 """
 
+import functools
 import json
+import multiprocessing
 import os
 import socket
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
+from atomistics.reference.launching import core_seconds, together
 from campaign.errors import UserError
 from campaign.files import write_text
 from mtp.errors import MTPError
 from mtp.parallel import Ranks, balanced_shares, communicator
+
+_work: list[Callable[[str], None]] = []  # of a forked worker
 
 
 @dataclass(frozen=True)
@@ -57,8 +63,8 @@ def spread(
             _clear(folder, pending)
         if comm:
             pending = comm.bcast(pending)
-        for name in shares({n: float(items[n].get("size", 1)) for n in pending}, size)[rank]:
-            _one(name, work, folder, suffix)
+        own = shares({n: float(items[n].get("size", 1)) for n in pending}, size)[rank]
+        _all(own, functools.partial(_one, work=work, folder=folder, suffix=suffix))
         if comm:
             comm.Barrier()
         if output and rank == 0:
@@ -69,24 +75,48 @@ def spread(
         _abort(comm, error)
 
 
+def _all(names: list[str], one: Callable[[str], None]) -> None:
+    """`one` of each name: in turn, or so many at the same time as the job has calculations.
+
+    The processes are forks, as they only wait for programs that a launcher starts.
+    """
+    if (workers := min(together(), len(names))) < 2:
+        for name in names:
+            one(name)
+        return
+    fork = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(workers, fork, _remember, (one, os.getpid())) as pool:
+        waiting = [pool.submit(_remembered, name) for name in names]
+        try:
+            for future in as_completed(waiting):
+                future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _remember(one: Callable[[str], None], parent: int) -> None:
+    """Keep in a forked worker what cannot be sent to it; it ends with the job's own process."""
+    _work.append(one)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
+
+
+def _remembered(name: str) -> None:
+    _work[0](name)
+
+
 def shares(sizes: Mapping[str, float], ranks: int) -> list[list[str]]:
     """Names for each rank, largest first, of nearly equal total size; deterministic."""
     names = sorted(sizes, key=lambda n: (-sizes[n], n))
     return [
         [names[i] for i in share] for share in balanced_shares([sizes[n] for n in names], ranks)
     ]
-
-
-def core_seconds() -> float:
-    """CPU seconds of this process and of all its children, ended or running."""
-    process = psutil.Process()
-    total = sum(process.cpu_times()[:4])
-    for child in process.children(recursive=True):
-        try:
-            total += sum(child.cpu_times()[:4])
-        except psutil.Error:
-            continue
-    return total
 
 
 def _one(name: str, work: Callable[[str, Path], ItemCost], folder: Path, suffix: str) -> None:

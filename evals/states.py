@@ -37,7 +37,7 @@ def config_of(overlay: dict[str, Any]) -> Config:
     """The default configuration with sections laid over it."""
     base = read_yaml(TOOLKIT / "config" / "default.yaml")
     for name, section in overlay.items():
-        base[name] = {**base[name], **section} if isinstance(section, dict) else section
+        base[name] = {**(base.get(name) or {}), **section} if isinstance(section, dict) else section
     return parse(Config, base, "evals")
 
 
@@ -71,6 +71,7 @@ def _scenario(entry: dict[str, Any], path: Path) -> Scenario:
         "task": bases["task"],
         "structures": {s["id"]: s for s in bases["structures"]},
         "core_seconds": 10.0,
+        "wall_hours": 0.0,
     }
     for key, value in [*_spelled_out(entry, data), *entry.get("change", {}).items()]:
         data = _changed(data, key.split("."), value, where)
@@ -82,6 +83,7 @@ def _scenario(entry: dict[str, Any], path: Path) -> Scenario:
         structures=[parse(StructureInfo, s, where) for s in data["structures"].values() if s],
         core_seconds=float(data["core_seconds"]),
         state_sha256=sha256(canonical_json(state.model_dump(mode="json"))),
+        wall_hours=float(data["wall_hours"]),
     )
     return Scenario(
         entry["name"], situation, entry["acceptable"], entry.get("forbidden", []), entry["why"]

@@ -12,7 +12,7 @@ from mtp.errors import MTPError
 
 # Names of what a verb writes; output_filename is missing, for it may name the input on purpose.
 WRITTEN = ("output", "save_to", "als_filename", "save_selected_to", "save_unrelaxed", "log")
-WRITTEN += ("save_extrapolative_to", "report_to", "checkpoint", "matrix", "vector")
+WRITTEN += ("save_extrapolative_to", "report_to", "checkpoint", "matrix", "vector", "table")
 READ = ("potential", "train_set", "structures", "candidates", "database", "input", "settings")
 READ += ("validation", "relaxation_settings", "core")
 TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")

@@ -13,6 +13,7 @@ from mtp.errors import MTPError
 # names of the verbs each module of mtp.commands lists, so that no other need be loaded to find one
 MODULES = {
     "train": ("train",),
+    "tune": ("tune",),
     "evaluation": ("check_errors", "calc_errors", "calculate_efs", "calc_efs", "mindist"),
     "grades": ("calculate_grade", "calc_grade", "select_add", "cut_extrapolative_nbh"),
     "conversion": ("convert", "convert_cfg"),

@@ -10,6 +10,7 @@ from ase import Atoms, units
 
 from atomistics import dataset
 from atomistics.analysis.observables import outliers
+from atomistics.reference.launching import core_seconds
 from atomistics.stress_weights import stress_span, stress_weight
 from campaign.actions.train import Train, TrainResult
 from campaign.errors import UserError
@@ -19,7 +20,6 @@ from campaign.prediction import NotFiniteError, Residuals, errors, residuals
 from campaign.results import Errors, FrameSet
 from campaign.script import command_line
 from campaign.sources import imported_file
-from campaign.spread import core_seconds
 from campaign.state import State
 from mtp.configuration import Configuration, from_atoms
 from mtp.errors import MTPError

@@ -36,6 +36,7 @@ from atomistics.reference.convergence import (
     unconverged,
     vasp_free_energy,
 )
+from atomistics.reference.launching import launched
 from atomistics.reference.per_structure import settings_for
 
 ESPRESSO = "EspressoProfile"
@@ -286,6 +287,8 @@ def _built(
     _refuse_unknown(recipe, factory)
     try:
         options = settings_for(recipe, Atoms() if atoms is None else atoms)
+        if atoms is not None:
+            options = launched(recipe, options)
     except UserError as error:
         raise _UnusableError(str(error)) from None
     if recipe.profile is not None:

@@ -46,10 +46,15 @@ class Child:
         function: Callable[[Any], Any],
         environment: Mapping[str, str],
         path: Sequence[Path] = (),
+        patience: float = 0.0,
     ) -> None:
-        """`path`: folders whose modules can be imported beside the installed ones."""
+        """`path`: folders whose modules can be imported beside the installed ones.
+
+        `patience`: seconds between SIGTERM and SIGKILL; without any SIGKILL comes first.
+        """
         self._function = function
         self._environment = environment
+        self._patience = patience
         self._path = [str(folder.resolve()) for folder in path]
         self._stop: weakref.finalize | None = None
         self.number = 0  # of the process last started
@@ -103,12 +108,20 @@ class Child:
         )
         theirs.close()
         self.number = process.pid
-        self._stop = weakref.finalize(self, _end, process, self._pipe)
+        self._stop = weakref.finalize(self, _end, process, self._pipe, self._patience)
 
 
-def _end(process: subprocess.Popen, pipe: Connection) -> None:
+def _end(process: subprocess.Popen, pipe: Connection, patience: float) -> None:
+    """Kill the group, after asking it to end where that takes ranks on other nodes with it."""
     pipe.close()
     with contextlib.suppress(ProcessLookupError):
+        until = time.monotonic() + patience
+        if patience:
+            os.killpg(process.pid, signal.SIGTERM)
+        while time.monotonic() < until:
+            process.poll()
+            os.killpg(process.pid, 0)
+            time.sleep(0.1)
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 

@@ -12,6 +12,7 @@ from atomistics.reference.catalog import Recipe, Settings, recipe_of
 from atomistics.reference.convergence import LabelFailedError
 from atomistics.reference.counting import CountingCalculator, labelled
 from atomistics.reference.isolated import Child, DiedError
+from atomistics.reference.launching import ENDING, charged, is_launched
 
 # One thread per rank: sums of several threads differ in the last bits from run to run.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -45,7 +46,8 @@ class ReferenceCalculator(Calculator):
         self._child: Child | None = None
         if recipe.isolated:
             environment = {} if recipe.program else ONE_THREAD
-            self._child = Child(building.answer, environment, (folder,) if folder else ())
+            patience = ENDING if is_launched(recipe) else 0.0
+            self._child = Child(building.answer, environment, (folder,) if folder else (), patience)
 
     def calculate(
         self,
@@ -113,7 +115,10 @@ class ReferenceCalculator(Calculator):
             if self._child is None:
                 reply = self._session.answer(atoms)
             else:
-                reply = self._child.ask(building.WorkerRequest(self.recipe, atoms), self.timeout)
+                with charged(self.recipe):
+                    reply = self._child.ask(
+                        building.WorkerRequest(self.recipe, atoms), self.timeout
+                    )
         except TimeoutError as error:
             reply = building.Failed("timeout", str(error))
         except DiedError as error:

@@ -9,7 +9,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from atomistics.reference.catalog import Recipe, recipe_of
 from campaign.doctor.finding import Finding, fail, note
+from campaign.folder import Campaign
 from campaign.slurm.answers import Refusal, reason_of, refusal
 from campaign.slurm.profile import RULES, Profile
 from campaign.slurm.queue import answered, ask
@@ -42,6 +44,7 @@ def cluster(folder: Path) -> Iterator[Finding]:
         yield from _refused(profile)
     yield _memory_of_controller()
     yield _launcher(profile)
+    yield from _calculations(profile, recipe_of(Campaign.at(folder).config.reference))
     yield from _trial(profile, folder)
 
 
@@ -160,6 +163,30 @@ def _launcher(profile: Profile) -> Finding:
         remedy = f"set fit.mpi in {profile.path}"
         return fail("launcher", f"--mpi={wanted}; SLURM offers {', '.join(offered)}", remedy)
     return Finding("launcher", f"{' '.join(words)}; SLURM offers {', '.join(offered)}")
+
+
+def _calculations(profile: Profile, reference: Recipe) -> Iterator[Finding]:
+    """What a job makes of its cores where the profile launches the reference's program itself."""
+    for rule in RULES:
+        ranks, words = profile.number(rule, "calculation_tasks"), profile.launcher(rule)
+        if not ranks:
+            continue
+        by_node = profile.number(rule, "tasks_per_node")
+        nodes = (profile.number(rule, "nodes") or 1) if by_node else 1
+        tasks = (by_node or profile.number(rule, "tasks") or 0) * nodes
+        mend = f"mend {rule} in {profile.path}"
+        if not words or tasks < ranks:
+            lack = f"its {tasks} tasks hold none of {ranks}" if words else "no mpi starts them"
+            yield fail("calculations", f"{rule}: calculation_tasks: {lack}", mend)
+        elif words[0] == "srun" and not profile.number(rule, "mem_mb_per_cpu"):
+            lack = "without mem_mb_per_cpu the first takes all memory of the job"
+            yield fail("calculations", f"{rule}: calculation_tasks: {lack}", mend)
+        elif not (reference.program or "command" in reference.options):
+            alone = f"{reference.calculator} runs in one process, calculation_tasks is without use"
+            yield note("calculations", f"{rule}: {alone}", mend)
+        else:
+            size = f"{ranks} ranks x {profile.number(rule, 'cpus_per_task') or 1} threads"
+            yield Finding("calculations", f"{rule}: {tasks // ranks} at a time of {size}")
 
 
 def _trial(profile: Profile, folder: Path) -> Iterator[Finding]:

@@ -19,6 +19,8 @@ NUMBERS = {
     "runtime": "time",
     "nodes": "nodes",
     "tasks": "ntasks",
+    "tasks_per_node": "ntasks-per-node",
+    "cpus_per_task": "cpus-per-task",
     "mem_mb": "mem",
     "mem_mb_per_cpu": "mem-per-cpu",
 }

@@ -1,5 +1,6 @@
 """The verb train: fit a potential to labelled configurations, alone or on the ranks of mpiexec."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mtp.arguments import Arguments, Option, Verb
+from mtp.arguments import Arguments, Option, Verb, unknown
 from mtp.configuration import Configuration
 from mtp.engine import Engine
 from mtp.error_report import ErrorReport
@@ -19,11 +20,13 @@ from mtp.parallel import Ranks, run_on_ranks
 from mtp.potential import Potential, untrained
 from mtp.repulsion import INNER, OUTER, RepulsiveCore, read_core
 from mtp.selection.selector import MODES, RowWeights, Selector
-from mtp.training.fit import OPTIMISERS, Log, TrainingOptions, train
-from mtp.training.loss import LossWeights
-from mtp.training.objective import serve
+from mtp.training.fit import OPTIMISERS, Log, TrainingOptions, check_labels, train
+from mtp.training.loss import REGULARISATION, WEIGHT_FEATURE, LossWeights, configuration_weight
+from mtp.training.objective import release, serve
+from mtp.training.weighting import balanced_weights
 
 WEIGHTINGS = {"vibrations": (1, 0), "molecules": (0, 0), "structures": (2, 1)}
+GROUP_FEATURE = "config_type"
 TEMPLATE = ("level", "species", "cutoff", "radial_basis")
 
 
@@ -40,8 +43,13 @@ def _run(ranks: Ranks, arguments: Arguments) -> int:
     potential, training = _potential(arguments), read_cfg(arguments["train_set"])
     _check_species(potential, training, arguments)
     validation = read_cfg(arguments["validation"]) if arguments["validation"] else []
+    if arguments["group_weights"]:
+        training = _in_groups(training, arguments["group_weights"])
     with _log(arguments["log"]) as log, np.errstate(over="ignore", invalid="ignore"):
+        if balances(arguments):
+            potential, options = _with_balanced_weights(ranks, potential, training, options, log)
         trained = train(ranks, potential, training, validation, options, log)
+        release(ranks)
         log(_errors(trained, training).text())
         if validation:
             log(_held_out(trained, validation))
@@ -57,6 +65,50 @@ def _run(ranks: Ranks, arguments: Arguments) -> int:
         options.checkpoint.unlink(missing_ok=True)
     print("training complete")
     return 0
+
+
+def balances(arguments: Arguments) -> bool:
+    """Whether the fit finds the weights of its kinds of labels."""
+    values = sorted(arguments.given & {"energy_weight", "force_weight", "stress_weight"})
+    if arguments["weights"] == "auto" and values:
+        raise MTPError(f"--weights=auto finds what --{values[0]} says; give only one")
+    return arguments["weights"] == "auto"
+
+
+def _with_balanced_weights(
+    ranks: Ranks,
+    potential: Potential,
+    training: list[Configuration],
+    options: TrainingOptions,
+    log: Log,
+) -> tuple[Potential, TrainingOptions]:
+    began = time.monotonic()
+    check_labels(training, "the training set")
+    start, weights = balanced_weights(ranks, potential, training, options, log)
+    left = max(0.0, options.time_limit - (time.monotonic() - began))
+    return start, replace(options, weights=weights, time_limit=left)
+
+
+def _in_groups(training: list[Configuration], text: str) -> list[Configuration]:
+    """The configurations with the weight of their group (Feature config_type) in Feature weight."""
+    weights: dict[str, float] = {}
+    for word in text.split(","):
+        name, colon, value = word.rpartition(":")
+        try:
+            weights[name] = float(value)
+        except ValueError:
+            colon = ""
+        if not colon or not 0 <= weights[name] < inf:
+            raise MTPError(f"--group_weights: {word!r:.40}: write NAME:WEIGHT,NAME:WEIGHT")
+    present = {c.features.get(GROUP_FEATURE, "") for c in training}
+    if missing := sorted(set(weights) - present):
+        raise unknown("--group_weights: group", missing[0], sorted(present - {""}))
+    return [
+        replace(c, features=c.features | {WEIGHT_FEATURE: repr(configuration_weight(c) * own)})
+        if (own := weights.get(c.features.get(GROUP_FEATURE, ""))) is not None
+        else c
+        for c in training
+    ]
 
 
 def _output(arguments: Arguments) -> Path:
@@ -85,6 +137,7 @@ def loss_weights(arguments: Arguments) -> LossWeights:
         forces,
         arguments["scale_by_force"],
         arguments["penalty_weight"],
+        arguments["regularisation"],
     )
 
 
@@ -123,23 +176,26 @@ def _potential(arguments: Arguments) -> Potential:
     return _with_core(template, arguments)
 
 
-def _with_core(potential: Potential, arguments: Arguments) -> Potential:
-    """The potential on the core that --zbl or --core name, or the one that it has."""
+def repulsive_core(arguments: Arguments) -> RepulsiveCore | None:
+    """The core that --zbl or --core describe."""
     if arguments["zbl"] and arguments["core"]:
         raise MTPError("--zbl and --core both describe the repulsive core; give only one")
     if arguments["core"]:
-        potential = replace(potential, core=read_core(arguments["core"]))
-    elif arguments["zbl"]:
+        return read_core(arguments["core"])
+    if arguments["zbl"]:
         lengths = arguments["zbl_inner"], arguments["zbl_outer"]
-        core = RepulsiveCore.of_elements(arguments["zbl"].split(","), *lengths)
-        potential = replace(potential, core=core)
-    elif extra := sorted(arguments.given & {"zbl_inner", "zbl_outer"}):
+        return RepulsiveCore.of_elements(arguments["zbl"].split(","), *lengths)
+    if extra := sorted(arguments.given & {"zbl_inner", "zbl_outer"}):
         raise MTPError(f"--{extra[0]} is of the repulsive core: name the elements by --zbl=A,B")
-    if potential.core is not None and (far := float(potential.core.outer.max())) > (
-        potential.max_dist
-    ):
+    return None
+
+
+def _with_core(potential: Potential, arguments: Arguments) -> Potential:
+    """The potential on the core that is described, or on the one that it has."""
+    core = repulsive_core(arguments) or potential.core
+    if core is not None and (far := float(core.outer.max())) > potential.max_dist:
         raise MTPError(f"the repulsive core reaches {far:g} A, beyond the cutoff; shorten it")
-    return potential
+    return replace(potential, core=core)
 
 
 def _check_species(
@@ -200,30 +256,41 @@ WEIGHT_OPTIONS = (
     Option("weighting", "both scalings at once.", choices=tuple(WEIGHTINGS)),
     _number("scale_by_force", 0.0, "forces weigh this / (|F|^2 + this) if positive."),
     _number("penalty_weight", 1e-6, "weight of the normalisation of the radial functions."),
+    _number("regularisation", REGULARISATION, "weight of the squares of the linear coefficients."),
+)
+SHARED = (
+    *WEIGHT_OPTIONS,
+    Option(
+        "weights",
+        "auto: energies and forces weigh alike by the errors of frames not trained on.",
+        default="mlip",
+        choices=("auto", "mlip"),
+    ),
+    Option("group_weights", "NAME:W,NAME:W: frames whose Feature config_type is NAME weigh W."),
+    _number("seed", 0, "of what is random in the start of an untrained potential."),
+    Option("al_mode", "active set to store; nbh for an .almtp file.", choices=MODES),
+    Option("zbl", "repulsive core under the potential: the element of each type, as Li,C."),
+    _number("zbl_inner", INNER, "it is whole up to this many sums of covalent radii."),
+    _number("zbl_outer", OUTER, "and gone from this many on."),
+    Option("core", "file of a repulsive core with lengths of your own; see docs/engine.md."),
 )
 OPTIONS = (
     Option("save_to", "file for the trained potential.", aliases=("trained_pot_name",)),
     Option("overwrite", "write over the input potential.", bool, False),
-    *WEIGHT_OPTIONS,
+    *SHARED,
     Option("optimizer", "how to minimise.", default="gauss-newton", choices=tuple(OPTIMISERS)),
     _number("iteration_limit", 1000, "most passes over the data.", "max_iter"),
     _number("tolerance", 1e-3, "end when 50 iterations gain less, relative.", "bfgs_conv_tol"),
     _number("time_limit", 0.0, "end after this many seconds; 0: no limit."),
     Option("validation", "held-out .cfg; its best potential is kept.", aliases=("valid_cfgs",)),
     _number("patience", 30, "end after so many iterations without a better validation loss."),
-    _number("seed", 0, "of what is random in the start of an untrained potential."),
     Option("no_mindist_update", "keep the potential's min_dist.", bool, False),
     Option("update_mindist", "set min_dist from the training set.", bool, True),
     Option("init_random", "start from random radial functions, not polynomials.", bool, False),
     Option("init_params", "random: the same as init_random.", choices=("random", "same")),
     Option("skip_preinit", "no pre-training on parts of the data.", bool, False),
     Option("checkpoint", "file to save progress in, and to continue from."),
-    Option("al_mode", "active set to store; nbh for an .almtp file.", choices=MODES),
     Option("log", "progress: stdout, none or a file.", default="stdout"),
-    Option("zbl", "repulsive core under the potential: the element of each type, as Li,C."),
-    _number("zbl_inner", INNER, "it is whole up to this many sums of covalent radii."),
-    _number("zbl_outer", OUTER, "and gone from this many on."),
-    Option("core", "file of a repulsive core with lengths of your own; see docs/engine.md."),
     Option("level", "level of a new potential.", int, minimum=2),
     Option("species", "number of species of a new potential.", int, minimum=1),
     Option("cutoff", "of a new potential, Å.", float, 5.0, minimum=0.5),

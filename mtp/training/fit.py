@@ -15,7 +15,7 @@ from mtp.parallel import Ranks, one_blas_thread
 from mtp.potential import Potential
 from mtp.repulsion import without_core
 from mtp.training.checkpoint import Progress, fingerprint, load_progress, save_progress
-from mtp.training.loss import LossWeights, configuration_weight, labels_of
+from mtp.training.loss import LossWeights, labels_of
 from mtp.training.objective import Objective, survey
 from mtp.training.optimisers import OptimiserState, bfgs, first_state, gauss_newton
 from mtp.training.pretraining import first_part, on_all_data, pretrain
@@ -68,7 +68,7 @@ def train(
     options: TrainingOptions,
     log: Log,
 ) -> Potential:
-    """Train a potential on rank 0; all other ranks run `objective.serve` meanwhile.
+    """Train a potential on rank 0; all other ranks run `objective.serve` until `release`.
 
     An untrained potential starts from one polynomial per radial function, or random ones, a trained
     one from its own coefficients.
@@ -144,7 +144,7 @@ def check_labels(configurations: Sequence[Configuration], name: str) -> None:
                 "label a whole cell or cluster instead"
             )
         try:
-            configuration_weight(c)
+            labels_of([c], LossWeights())
         except MTPError as error:
             raise MTPError(f"{name}: configuration {number}: {error}") from None
 

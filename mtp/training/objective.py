@@ -181,7 +181,9 @@ class Objective:
         self.ranks, self.potential = ranks, potential
         self.batch_sizes, self.validation_size = np.bincount(batch_of), len(validation)
         self.use(count)
-        self.penalty = Penalty(potential.radial_shape, weights.penalty_weight)
+        self.penalty = Penalty(
+            potential.radial_shape, weights.penalty_weight, weights.regularisation
+        )
         self.linear_start = potential.slices.species.start
         self.share = Share(ranks.scatter(assignments))
 
@@ -311,7 +313,7 @@ class Objective:
         return float(self._sum("validate", x)[0]) / self.validation_size
 
     def close(self) -> None:
-        """Let the other ranks go."""
+        """End this fit on the other ranks."""
         self.ranks.broadcast(None)
 
     def _linear_system(
@@ -344,11 +346,17 @@ def _batches(training: Sequence[Configuration], count: int) -> NDArray[np.int64]
 
 @one_blas_thread
 def serve(ranks: Ranks) -> None:
-    """What every rank but the first does: compute its share of what rank 0 asks for."""
-    share = Share(ranks.scatter(None))
-    while (command := ranks.broadcast(None)) is not None:
-        operation, arguments = command
-        ranks.sum(getattr(share, operation)(*arguments))
+    """What every rank but the first does: compute its share of what rank 0 asks for, fit by fit."""
+    while (assignment := ranks.scatter(None)) is not None:
+        share = Share(assignment)
+        while (command := ranks.broadcast(None)) is not None:
+            operation, arguments = command
+            ranks.sum(getattr(share, operation)(*arguments))
+
+
+def release(ranks: Ranks) -> None:
+    """Let the ranks that `serve` go: rank 0 has no further fit."""
+    ranks.scatter([None] * ranks.size)
 
 
 def survey(

@@ -5,23 +5,18 @@ from collections.abc import Callable
 from campaign.results import Errors
 from campaign.situation import Situation
 from campaign.state import ModelRecord, SubsystemState
-from planner.policy import parameters
-from planner.policy.draft import Draft
+from campaign.verdict import meets_errors
+from planner.policy import ending, parameters
+from planner.policy.comparison import errors_of, scattered
+from planner.policy.draft import Draft, keys_of
 
 ALIKE = 0.8  # training over held-out error, from which both are the same
 CLEARLY = 1.1  # times the bound
 GAIN = 0.9  # of the error before: less is no gain
 RULE = "R6-capacity"
 MOST_STEPS = 8
-CONSTANT = 1.05  # RMSE over MAE of energies that are all off by the same; 1.25 where they scatter
 NEAR = 3.0  # times the bound: a first fit further off lacks data, whatever else it lacks
 LARGE = 2.0  # times the bound, from which an offset is no matter of a few labels
-
-
-def errors_of(model: ModelRecord, subsystem: str, split: str) -> Errors | None:
-    """Errors of a fit on one subsystem."""
-    matching = (e for e in model.errors if e.subsystem == subsystem and e.split == split)
-    return next(matching, None)
 
 
 def plateau(sit: Situation) -> Draft | None:
@@ -49,13 +44,49 @@ def plateau(sit: Situation) -> Draft | None:
         return Draft(parameters.train(sit, "continue", "accurate"), reason, keys)
     sizes = larger(sit, model)
     if not sizes or sum(h.rule == RULE for h in sit.state.history) >= MOST_STEPS:
-        return None
+        return at_the_bound(sit, model, flat, compared)
     (key, value), *_ = sizes.items()
     reason = (
         f"Training and held-out errors agree above the target ({compared}), where labels cannot"
         f" help: {key.replace('_', ' ')} {value:g}, from {model.id}."
     )
     return Draft(parameters.train(sit, "continue", "accurate", **sizes), reason, keys)
+
+
+def at_the_bound(
+    sit: Situation, model: ModelRecord, flat: list[SubsystemState], compared: str
+) -> Draft | None:
+    """No larger potential is allowed and labels do not help: run it once, then say so.
+
+    Where MD is unstable or another target is open labels still teach, whatever the errors are.
+    """
+    if any(s not in flat and not meets_errors(sit.state, s, model) for s in sit.targets):
+        return None
+    why = f"Training and held-out errors agree above the target ({compared})"
+    last = "no larger potential is allowed (mlp.bounds)"
+    return run_once(sit, model, f"{why}; {last}") or (
+        ending.end(sit, "failed", f"{why}, and {last}.", keys_of(flat, "held_out_force_mae"))
+        if survives(sit, model)
+        else None
+    )
+
+
+def run_once(sit: Situation, model: ModelRecord, why: str) -> Draft | None:
+    """The evaluation of every target with a model that labels cannot mend; None once it is done."""
+    due = [s for s in sit.targets if sit.baselines(s.name) and not sit.evaluated(s.name, model.id)]
+    if not due:
+        return None
+    names = [name for s in due for name in sit.baselines(s.name)]
+    keys = keys_of(due, "evaluation", "evaluated_model")
+    return Draft(
+        parameters.model_eval(sit, model.id, names), f"{why}: see how it does in MD.", keys
+    )
+
+
+def survives(sit: Situation, model: ModelRecord) -> bool:
+    """Whether every target was run with this model to the end."""
+    rows = [sit.evaluated(s.name, model.id) for s in sit.targets]
+    return all(rows) and all(e.status == "ok" for row in rows for e in row)
 
 
 def held_back(sit: Situation, s: SubsystemState, model: ModelRecord) -> bool:
@@ -114,23 +145,28 @@ def larger(sit: Situation, model: ModelRecord) -> dict[str, float]:
 def offset(sit: Situation) -> Draft | None:
     """Forces are right and all energies of a target are off by the same: no frame is missing.
 
-    A continued fit may have lost the zero of energy; one from scratch finds it. Labels of more
-    configurations would carry the same constant.
+    A continued fit may have lost the zero of energy; one from scratch finds it. Where that does
+    not, training and held-out energies have two zeros, and labels of more configurations would
+    carry the same constant: a person compares cells and k-points.
     """
     model = sit.model
     shifted = [s for s in sit.targets if model and off_by_a_constant(sit, s, model)]
-    if model is None or not shifted or (model.parent is None and model.effort == "accurate"):
+    if model is None or not shifted:
         return None
     compared = "; ".join(
         f"{s.name} {e.energy_mae:.3g} eV/atom"
         for s in shifted
         if (e := errors_of(model, s.name, "held_out"))
     )
-    reason = (
-        f"Energies are off by a constant ({compared}) where forces are right: fit from scratch."
-    )
+    why = f"Energies are off by a constant ({compared}) where forces are right"
     keys = [f"models.{model.id}.errors.{i}.energy_mae" for i in range(len(model.errors))]
-    return Draft(parameters.train(sit, "scratch", "accurate"), reason, keys)
+    if model.parent or model.effort == "quick":
+        return Draft(
+            parameters.train(sit, "scratch", "accurate"), f"{why}: fit from scratch.", keys
+        )
+    reason = f"{why}, from scratch too: hold cells and k-points of both references side by side."
+    once = run_once(sit, model, why)
+    return once or (ending.end(sit, "blocked", reason, keys) if survives(sit, model) else None)
 
 
 def off_by_a_constant(sit: Situation, s: SubsystemState, model: ModelRecord) -> bool:
@@ -140,7 +176,7 @@ def off_by_a_constant(sit: Situation, s: SubsystemState, model: ModelRecord) -> 
         e is not None
         and e.frames >= 2
         and e.energy_mae > LARGE * targets.energy_mae
-        and e.energy_rmse <= CONSTANT * e.energy_mae
+        and not scattered(e)
         and e.force_mae <= targets.force_mae
     )
 

@@ -174,7 +174,7 @@ def stable_once(sit: Situation, s: SubsystemState) -> bool:
         (f := stopped(group)) is not None
         and f <= limit
         and not lost(group)
-        and group.temperature_high >= min(sit.task.temperature, s.max_temperature)
+        and group.temperature_high >= use_of(sit, s)
         for _, group in sit.samplings(s.name)
     )
 
@@ -241,8 +241,28 @@ def run_at_use(sit: Situation, s: SubsystemState) -> bool:
 
     Stops over a ladder of temperatures do not say that a potential fails where it is used.
     """
-    use = min(sit.task.temperature, s.max_temperature)
-    return any(0 < group.temperature_high <= 1.07 * use for _, group in sit.samplings(s.name))
+    most = 1.07 * use_of(sit, s)
+    return any(0 < group.temperature_high <= most for _, group in sit.samplings(s.name))
+
+
+def use_of(sit: Situation, s: SubsystemState) -> int:
+    """Temperature of use, K, no higher than a subsystem may be heated."""
+    return min(sit.task.temperature, s.max_temperature)
+
+
+def dies_later(sit: Situation, s: SubsystemState) -> bool:
+    """Whether its last evaluation died later than any of its samplings ran, where that is known."""
+    lives = [
+        e.picoseconds
+        for e in sit.evaluated(s.name, s.evaluated_model or "")
+        if e.status == "early_stop"
+    ]
+    longest = [
+        g.picoseconds / kept
+        for _, g in sit.samplings(s.name)
+        if g.picoseconds is not None and (kept := g.runs - g.failed_runs) > 0
+    ]
+    return bool(lives and longest) and max(lives) > max(longest)
 
 
 def ceiling(sit: Situation, s: SubsystemState) -> int:
@@ -269,12 +289,12 @@ def first_high(sit: Situation, s: SubsystemState) -> int:
 def window(sit: Situation, s: SubsystemState) -> tuple[int, int]:
     """Lowest and highest temperature of the next sampling with a model, K.
 
-    A window that was run three times tells nothing the fourth: cooler where it was unstable, where
-    it was stable at the temperature of use alone.
+    A window that was run three times of late tells nothing the fourth, by turns with another
+    neither: cooler where it was unstable, where it was stable at the temperature of use alone.
     """
     low, high = _window(sit, s)
-    before = [(g.temperature_low, g.temperature_high) for _, g in sit.samplings(s.name)][-SAME:]
-    if high > low and before == [(low, high)] * SAME:
+    before = [(g.temperature_low, g.temperature_high) for _, g in sit.samplings(s.name)]
+    if high > low and before[-2 * SAME :].count((low, high)) >= SAME:
         step = sit.config.model_sample.temperature_step
         return low, max(low, high - step) if unstable(sit, s) else low
     return low, high
@@ -287,7 +307,7 @@ def _window(sit: Situation, s: SubsystemState) -> tuple[int, int]:
     end is run again, on a model that has learnt from the stops; where most did, it cools.
     """
     step = sit.config.model_sample.temperature_step
-    low = min(sit.task.temperature, s.max_temperature)
+    low = use_of(sit, s)
     high = s.sampled_temperature
     last = s.rounds >= sit.config.rules.max_rounds - LAST_ROUNDS and not stable_once(sit, s)
     if high is None or last:

@@ -3,12 +3,13 @@
 from collections.abc import Iterable
 
 from campaign.actions.end import End
-from campaign.budget import judged, left
+from campaign.budget import left
 from campaign.cost import price
 from campaign.identifiers import CampaignOutcome
 from campaign.situation import Situation, unjudged
 from campaign.verdict import open_targets
 from planner.policy import parameters
+from planner.policy.comparison import soundest
 from planner.policy.draft import Draft
 
 
@@ -36,7 +37,7 @@ def missed(sit: Situation, model: str | None) -> list[str]:
 
 def best(sit: Situation) -> str | None:
     """The evaluated model that survives; of those the one with the fewest open targets, the newest
-    of equals; else the newest.
+    of equals; else the newest that is not worse on common frames than one before it.
 
     One that collapses gives no property at all, however small its errors are on frames that
     somebody else's MD visited: survival first, and of two that collapse the later collapse.
@@ -50,7 +51,7 @@ def best(sit: Situation) -> str | None:
             ranked.append((fate, len(open_targets(sit.state, m.id)), -number, m.id))
     if ranked:
         return min(ranked)[3]
-    return sit.model.id if sit.model else None
+    return sound.id if (sound := soundest(sit)) else None
 
 
 def wind_up(sit: Situation, limit: str) -> Draft:
@@ -66,9 +67,10 @@ def wind_up(sit: Situation, limit: str) -> Draft:
         if price(section, sit).core_seconds < seconds:
             return Draft(section, f"{reason}: train on all that was paid for.", keys)
     structures = [name for s in sit.targets for name in sit.baselines(s.name)]
-    owed = bool(sit.model) and not judged(sit) and bool(structures)
+    sound = soundest(sit)
+    owed = sound and structures and not all(sit.evaluated(s.name, sound.id) for s in sit.targets)
     if owed and decisions >= 2 and sit.last("model_eval") <= sit.last("train"):
-        section = parameters.model_eval(sit, sit.model.id, structures)
+        section = parameters.model_eval(sit, sound.id, structures)
         if price(section, sit).core_seconds < seconds:
-            return Draft(section, f"{reason}: evaluate {sit.model.id} before the verdict.", keys)
+            return Draft(section, f"{reason}: evaluate {sound.id} before the verdict.", keys)
     return end(sit, "budget_exhausted", f"{reason}.", keys)

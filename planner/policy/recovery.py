@@ -7,12 +7,12 @@ from campaign.results import EvaluatedStructure, FrameSet, SampleGroupResult
 from campaign.situation import Situation
 from campaign.state import DatasetRecord, ModelRecord, SubsystemState
 from planner.policy import ending, parameters
-from planner.policy.capacity import errors_of
+from planner.policy.comparison import errors_of, worse_on_common_frames
 from planner.policy.curriculum import focus
 from planner.policy.draft import Draft, keys_of
 
 CHANCE = 0.05
-WORSE = 1.25  # times the error before, on the same frames
+MOSTLY = 10  # failed labels to one that came about
 BETTER = 1.1  # times that of a fit that is clearly better
 
 
@@ -27,7 +27,7 @@ def labels_fail(sit: Situation) -> Draft | None:
 
 
 def labels_of_one_fail(sit: Situation) -> Draft | None:
-    """Twice in a row every label of one subsystem failed, whatever the others gave.
+    """Twice in a row nearly every label of one subsystem failed, whatever the others gave.
 
     A third try pays for the same failures: its electrons, its size or its starts want mending.
     """
@@ -39,16 +39,18 @@ def labels_of_one_fail(sit: Situation) -> Draft | None:
         groups = [g for d in sit.state.datasets for g in d.groups if g.subsystem == s.name]
         kinds = sorted({c.kind for g in groups for c in g.failed})
         named.append(f"{s.name} ({', '.join(kinds)})")
-    reason = f"Every label of {'; '.join(named)} failed, twice: mend the reference for it."
+    reason = f"Nearly every label of {'; '.join(named)} failed, twice: mend its reference."
     return ending.end(sit, "blocked", reason, keys_of(bad, "labels", "rounds"))
 
 
 def failures_in_a_row(sit: Situation, s: SubsystemState) -> int:
-    """Selections since the last label of a subsystem in which all that was paid for failed."""
+    """Selections in a row, newest first, in which hardly a label of those paid for came about."""
     groups = [g for d in sit.state.datasets for g in d.groups if g.subsystem == s.name]
     if s.selection and s.selection not in groups:
         groups.append(s.selection)
-    paid = [bool(g.failed) and not g.labels for g in groups if g.failed or g.labels]
+    paid = [
+        sum(c.count for c in g.failed) > MOSTLY * g.labels for g in groups if g.failed or g.labels
+    ]
     return ([*reversed(paid), False]).index(False)
 
 
@@ -258,9 +260,16 @@ def collapsed(now: EvaluatedStructure, before: EvaluatedStructure, sit: Situatio
         mine is not None and old is not None and mine > bound and mine > factor * old
         for mine, old, bound, factor in (
             (now.force_mae, before.force_mae, targets.force_mae, ratio),
+            (now.energy_mae, before.energy_mae, targets.energy_mae, 2.0),
             (now.density_deviation, before.density_deviation, targets.density_deviation, 2.0),
+            (_unlike(now), _unlike(before), 1 - targets.rdf_overlap, 2.0),
         )
     )
+
+
+def _unlike(evaluated: EvaluatedStructure) -> float | None:
+    """What the radial distributions do not have in common."""
+    return None if evaluated.rdf_overlap is None else 1 - evaluated.rdf_overlap
 
 
 def worse_fit(sit: Situation) -> Draft | None:
@@ -274,15 +283,14 @@ def worse_fit(sit: Situation) -> Draft | None:
         return None
     older = [m for m in sit.state.usable_models if m.id != model.id][-1:]
     worse = [
-        (name, mine, theirs)
+        text
         for m in older
         if m.effort == "quick" or model.effort == "accurate"
-        for name, mine, theirs in on_common_frames(sit, model, m)
-        if mine > WORSE * theirs
+        for text in worse_on_common_frames(sit, model, m)
     ]
     if not worse or sit.last("train") != sit.state.iteration:
         return None
-    named = "; ".join(f"{n} {mine:.3g} eV/Å, before {theirs:.3g}" for n, mine, theirs in worse)
+    named = "; ".join(worse)
     reason = f"{model.id} is worse than {older[0].id} on the same held-out frames: {named}."
     return Draft(Prune(models=[model.id]), reason, force_keys((model, older[0]), "held_out"))
 
@@ -295,23 +303,6 @@ def force_keys(models: Iterable[ModelRecord], split: str) -> tuple[str, ...]:
         for i, e in enumerate(m.errors)
         if e.split == split
     )
-
-
-def on_common_frames(
-    sit: Situation, model: ModelRecord, other: ModelRecord
-) -> list[tuple[str, float, float]]:
-    """Held-out force MAE (eV/Å) of both by subsystem, where that of the first misses its bound."""
-    theirs = {e.subsystem: e for e in other.errors if e.split == "held_out"}
-    rows = []
-    for e in model.errors:
-        old = theirs.get(e.subsystem)
-        if e.split == "held_out" and old and old.frames == e.frames:
-            role = sit.state.subsystem(e.subsystem).role
-            targets = sit.state.targets
-            slack = 1.0 if role == "target" else targets.component_factor
-            if e.force_mae > slack * targets.force_mae:
-                rows.append((e.subsystem, e.force_mae, old.force_mae))
-    return rows
 
 
 def foretold(sit: Situation, model: ModelRecord, older: ModelRecord) -> float | None:

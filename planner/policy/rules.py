@@ -20,16 +20,20 @@ from planner.policy import ending, parameters
 from planner.policy.beginning import BEGINNING
 from planner.policy.capacity import CAPACITY
 from planner.policy.curriculum import (
+    LAST_ROUNDS,
     Focus,
+    dies_later,
     focus,
     hopeless,
     jobs_failed,
     lesson,
     referred,
+    run_at_use,
     sampled_since_evaluation,
     stuck,
     unproven,
     unstable,
+    use_of,
     window,
 )
 from planner.policy.draft import Draft, keys_of
@@ -156,7 +160,8 @@ def lost_jobs(sit: Situation) -> Draft | None:
 
 
 def rescue(sit: Situation) -> Draft | None:
-    """Unstable and nothing could be learnt from it: sample by reference, once."""
+    """Unstable and nothing could be learnt from it: sample by reference, once; and before it is
+    given up run it where it will be used, and nowhere hotter."""
     here = _here(sit)
     lost = [s for s in here.subsystems if here.need == "sample" and stuck(sit, s)]
     if not lost:
@@ -167,6 +172,10 @@ def rescue(sit: Situation) -> Draft | None:
     section = None if again else parameters.first_sample(sit, lost, 0.5)
     if section is None and not again:
         return ending.wind_up(sit, f"no room to sample {names} by reference")
+    if section is None and (hot := [s for s in lost if not run_at_use(sit, s)]):
+        at_use = {s.name: (use_of(sit, s), use_of(sit, s)) for s in hot}
+        reason = f"{names}: no label came of hot runs; run it where it will be used."
+        return Draft(parameters.model_sample(sit, at_use), reason, keys)
     if section is None:
         reason = f"{names}: unstable, and its trajectories gave no label to learn from."
         return ending.end(sit, "failed", reason, keys)
@@ -257,7 +266,12 @@ def improve(sit: Situation) -> Draft | None:
     names = ", ".join(s.name for s in here.subsystems)
     keys = keys_of(here.subsystems, "evaluation", "evaluated_model", "rounds", "selection.labels")
     rounds = sit.config.rules.max_rounds
-    able = [s for s in fresh if sit.training(s.name) and s.rounds < rounds]
+    able = [
+        s
+        for s in fresh
+        if sit.training(s.name)
+        if s.rounds < rounds or (s.rounds < rounds + LAST_ROUNDS and dies_later(sit, s))
+    ]
     if able:
         windows = {s.name: window(sit, s) for s in able}
         reason = f"{names}: evaluation of {sit.model.id} failed; sample where it failed."

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atomistics.reference.convergence import LabelFailedError
+from atomistics.reference.launching import core_seconds
 from campaign.errors import UserError
-from campaign.spread import ItemCost, core_seconds, shares, spread
+from campaign.spread import ItemCost, shares, spread
 
 ROOT = Path(__file__).parents[2]
 ITEMS = {f"run-{k}": {"size": k + 1, "text": f"item {k}"} for k in range(6)}
@@ -225,3 +226,39 @@ def test_ranks_that_mpi_does_not_know_of_are_refused(tmp_path):
         check=False,
     )
     assert done.stdout.startswith("MPI: 4 ranks were launched but mpi4py sees 1"), done.stderr
+
+
+@pytest.fixture
+def three_at_a_time(monkeypatch):
+    monkeypatch.setenv("MTPILOT_TOGETHER", "3")
+
+
+def test_items_that_wait_for_launched_programs_do_so_together(tmp_path, three_at_a_time):
+    """As many at a time as the job has calculations; one that fails is a record as ever."""
+
+    def wait(name, target):
+        if name == "run-2":
+            raise LabelFailedError("timeout", "no answer")
+        began = time.monotonic()
+        time.sleep(0.5)
+        target.write_text(json.dumps([os.getpid(), began, time.monotonic()]))
+        return ItemCost(reference_calls=1)
+
+    spread(ITEMS, wait, tmp_path / "runs", ".txt", tmp_path / "pack.json")
+    rows = [json.loads(path.read_text()) for path in sorted((tmp_path / "runs").glob("*.txt"))]
+    assert len(rows) == 5
+    assert len({pid for pid, _, _ in rows} - {os.getpid()}) == 3
+    at_once = [sum(b <= t < e for _, b, e in rows) for _, t, _ in rows]
+    assert max(at_once) == 3
+    assert json.loads((tmp_path / "runs/run-2.failed.json").read_text())["class"] == "timeout"
+    assert len(names(tmp_path / "runs", "*.cost.json")) == 6
+    assert (tmp_path / "pack.json").exists()
+
+
+def test_a_full_disk_ends_all_that_run_together(tmp_path, three_at_a_time):
+    def full(name, target):
+        raise OSError(28, "No space left on device", str(target))
+
+    with pytest.raises(OSError, match="No space left"):
+        spread(ITEMS, full, tmp_path, ".txt", tmp_path / "pack.json")
+    assert not names(tmp_path)

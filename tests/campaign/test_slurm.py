@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -215,3 +216,24 @@ def test_cause_of_a_failed_job_comes_from_its_log_or_slurms(tmp_path: Path) -> N
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs/label.log").write_text("select_data: x.h5: No space left on device\n")
     assert _cause(tmp_path, lines) == "logs/label.log: select_data: x.h5: No space left on device"
+
+
+def test_a_launcher_of_calculations_leaves_the_script_one_process() -> None:
+    """`mpi` starts the reference's program: 3 at a time of 4 ranks with 2 threads, in 14 tasks."""
+    asked = SimpleNamespace(
+        mpi="srun --mpi=pmix", tasks=14, calculation_tasks=4, cpus_per_task=2, mem_mb_per_cpu=2000
+    )
+    step = "env OMP_NUM_THREADS=2 srun --mpi=pmix -n 4 -c 2 -N {} --exact --mem-per-cpu=2000"
+    assert shlex.split(launch(None, asked)) == [
+        f"MTPILOT_LAUNCHER={step.format('1-4')}",
+        "MTPILOT_RANKS=4",
+        "MTPILOT_THREADS=2",
+        "MTPILOT_TOGETHER=3",
+    ]
+    del asked.tasks
+    asked.nodes, asked.tasks_per_node = 5, 2
+    assert step.format("2") in launch(None, asked)
+    assert launch(None, asked).endswith("MTPILOT_TOGETHER=2")
+    local = SimpleNamespace(mpi="mpiexec", tasks=2, calculation_tasks=4)
+    assert "MTPILOT_LAUNCHER='env OMP_NUM_THREADS=1 mpiexec -n 4' " in launch(None, local)
+    assert launch(None, local).endswith("MTPILOT_TOGETHER=1")

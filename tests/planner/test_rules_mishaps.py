@@ -130,7 +130,12 @@ def test_unstable_without_a_snapshot_asks_the_reference_once() -> None:
     assert (plan.rule, plan.sample.method) == ("R11-rescue", "reference")
     assert {g.subsystem for g in plan.sample.groups} == {"oxide", "metal"}
     first = sit.state.samples[0]
-    plan = decided(bent(sit, samples=[first, first, *sit.state.samples[1:]]))
+    hot = [first, first, *sit.state.samples[1:]]
+    plan = decided(bent(sit, samples=hot))
+    assert [g.temperatures for g in plan.sample.groups] == [[300], [300]]  # never run where used
+    at_use = [g.model_copy(update={"temperature_high": 300}) for g in stopped]
+    cool = hot[-1].model_copy(update={"id": "s005", "groups": at_use})
+    plan = decided(bent(sit, samples=[*hot, cool]))
     assert plan.end.outcome == "failed"
 
 
