@@ -45,7 +45,7 @@ from campaign.state import State
 from mtp.formats.almtp import read_potential
 
 FEWEST_PRESSURES = 3
-STIFFEST = 4.0  # GPa: bulk modulus of a molecular liquid; water's is 2.2, methanol's 0.8
+STIFFEST = 2.5  # GPa: bulk modulus of a molecular liquid; water's is 2.2, methanol's 0.8
 WORK = Path("model_eval")
 RUNS = WORK / "runs"
 

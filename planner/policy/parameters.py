@@ -271,11 +271,12 @@ def most_labels(sit: Situation, s: SubsystemState, share: int) -> int:
 
 def spaced(sit: Situation, s: SubsystemState) -> int:
     """Labels whatever their grade: where an evaluation failed, or the grade has run dry while
-    errors are above target, extrapolation is not what is wrong. Twice as many where the density is:
-    what teaches it is matter at the density of the model's own MD, whose grade is low."""
+    errors are above target, extrapolation is not what is wrong. Four times as many where the
+    density is: what teaches it is matter at the density of the model's own MD, whose grade is low.
+    """
     model = sit.model
     if missing_density(sit, s):
-        return FEWEST_A_ROUND
+        return 2 * FEWEST_A_ROUND
     dry = s.selection is not None and s.selection.labels < FEWEST_A_ROUND // 2
     poor = model is not None and not meets_errors(sit.state, s, model)
     return FEWEST_A_ROUND // 2 if s.evaluation == "failed" or (dry and poor) else 0

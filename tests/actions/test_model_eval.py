@@ -337,7 +337,7 @@ def test_properties_by_both_stand_side_by_side_and_are_billed(begun: Bench) -> N
 
 @pytest.mark.parametrize(
     ("fluid", "pressure", "expected"),
-    [(False, 0.0, 0.1), (True, 0.0, 0.25), (True, 2.0, 0.1), (True, 1.0, 1 / 12)],
+    [(False, 0.0, 0.1), (True, 0.0, 0.4), (True, 2.0, 0.1), (True, 0.5, 1 / 6.5)],
 )
 def test_compressibility_is_that_of_the_volumes_or_of_a_liquid(
     fluid: bool, pressure: float, expected: float
