@@ -61,8 +61,10 @@ def candidates(plan: SelectData, group: SelectGroup, state: State) -> list[Atoms
             own = [a for a in dataset.read(path) if a.info["subsystem"] == group.subsystem]
             report = path.with_name(f"{path.stem}.report.json")
             stop = read_json(report).get("stop") if own and report.is_file() else None
+            for atoms in own:
+                atoms.info["run"] = f"{sample}/{path.stem}"
             if stop:
-                own[-1].info |= {"stop": stop, "run": f"{sample}/{path.stem}"}
+                own[-1].info["stop"] = stop
             frames += own
     return frames
 
@@ -179,9 +181,15 @@ def pick(frames: list[Atoms], group: SelectGroup, total: int, plan: SelectData, 
         single = [a for a in frames if job.structure(a.info["structure"]).single_point]
         chosen = from_nothing(frames, job, wanted, job.config.seed)
         return list({id(a): a for a in [*single, *chosen]}.values())[:wanted]
-    first = before_stops(frames) + spaced(frames, group.spaced)
+    first = before_stops(frames) + spaced(later_halves(frames), group.spaced)
     rest = extrapolating(frames, plan, job)
     return list({id(a): a for a in first + rest}.values())[:wanted]
+
+
+def later_halves(frames: list[Atoms]) -> list[Atoms]:
+    """Frames beyond the middle of their runs: what came out, not where it was started."""
+    last = {a.info["run"]: a.info.get("step", 0) for a in frames}  # in order of time
+    return [a for a in frames if 2 * a.info.get("step", 0) >= last[a.info["run"]]]
 
 
 def before_stops(frames: list[Atoms]) -> list[Atoms]:

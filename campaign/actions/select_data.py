@@ -50,8 +50,8 @@ class SelectGroup(Strict):
         default=0,
         ge=0,
         le=10_000,
-        description="of these, taken evenly over the runs whatever their grade: for what"
-        " extrapolation cannot see, such as a density that drifts",
+        description="of these, taken evenly over the later halves of the runs whatever their"
+        " grade: for what extrapolation cannot see, such as a density that drifts",
         exclude_if=lambda number: not number,
     )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from atomistics.contract import Ensemble
 from atomistics.properties.asked import Kind
 from campaign import starts
 from campaign.actions.model_eval import ModelEval
@@ -219,7 +220,7 @@ def model_sample(sit: Situation, windows: Mapping[str, tuple[int, int]]) -> Samp
                 subsystem=name,
                 structures=sit.training(name),
                 temperatures=ladder(*window, settings.rungs),
-                ensembles=settings.ensembles,
+                ensembles=ensembles(sit, name),
                 protocol=(settings.protocols or {}).get(name),
             )
             for name, window in windows.items()
@@ -235,17 +236,25 @@ def model_sample(sit: Situation, windows: Mapping[str, tuple[int, int]]) -> Samp
 
 
 def lifetime(sit: Situation, subsystem: str) -> int:
-    """MD steps until the last evaluation of a subsystem stopped early, and a fifth; 0 if none did.
+    """MD steps until the last evaluation of a subsystem stopped early, and a fifth; where its
+    density missed, all that it ran; 0 if neither.
 
-    A failure that comes at 8 ps is not in runs of 3 ps, however many there are.
+    A failure that comes at 8 ps is not in runs of 3 ps, however many there are, nor is the
+    density that a liquid comes to in 10.
     """
     s = sit.state.subsystem(subsystem)
-    lives = [
-        e.picoseconds
-        for e in sit.evaluated(subsystem, s.evaluated_model or "")
-        if e.status == "early_stop"
-    ]
-    return steps_for(1.2 * max(lives), sit.config.md.timestep) if lives else 0
+    rows = sit.evaluated(subsystem, s.evaluated_model or "")
+    lives = [1.2 * e.picoseconds for e in rows if e.status == "early_stop"]
+    lives += [e.picoseconds for e in missing_density(sit, s) if e.status == "ok"]
+    return steps_for(max(lives), sit.config.md.timestep) if lives else 0
+
+
+def ensembles(sit: Situation, subsystem: str) -> list[Ensemble]:
+    """Those configured; the one in which a density shows where only that was missed."""
+    s, configured = sit.state.subsystem(subsystem), sit.config.model_sample.ensembles
+    missed = missing_density(sit, s)
+    alone = missed and all(e.status == "ok" for e in missed) and "npt" in configured
+    return ["npt"] if alone else configured
 
 
 def fraction(sit: Situation, s: SubsystemState) -> float:

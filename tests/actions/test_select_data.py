@@ -281,6 +281,20 @@ def test_no_label_stands_for_another_frame_when_a_plan_is_edited(sampled: Bench)
     assert {a.info["subsystem"] for a in frames} == {"alloy"}
 
 
+def test_labels_whatever_their_grade_are_of_the_later_halves_of_runs() -> None:
+    runs = {"a": range(10, 60, 10), "b": range(3, 12, 3)}
+    frames = [
+        Atoms("Ar", info={"run": name, "step": step})
+        for name, steps in runs.items()
+        for step in steps
+    ]
+    late = script("select_data").later_halves(frames)
+    assert [(a.info["run"], a.info["step"]) for a in late] == [
+        *(("a", step) for step in (30, 40, 50)),
+        *(("b", step) for step in (6, 9)),
+    ]
+
+
 def test_shares_are_proportional_and_whole() -> None:
     apportion = script("select_data").apportion
     assert apportion([3, 2], 9) == [3, 2]

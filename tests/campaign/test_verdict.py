@@ -8,7 +8,7 @@ from campaign.actions.end import End, conclude
 from campaign.config import PropertyTarget, Subsystem, Targets, Task
 from campaign.results import Measurements, PairOfDiffusion, Property
 from campaign.verdict import open_targets, property_targets, shortfalls
-from planner.policy.parameters import spaced
+from planner.policy.parameters import model_sample, spaced
 from tests.planner.states import END, at, with_last, with_subsystem
 
 SEEN = at(END).state.evaluations[-1].structures[0]
@@ -45,7 +45,7 @@ def test_shortfalls(changes: dict, role: str, missed: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("bound", "missed", "labels"), [(None, [], 12), (0.01, ["density_bias"], 24), (0.02, [], 12)]
+    ("bound", "missed", "labels"), [(None, [], 12), (0.01, ["density_bias"], 48), (0.02, [], 12)]
 )
 def test_density_by_pressure_has_a_bound_of_its_own(
     bound: float | None, missed: list[str], labels: int
@@ -60,6 +60,11 @@ def test_density_by_pressure_has_a_bound_of_its_own(
     sit = replace(sit, state=sit.state.model_copy(update={"targets": targets}))
     failed = with_subsystem(sit, "joint", evaluation="failed")
     assert spaced(failed, failed.state.subsystem("joint")) == labels
+    plan = model_sample(failed, {"joint": (300, 300)})
+    settings = failed.config.model_sample
+    assert plan.groups[0].ensembles == (["npt"] if missed else settings.ensembles)
+    evaluated = round(1000 * off.picoseconds / failed.config.md.timestep)
+    assert plan.steps == (evaluated if missed else settings.steps)
 
 
 @pytest.mark.parametrize(
