@@ -194,5 +194,8 @@ VERBS = (
             Option("no_forces_stresses", "drop forces and stresses.", bool, False),
         ),
         ("convert_cfg",),
+        refused=dict.fromkeys(
+            ("input_chgcar", "input_near_neigh"), "potentials with magnetic moments are not here"
+        ),
     ),
 )

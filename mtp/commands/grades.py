@@ -260,5 +260,9 @@ VERBS = (
         cut_extrapolative_nbh,
         (("structures", "output"),),
         (Option("cutoff", "radius of the sphere, Å.", float, 7.0, minimum=0.1),),
+        refused={
+            "threshold_save": "MLIP-3 does not read it; what is cut has a grade of 1.1 or more",
+            "no_save_additional_atoms": "no atom beyond the sphere is ever saved",
+        },
     ),
 )

@@ -232,5 +232,9 @@ VERBS = (
             Option("save_extrapolative_to", "where to keep them.", default="preselected.cfg"),
             Option("save_unrelaxed", "where to keep configurations that failed."),
         ),
+        refused={
+            **dict.fromkeys(("fit", "lotf"), "nothing is fitted while relaxing, as in MLIP-3"),
+            **dict.fromkeys(("mlip", "calculate_efs"), "the potential is the first file"),
+        },
     ),
 )

@@ -27,6 +27,8 @@ from mtp.training.weighting import balanced_weights
 
 WEIGHTINGS = {"vibrations": (1, 0), "molecules": (0, 0), "structures": (2, 1)}
 GROUP_FEATURE = "config_type"
+LEVELS = (6, 8, 10, 12, 14, 16, 18, 20)
+LABELS_PER_COEFFICIENT = 30
 TEMPLATE = ("level", "species", "cutoff", "radial_basis")
 
 
@@ -40,12 +42,17 @@ def _run(ranks: Ranks, arguments: Arguments) -> int:
         serve(ranks)
         return 0
     output, options = _output(arguments), _options(arguments)
-    potential, training = _potential(arguments), read_cfg(arguments["train_set"])
+    training = read_cfg(arguments["train_set"])
+    check_labels(training, arguments["train_set"])
+    potential = _potential(arguments, training)
     _check_species(potential, training, arguments)
     validation = read_cfg(arguments["validation"]) if arguments["validation"] else []
     if arguments["group_weights"]:
         training = _in_groups(training, arguments["group_weights"])
     with _log(arguments["log"]) as log, np.errstate(over="ignore", invalid="ignore"):
+        if "potential" not in arguments.files:
+            level = _level(arguments, training, potential.species_count)
+            log(f"A new potential of level {level}: {potential.parameter_count} coefficients")
         if balances(arguments):
             potential, options = _with_balanced_weights(ranks, potential, training, options, log)
         trained = train(ranks, potential, training, validation, options, log)
@@ -83,7 +90,6 @@ def _with_balanced_weights(
     log: Log,
 ) -> tuple[Potential, TrainingOptions]:
     began = time.monotonic()
-    check_labels(training, "the training set")
     start, weights = balanced_weights(ranks, potential, training, options, log)
     left = max(0.0, options.time_limit - (time.monotonic() - began))
     return start, replace(options, weights=weights, time_limit=left)
@@ -157,18 +163,45 @@ def _options(arguments: Arguments) -> TrainingOptions:
     )
 
 
-def _potential(arguments: Arguments) -> Potential:
+def level_for(training: list[Configuration], species: int, radial_basis: int) -> int:
+    """The highest of LEVELS with so many labels a coefficient that it cannot learn them by heart.
+
+    Parameters
+    ----------
+    training : labelled; an energy, three components an atom and six of a virial count
+    species, radial_basis : of the potential
+
+    Returns
+    -------
+    a level, the lowest where there are fewer labels
+    """
+    labels = sum(
+        (c.energy is not None) + 3 * len(c) * (c.forces is not None) + 6 * (c.virial is not None)
+        for c in training
+    )
+    sizes = {
+        level: untrained(level, species, radial_basis_size=radial_basis).parameter_count
+        for level in LEVELS
+    }
+    return max(
+        (level for level in LEVELS if sizes[level] * LABELS_PER_COEFFICIENT <= labels),
+        default=LEVELS[0],
+    )
+
+
+def _level(arguments: Arguments, training: list[Configuration], species: int) -> int:
+    return arguments["level"] or level_for(training, species, arguments["radial_basis"])
+
+
+def _potential(arguments: Arguments, training: list[Configuration]) -> Potential:
     if "potential" in arguments.files:
         if extra := sorted(arguments.given & set(TEMPLATE)):
             raise MTPError(f"--{extra[0]} describes a new potential; leave the potential file out")
         return _with_core(read_potential(arguments["potential"]), arguments)
-    if arguments["level"] is None or arguments["species"] is None:
-        raise MTPError(
-            "mlp train: give a potential file, or --level=N and --species=N for a new one"
-        )
+    species = arguments["species"] or 1 + max(int(c.types.max(initial=0)) for c in training)
     template = untrained(
-        arguments["level"],
-        arguments["species"],
+        _level(arguments, training, species),
+        species,
         max_dist=arguments["cutoff"],
         radial_basis_size=arguments["radial_basis"],
         min_dist=min(1.9, 0.5 * arguments["cutoff"]),
@@ -291,12 +324,13 @@ OPTIONS = (
     Option("skip_preinit", "no pre-training on parts of the data.", bool, False),
     Option("checkpoint", "file to save progress in, and to continue from."),
     Option("log", "progress: stdout, none or a file.", default="stdout"),
-    Option("level", "level of a new potential.", int, minimum=2),
-    Option("species", "number of species of a new potential.", int, minimum=1),
+    Option("level", "of a new potential; else 6 to 20, by the number of labels.", int, minimum=2),
+    Option("species", "of a new potential; else those of the training set.", int, minimum=1),
     Option("cutoff", "of a new potential, Å.", float, 5.0, minimum=0.5),
     Option("radial_basis", "Chebyshev polynomials of a new potential.", int, 8, minimum=2),
 )
 REFUSED = {
+    "reprt_to": "a slip of MLIP-3's; the report is in --log",
     "select_factor": "only MLIP's linear regression uses it",
     "auto_minmax_magmom": "potentials with magnetic moments are not here",
 }

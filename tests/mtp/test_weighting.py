@@ -150,3 +150,20 @@ def test_tune_keeps_to_the_coefficients_and_refuses_what_makes_no_sense(files, f
     refused(capsys, *TUNE[:2], "--cutoffs=0.1", says="--cutoffs: 0.1 is below")
     write_cfg("few.cfg", read_cfg("train.cfg")[:3])
     refused(capsys, "tune", "few.cfg", says="--validation=FILE")
+
+
+def test_level_and_species_follow_the_training_set(files, frames, capsys):
+    """Thirty labels a coefficient at least: few frames get a small potential."""
+    levels = []
+    for count in (12, 40):
+        write_cfg("some.cfg", frames[:count])
+        words = ("--save_to=o.mtp", "--iteration_limit=2", "--cutoff=4")
+        assert main(["train", "some.cfg", *words]) == 0
+        said = capsys.readouterr().out
+        levels.append(int(said.split("of level ")[1].split(":")[0]))
+        assert read_potential("o.mtp").species_count == 2
+    labels = sum(1 + 3 * len(c) + 6 for c in frames)
+    assert levels[0] == 6
+    assert levels[1] == 6 if labels < 30 * 75 else 8
+    write_cfg("none.cfg", [])
+    refused(capsys, "train", "none.cfg", "--save_to=o.mtp", says="none.cfg")
