@@ -281,7 +281,7 @@ def test_training_again_with_a_new_species_starts_from_the_old_potential(data, t
     ("words", "message"),
     [
         (["train.cfg", "--level=6", "--species=2"], "--save_to"),
-        (["train.cfg", "--save_to=o.mtp"], "--level"),
+        (["train.cfg", "--level=7", "--save_to=o.mtp"], "level"),
         (["train.cfg", "--level=6", "--species=3", "--save_to=o.mtp"], "types up to 1"),
         (["nan.cfg", "--level=6", "--species=2", "--save_to=o.mtp"], "nan.cfg"),
         (["empty.cfg", "--level=6", "--species=2", "--save_to=o.mtp"], "no configuration"),
