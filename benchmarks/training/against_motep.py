@@ -234,6 +234,7 @@ def two_ranks() -> str:
         for ranks in (1, 2):
             command = [str(mpiexec), "-n", str(ranks), sys.executable, "-m", "mtp.cli", *words]
             command += [f"--save_to={ranks}.mtp", f"--log={ranks}.log", "--optimizer=bfgs"]
+            command += ["--weights=mlip"]
             subprocess.run(command, cwd=folder, check=True, capture_output=True)
             log = (Path(folder) / f"{ranks}.log").read_text().splitlines()
             last = [line for line in log if line.startswith("BFGS iter")][-1]

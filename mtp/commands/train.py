@@ -75,11 +75,16 @@ def _run(ranks: Ranks, arguments: Arguments) -> int:
 
 
 def balances(arguments: Arguments) -> bool:
-    """Whether the fit finds the weights of its kinds of labels."""
+    """Whether the fit finds the weights of its kinds of labels.
+
+    With a potential file, MLIP's own form of the command, its weights hold.
+    """
     values = sorted(arguments.given & {"energy_weight", "force_weight", "stress_weight"})
     if arguments["weights"] == "auto" and values:
         raise MTPError(f"--weights=auto finds what --{values[0]} says; give only one")
-    return arguments["weights"] == "auto"
+    if arguments["weights"]:
+        return arguments["weights"] == "auto"
+    return not values and "potential" not in arguments.files
 
 
 def _with_balanced_weights(
@@ -295,8 +300,8 @@ SHARED = (
     *WEIGHT_OPTIONS,
     Option(
         "weights",
-        "auto: energies and forces weigh alike by the errors of frames not trained on.",
-        default="mlip",
+        "auto: energies and forces weigh alike by errors of frames not trained on; "
+        "mlip: as above. Without a potential file and weights auto, else mlip.",
         choices=("auto", "mlip"),
     ),
     Option("group_weights", "NAME:W,NAME:W: frames whose Feature config_type is NAME weigh W."),

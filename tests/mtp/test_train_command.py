@@ -157,13 +157,25 @@ def test_ranks_share_the_work_and_agree_with_one(data, tmp_path, ranks):
 @pytest.mark.skipif(MPIEXEC is None, reason="no mpiexec")
 def test_ranks_agree_on_parts_of_the_data(tmp_path):
     write_cfg(tmp_path / "many.cfg", labelled(reference(), 120, 0))
-    words = ("train", "many.cfg", *NEW, "--iteration_limit=4", "--save_to=o.mtp")
+    words = ("train", "many.cfg", *NEW, "--iteration_limit=4", "--save_to=o.mtp", "--weights=mlip")
     alone, many = mlp(tmp_path, *words), mlp(tmp_path, *words, launcher=(MPIEXEC, "-n", "3"))
     assert len(losses(alone.stdout)) > 12, "no pre-training"
     assert losses(many.stdout)[:8] == pytest.approx(losses(alone.stdout)[:8], rel=1e-4)
     assert losses(many.stdout)[-1] == pytest.approx(losses(alone.stdout)[-1], rel=0.5)
     plain = mlp(tmp_path, *words, "--skip_preinit")
     assert len(losses(plain.stdout)) == 4
+
+
+@pytest.mark.skipif(MPIEXEC is None, reason="no mpiexec")
+def test_ranks_find_the_weights_of_one(tmp_path):
+    """Several fits, one after the other, on the same ranks."""
+    write_cfg(tmp_path / "many.cfg", labelled(reference(), 32, 0))
+    words = ("train", "many.cfg", *NEW, "--iteration_limit=4", "--save_to=o.mtp")
+    said = [mlp(tmp_path, *words, launcher=w).stdout for w in ((), (MPIEXEC, "-n", "2"))]
+    found = [re.findall("Weights chosen.*", text) for text in said]
+    assert len(found[0]) == 1
+    assert found[1] == found[0]
+    assert all("training complete" in text for text in said)
 
 
 @pytest.mark.skipif(MPIEXEC is None, reason="no mpiexec")

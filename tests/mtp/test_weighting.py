@@ -73,7 +73,11 @@ def test_few_frames_keep_the_given_weights(files, frames, capsys):
     words = ("--iteration_limit=5", "--save_to=o.mtp", "--weights=auto")
     assert main(["train", "few.cfg", *NEW, *words]) == 0
     assert "Weights: MLIP's" in capsys.readouterr().out
-    assert main(["train", "few.cfg", *NEW, *words[:2], "--log=none"]) == 0
+    for more, automatic in (([], True), (["--weights=mlip"], False), (["--force_weight=1"], False)):
+        assert main(["train", "few.cfg", *NEW, *words[:2], *more]) == 0
+        assert ("Weights" in capsys.readouterr().out) == automatic
+    assert main(["train", "o.mtp", "few.cfg", "--save_to=p.mtp", *words[:1]]) == 0
+    assert "Weights" not in capsys.readouterr().out  # MLIP's form, MLIP's weights
     refused(capsys, "train", "few.cfg", *NEW, *words, "--energy_weight=2", says="give only one")
 
 
@@ -137,7 +141,9 @@ def test_tune_goes_on_from_its_table(files, capsys):
     before = (files / "tune.csv").read_bytes()
     capsys.readouterr()
     assert main([*TUNE]) == 0
-    assert capsys.readouterr().out.count("\n") == 2  # nothing is fitted twice
+    assert (
+        capsys.readouterr().out.count("\n") == 3
+    )  # weights, best, chosen: nothing is fitted twice
     assert (files / "tune.csv").read_bytes() == before
     refused(capsys, *TUNE, "--energy_weight=3", says="tune.csv: is a table of other data")
 
