@@ -164,8 +164,19 @@ def _options(arguments: Arguments) -> TrainingOptions:
         pretrain=not arguments["skip_preinit"],
         init_random=arguments["init_random"] or arguments["init_params"] == "random",
         update_min_dist=arguments["update_mindist"] and not arguments["no_mindist_update"],
+        atom_energies=_atom_energies(arguments["atom_energies"]),
         checkpoint=Path(arguments["checkpoint"]) if arguments["checkpoint"] else None,
     )
+
+
+def _atom_energies(text: str | None) -> tuple[float, ...]:
+    try:
+        energies = tuple(float(word) for word in text.split(",")) if text else ()
+    except ValueError:
+        energies = (inf,)
+    if not all(-inf < energy < inf for energy in energies):
+        raise MTPError(f"--atom_energies={text!r:.40}: an energy (eV) for each type is needed")
+    return energies
 
 
 def level_for(training: list[Configuration], species: int, radial_basis: int) -> int:
@@ -245,11 +256,15 @@ def _check_species(
             f"--species={potential.species_count}: {arguments['train_set']} has types up to "
             f"{max(types)}, that is {max(types) + 1} species"
         )
+    species = max(potential.species_count, *(t + 1 for t in types)) if types else 0
+    energies = _atom_energies(arguments["atom_energies"])
+    if energies and len(energies) != species:
+        raise MTPError(f"--atom_energies: {len(energies)} are given, there are {species} species")
     core = potential.core
-    if core is not None and len(core) != max(potential.species_count, *(t + 1 for t in types)):
+    if core is not None and len(core) != species:
         raise MTPError(
             f"the repulsive core has {len(core)} elements, potential and {arguments['train_set']} "
-            f"{max(potential.species_count, *(t + 1 for t in types))}; name all by --zbl=A,B"
+            f"{species}; name all by --zbl=A,B"
         )
 
 
@@ -307,6 +322,7 @@ SHARED = (
     Option("group_weights", "NAME:W,NAME:W: frames whose Feature config_type is NAME weigh W."),
     _number("seed", 0, "of what is random in the start of an untrained potential."),
     Option("al_mode", "active set to store; nbh for an .almtp file.", choices=MODES),
+    Option("atom_energies", "E,E: exact energies (eV) of a lone atom of each type."),
     Option("zbl", "repulsive core under the potential: the element of each type, as Li,C."),
     _number("zbl_inner", INNER, "it is whole up to this many sums of covalent radii."),
     _number("zbl_outer", OUTER, "and gone from this many on."),

@@ -40,7 +40,8 @@ class TrainingOptions:
     the fraction `tolerance`, when the validation loss has not improved for `patience` iterations,
     or after time_limit seconds. The seed decides every random number. With `pretrain`, Gauss-Newton
     from an untrained potential begins on a part of the data (mtp.training.pretraining);
-    an iteration on a part counts as that part of one.
+    an iteration on a part counts as that part of one. atom_energies (eV), one for each species, are
+    what lone atoms shall have exactly.
     """
 
     weights: LossWeights = field(default_factory=LossWeights)
@@ -53,6 +54,7 @@ class TrainingOptions:
     update_min_dist: bool = True
     pretrain: bool = True
     init_random: bool = False
+    atom_energies: tuple[float, ...] = ()
     checkpoint: Path | None = None
 
 
@@ -107,7 +109,15 @@ def train(
         survey(validation, start.max_dist, start.species_count)
     except MTPError as error:
         raise MTPError(f"the validation set: {error}") from None
-    objective = Objective(ranks, start, training, validation, options.weights, loads)
+    objective = Objective(
+        ranks,
+        start,
+        training,
+        validation,
+        options.weights,
+        loads,
+        hold_atoms=bool(options.atom_energies),
+    )
     progress = _resumed(options, mark, objective, log)
     progress = progress or _first_progress(objective, potential, options, log)
     progress = _Run(objective, options, mark, log).finish(progress)
@@ -181,6 +191,8 @@ def _start(
     if not start.trained:
         functions = with_random_functions if options.init_random else with_first_functions
         start = functions(start, rng)
+    if options.atom_energies:
+        start = replace(start, species_coeffs=np.array(options.atom_energies, float))
     return start, loads
 
 
@@ -212,7 +224,7 @@ def _fingerprint(
     given += [potential.radial_basis_size, potential.scaling]
     given += [potential.parameters, potential.min_dist] if potential.trained else []
     chosen = [options.optimiser, options.seed, options.update_min_dist, options.tolerance]
-    chosen += [options.pretrain, options.init_random]
+    chosen += [options.pretrain, options.init_random, list(options.atom_energies)]
     data = [
         value
         for c in chain(training, validation)

@@ -152,7 +152,10 @@ class Share:
 
 
 class Objective:
-    """`optimisers.Problem` on rank 0: loss per configuration, summed over ranks, and penalty."""
+    """`optimisers.Problem` on rank 0: loss per configuration, summed over ranks, and penalty.
+
+    With `hold_atoms` the energies of lone atoms, the species coefficients, stay as they are.
+    """
 
     def __init__(
         self,
@@ -162,6 +165,8 @@ class Objective:
         validation: Sequence[Configuration],
         weights: LossWeights,
         loads: Sequence[int],
+        *,
+        hold_atoms: bool = False,
     ) -> None:
         rows = sum(1 + 3 * len(c) + 6 for c in training)
         wanted = rows // (ROWS_PER_PARAMETER * potential.parameter_count)
@@ -185,6 +190,7 @@ class Objective:
             potential.radial_shape, weights.penalty_weight, weights.regularisation
         )
         self.linear_start = potential.slices.species.start
+        self.held = potential.slices.species if hold_atoms else slice(0)
         self.share = Share(ranks.scatter(assignments))
 
     def use(self, batches: int) -> None:
@@ -205,7 +211,9 @@ class Objective:
         chosen = range(self.batches)
         total = self._sum("loss_and_gradient", x, chosen) / self.batch_sizes[chosen].sum()
         penalty, gradient = self.penalty.value_and_gradient(x)
-        return float(total[0]) + penalty, total[1:] + gradient
+        gradient += total[1:]
+        gradient[self.held] = 0.0
+        return float(total[0]) + penalty, gradient
 
     def curvature(self, x: NDArray[np.float64], first: int, count: int) -> NDArray[np.float64]:
         """Gauss-Newton matrix from a part of the data.
@@ -224,7 +232,10 @@ class Objective:
         """
         chosen = [(first + k) % self.batches for k in range(count)]
         matrix = self._sum("gauss_newton", x, chosen).reshape(len(x), len(x))
-        return 2.0 / self.batch_sizes[chosen].sum() * matrix + self.penalty.curvature(x)
+        matrix = 2.0 / self.batch_sizes[chosen].sum() * matrix + self.penalty.curvature(x)
+        matrix[self.held] = matrix[:, self.held] = 0.0
+        matrix[self.held, self.held] = np.eye(self.held.stop - (self.held.start or 0))
+        return matrix
 
     def unseen_loss(self, x: NDArray[np.float64]) -> float:
         """Loss of as many batches again as are in use.
@@ -248,7 +259,8 @@ class Objective:
         Parameters
         ----------
         x : (n,) coefficients
-        free : which of the linear coefficients may move, counted from the first of them
+        free : which of the linear coefficients may move, counted from the first of them; none that
+            is held does
 
         Returns
         -------
@@ -261,8 +273,10 @@ class Objective:
         """
         matrix, vector = self._linear_system(x)
         fixed = x[self.linear_start :].copy()
+        free = np.arange(len(fixed))[free]
+        free = free[free >= self.held.stop - self.linear_start]
         fixed[free] = 0.0
-        matrix, vector = matrix[free, free], (vector - matrix @ fixed)[free]
+        matrix, vector = matrix[np.ix_(free, free)], (vector - matrix @ fixed)[free]
         scale = 1.0 / np.sqrt(np.maximum(np.diag(matrix), 1e-300))
         damped = matrix * np.outer(scale, scale) + SMALLEST_RATIO * np.eye(len(vector))
         fixed[free] = scale * np.linalg.lstsq(damped, scale * vector, rcond=EPSILON)[0]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mtp.cli import main
+from mtp.configuration import Configuration
 from mtp.engine import Engine
 from mtp.formats.almtp import read_potential
 from mtp.formats.cfg import read_cfg, write_cfg
@@ -173,3 +174,23 @@ def test_level_and_species_follow_the_training_set(files, frames, capsys):
     assert levels[1] == 6 if labels < 30 * 75 else 8
     write_cfg("none.cfg", [])
     refused(capsys, "train", "none.cfg", "--save_to=o.mtp", says="none.cfg")
+
+
+@pytest.mark.parametrize("optimizer", ["gauss-newton", "bfgs"])
+def test_lone_atoms_have_the_energies_given(files, frames, capsys, optimizer):
+    """Exactly, and the rest is fitted around them."""
+    true = reference().species_coeffs
+    words = ("train", "train.cfg", "--level=6", "--cutoff=4", "--radial_basis=5", "--log=none")
+    words += ("--iteration_limit=80", f"--optimizer={optimizer}", "--weights=mlip")
+    given = ",".join(map(str, true))
+    assert main([*words, "--save_to=held.mtp", f"--atom_energies={given}"]) == 0
+    assert main([*words, "--save_to=free.mtp"]) == 0
+    held = read_potential("held.mtp")
+    assert held.species_coeffs.tolist() == true.tolist()
+    assert np.abs(read_potential("free.mtp").species_coeffs - true).max() > 1e-3
+    size = np.sqrt(np.mean(np.concatenate([c.forces.ravel() for c in frames]) ** 2))
+    assert np.sqrt(mean_squares("held.mtp", frames)[1]) < 0.05 * size
+    lone = Configuration(np.zeros((3, 3)), np.array([1]), np.zeros((1, 3)), pbc=np.zeros(3, bool))
+    assert Engine(held).evaluate([lone])[0].energy == true[1]
+    refused(capsys, *words, "--save_to=o.mtp", "--atom_energies=1", says="there are 2 species")
+    refused(capsys, *words, "--save_to=o.mtp", "--atom_energies=1,x", says="for each type")
