@@ -15,6 +15,7 @@ from mtp.error_report import QuantityErrors, parse_report
 from mtp.errors import MlpRunError, MTPError
 from mtp.formats.almtp import read_potential
 from mtp.formats.cfg import write_cfg
+from mtp.repulsion import core_file
 from mtp.runner import dialects
 from mtp.runner.outputs import check_trained, ended, joined, merge, read_output, stamp
 from mtp.runner.training_log import TrainingLog, parse_training_log
@@ -142,6 +143,11 @@ class MlpProgram:
             raise MTPError(f"{missing[0]}: does not exist; an earlier step should have made it")
         if self.flavour == "embedded":
             return [Path(file).resolve() for file in files]
+        if cores := [str(file) for file in files if core_file(file).exists()]:
+            raise MTPError(
+                f"{cores[0]}: stands on a repulsive core, which {self.flavour} does not know; "
+                "use flavour embedded"
+            )
         return [
             Path(shutil.copyfile(file, work / f"in{index}{Path(file).suffix}"))
             for index, file in enumerate(files)

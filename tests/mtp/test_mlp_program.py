@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from mtp.error_report import parse_report
 from mtp.errors import RUN_FAILURES, MlpRunError, MTPError
 from mtp.formats.almtp import read_potential, write_potential
 from mtp.formats.cfg import read_cfg, write_cfg
+from mtp.repulsion import RepulsiveCore
 from mtp.runner import dialects
 from mtp.runner.mlp_program import MlpProgram
 from mtp.runner.training_log import parse_training_log
@@ -67,6 +69,15 @@ def test_training_gives_losses_errors_and_the_potential(files, flavour):
     assert found.errors["stress"].count == 5
     assert read_potential("out.almtp").trained
     assert left_over(files) == []
+
+
+@pytest.mark.parametrize("flavour", OLD)
+def test_programs_that_know_no_cores_get_no_potential_with_one(files, flavour):
+    core = RepulsiveCore.of_elements(["Li", "C", "O"][: potential().species_count])
+    write_potential("pot.almtp", replace(read_potential("pot.almtp"), core=core))
+    with pytest.raises(MTPError, match="stands on a repulsive core"):
+        train(flavour, {"iteration_limit": 3})
+    assert left_over(files) == ["pot.almtp.core"]
 
 
 @pytest.mark.parametrize(
