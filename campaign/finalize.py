@@ -6,7 +6,9 @@ import shutil
 import sys
 from pathlib import Path
 
+from atomistics.reference.resuming import sweep
 from atomistics.yaml_files import read_text
+from campaign.config import Config
 from campaign.errors import UserError
 from campaign.files import read, sha256, write_record, write_text
 from campaign.folder import Campaign
@@ -32,6 +34,7 @@ def finalize(result: Path, ledger: Path, state: Path) -> None:
     lines = gather(folder, plan.action, carried)
     write_text(ledger, "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines))
     made = {f"{folder.name}/{name}": digest for name, digest in products(folder).items()}
+    sweep(read(Config, folder / "config.yaml").reference.keep)
     following = after(before, plan, outcome, hashes)
     write_record(state, following.model_copy(update={"files": {**before.files, **made}}))
 

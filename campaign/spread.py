@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from atomistics.reference.launching import core_seconds, together
+from atomistics.reference.resuming import for_item
 from campaign.errors import UserError
 from campaign.files import write_text
 from mtp.errors import MTPError
@@ -124,7 +125,8 @@ def _one(name: str, work: Callable[[str, Path], ItemCost], folder: Path, suffix:
     # a copy of this job may still be at work on a node that SLURM has given up
     partial = folder / f".{name}.partial-{socket.gethostname()}-{os.getpid()}{suffix}"
     try:
-        cost = work(name, partial)
+        with for_item(f"{folder}/{name}"):
+            cost = work(name, partial)
         partial.replace(_path(folder, name, suffix))
         _path(folder, name, ".failed.json").unlink(missing_ok=True)
     except (UserError, MTPError) as error:

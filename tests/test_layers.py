@@ -184,6 +184,7 @@ def test_one_module_renames_what_is_written() -> None:
         "mtp/atomic.py",
         "campaign/spread.py",  # what an item's work, of any kind, has left under a name of its own
         "campaign/doctor/this_machine.py",  # whether a disk can
+        "atomistics/reference/resuming.py",  # a killed calculation's folder, to its next owner
         "benchmarks/sei/mobility.py",  # a trajectory that ASE writes by itself
     }
 

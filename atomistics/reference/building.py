@@ -7,9 +7,7 @@ that is a fault of ours and stays an exception.
 import contextlib
 import importlib
 import inspect
-import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
@@ -27,7 +25,7 @@ from ase.calculators.calculator import (
 from ase.calculators.genericfileio import GenericFileIOCalculator
 
 from atomistics.errors import UserError
-from atomistics.reference import outputs
+from atomistics.reference import outputs, resuming
 from atomistics.reference.catalog import Recipe
 from atomistics.reference.convergence import (
     LabelFailedError,
@@ -69,6 +67,7 @@ class WorkerRequest(NamedTuple):
 
     recipe: Recipe
     atoms: Atoms | None
+    item: str = ""  # of the job, whose killed calculation may be gone on with
 
 
 WorkerReply = Results | Failed | Unusable | tuple[str, ...]
@@ -94,12 +93,13 @@ class Session:
         self._calculator: Any = None
         self._atoms = Atoms()
 
-    def answer(self, atoms: Atoms | None) -> WorkerReply:
+    def answer(self, atoms: Atoms | None, item: str = "") -> WorkerReply:
         """Label a structure, or say which properties the calculator has.
 
         Parameters
         ----------
         atoms : N atoms, Å; None to ask for the properties
+        item : of the job
 
         Returns
         -------
@@ -107,11 +107,11 @@ class Session:
         """
         try:
             factory = _factory(self._recipe)
-            by_files = self._recipe.program or (
+            by_files = bool(self._recipe.program or self._recipe.log) or (
                 inspect.isclass(factory) and issubclass(factory, FILE_BASED)
             )
             if by_files:
-                return _in_folder(self._recipe, factory, atoms)
+                return _in_folder(self._recipe, factory, atoms, item)
             if self._calculator is None or not self._recipe.reuse:
                 self._calculator = _built(self._recipe, factory, None, atoms)
                 self._atoms = Atoms()
@@ -142,32 +142,38 @@ _sessions: dict[str, Session] = {}
 def answer(request: WorkerRequest) -> WorkerReply:
     """Body of the child process: one session, kept from request to request."""
     session = _sessions.setdefault(repr(request.recipe), Session(request.recipe))
-    return session.answer(request.atoms)
+    return session.answer(request.atoms, request.item)
 
 
 def _in_folder(
-    recipe: Recipe, factory: Callable[..., Any], atoms: Atoms | None
+    recipe: Recipe, factory: Callable[..., Any], atoms: Atoms | None, item: str
 ) -> Results | Failed | tuple[str, ...]:
     """Run a program in a folder of its own, of which `recipe.keep` says whether it is kept."""
-    name = recipe.calculator.rpartition(":")[2].lower()
-    outputs.FOLDER.mkdir(exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{name}-{os.getpid()}-", dir=outputs.FOLDER))
+    folder = resuming.folder_for(recipe, atoms, item)
     try:
         if atoms is None:
             return _properties(_built(recipe, factory, folder, None))
-        structure = atoms.copy()
-        try:
-            calculator = _built(recipe, factory, folder, atoms)
-            if isinstance(calculator, GenericFileIOCalculator) and recipe.profile == ESPRESSO:
-                atoms = _for_espresso(recipe, calculator, atoms)
-            atoms.calc = calculator
-        except _DiedError as error:
-            reply: Results | Failed = Failed("crashed", str(error))
-        else:
-            reply = _checked(_results(recipe, atoms), calculator, folder)
-        return _kept(recipe, structure, folder, reply)
+        resumed = bool(resuming.starts(recipe, folder))
+        reply = _calculated(recipe, factory, folder, atoms.copy())
+        if resumed and isinstance(reply, Failed):
+            resuming.emptied(folder)
+            reply = _calculated(recipe, factory, folder, atoms.copy())
+        return _kept(recipe, atoms, folder, reply, resumed)
     finally:
         _remove(folder)
+
+
+def _calculated(
+    recipe: Recipe, factory: Callable[..., Any], folder: Path, atoms: Atoms
+) -> Results | Failed:
+    try:
+        calculator = _built(recipe, factory, folder, atoms)
+        if isinstance(calculator, GenericFileIOCalculator) and recipe.profile == ESPRESSO:
+            atoms = _for_espresso(recipe, calculator, atoms)
+        atoms.calc = calculator
+    except _DiedError as error:
+        return Failed("crashed", str(error))
+    return _checked(_results(recipe, atoms), calculator, folder)
 
 
 def _for_espresso(recipe: Recipe, calculator: GenericFileIOCalculator, atoms: Atoms) -> Atoms:
@@ -213,9 +219,14 @@ def killed(recipe: Recipe, atoms: Atoms, process: int, reply: Failed) -> Failed:
     return reply
 
 
-def _kept(recipe: Recipe, atoms: Atoms, folder: Path, reply: Results | Failed) -> Results | Failed:
+def _kept(
+    recipe: Recipe,
+    atoms: Atoms,
+    folder: Path,
+    reply: Results | Failed,
+    resumed: bool = False,
+) -> Results | Failed:
     """`reply`, its calculation packed where that is asked for; a failure says where."""
-    program = recipe.calculator.rpartition(":")[2].lower()
     failed = isinstance(reply, Failed)
     if recipe.keep == "none" or (recipe.keep == "failed" and not failed):
         return reply
@@ -223,10 +234,15 @@ def _kept(recipe: Recipe, atoms: Atoms, folder: Path, reply: Results | Failed) -
         "input_sha256": outputs.input_digest(recipe.calculator, recipe.options, atoms),
         "calculator": recipe.calculator,
         "formula": str(atoms.symbols),
+        "resumed": resumed,
         **(reply._asdict() if failed else {"energy": reply.energy}),
     }
-    archive = outputs.keep(folder, program, atoms, record)
+    archive = outputs.keep(folder, _program(recipe), atoms, record)
     return reply._replace(detail=f"{reply.detail}; its files are in {archive}") if failed else reply
+
+
+def _program(recipe: Recipe) -> str:
+    return recipe.calculator.rpartition(":")[2].lower()
 
 
 def _checked(reply: Results | Failed, calculator: Any, folder: Path) -> Results | Failed:
@@ -289,13 +305,17 @@ def _built(
         options = settings_for(recipe, Atoms() if atoms is None else atoms)
         if atoms is not None:
             options = launched(recipe, options)
+            if folder is not None:
+                options = resuming.beginning(recipe, options, folder)
     except UserError as error:
         raise _UnusableError(str(error)) from None
     if recipe.profile is not None:
         module = importlib.import_module(recipe.calculator.partition(":")[0])
         profile = getattr(module, recipe.profile)
         options["profile"] = profile(**{name: options.pop(name) for name in recipe.needs})
-    if folder is not None:
+    if folder is not None and recipe.log:
+        options.setdefault(recipe.log, str(folder / f"{_program(recipe)}.log"))
+    elif folder is not None:
         options["directory"] = str(folder)
     try:
         calculator = factory(**options)
@@ -306,6 +326,8 @@ def _built(
             raise _DiedError(_said(error)) from None  # CP2K's shell, which is started in it
         complaint = f"{recipe.where}: {recipe.calculator} does not take them: {_said(error)}"
         raise _UnusableError(complaint) from None
+    if atoms is not None and folder is not None:
+        resuming.leave_starts(recipe, calculator, folder)
     if not callable(getattr(calculator, "get_property", None)):
         raise _UnusableError(
             f"reference.calculator: {recipe.calculator}: gives a {type(calculator).__name__},"

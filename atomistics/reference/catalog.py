@@ -51,6 +51,7 @@ class Recipe:
     reuse: bool = True  # one calculator for all geometries; False: a new one for each
     isolated: bool = True  # in a process that can be killed; False: cheap, pure Python
     program: bool = False  # runs a program in a folder of its own
+    log: str | None = None  # the option of a library that names its output: it gets a folder too
     keep: Keep = "failed"  # whose files stay, packed
     needs: tuple[str, ...] = ()  # options without which it cannot start
     profile: str | None = None  # class beside the calculator that takes the options of `needs`
@@ -88,7 +89,8 @@ BY_PATH: dict[str, Recipe] = {
         *NAMED.values(),
         _TBLITE,
         Recipe("calorine.calculators:CPUNEP", package="mtpilot[nep]"),
-        Recipe("gpaw:GPAW", reuse=False, package="gpaw"),  # it continues from the density before
+        # it continues from the density before
+        Recipe("gpaw:GPAW", reuse=False, log="txt", package="gpaw"),
         Recipe("ase.calculators.emt:EMT", isolated=False),
         Recipe("ase.calculators.lj:LennardJones", isolated=False),
         Recipe("ase.calculators.morse:MorsePotential", isolated=False),

@@ -13,6 +13,7 @@ from atomistics.reference.convergence import LabelFailedError
 from atomistics.reference.counting import CountingCalculator, labelled
 from atomistics.reference.isolated import Child, DiedError
 from atomistics.reference.launching import ENDING, charged, is_launched
+from atomistics.reference.resuming import current_item
 
 # One thread per rank: sums of several threads differ in the last bits from run to run.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -116,9 +117,8 @@ class ReferenceCalculator(Calculator):
                 reply = self._session.answer(atoms)
             else:
                 with charged(self.recipe):
-                    reply = self._child.ask(
-                        building.WorkerRequest(self.recipe, atoms), self.timeout
-                    )
+                    request = building.WorkerRequest(self.recipe, atoms, current_item())
+                    reply = self._child.ask(request, self.timeout)
         except TimeoutError as error:
             reply = building.Failed("timeout", str(error))
         except DiedError as error:

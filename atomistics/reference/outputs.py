@@ -15,7 +15,9 @@ from mtp.atomic import atomic_path
 
 FOLDER = Path("outputs")
 # wavefunctions, densities and the like: gigabytes that only the program reads
-BULKY = re.compile(r"(?i)WAVECAR|CHG|LOCPOT|PROOUT|TMPCAR|\.wfc|\.save/|\.gbw|-RESTART\.|\.upf$")
+BULKY = re.compile(
+    r"(?i)WAVECAR|CHG|LOCPOT|PROOUT|TMPCAR|\.wfc|\.save/|\.gbw|-RESTART\.|\.gpw$|\.upf$"
+)
 LARGEST = 100_000_000  # bytes of a file that is kept
 
 
@@ -91,12 +93,18 @@ def keep(folder: Path, program: str, atoms: Atoms, record: Mapping[str, Any]) ->
     Path
         `outputs/PROGRAM-GEOMETRY-INPUT.tar.gz`.
     """
+    name = f"{program}-{geometry_digest(atoms)[:12]}-{record['input_sha256'][:8]}"
+    return pack(folder, name, record)
+
+
+def pack(folder: Path, name: str, record: Mapping[str, Any]) -> Path:
+    """Pack a folder without what is bulky as `outputs/NAME.tar.gz`, as `keep` does."""
     FOLDER.mkdir(exist_ok=True)
-    name = f"{program}-{geometry_digest(atoms)[:12]}-{record['input_sha256'][:8]}.tar.gz"
     (folder / "calculation.json").write_text(json.dumps(record, indent=1) + "\n")
-    with atomic_path(FOLDER / name) as partial, tarfile.open(partial, "w:gz") as archive:
+    target = FOLDER / f"{name}.tar.gz"
+    with atomic_path(target) as partial, tarfile.open(partial, "w:gz") as archive:
         for path in sorted(folder.rglob("*")):
             inside = path.relative_to(folder).as_posix()
             if path.is_file() and not BULKY.search(inside) and path.stat().st_size <= LARGEST:
                 archive.add(path, inside)
-    return FOLDER / name
+    return target

@@ -125,9 +125,33 @@ def _cp2k(options: dict[str, Any], atoms: Atoms, moments: np.ndarray, where: str
             lines += [f"&KIND {symbol}", f"MAGNETIZATION {own.pop():g}", "&END KIND"]
         lines.append("&END SUBSYS")
     if lines:
-        given = str(options.get("inp", "")).rstrip()
         added = "\n".join(["&FORCE_EVAL", *lines, "&END FORCE_EVAL"])
-        options["inp"] = f"{given}\n{added}\n" if given else f"{added}\n"
+        options["inp"] = joined_sections(str(options.get("inp", "")), added)
+
+
+def joined_sections(*inputs: str) -> str:
+    """Inputs of CP2K as one, in which no section stands twice: ASE refuses that, CP2K misreads it.
+
+    Sections are one if they have the same name and the same parameter, as two of `&KIND Fe`.
+    """
+    from ase.calculators.cp2k import parse_input
+
+    def join(section: Any) -> None:
+        whole: dict[tuple[str, str], Any] = {}
+        for inner in section.subsections:
+            key = (inner.name.upper(), str(inner.params or ""))
+            if first := whole.get(key):
+                first.keywords += inner.keywords
+                first.subsections += inner.subsections
+            else:
+                whole[key] = inner
+        section.subsections = list(whole.values())
+        for inner in section.subsections:
+            join(inner)
+
+    root = parse_input("\n".join(inputs))
+    join(root)
+    return "\n".join(line.strip() for line in root.write()) + "\n"
 
 
 def by_density(atoms: Atoms, spacing: float) -> tuple[int, ...]:

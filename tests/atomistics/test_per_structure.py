@@ -198,3 +198,18 @@ def test_espresso_results_are_read_where_bands_are_not(tmp_path):
     results = WithoutBands().read_results(tmp_path)
     assert results["energy"] == pytest.approx(-55.45609363 * Ry, abs=1e-4)
     assert results["forces"][0, 0] == pytest.approx(0.1 * Ry / Bohr, abs=1e-5)
+
+
+def test_cp2k_sections_of_user_and_structure_become_one():
+    """Two FORCE_EVAL would be refused by ASE; the user's words and ours stand in one."""
+    from ase.calculators.cp2k import parse_input
+
+    given = "&FORCE_EVAL\n&DFT\n&SCF\nADDED_MOS 4\n&END SCF\n&END DFT\n&END FORCE_EVAL\n"
+    atoms = bulk("Fe", a=2.87)
+    atoms.set_initial_magnetic_moments([2.0])
+    recipe = recipe_of(Method("cp2k", options={"inp": given, "kspacing": 0.5}))
+    root = parse_input(settings_for(recipe, atoms)["inp"])
+    (whole,) = root.subsections
+    assert [one.name for one in whole.subsections] == ["DFT", "SUBSYS"]
+    assert [one.name for one in whole.subsections[0].subsections] == ["SCF", "KPOINTS"]
+    assert root.get_subsection("FORCE_EVAL/DFT/SCF").keywords == ["ADDED_MOS 4"]
