@@ -107,6 +107,7 @@ def begin_and_kill(case: str, output: str, line: str, enough: int) -> None:
     for process in (psutil.Process(job.pid), *psutil.Process(job.pid).children(recursive=True)):
         process.send_signal(signal.SIGKILL)
     job.wait()
+    time.sleep(1.0)  # until they are gone
     assert [p for p in Path("outputs").iterdir() if p.name.startswith(".")]
 
 
