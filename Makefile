@@ -51,10 +51,10 @@ test-slurm: setup slurm
 	MTPILOT_SLURM=1 $(BIN)/python -m pytest tests/slurm
 
 # RUNLEVEL=1: the packages start no service
-SLURM := slurm-wlm slurmctld slurmd slurmdbd munge mariadb-server openmpi-bin libpmix-dev
+SLURM := slurm-wlm slurmctld slurmd slurmdbd munge mariadb-server openmpi-bin libpmix-dev quantum-espresso quantum-espresso-data
 APT := RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get -qq -o=Dpkg::Use-Pty=0
 slurm:
-	@mkdir -p build; export PATH="$$PATH:/usr/sbin"; command -v slurmdbd munged mariadbd mpirun >/dev/null \
+	@mkdir -p build; export PATH="$$PATH:/usr/sbin"; (for one in slurmdbd munged mariadbd mpirun pw.x; do command -v $$one >/dev/null || exit 1; done) \
 	&& ls /usr/lib/*/libpmix.so >/dev/null 2>&1 \
 	|| { $(APT) update && $(APT) install -y --no-install-recommends $(SLURM); } >build/slurm.log 2>&1 \
 	|| { echo "make test-slurm: as root, apt-get install $(SLURM) (it failed, see build/slurm.log)" >&2; exit 1; }
@@ -65,7 +65,7 @@ test-dft: setup dft
 DFT := quantum-espresso quantum-espresso-data cp2k libxc-dev libopenblas-dev g++
 GPAW := gpaw==25.7.0 gpaw-data==1.2.1
 dft: setup
-	@mkdir -p build; for one in pw.x cp2k; do command -v $$one >/dev/null || exit 1; done \
+	@mkdir -p build; (for one in pw.x cp2k; do command -v $$one >/dev/null || exit 1; done) \
 	&& ls /usr/include/xc.h /usr/lib/*/libopenblas.so >/dev/null 2>&1 \
 	|| { $(APT) update && $(APT) install -y --no-install-recommends $(DFT); } >build/dft.log 2>&1 \
 	|| { echo "make test-dft: as root, apt-get install $(DFT) (it failed, see build/dft.log)" >&2; exit 1; }
