@@ -55,14 +55,14 @@ def as_judged(campaign: Campaign, plan: Plan) -> Plan:
 
 def refusal(campaign: Campaign, plan: Plan) -> str | None:
     """Why the pending plan may not run yet, in one line; None when it may."""
-    if mode(campaign) == "auto":
-        return None
     path = campaign.iteration(plan.iteration) / "approval.json"
+    if not path.exists() and mode(campaign) == "auto":
+        return None
     given = _read(path)
     now = bound(campaign, plan)
     if all(given.get(key) == value for key, value in now.items()):
         return None
-    if given:
+    if path.exists():
         key = next(key for key, value in now.items() if given.get(key) != value)
         return (
             f"{path}: {key}: approved was another {key.split('_')[0]}; read `planner audit` and"

@@ -10,9 +10,9 @@ from atomistics.reference.resuming import sweep
 from atomistics.yaml_files import read_text
 from campaign.config import Config
 from campaign.errors import UserError
-from campaign.files import read, sha256, write_record, write_text
+from campaign.files import dump_yaml, read, sha256, write_text
 from campaign.folder import Campaign
-from campaign.integrity import products
+from campaign.integrity import CLOSING, file_sha256, products
 from campaign.ledger import gather, totals
 from campaign.reduce import after
 from mtp.atomic import atomic_folder
@@ -30,13 +30,15 @@ def finalize(result: Path, ledger: Path, state: Path) -> None:
         sha256(read_text(folder / "plan.yaml")),
         campaign.state_sha256(number - 1),
     )
-    carried = totals(campaign.iteration(number - 1) / "ledger.jsonl")
-    lines = gather(folder, plan.action, carried)
-    write_text(ledger, "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines))
     made = {f"{folder.name}/{name}": digest for name, digest in products(folder).items()}
     sweep(read(Config, folder / "config.yaml").reference.keep)
     following = after(before, plan, outcome, hashes)
-    write_record(state, following.model_copy(update={"files": {**before.files, **made}}))
+    text = dump_yaml(following.model_copy(update={"files": {**before.files, **made}}))
+    closes = {n: file_sha256(folder / n) for n in CLOSING if (folder / n).is_file()}
+    carried = totals(campaign.iteration(number - 1) / "ledger.jsonl")
+    lines = gather(folder, plan.action, carried, {**closes, "state.yaml": sha256(text)})
+    write_text(ledger, "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines))
+    write_text(state, text)
 
 
 def publish(campaign: Campaign) -> None:

@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from atomistics.structure_index import INDEX
 from atomistics.yaml_files import read_text
 from campaign.errors import UserError
 from campaign.files import read_json, sha256
 from campaign.folder import Campaign
-from campaign.ledger import intact, totals
+from campaign.ledger import closed_with, intact, totals
 from campaign.plan import Plan
 from campaign.state import State
 
@@ -27,6 +28,7 @@ PRODUCTS = (
     "select_data/dataset.h5",
     "train/model.almtp",
 )
+CLOSING = ("plan.yaml", "config.yaml", "decision.json", "approval.json")  # by their hashes
 PUT_BACK = "put it back as it was"
 
 
@@ -64,8 +66,9 @@ def require_unchanged(campaign: Campaign, plan: Plan | None = None) -> None:
 def changes(campaign: Campaign, plan: Plan | None = None, data: bool = True) -> Iterator[str]:
     """Every change with its file and remedy, one line each; `data`: read models and frames too."""
     yield from _task(campaign)
-    if campaign.finalized:
-        yield from _finalized(campaign, campaign.finalized)
+    yield from _structures(campaign)
+    for number in range(1, campaign.finalized + 1):
+        yield from _finalized(campaign, number)
     if plan:
         yield from _record(campaign.iteration(plan.iteration))
         yield from _used(campaign, plan, campaign.state()) if data else ()
@@ -74,6 +77,15 @@ def changes(campaign: Campaign, plan: Plan | None = None, data: bool = True) -> 
 def _task(campaign: Campaign) -> Iterator[str]:
     """What the campaign is for, against the state it began with."""
     state, task = campaign.state(), campaign.task
+    begun = {s.name: s for s in state.subsystems}
+    for s in task.subsystems:
+        before = begun.get(s.name)
+        for key in ("stage", "role", "max_temperature", "properties") if before else ():
+            if getattr(s, key) != getattr(before, key):
+                yield (
+                    f"{campaign.folder}/task.yaml: subsystems: {s.name}: {key}: changed since the"
+                    f" campaign began, which goes on for what stands in its state; {PUT_BACK}"
+                )
     for key in ("targets", "temperature"):
         if getattr(state, key) != getattr(task, key):
             yield (
@@ -82,8 +94,50 @@ def _task(campaign: Campaign) -> Iterator[str]:
             )
 
 
+def _structures(campaign: Campaign) -> Iterator[str]:
+    """What was sampled or judged by may not change sides: frames of it are in the fits, or not."""
+    state, index = campaign.state(), {s.id: s for s in campaign.structures}
+    sampled = {h.iteration for h in state.history if h.action == "sample"}
+    sides = {r.structure: (r.subsystem, True) for r in state.reference}
+    settled = ((s, (s.subsystem, s.iteration not in sampled)) for s in state.settled if s.iteration)
+    sides |= {s.structure: side for s, side in settled}
+    for name, (subsystem, held_out) in sides.items():
+        entry = index.get(name)
+        if entry and (entry.subsystem, entry.held_out) != (subsystem, held_out):
+            yield (
+                f"{campaign.folder}/structures/{INDEX}: {name}: {subsystem},"
+                f" held_out: {str(held_out).lower()} when it was used; {PUT_BACK}, or give what is"
+                " new an id of its own"
+            )
+
+
 def _finalized(campaign: Campaign, number: int) -> Iterator[str]:
-    """The last finalized iteration: what it was made from, its ledger, record and configuration."""
+    """A finalized iteration: what it was made from, its ledger, record and configuration."""
+    folder = campaign.iteration(number)
+    ledger = folder / "ledger.jsonl"
+    totals(ledger)  # whole, or an error of its own
+    if not intact(ledger):
+        yield (
+            f"{ledger}: changed since it was written; {PUT_BACK}, or delete it with"
+            " state.yaml beside it: the next run finalizes the iteration again"
+        )
+        return
+    whose, closes = closed_with(ledger)
+    if whose not in (None, number):
+        yield f"{ledger}: is that of iteration {whose}; {PUT_BACK}"
+        return
+    for name in ("state.yaml", *CLOSING) if closes else ():
+        path, was = folder / name, closes.get(name)
+        if was and not path.is_file() and name != "approval.json":  # a fork leaves it behind
+            yield f"{path}: missing, iteration {number} was finalized with it; {PUT_BACK}"
+        elif was and path.is_file() and file_sha256(path) != was:
+            yield f"{path}: changed since iteration {number} was finalized with it; {PUT_BACK}"
+    if not closes and number == campaign.finalized:
+        yield from _unsealed(campaign, number)
+
+
+def _unsealed(campaign: Campaign, number: int) -> Iterator[str]:
+    """The last iteration where its ledger is of a version that did not hold those hashes."""
     folder, state = campaign.iteration(number), campaign.state(number)
     used = {
         folder / "plan.yaml": (state.plan_sha256, _hash(folder / "plan.yaml")),
@@ -92,12 +146,6 @@ def _finalized(campaign: Campaign, number: int) -> Iterator[str]:
     for path, (was, now) in used.items():
         if was is not None and was != now:
             yield f"{path}: changed since iteration {number} was finalized with it; {PUT_BACK}"
-    totals(folder / "ledger.jsonl")  # whole, or an error of its own
-    if not intact(folder / "ledger.jsonl"):
-        yield (
-            f"{folder}/ledger.jsonl: changed since it was written; {PUT_BACK}, or delete it with"
-            " state.yaml beside it: the next run finalizes the iteration again"
-        )
     yield from _record(folder)
 
 
@@ -107,6 +155,9 @@ def _record(folder: Path) -> Iterator[str]:
     if not path.is_file():
         return  # a person's plan, laid there by hand
     record = read_json(path, "format")
+    if record.get("iteration") != int(folder.name):
+        yield f"{path}: is the record of iteration {record.get('iteration')}; {PUT_BACK}"
+        return
     for part in changed_parts(record):
         yield f"{path}: {part}: changed since it was written; {PUT_BACK}"
     was = record.get("config_sha256")

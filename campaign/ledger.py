@@ -17,8 +17,13 @@ from campaign.files import canonical_json, read_json, sha256
 COUNTED = ("reference_calls", "explorer_calls", "md_steps", "core_seconds")
 
 
-def gather(folder: Path, action: str, carried: dict[str, Any]) -> list[dict[str, Any]]:
-    """Lines of the ledger of the iteration in `folder`; the last one is the total."""
+def gather(
+    folder: Path, action: str, carried: dict[str, Any], closes: dict[str, str] | None = None
+) -> list[dict[str, Any]]:
+    """Lines of the ledger of the iteration in `folder`; the last one is the total.
+
+    `closes` are the hashes, by name, of the files that close the iteration with it.
+    """
     lines = []
     kinds = dict(carried.get("by_action", {}))
     for kind in ("settle", action):
@@ -33,6 +38,8 @@ def gather(folder: Path, action: str, carried: dict[str, Any]) -> list[dict[str,
             kinds[kind] = _sum(before, of_kind)
     total = _sum(carried, lines)
     lines.append({"total": {**total, "by_action": kinds}})
+    if closes:
+        lines[-1] |= {"iteration": int(folder.name), "closes": closes}
     return [*lines[:-1], {**lines[-1], "sha256": _fingerprint(lines)}]
 
 
@@ -49,9 +56,21 @@ def _sum(before: dict[str, Any], lines: list[dict[str, Any]]) -> dict[str, float
 
 def intact(path: Path) -> bool:
     """Whether a ledger is as it was written; one without a hash of its own is taken as it is."""
-    lines = [json.loads(line) for line in read_text(path).splitlines()]
+    try:
+        lines = [json.loads(line) for line in read_text(path).splitlines()]
+    except (ValueError, RecursionError):
+        return False
     written = lines[-1].pop("sha256", None)
     return written is None or written == _fingerprint(lines)
+
+
+def closed_with(path: Path) -> tuple[int | None, dict[str, str]]:
+    """Iteration whose ledger this is, and hashes of the files that closed it; none of an old one.
+
+    To be asked of a ledger that is whole and intact.
+    """
+    last = json.loads(read_text(path).splitlines()[-1])
+    return last.get("iteration"), last.get("closes", {})
 
 
 def _fingerprint(lines: list[dict[str, Any]]) -> str:

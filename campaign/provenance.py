@@ -1,13 +1,17 @@
 """Who a plan comes from, in the words that begin what is said of it."""
 
+from pathlib import Path
 from typing import Any
 
+from atomistics.yaml_files import read_text
 from campaign.approval import edited
 from campaign.errors import UserError
-from campaign.files import read_json
+from campaign.files import read_json, sha256
 from campaign.folder import Campaign
 from campaign.plan import Plan
 from campaign.terminal import plain
+
+EDITED = ", EDITED by hand since"
 
 
 def source(campaign: Campaign, plan: Plan) -> str:
@@ -19,8 +23,14 @@ def source(campaign: Campaign, plan: Plan) -> str:
         record = read_json(path, "source")
     except UserError:
         return "its record cannot be read"
-    words = source_of(record)
-    return f"{words}, EDITED by hand since" if edited(campaign, plan) else words
+    return source_of(record) + (EDITED if edited(campaign, plan) else "")
+
+
+def source_now(record: dict[str, Any], folder: Path) -> str:
+    """As `source`, of the record of the iteration in `folder`, whose plan may be none any more."""
+    plan = folder / "plan.yaml"
+    same = not plan.is_file() or sha256(read_text(plan)) == record.get("plan_sha256")
+    return source_of(record) + ("" if same else EDITED)
 
 
 def source_of(record: dict[str, Any]) -> str:

@@ -179,13 +179,15 @@ def _replay(arguments: argparse.Namespace) -> int:
 
 def _explain(arguments: argparse.Namespace) -> int:
     from campaign.folder import Campaign
+    from campaign.provenance import source_now
     from planner.explain import explain
     from planner.record import load
 
     folder = Campaign.at(arguments.campaign).iteration(arguments.iteration)
     data = load(folder)
     try:
-        text = json.dumps(data, indent=1) if arguments.json else explain(data)
+        source = source_now(data, folder)
+        text = json.dumps(data, indent=1) if arguments.json else explain(data, source)
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{folder}/decision.json: no whole record ({error!r})") from None
     say(text)

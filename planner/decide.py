@@ -70,6 +70,7 @@ def _write(
         data["overrules"] = record.load(folder)
         before = before.plus(data["overrules"]["used"])
     data["spent"] = vars(before.plus(data["used"]))
+    (folder / "approval.json").unlink(missing_ok=True)  # it was of the plan that is replaced
     write_record(folder / "config.yaml", campaign.config)
     record.write(folder, data, decision.timing)
     write_record(folder / "plan.yaml", plan)

@@ -7,11 +7,11 @@ from campaign.provenance import source_of
 from campaign.terminal import plain
 
 
-def explain(data: dict[str, Any]) -> str:
-    """A page about a decision."""
+def explain(data: dict[str, Any], source: str) -> str:
+    """A page about a decision, from its record; `source` as it stands now."""
     plan, own = data["plan"], data["rules"]
     lines = [
-        f"iteration {data['iteration']}: {data['action']}  (source: {source_of(data)})",
+        f"iteration {data['iteration']}: {data['action']}  (source: {source})",
         f"  reason     {plain(plan['reason'], 600)}",
         *(f"  evidence   {e['key']} = {plain(str(e['value']), 200)}" for e in plan["evidence"]),
         *_section(plan[data["action"]]),

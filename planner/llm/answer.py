@@ -235,11 +235,16 @@ def _asked(sit: Situation, action: Action, structures: list[str]) -> list[Measur
     return parameters.affordable(by_task, left(sit).reference_calls // 2)
 
 
-def plan_of(sit: Situation, chosen: Choice, section: dict[str, Any]) -> Plan:
-    """The plan an answer stands for; AnswerError lists what is wrong with it."""
+def require_evidence(sit: Situation, chosen: Choice) -> None:
+    """Raise AnswerError for evidence that the state does not hold, before more is paid for."""
     unknown = [plain(key, 128) for key in chosen.evidence if not has_value(sit.state, key)]
     if unknown:
         raise AnswerError([f"evidence: no such state key: {key}" for key in unknown])
+
+
+def plan_of(sit: Situation, chosen: Choice, section: dict[str, Any]) -> Plan:
+    """The plan an answer stands for; AnswerError lists what is wrong with it."""
+    require_evidence(sit, chosen)
     filled = {k: v for k, v in section.items() if k not in FILLED_IN}
     model = section_schema(chosen.action)
     if "seed" in SECTIONS[chosen.action].model_fields:

@@ -98,7 +98,9 @@ class _Dialogue:
         raise NoAnswerError("invalid_answer", "; ".join(self.log.exchanges[-1].faults)[:300])
 
     def _choose(self, notes: list[str]) -> Choice:
-        return answer.choice(self._ask("decision_maker", notes))
+        chosen = answer.choice(self._ask("decision_maker", notes))
+        answer.require_evidence(self.sit, chosen)
+        return chosen
 
     def _specify(self, choice: Choice, notes: list[str]) -> None:
         intent = choice.model_dump_json(include={"action", "intent", "reason"})

@@ -95,7 +95,8 @@ def _looked_up(sdk: "anthropic.Anthropic", name: str) -> str:
 
     try:
         entry = sdk.models.retrieve(name, timeout=LOOK_UP)
-        return f"known as {plain(str(entry.display_name), 60)}"
+        known_as = getattr(entry, "display_name", None)  # the SDK hands on whatever JSON came
+        return f"known as {plain(str(known_as), 60)}" if known_as else "its list names no models"
     except anthropic.NotFoundError:
         return "not known to the server (or it has no list of models)"
     except LOST as error:

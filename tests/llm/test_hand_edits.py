@@ -2,14 +2,18 @@
 
 import json
 import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
 from atomistics.yaml_files import read_yaml
+from campaign.approval import ApprovalError, require_approved
 from campaign.folder import Campaign
-from campaign.integrity import file_sha256, products
+from campaign.integrity import CLOSING, file_sha256, products
+from campaign.ledger import gather, totals
 from campaign.workflow import jobs
 from mtpilot.cli import main
 from tests.llm.scene import carried_on, folder
@@ -19,8 +23,6 @@ from tests.planner.simulation import World
 @pytest.fixture
 def waiting(tmp_path: Path) -> Campaign:
     """Three iterations finalized, the ledger of the last with its hash, a plan that waits."""
-    from campaign.ledger import gather, totals
-
     folder(tmp_path / "c")
     here = carried_on(tmp_path / "c", World(seed=3), 3)
     last = here.iteration(3)
@@ -129,3 +131,65 @@ def test_products_are_known_by_their_bytes(tmp_path: Path) -> None:
     assert set(known) == {"train/model.almtp", "sample/runs/a.h5"}
     (tmp_path / "sample/runs/a.h5").write_text("other")
     assert file_sha256(tmp_path / "sample/runs/a.h5") != known["sample/runs/a.h5"]
+
+
+@pytest.fixture
+def sealed(waiting: Campaign) -> Campaign:
+    """As `waiting`, ledgers with the hashes of what closed their iterations, as `finalize` does."""
+    for number in (1, 2, 3):
+        folder = waiting.iteration(number)
+        names = ("state.yaml", *CLOSING)
+        closes = {n: file_sha256(folder / n) for n in names if (folder / n).is_file()}
+        before = totals(waiting.iteration(number - 1) / "ledger.jsonl")
+        lines = gather(folder, waiting.plan(number).action, before, closes)
+        (folder / "ledger.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return waiting
+
+
+def another(name: str, number: int) -> Callable[[Path], None]:
+    """That file of another iteration in its place."""
+    return lambda path: shutil.copy(path.parents[1] / f"{number:03d}" / name, path)
+
+
+def edit(pattern: str, new: str) -> Callable[[Path], None]:
+    return lambda path: _edit(path, pattern, new)
+
+
+BY_HAND: dict[str, Callable[[Path], object]] = {
+    "iterations/001/state.yaml": edit("spent:", "spent: "),
+    "iterations/001/decision.json": Path.unlink,
+    "iterations/002/config.yaml": edit("seed:", "seed: 1"),
+    "iterations/002/ledger.jsonl": another("ledger.jsonl", 1),
+    "iterations/003/ledger.jsonl": edit("{", "{oops\n{"),
+    "iterations/003/state.yaml": edit("rounds: 0", "rounds: 3"),
+    "iterations/004/decision.json": another("decision.json", 3),
+    "structures/index.yaml": edit("held_out: true", "held_out: false"),
+    "task.yaml": edit(r"max_temperature: \d+", "max_temperature: 4000"),
+}
+
+
+def _edit(path: Path, pattern: str, new: str) -> None:
+    text = path.read_text()
+    edited = re.sub(pattern, new, text, count=1)
+    assert edited != text
+    path.write_text(edited)
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_an_edit_of_any_iteration_is_named(
+    sealed: Campaign, capsys: pytest.CaptureFixture, name: str
+) -> None:
+    assert said(["approve", "--campaign", str(sealed.folder)], capsys)[0] == 0
+    BY_HAND[name](sealed.folder / name)
+    for verb in ("next", "audit", "approve"):
+        status, told = said([verb, "--campaign", str(sealed.folder)], capsys)
+        assert (status, told.count("\n")) == (1, 1)
+        assert str(sealed.folder / name) in told
+
+
+def test_an_approval_of_something_else_is_named_in_every_mode(sealed: Campaign) -> None:
+    (sealed.iteration(4) / "approval.json").write_text('{"plan_sha256": "0"}')
+    with pytest.raises(ApprovalError, match="approved was another plan"):
+        require_approved(sealed, sealed.pending)
+    assert main(["next", "--again", "--campaign", str(sealed.folder)]) == 0
+    require_approved(sealed, sealed.pending)

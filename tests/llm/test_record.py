@@ -9,6 +9,7 @@ import pytest
 
 from campaign.folder import Campaign
 from campaign.integrity import hashes
+from campaign.provenance import source_of
 from mtpilot.cli import main
 from planner.decide import next_plan
 from planner.explain import explain
@@ -99,7 +100,8 @@ def test_an_edited_plan_and_task_are_named(recorded: Campaign) -> None:
 
 
 def test_explain_needs_the_record_alone(recorded: Campaign, capsys) -> None:
-    text = explain(load(recorded.iteration(6)))
+    data = load(recorded.iteration(6))
+    text = explain(data, source_of(data))
     assert "rules, because the model gave no plan: refusal" in text
     assert "call 1" in text
     assert main(["explain", "4", "--campaign", str(recorded.folder)]) == 0
