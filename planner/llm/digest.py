@@ -140,7 +140,10 @@ def _budget(sit: Situation) -> dict[str, Any]:
         "core_hours": (sit.core_seconds / 3600, limits.core_hours),
         "decisions": (sit.state.iteration, limits.decisions),
     }
-    return {key: {"spent": used, "limit": limit} for key, (used, limit) in pairs.items()}
+    table = {key: {"spent": used, "limit": limit} for key, (used, limit) in pairs.items()}
+    if sit.config.explorer:  # a bill of its own; only core-hours bound it
+        table["explorer_calls"] = {"spent": spent.explorer_calls, "limit": None}
+    return table
 
 
 def _reference_stops(state: State) -> dict[str, int]:

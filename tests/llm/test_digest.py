@@ -7,12 +7,13 @@ import pytest
 
 from campaign.actions import ACTIONS
 from campaign.actions.prune import Prune
+from campaign.config import Explorer
 from campaign.evidence import evidence_value
 from campaign.plan import ACTION_OF, Plan
 from campaign.reduce import after
 from campaign.situation import EarlierDecision, Situation, StructureInfo
 from campaign.state import start
-from planner.llm.digest import digest, tokens_at_most
+from planner.llm.digest import digest, everything, tokens_at_most
 from planner.llm.requests import request
 from planner.policy import parameters, rules
 from tests.llm.scene import situations
@@ -141,3 +142,19 @@ def test_new_structures_do_not_lengthen_it() -> None:
     ]
     many = Situation(**{**vars(sit), "structures": [*sit.structures, *extra]})
     assert request(many, "sample", [], 8000).tokens_read <= 12_000
+
+
+def test_an_explorer_has_a_bill_of_its_own() -> None:
+    """A model sees both counts apart, and none where the configuration names no explorer."""
+    sit = long_campaign(3, 2)
+    assert "explorer_calls" not in json.loads(everything(sit, 10**6).text)["budget"]
+    explorer = Explorer.model_validate({"method": "gfn1-xtb"})
+    spent = sit.state.spent.model_copy(update={"explorer_calls": 7})
+    both = replace(
+        sit,
+        config=sit.config.model_copy(update={"explorer": explorer}),
+        state=sit.state.model_copy(update={"spent": spent}),
+    )
+    budget = json.loads(everything(both, 10**6).text)["budget"]
+    assert budget["explorer_calls"] == {"spent": 7, "limit": None}
+    assert budget["reference_calls"]["spent"] == spent.reference_calls
