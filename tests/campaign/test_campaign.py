@@ -121,6 +121,7 @@ def timeless(value: Any) -> Any:
     """A record without what a clock has written, or a hash of such a record."""
     if isinstance(value, dict):
         clocks = ["core_seconds", "longest_run", "seconds", "previous_decision_sha256", "hashes"]
+        clocks += ["decision.json"]  # its hash, in the ledger of the iteration it began
         clocks += ["sha256"] if "total" in value else []  # a ledger's, of its core-seconds too
         return {key: timeless(each) for key, each in value.items() if key not in clocks}
     return list(map(timeless, value)) if isinstance(value, list) else value
