@@ -1,6 +1,6 @@
 """What a stress weighs in a fit: by the stresses that the labels of its subsystem span.
 
-They span 1 GPa in a liquid, 6 in silicon, 20 in graphite. One weight for all lets the stresses of
+They span 1 GPa in water, 3 in silicon, 11 in graphite. One weight for all lets the stresses of
 a stiff solid outweigh its forces, or a liquid boil.
 """
 

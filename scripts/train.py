@@ -129,7 +129,8 @@ def blank(job: Job, plan: Train) -> Potential:
 
 
 def weights(job: Job) -> LossWeights:
-    """The configured weights of energy, forces and stress, in the words of `mlp train`."""
+    """The configured weights, in the words of `mlp train`; frames carry what stresses weigh by
+    auto."""
     mlp = job.config.mlp
     return LossWeights(
         mlp.energy_weight,
@@ -212,13 +213,12 @@ def fit(
         "iteration_limit": iteration_limit(job, plan.effort),
         "energy_weight": mlp.energy_weight,
         "force_weight": mlp.force_weight,
-        "stress_weight": mlp.stress_weight,
+        "stress_weight": weights(job).stress_weight,
         "scale_by_force": mlp.scale_by_force,
         "al_mode": "nbh",
     }
-    if mlp.stress_weight == "auto":  # frames carry their own; other programs know one for all
-        embedded = mlp.flavour == "embedded"
-        options["stress_weight"] = 1.0 if embedded else read_json(estimate)["stress_weight"]
+    if mlp.stress_weight == "auto" and mlp.flavour != "embedded":  # which heeds the frames' own
+        options["stress_weight"] = read_json(estimate, "stress_weight")["stress_weight"]
     if mlp.flavour == "embedded":
         # fits of other seeds differ, which is what a plan's seed is for
         options |= {"seed": plan.seed, "init_random": True}

@@ -44,15 +44,14 @@ def _run(ranks: Ranks, arguments: Arguments) -> int:
     output, options = _output(arguments), _options(arguments)
     training = read_cfg(arguments["train_set"])
     check_labels(training, arguments["train_set"])
-    potential = _potential(arguments, training)
+    potential, description = _potential(arguments, training)
     _check_species(potential, training, arguments)
     validation = read_cfg(arguments["validation"]) if arguments["validation"] else []
     if arguments["group_weights"]:
         training = _in_groups(training, arguments["group_weights"])
     with _log(arguments["log"]) as log, np.errstate(over="ignore", invalid="ignore"):
-        if "potential" not in arguments.files:
-            level = _level(arguments, training, potential.species_count)
-            log(f"A new potential of level {level}: {potential.parameter_count} coefficients")
+        if description:
+            log(description)
         if balances(arguments):
             potential, options = _with_balanced_weights(ranks, potential, training, options, log)
         trained = train(ranks, potential, training, validation, options, log)
@@ -205,24 +204,23 @@ def level_for(training: list[Configuration], species: int, radial_basis: int) ->
     )
 
 
-def _level(arguments: Arguments, training: list[Configuration], species: int) -> int:
-    return arguments["level"] or level_for(training, species, arguments["radial_basis"])
-
-
-def _potential(arguments: Arguments, training: list[Configuration]) -> Potential:
+def _potential(arguments: Arguments, training: list[Configuration]) -> tuple[Potential, str]:
+    """What is fitted, and what the log says of it where it is new."""
     if "potential" in arguments.files:
         if extra := sorted(arguments.given & set(TEMPLATE)):
             raise MTPError(f"--{extra[0]} describes a new potential; leave the potential file out")
-        return _with_core(read_potential(arguments["potential"]), arguments)
+        return _with_core(read_potential(arguments["potential"]), arguments), ""
     species = arguments["species"] or 1 + max(int(c.types.max(initial=0)) for c in training)
+    level = arguments["level"] or level_for(training, species, arguments["radial_basis"])
     template = untrained(
-        _level(arguments, training, species),
+        level,
         species,
         max_dist=arguments["cutoff"],
         radial_basis_size=arguments["radial_basis"],
         min_dist=min(1.9, 0.5 * arguments["cutoff"]),
     )
-    return _with_core(template, arguments)
+    description = f"A new potential of level {level}: {template.parameter_count} coefficients"
+    return _with_core(template, arguments), description
 
 
 def repulsive_core(arguments: Arguments) -> RepulsiveCore | None:

@@ -250,13 +250,15 @@ def use_of(sit: Situation, s: SubsystemState) -> int:
     return min(sit.task.temperature, s.max_temperature)
 
 
+def early_stops(sit: Situation, s: SubsystemState) -> list[float]:
+    """When the runs of its last evaluation that stopped early did, ps."""
+    rows = sit.evaluated(s.name, s.evaluated_model or "")
+    return [e.picoseconds for e in rows if e.status == "early_stop"]
+
+
 def dies_later(sit: Situation, s: SubsystemState) -> bool:
     """Whether its last evaluation died later than any of its samplings ran, where that is known."""
-    lives = [
-        e.picoseconds
-        for e in sit.evaluated(s.name, s.evaluated_model or "")
-        if e.status == "early_stop"
-    ]
+    lives = early_stops(sit, s)
     longest = [
         g.picoseconds / kept
         for _, g in sit.samplings(s.name)

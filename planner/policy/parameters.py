@@ -18,7 +18,7 @@ from campaign.results import EvaluatedStructure
 from campaign.situation import Situation
 from campaign.state import SubsystemState
 from campaign.verdict import criteria, meets_errors
-from planner.policy.curriculum import ladder, severe, unstable
+from planner.policy.curriculum import early_stops, ladder, severe, unstable
 
 SHARE_OF_FIRST_DATA = 0.75
 FEWEST_A_ROUND = 24  # labels a round may take however little is known: a score and a few
@@ -243,8 +243,7 @@ def lifetime(sit: Situation, subsystem: str) -> int:
     density that a liquid comes to in 10.
     """
     s = sit.state.subsystem(subsystem)
-    rows = sit.evaluated(subsystem, s.evaluated_model or "")
-    lives = [1.2 * e.picoseconds for e in rows if e.status == "early_stop"]
+    lives = [1.2 * picoseconds for picoseconds in early_stops(sit, s)]
     lives += [e.picoseconds for e in missing_density(sit, s) if e.status == "ok"]
     return steps_for(max(lives), sit.config.md.timestep) if lives else 0
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mtp.cli import main
 from mtp.configuration import Configuration
 from mtp.engine import Engine
 from mtp.potential import Potential, untrained
@@ -61,3 +62,11 @@ def shared(name: str, folder: Path) -> Path:
         return SHARED / name
     target.write_bytes(gzip.decompress(source.read_bytes()))
     return target
+
+
+def refused(capsys, *words, says):
+    """`mlp` ends with one line that says so."""
+    assert main(list(words)) == 1
+    error = capsys.readouterr().err
+    assert says in error, error
+    assert error.count("\n") == 1

@@ -8,7 +8,7 @@ from mtp.engine import Engine
 from mtp.formats.almtp import read_potential, write_potential
 from mtp.formats.cfg import read_cfg, write_cfg
 from mtp.potential import untrained
-from tests.mtp.samples import configuration, potential, training_set
+from tests.mtp.samples import configuration, potential, refused, training_set
 
 
 @pytest.fixture
@@ -19,13 +19,6 @@ def files(tmp_path, monkeypatch):
     return tmp_path
 
 
-def fails(capsys, *words, says):
-    assert main(list(words)) == 1
-    error = capsys.readouterr().err
-    assert says in error, error
-    assert error.count("\n") == 1
-
-
 def test_every_verb_is_found_by_each_of_its_names():
     for module, names in MODULES.items():
         listed = [name for verb in verbs((module,)).values() for name in (verb.name, *verb.aliases)]
@@ -34,10 +27,10 @@ def test_every_verb_is_found_by_each_of_its_names():
 
 
 def test_what_is_not_here_says_what_to_use_instead(files, capsys):
-    fails(capsys, "replicate-cell", "a", says="of MLIP-3 is not here: use repeat of ase.Atoms")
-    fails(capsys, "train", "train.cfg", "--select_factor=2", says="only MLIP's linear regression")
+    refused(capsys, "replicate-cell", "a", says="of MLIP-3 is not here: use repeat of ase.Atoms")
+    refused(capsys, "train", "train.cfg", "--select_factor=2", says="only MLIP's linear regression")
     words = ("select_add", "pot.mtp", "train.cfg", "train.cfg", "o.cfg")
-    fails(capsys, *words, "--force_weight=1", says="--force_weight must be 0")
+    refused(capsys, *words, "--force_weight=1", says="--force_weight must be 0")
 
 
 def test_loss_is_the_sum_of_its_terms(files, capsys):
@@ -53,7 +46,7 @@ def test_loss_is_the_sum_of_its_terms(files, capsys):
         expected += 0.01 * nine.sum() / len(c)
     assert f"Training Loss: {expected:.6f}" in capsys.readouterr().out
     write_potential("blank.mtp", untrained(4, 3))
-    fails(capsys, "calculate_loss", "blank.mtp", "train.cfg", says="is untrained")
+    refused(capsys, "calculate_loss", "blank.mtp", "train.cfg", says="is untrained")
 
 
 def test_solving_the_extracted_problem_gives_the_linear_coefficients(files):
@@ -78,8 +71,8 @@ def test_added_species_leave_the_old_energies(files, capsys):
         *(Engine(m).evaluate([configuration(5)]) for m in (model, more)), strict=True
     ):
         assert two.energy == one.energy
-    fails(capsys, "set-species", "pot.mtp", "3", says="name the result")
-    fails(capsys, "add_species", "pot.mtp", "5", "--overwrite", says="species 3, 4")
+    refused(capsys, "set-species", "pot.mtp", "3", says="name the result")
+    refused(capsys, "add_species", "pot.mtp", "5", "--overwrite", says="species 3, 4")
 
 
 def test_grades_carry_the_number_of_their_configuration(files):
@@ -111,4 +104,4 @@ def test_selection_of_a_number(files, capsys, mode, number):
     pool = [c.positions.tobytes() for c in read_cfg("pool.cfg")]
     assert len(set(chosen)) == number
     assert chosen == [p for p in pool if p in chosen]
-    fails(capsys, *words, "--number=26", says="offers")
+    refused(capsys, *words, "--number=26", says="offers")

@@ -13,7 +13,7 @@ from mtp.formats.almtp import read_potential, write_potential
 from mtp.formats.cfg import read_cfg, write_cfg
 from mtp.potential import untrained
 from mtp.repulsion import RepulsiveCore, without_core, zbl
-from tests.mtp.samples import configuration, labelled, potential
+from tests.mtp.samples import configuration, labelled, potential, refused
 
 ELEMENTS = ["Si", "O"]
 
@@ -170,13 +170,6 @@ def test_training_is_on_what_the_core_leaves(files, capsys):
     assert losses[1] < 1e-2 * losses[0]
     assert read_potential("new.almtp").core.tag == files.core.tag
     assert main(["select_add", "new.almtp", "near.cfg", "near.cfg", "o.cfg"]) == 0
-
-
-def refused(capsys, *words, says):
-    assert main(list(words)) == 1
-    error = capsys.readouterr().err
-    assert says in error, error
-    assert error.count("\n") == 1
 
 
 def test_core_left_out_or_exchanged_is_refused_by_name(files, tmp_path, capsys):

@@ -13,6 +13,7 @@ from mtp.formats.almtp import read_potential
 from mtp.formats.cfg import read_cfg, write_cfg
 from mtp.training.loss import LossWeights, labels_of
 from mtp.training.weighting import unseen_errors
+from tests.mtp.samples import refused
 from tests.mtp.train_samples import labelled, reference
 
 NEW = ("--level=4", "--species=2", "--cutoff=4", "--radial_basis=4")
@@ -29,13 +30,6 @@ def files(tmp_path, monkeypatch, frames):
     monkeypatch.chdir(tmp_path)
     write_cfg("train.cfg", frames)
     return tmp_path
-
-
-def refused(capsys, *words, says):
-    assert main(list(words)) == 1
-    error = capsys.readouterr().err
-    assert says in error, error
-    assert error.count("\n") == 1
 
 
 def mean_squares(name, frames):
