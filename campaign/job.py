@@ -287,7 +287,7 @@ class Job:
 
 
 def widening(wider: Mapping[str, int], kind: str) -> float:
-    """Factor on a margin of the watchdog after so many selections with false alarms of the kind."""
+    """Factor on a margin of the watchdog after so many findings of false alarms of the kind."""
     if kind == "grade":  # a scale of orders of magnitude
         return min(30.0, 3.0 ** wider.get(kind, 0))
     return min(4.0, 1.5 ** wider.get(kind, 0))

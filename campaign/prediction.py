@@ -7,6 +7,7 @@ import numpy as np
 from ase import Atoms, units
 
 from atomistics.contract import Name
+from campaign.config import Targets
 from campaign.results import Errors
 from mtp.configuration import from_atoms
 from mtp.engine import Engine
@@ -75,6 +76,22 @@ def residuals(
             )
         )
     return rows
+
+
+AGREED_GPA = 0.2  # pressure error below which a drifting density is the reference's own doing
+
+
+def agree(row: Residuals, targets: Targets) -> bool:
+    """Whether a frame where MD left its limits has energy, forces and pressure as they should be.
+
+    Targets in eV/atom and eV/Å; then the limit was wrong, not the potential.
+    """
+    pressure = 0.0 if row.stress is None else abs(float(row.stress[:3].mean()))
+    return bool(
+        np.abs(row.forces).mean() <= targets.force_mae
+        and abs(row.energy) <= targets.energy_mae
+        and pressure <= AGREED_GPA
+    )
 
 
 def errors(subsystem: Name, split: str, rows: Sequence[Residuals]) -> Errors:

@@ -373,6 +373,12 @@ class EvaluatedStructure(Strict):
         default={}, description="on the reference MD, eV/Å", exclude_if=lambda errors: not errors
     )
     fresh_force_mae: float | None = Field(default=None, description="own MD, eV/Å")
+    false_alarms: list[Count] = Field(
+        default=[],
+        description="times a limit of the class was left while model and reference agreed, each"
+        " by a label; it was widened and the run went on",
+        exclude_if=lambda alarms: not alarms,
+    )
 
 
 def unmeasured(structures: Sequence[ReferenceRange | EvaluatedStructure]) -> list[Event]:

@@ -110,7 +110,7 @@ class SubsystemState(Strict):
     evaluated_model: ModelId | None = None
     widened: dict[str, int] = Field(
         default={},
-        description="selections that found false alarms of a class: its limit widens",
+        description="findings of false alarms by class: its limit widens",
         exclude_if=lambda value: not value,
     )
     selection: SelectGroupResult | None = Field(

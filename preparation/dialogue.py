@@ -259,6 +259,10 @@ def from_file(path: Path, sentence: str | None) -> Answers:
         raise UserError(f"{path}: must be a mapping of answers (see config/schema/answers.json)")
     if reference := reference_in(path):
         data["reference"] = reference.method
+    try:
+        data = notation.as_typed(data)
+    except notation.NotationError as error:
+        raise UserError(f"{path}: {error}") from None
     answers = parse(Answers, {**data, **({"sentence": sentence} if sentence else {})}, str(path))
     if points := needed(answers):
         complaint = "; ".join(f"{p.key}: {p.fault or f'missing ({p.question})'}" for p in points)

@@ -232,6 +232,38 @@ READERS: dict[str, Callable[[str], Any]] = {
 }
 
 
+TEXTS = ("objective", "repeat", "file", "procedure", "reference", "name", "kind")
+
+
+def as_typed(answers: dict[Any, Any]) -> dict[Any, Any]:
+    """An answers file with what it says as the form takes it, read so: `surface: 1 1 1`,
+    `temperature: 300 K`, `crystal: 225; 5.64; Na 0 0 0, Cl 0.5 0.5 0.5`.
+
+    Raises
+    ------
+    NotationError
+        For text that fits no notation, under its key.
+    """
+    record = _read_texts(answers, "")
+    entries = record.get("phases")
+    if isinstance(entries, list):
+        record["phases"] = [
+            _read_texts(phase, f"phases.{number}.") if isinstance(phase, dict) else phase
+            for number, phase in enumerate(entries)
+        ]
+    return record
+
+
+def _read_texts(entry: dict[Any, Any], at: str) -> dict[Any, Any]:
+    record = {**entry}
+    for key, text in entry.items():
+        if isinstance(text, str) and key in READERS and key not in TEXTS:
+            del record[key]
+            taken = read(f"{at}{key}", text)
+            record = {**record, key: taken} if at else put(record, key, taken)
+    return record
+
+
 def put(record: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
     """`known` with a value under a key; `phases.NAME.KEY` addresses a phase by its name."""
     changed = {**record}

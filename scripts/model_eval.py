@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from atomistics.analysis.observables import standard_error
 from atomistics.contacts import molecular
 from atomistics.md import plain as md
 from atomistics.md import stages
-from atomistics.md.watchdog import Watchdog
+from atomistics.md.watchdog import JudgedWatchdog, Watchdog
 from atomistics.properties.measure import MD
 from atomistics.reference.counting import CountingCalculator
 from campaign import protocol_runs
@@ -34,7 +35,7 @@ from campaign.job import (
     spaced,
     trajectory,
 )
-from campaign.prediction import Residuals, residuals
+from campaign.prediction import Residuals, agree, residuals
 from campaign.properties import by_model, measured, of_reference, with_polymorphs
 from campaign.protocols import Approved
 from campaign.report import figures
@@ -43,6 +44,7 @@ from campaign.script import command_line
 from campaign.spread import ItemCost, spread
 from campaign.state import State
 from mtp.formats.almtp import read_potential
+from mtp.potential import Potential
 
 FEWEST_PRESSURES = 3
 STIFFEST = 2.5  # GPa: bulk modulus of a molecular liquid; water's is 2.2, methanol's 0.8
@@ -81,22 +83,20 @@ def run(plan: ModelEval, items: Items, state: Path | None, model: Path, output: 
             seed=items[name]["seed"],
         )
         atoms.info |= {"source": name, "temperature": plan.temperature}
-        outcome = md.run(atoms, calculator, long, watchdog)
         counting = CountingCalculator(job.reference())
         with billed(counting):
-            fresh = fresh_labels(outcome.frames, plan.fresh_frames, counting)
-            misfits = residuals(potential, job.species, fresh)
+            judge = partial(agreed, potential=potential, job=job, reference=counting)
+            judging = JudgedWatchdog(watchdog.limits, judge, plan.fresh_frames)
+            outcome = md.run(atoms, calculator, long, judging)
             soft = softness(outcome.frames, long, fluid=is_fluid(job, before, atoms))
-            if density_error(misfits, soft) > density_bound(job) / 2:
-                new = more_labels(outcome.frames, fresh, plan.fresh_most, counting)
-                fresh, misfits = [*fresh, *new], [*misfits, *residuals(potential, job.species, new)]
-                in_time = np.argsort([a.info["step"] for a in fresh])
-                fresh, misfits = [fresh[n] for n in in_time], [misfits[n] for n in in_time]
+            counts = (plan.fresh_frames - judging.labels, plan.fresh_most - judging.labels)
+            fresh, misfits = put_to_test(outcome.frames, counts, soft, (potential, job, counting))
         comparison = held_against(twin, reference, same.timestep, layers_of(atoms))
         report = _report(job, name, outcome, long, comparison) | told_of(twin, same, outcome)
         errors = residuals(potential, job.species, reference)
         report |= _errors(reference, errors, misfits, comparison)
         report |= _bias(misfits, soft)
+        report["false_alarms"] = [{"kind": k, "count": n} for k, n in judging.widened.items()]
         comparison.add_long_run(outcome.frames, long.timestep)
         beside = of_reference(before, name)
         ran = MD(outcome.frames, plan.temperature)
@@ -111,6 +111,13 @@ def run(plan: ModelEval, items: Items, state: Path | None, model: Path, output: 
         return ItemCost(reference_calls=counting.calls, md_steps=steps)
 
     spread(items, one, RUNS, ".h5", output)
+
+
+def agreed(atoms: Atoms, potential: Potential, job: Job, reference: CountingCalculator) -> bool:
+    """Whether a label here finds the potential within the targets: what it does is then physics."""
+    labels, _ = labelled([atoms], reference)
+    rows = residuals(potential, job.species, labels)
+    return bool(rows) and agree(rows[0], job.campaign.state(0).targets)
 
 
 def staged(
@@ -193,6 +200,27 @@ def fresh_labels(frames: list[Atoms], count: int, reference: CountingCalculator)
     if failure and not labels:
         raise failure
     return labels
+
+
+def put_to_test(
+    frames: list[Atoms],
+    counts: tuple[int, int],
+    soft: float | None,
+    work: tuple[Potential, Job, CountingCalculator],
+) -> tuple[list[Atoms], list[Residuals]]:
+    """Fresh labels in order of time and the model's errors there.
+
+    `counts`: how many, and how many where those leave the bias of the density too vague for its
+    target, with the compressibility `soft` (1/GPa).
+    """
+    potential, job, reference = work
+    fresh = fresh_labels(frames, counts[0], reference)
+    misfits = residuals(potential, job.species, fresh)
+    if density_error(misfits, soft) > density_bound(job) / 2:
+        fresh += more_labels(frames, fresh, counts[1], reference)
+        fresh.sort(key=lambda atoms: atoms.info["step"])
+        misfits = residuals(potential, job.species, fresh)
+    return fresh, misfits
 
 
 def more_labels(
@@ -305,15 +333,17 @@ def _pressures(fresh: list[Residuals]) -> list[float]:
 def softness(frames: list[Atoms], protocol: md.Protocol, fluid: bool) -> float | None:
     """Compressibility of a long enough NPT run, 1/GPa.
 
-    kappa = <dV^2> / (kT <V>) (Allen and Tildesley, section 2.5). The volume of a molecular liquid
-    wanders for longer than such a run: it counts as no stiffer than STIFFEST, and eight times
-    the pressure on it, which hardly any is.
+    kappa = <dV^2> / (kT <V>) (Allen and Tildesley, section 2.5), about the line that the volume
+    follows: its drift, as of a crystal that melts, is no fluctuation. The volume of a molecular
+    liquid wanders for longer than such a run: it counts as no stiffer than STIFFEST, and eight
+    times the pressure on it, which hardly any is.
     """
     volumes = np.array([a.get_volume() for a in frames[len(frames) // 3 :]])
     if protocol.ensemble != "npt" or len(volumes) <= 20:
         return None
-    kelvin = units.kB * protocol.temperature
-    measured = float(volumes.var() / (kelvin * volumes.mean()) * units.GPa)
+    kelvin, times = units.kB * protocol.temperature, np.arange(len(volumes))
+    about = volumes - np.polynomial.Polynomial.fit(times, volumes, 1)(times)
+    measured = float(about.var() / (kelvin * volumes.mean()) * units.GPa)
     return max(measured, 1 / (STIFFEST + 8 * max(0.0, protocol.pressure))) if fluid else measured
 
 

@@ -28,7 +28,7 @@ from campaign.job import (
     previous_state,
     spaced,
 )
-from campaign.prediction import residuals
+from campaign.prediction import agree, residuals
 from campaign.results import Calibration, Count, JudgedStops, SelectGroupResult
 from campaign.script import command_line
 from campaign.spread import ItemCost, spread
@@ -39,7 +39,6 @@ from mtp.formats.cfg import read_cfg, write_cfg
 from mtp.selection.selector import RowWeights, Selector
 from mtp.training.starting_point import MINDIST_MARGIN, with_random_functions
 
-AGREED_GPA = 0.2  # pressure error below which a drifting density is the reference's own doing
 JUDGED = 4  # labels that judge the early stops of one class
 WORK = Path("select_data")
 LABELS = WORK / "labels"
@@ -410,13 +409,7 @@ def judgement(frames: list[Atoms], plan: SelectData, job: Job) -> list[JudgedSto
     errors = residuals(read_potential(model_file(plan.model)), job.species, stopped)
     table: dict[str, list[bool]] = {}
     for atoms, error in zip(stopped, errors, strict=True):
-        pressure = 0.0 if error.stress is None else abs(float(error.stress[:3].mean()))
-        agrees = (
-            np.abs(error.forces).mean() <= targets.force_mae
-            and abs(error.energy) <= targets.energy_mae
-            and pressure <= AGREED_GPA
-        )
-        table.setdefault(atoms.info["stop"], []).append(bool(agrees))
+        table.setdefault(atoms.info["stop"], []).append(agree(error, targets))
     return [
         JudgedStops(kind=kind, judged=len(rows), false_alarms=sum(rows))
         for kind, rows in sorted(table.items())

@@ -1,6 +1,7 @@
 """What stops a running MD: limits on temperature, energy, density, distances and grade."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from ase import Atoms, units
@@ -10,6 +11,7 @@ from atomistics.neighbours import Pairs, pairs
 from atomistics.reference.counting import largest_grade
 from atomistics.units import GRAMS_PER_CM3
 
+WIDENINGS = 4  # of the limits of one run by labels
 CLASSES = ("nan", "grade", "distance", "lost_atoms", "temperature", "energy", "density")
 
 
@@ -111,6 +113,63 @@ class Watchdog:
             if len(alone):
                 return "lost_atoms", f"atom {alone[0]} has no other within {lost:g} Å"
         return None
+
+
+class JudgedWatchdog(Watchdog):
+    """Limits on temperature, energy and density that widen where a label says that they were wrong.
+
+    Where the reference itself leaves a limit, as of a crystal that melts at its temperature of use,
+    the potential that follows it is right.
+
+    Parameters
+    ----------
+    limits : Limits
+    judge : whether model and reference agree about a structure, for one label
+    most : labels that it may ask for
+    """
+
+    def __init__(self, limits: Limits, judge: Callable[[Atoms], bool], most: int) -> None:
+        super().__init__(limits)
+        self.labels = 0
+        self.widened: dict[str, int] = {}
+        self._judge = judge
+        self._most = min(most, WIDENINGS)
+
+    def check(self, atoms: Atoms) -> tuple[str, str] | None:
+        """As Watchdog.check; a limit is widened by half for every label that finds it wrong.
+
+        Parameters
+        ----------
+        atoms : as for Watchdog.check
+
+        Returns
+        -------
+        None, or the class of a breach that no label excuses and one line with the values
+        """
+        while breach := super().check(atoms):
+            kind = breach[0]
+            if kind not in ("temperature", "energy", "density") or self.labels == self._most:
+                return breach
+            self.labels += 1
+            if not self._judge(atoms):
+                return breach
+            self.widened[kind] = self.widened.get(kind, 0) + 1
+            self.limits = _wider(self.limits, kind)
+        return None
+
+
+def _wider(limits: Limits, kind: str) -> Limits:
+    """The limit of one class half as wide again."""
+    if kind == "temperature":
+        return replace(limits, temperature=1.5 * (limits.temperature or 0.0))
+    bands = {"energy": limits.energy, "density": limits.density, "volume": limits.volume}
+    names = ("density", "volume") if kind == "density" else (kind,)
+    wider = {
+        name: (band[0] - (band[1] - band[0]) / 4, band[1] + (band[1] - band[0]) / 4)
+        for name in names
+        if (band := bands[name])
+    }
+    return replace(limits, **wider)
 
 
 def _not_finite(atoms: Atoms) -> tuple[str, str] | None:

@@ -39,11 +39,17 @@ class ModelEvalResult(MovingResult):
 
     def events(self) -> list[Event]:
         """Evaluations that stopped early or failed."""
-        return [
+        stops = [
             Event(f"evaluation: {s.status.replace('_', ' ')}", s.subsystem, s.stop or "unknown", 1)
             for s in self.structures
             if s.status != "ok"
-        ] + unmeasured(self.structures)
+        ]
+        left = [
+            Event("left its limit, as the reference does", s.subsystem, alarm.kind, alarm.count)
+            for s in self.structures
+            for alarm in s.false_alarms
+        ]
+        return stops + left + unmeasured(self.structures)
 
 
 class ModelEval(Section):
@@ -148,7 +154,11 @@ class ModelEval(Section):
             failed=[name for name, why in missed.items() if why],
         )
         changes = {
-            name: {"evaluation": "failed" if why else "passed", "evaluated_model": result.model}
+            name: {
+                "evaluation": "failed" if why else "passed",
+                "evaluated_model": result.model,
+                "widened": _widened(state, name, result.structures),
+            }
             for name, why in missed.items()
         }
         changed = state.model_copy(
@@ -164,7 +174,13 @@ class ModelEval(Section):
         )
         broken = sum(s.status == "failed" for s in result.structures)
         note = f"{result.model}: passed {len(record.passed)}/{len(missed)} subsystems"
-        lines = [line for run in result.protocol_runs or [] for line in run.lines()]
+        lines = [
+            f"{s.structure} left its limit of {alarm.kind} {alarm.count} times, and so does the"
+            f" reference"
+            for s in result.structures
+            for alarm in s.false_alarms
+        ]
+        lines += [line for run in result.protocol_runs or [] for line in run.lines()]
         return Change(
             changed, outcome_of(broken, len(result.structures)), "; ".join([note, *lines])
         )
@@ -197,3 +213,10 @@ class ModelEval(Section):
             reference_calls=bound.reference_calls,
             md_steps=bound.md_steps,
         )
+
+
+def _widened(state: State, name: str, structures: list[EvaluatedStructure]) -> dict[str, int]:
+    """Limits of a subsystem after an evaluation that found some of them wrong."""
+    before = state.subsystem(name).widened
+    kinds = {a.kind for s in structures if s.subsystem == name for a in s.false_alarms}
+    return before | {kind: before.get(kind, 0) + 1 for kind in sorted(kinds)}

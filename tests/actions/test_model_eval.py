@@ -18,6 +18,8 @@ from atomistics.analysis.comparison import compare
 from atomistics.analysis.layers import PhaseLayer
 from atomistics.analysis.observables import rdf_overlap
 from atomistics.md import plain as md
+from atomistics.md.watchdog import JudgedWatchdog, Limits
+from campaign import prediction
 from campaign.actions.model_eval import ModelEval
 from campaign.job import Job
 from campaign.results import EvaluatedStructure
@@ -185,6 +187,39 @@ def test_an_early_stop_is_told_with_its_class_and_time(
     assert set(record.failed) == {"copper", "alloy"}
 
 
+@pytest.mark.parametrize("agree", [True, False])
+def test_a_limit_that_the_reference_leaves_too_is_no_early_stop(
+    begun: Bench, reference: Reference, monkeypatch: pytest.MonkeyPatch, agree: bool
+) -> None:
+    """A band of energies that any MD at 300 K leaves."""
+    monkeypatch.setattr(prediction, "agree", lambda row, targets: agree)
+
+    def narrow(job: Job, atoms: Atoms, *_: Any) -> Limits:
+        start = atoms.get_potential_energy() / len(atoms)
+        return Limits(energy=(start - 0.016, start + 0.016))
+
+    monkeypatch.setattr(Job, "limits", narrow)
+    monkeypatch.setattr(md, "run", judging(md.run))
+    found = evaluate(begun, fresh_frames=8)
+    for seen in found.values():
+        assert (seen.status, seen.stop) == (("ok", None) if agree else ("early_stop", "energy"))
+        assert bool(seen.false_alarms) == agree
+    assert begun.result().reference_calls == reference.calls <= 8 * len(HELD_OUT)
+    begun.finalize()
+    state = begun.campaign.state()
+    assert all(bool(s.widened) == agree for s in state.subsystems if s.evaluated_model)
+
+
+def judging(run: Callable) -> Callable:
+    """md.run with the limits of the long run alone."""
+
+    def judged(atoms: Atoms, calculator: Any, protocol: md.Protocol, watchdog: Any) -> md.Outcome:
+        limits = watchdog if isinstance(watchdog, JudgedWatchdog) else None
+        return run(atoms, calculator, protocol, limits)
+
+    return judged
+
+
 def stopping(run: Callable, wanted: Callable) -> Callable:
     """md.run with a limit on the grade that only some protocols reach."""
 
@@ -335,17 +370,18 @@ def test_properties_by_both_stand_side_by_side_and_are_billed(begun: Bench) -> N
     assert "bulk modulus" in card
 
 
+@pytest.mark.parametrize("drift", [0.0, 100.0])
 @pytest.mark.parametrize(
     ("fluid", "pressure", "expected"),
     [(False, 0.0, 0.1), (True, 0.0, 0.4), (True, 2.0, 0.1), (True, 0.5, 1 / 6.5)],
 )
 def test_compressibility_is_that_of_the_volumes_or_of_a_liquid(
-    fluid: bool, pressure: float, expected: float
+    fluid: bool, pressure: float, expected: float, drift: float
 ) -> None:
-    """Volumes drawn with the variance of 10 GPa."""
+    """Volumes drawn with the variance of 10 GPa, about a drift that is no fluctuation."""
     volume, kelvin = 1000.0, 300
     spread = np.sqrt(0.1 / units.GPa * units.kB * kelvin * volume)
-    volumes = volume + spread * np.tile([1.0, -1.0], 300)
+    volumes = volume + spread * np.tile([1.0, -1.0], 300) + drift * np.linspace(-2, 1, 600)
     frames = [Atoms("Ar", cell=[v, 1, 1], pbc=True) for v in volumes]
     protocol = md.Protocol("npt", kelvin, 1000, 1.0, pressure=pressure)
     assert script("model_eval").softness(frames, protocol, fluid) == pytest.approx(

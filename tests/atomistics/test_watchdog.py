@@ -8,7 +8,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from atomistics.md.plain import start_velocities
 from atomistics.md.plain_protocol import Protocol
-from atomistics.md.watchdog import CLASSES, Limits, Watchdog, temperature
+from atomistics.md.watchdog import CLASSES, JudgedWatchdog, Limits, Watchdog, temperature
 
 
 def sound(energy=-1.0, forces=0.0, grades=None):
@@ -91,6 +91,27 @@ def test_a_grade_of_the_whole_structure():
     atoms = sound()
     atoms.calc.results["max_grade"] = 11.0
     assert Watchdog(ALL).check(atoms) == ("grade", "grade 11 reaches 10")
+
+
+@pytest.mark.parametrize("agree", [True, False])
+def test_a_label_that_agrees_widens_the_limit_it_was_bought_for(agree):
+    asked = []
+    watchdog = JudgedWatchdog(ALL, lambda atoms: bool(asked.append(atoms)) or agree, most=10)
+    wide = scaled(sound(), 1.1)
+    assert (watchdog.check(wide) is None) == agree
+    assert watchdog.widened == ({"density": len(asked)} if agree else {})
+    assert watchdog.labels == len(asked) >= 1
+    assert watchdog.check(wide) is None if agree else watchdog.check(wide)[0] == "density"
+    assert ALL.density == Watchdog(ALL).limits.density, "of this run alone"
+
+
+def test_labels_that_judge_limits_are_few_and_grades_are_no_matter_of_them():
+    watchdog = JudgedWatchdog(ALL, lambda atoms: True, most=2)
+    assert watchdog.check(scaled(sound(), 1.6))[0] == "density"
+    assert watchdog.labels == 2
+    atoms = sound()
+    atoms.calc.results["max_grade"] = 11.0
+    assert JudgedWatchdog(ALL, lambda atoms: True, most=2).check(atoms)[0] == "grade"
 
 
 def test_volume_band():

@@ -6,9 +6,11 @@ import pytest
 import yaml
 
 from campaign.config import Task
+from campaign.errors import UserError
 from campaign.folder import Campaign, configuration
 from campaign.material import Answers
 from preparation import steps
+from preparation.dialogue import from_file
 from preparation.propose import propose
 from preparation.structure_plan import StructurePlan
 from preparation.task import task_of
@@ -133,6 +135,31 @@ def test_what_is_wrong_is_named_in_one_line(tmp_path, types, change: dict, told:
     assert told in err
     assert err.count("\n") == 1
     assert not (tmp_path / "here/task.yaml").exists()
+
+
+def test_answers_may_be_written_as_the_form_takes_them(tmp_path) -> None:
+    gaas = "216; 5.65; Ga 0 0 0, As 0.25 0.25 0.25"
+    crystal = {"name": "gaas", "kind": "crystal", "crystal": gaas, "surface": "1 1 0"}
+    change = {
+        "phases": [{**crystal, "substitutions": "Ga by Al 0.2"}],
+        "temperature": "227 C",
+        "properties": "structure, density",
+    }
+    answers = from_file(written(tmp_path, change), None)
+    (phase,) = answers.phases
+    assert (phase.crystal.spacegroup, phase.crystal.lattice) == (216, [5.65])
+    assert phase.crystal.sites == ["Ga 0 0 0", "As 0.25 0.25 0.25"]
+    assert phase.surface == [1, 1, 0]
+    assert (phase.substitutions[0].by, phase.substitutions[0].fraction) == ("Al", 0.2)
+    assert (answers.temperature, answers.properties) == (500, ["structure", "density"])
+    layered = "graphite: crystal; water: liquid"
+    with pytest.raises(UserError, match=r"answers\.yaml: .*phases\.graphite|layers: missing"):
+        from_file(written(tmp_path, {"phases": layered}), None)
+    with pytest.raises(UserError, match=r"answers\.yaml: temperature: 'hot': write a number"):
+        from_file(written(tmp_path, {"temperature": "hot"}), None)
+    bad = [{**crystal, "surface": "steep"}]
+    with pytest.raises(UserError, match=r"answers\.yaml: phases\.0\.surface: 'steep': write"):
+        from_file(written(tmp_path, {"phases": bad}), None)
 
 
 def test_sentence_folder_and_answers_are_told_apart(tmp_path, types, monkeypatch) -> None:
