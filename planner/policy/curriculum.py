@@ -116,29 +116,48 @@ def settled(sit: Situation, s: SubsystemState) -> bool:
         return spent and stable_once(sit, s)  # no run of the last round gave a trajectory
     if unstable(sit, s):
         return spent and stable_once(sit, s)
-    return spent or (s.sampled_temperature or 0) >= ceiling(sit, s) or run_dry(sit, s)
+    hot = spent or (s.sampled_temperature or 0) >= ceiling(sit, s)
+    return hot or run_dry(sit, s) or overtaken(sit, s)
+
+
+def overtaken(sit: Situation, s: SubsystemState) -> bool:
+    """Whether a later stage is being explored: an earlier one that is stable goes no hotter then.
+
+    It was left for good reason, and what is left of the budget belongs to what comes after it.
+    """
+    return s.role != "target" and any(o.rounds for o in sit.state.subsystems if o.stage > s.stage)
 
 
 def unstable(sit: Situation, s: SubsystemState) -> bool:
-    """Whether too many runs of the last sampling stopped early."""
+    """Whether too many runs of the last sampling stopped early, or led to what is unphysical."""
     fraction = s.early_stop_fraction
-    return fraction is not None and fraction > sit.config.rules.unstable_above
+    return fraction is not None and (fraction > sit.config.rules.unstable_above or debris(s))
 
 
 def severe(sit: Situation, s: SubsystemState) -> bool:
-    """Whether most runs of the last sampling stopped early."""
-    return (s.early_stop_fraction or 0.0) > sit.config.rules.severe_above
+    """Whether most runs of the last sampling stopped early, or led to what is unphysical."""
+    return (s.early_stop_fraction or 0.0) > sit.config.rules.severe_above or debris(s)
+
+
+def debris(s: SubsystemState) -> bool:
+    """Whether most snapshots of the last selection were thrown away as unphysical.
+
+    What was thrown away was not learnt, and runs that end there are not stable, watchdog or no.
+    """
+    rejected = s.selection.rejected if s.selection else ()
+    thrown = sum(c.count for c in rejected if c.kind not in LEARNT)
+    return s.selection is not None and 2 * thrown > s.selection.candidates
 
 
 def run_dry(sit: Situation, s: SubsystemState) -> bool:
     """Whether the last selection found less than half of what it was allowed to label.
 
-    Not where snapshots were unphysical or labels failed: what was thrown away was not learnt.
+    Not where snapshots were unphysical or labels failed.
     """
     selection = s.selection
     if selection is None or sum(c.count for c in selection.failed) > selection.labels:
         return False
-    if 2 * sum(c.count for c in selection.rejected if c.kind not in LEARNT) > selection.candidates:
+    if debris(s):
         return False
     allowed = SelectGroup(subsystem=s.name, fraction=sit.config.select_data.stable)
     return 2 * selection.labels < allowed.quota(selection.candidates) or selection.candidates == 0

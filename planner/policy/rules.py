@@ -16,12 +16,14 @@ from campaign.gates import limit_faults
 from campaign.plan import Plan
 from campaign.situation import Situation, unjudged
 from campaign.state import SubsystemState
+from campaign.verdict import unmeasured
 from planner.policy import ending, parameters
 from planner.policy.beginning import BEGINNING
 from planner.policy.capacity import CAPACITY
 from planner.policy.curriculum import (
     LAST_ROUNDS,
     Focus,
+    debris,
     dies_later,
     focus,
     hopeless,
@@ -204,6 +206,8 @@ def _stability(sit: Situation, s: SubsystemState) -> str:
         return "never sampled"
     if s.early_stop_fraction is None:
         return "without a trajectory"
+    if debris(s):
+        return "mostly unphysical"
     return f"{'unstable' if unstable(sit, s) else 'stable'} ({100 * s.early_stop_fraction:.0f} %)"
 
 
@@ -231,6 +235,22 @@ def evaluate(sit: Situation) -> Draft | None:
     )
     keys = keys_of(here.subsystems, "early_stop_fraction", "evaluated_model", "evaluation")
     return Draft(parameters.model_eval(sit, sit.model.id, names), reason, keys)
+
+
+def without_value(sit: Situation) -> Draft | None:
+    """All that was measured is met, and a target has no number: that is for a person.
+
+    Whether something diffuses as fast as it should shows only beside a reference that ran as long.
+    """
+    here = _here(sit)
+    missed = unmeasured(sit.state, sit.model.id) if sit.model and here.need == "improve" else []
+    if not missed:
+        return None
+    reason = (
+        f"No value of {', '.join(missed[:3])}, and every other target is met: lengthen the"
+        " reference MD (reference_calc.steps) or mend what measures it, then fork."
+    )
+    return ending.end(sit, "blocked", reason, keys_of(sit.targets, "evaluation", "evaluated_model"))
 
 
 LESSONS = 3  # samplings that teach properties before something else is tried
@@ -312,6 +332,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("R12-sample", sample),
     ("R13-sharpen", sharpen),
     ("R14-evaluate", evaluate),
+    ("R15-without-value", without_value),
     ("R15-teach", teach),
     ("R15-improve", improve),
     ("R16-finish", finish),
