@@ -222,7 +222,15 @@ def _evaluated(state: State, subsystem: str, model: str | None) -> dict[str, Eva
 
 
 def open_targets(state: State, model: str | None) -> list[str]:
-    """What stands between `model` and 'converged': per target subsystem, its last evaluation.
+    """What stands between `model` and 'converged', what cannot be judged included."""
+    targets = {s.name for s in state.subsystems if s.role == "target"}
+    failed = [r for r in state.reference if r.subsystem in targets and r.status == "failed"]
+    bare = [f"{r.structure}: no reference trajectory ({r.stopped_by})" for r in failed]
+    return bare + unmet(state, model)
+
+
+def unmet(state: State, model: str | None) -> list[str]:
+    """What of the targets can be judged and is not met: per target, its last evaluation.
 
     Every held-out structure with a reference trajectory counts, at the temperature of use: whoever
     writes the plans cannot converge by looking only where, or as cold as, the model is good.
@@ -234,11 +242,6 @@ def open_targets(state: State, model: str | None) -> list[str]:
             missed.append(f"{subsystem.name}: {model} was never evaluated on it")
         references = [r for r in state.reference if r.subsystem == subsystem.name]
         ready = [r for r in references if r.status == "ok"]
-        missed += [
-            f"{r.structure}: no reference trajectory ({r.stopped_by})"
-            for r in references
-            if r.status == "failed"
-        ]
         if latest:
             left = (r.structure for r in ready if r.structure not in latest)
             missed += [f"{name}: {model} was never evaluated on it" for name in left]

@@ -41,11 +41,19 @@ class Focus:
 
 
 def focus(sit: Situation, model: str | None) -> Focus:
-    """What the campaign needs next if `model` is (or were) its newest."""
+    """What the campaign needs next if `model` is (or were) its newest.
+
+    The verdict is about the targets: where they have passed with it, their parts may be as they
+    are.
+    """
     if decisions_left(sit) <= 4 and model and not judged(sit) and sit.targets:
         return Focus(0, "evaluate", sit.targets)  # too few for another round
-    for stage in sorted({s.stage for s in sit.state.subsystems}):
-        of_it = [s for s in sit.state.subsystems if s.stage == stage]
+    passed = model and all(
+        s.evaluation == "passed" and s.evaluated_model == model for s in sit.targets
+    )
+    heart = [s for s in sit.state.subsystems if not passed or s.role == "target"]
+    for stage in sorted({s.stage for s in heart}):
+        of_it = [s for s in heart if s.stage == stage]
         if good := [s for s in of_it if unproven(sit, s, model)]:
             return Focus(stage, "evaluate", good)
         open_ = [s for s in of_it if not settled(sit, s)]
@@ -79,8 +87,10 @@ def unproven(sit: Situation, s: SubsystemState, model: str | None) -> bool:
 
 
 def unseen(sit: Situation, s: SubsystemState) -> bool:
-    """Whether a held-out structure with a reference was never run with the evaluated model."""
-    evaluated = {e.structure for e in sit.evaluated(s.name, s.evaluated_model or "")}
+    """Whether a held-out structure with a reference was never run with the evaluated model where it
+    will be used: colder, anything is stable."""
+    rows = sit.evaluated(s.name, s.evaluated_model or "")
+    evaluated = {e.structure for e in rows if e.temperature == sit.task.temperature}
     return not evaluated.issuperset(sit.baselines(s.name))
 
 

@@ -16,7 +16,7 @@ from campaign.gates import limit_faults
 from campaign.plan import Plan
 from campaign.situation import Situation, unjudged
 from campaign.state import SubsystemState
-from campaign.verdict import unmeasured
+from campaign.verdict import unmeasured, unmet
 from planner.policy import ending, parameters
 from planner.policy.beginning import BEGINNING
 from planner.policy.capacity import CAPACITY
@@ -39,7 +39,7 @@ from planner.policy.curriculum import (
     window,
 )
 from planner.policy.draft import Draft, keys_of
-from planner.policy.recovery import RECOVERY, blown_up
+from planner.policy.recovery import RECOVERY, blown_up, fits_taken_back
 
 Rule = Callable[[Situation], Draft | None]
 
@@ -87,9 +87,11 @@ def budget(sit: Situation) -> Draft | None:
 
 
 def proven(sit: Situation) -> Draft | None:
-    """Nothing is open any more: what was sampled to show it needs no label."""
-    if sit.model is None or not sit.pending or ending.missed(sit, sit.model.id):
+    """Nothing that can be judged is open any more: what was sampled to show it needs no label."""
+    if sit.model is None or not sit.pending or unmet(sit.state, sit.model.id):
         return None
+    if ending.missed(sit, sit.model.id):
+        return finish(sit)
     keys = keys_of(sit.targets, "evaluation", "evaluated_model", "early_stop_fraction")
     reason = f"{sit.model.id} meets every target, and holds as far above its use as asked."
     return ending.end(sit, "converged", reason, keys)
@@ -119,7 +121,7 @@ def affordable(sit: Situation) -> bool:
 
 def train(sit: Situation) -> Draft | None:
     """Take new labels in, continuing unless there is no model or its errors have blown up."""
-    unused = [d.id for d in sit.unused]
+    unused = [] if fits_taken_back(sit) >= 2 else [d.id for d in sit.unused]
     if not unused and sit.model and sit.last("prune") <= sit.last("train"):
         return None
     effort = "accurate" if focus(sit, None).need == "evaluate" else "quick"
@@ -253,6 +255,7 @@ def without_value(sit: Situation) -> Draft | None:
     return ending.end(sit, "blocked", reason, keys_of(sit.targets, "evaluation", "evaluated_model"))
 
 
+A_ROUND = 5  # decisions: sample, label, fit, evaluate, end
 LESSONS = 3  # samplings that teach properties before something else is tried
 
 
@@ -289,13 +292,15 @@ def improve(sit: Situation) -> Draft | None:
     able = [
         s
         for s in fresh
-        if sit.training(s.name)
+        if sit.training(s.name) and decisions_left(sit) >= A_ROUND
         if s.rounds < rounds or (s.rounds < rounds + LAST_ROUNDS and dies_later(sit, s))
     ]
     if able:
         windows = {s.name: window(sit, s) for s in able}
         reason = f"{names}: evaluation of {sit.model.id} failed; sample where it failed."
         return Draft(parameters.model_sample(sit, windows), reason, keys)
+    if fresh and decisions_left(sit) < A_ROUND:
+        return ending.wind_up(sit, f"{decisions_left(sit)} decisions make no round")
     if not fresh and sit.model.parent:
         reason = f"{names}: evaluation failed and sampling bought nothing; fit from scratch."
         return Draft(parameters.train(sit, "scratch", "accurate"), reason, keys)
