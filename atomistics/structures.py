@@ -20,8 +20,6 @@ TOO_CLOSE = 0.6  # of the sum of the covalent radii; the shortest bonds known ar
 LAYER_NAMES = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}( [a-z0-9][a-z0-9_-]{0,63})*")
 KEPT = ("initial_magmoms", "initial_charges")  # columns of a file that calculations see
 OWN_COLUMNS = ("numbers", "positions", "spacegroup_kinds", "layer", "molecule")
-SAME_SITE = 1e-3  # fractional coordinates
-FULL = 0.999
 FLAT = 1e-3  # Å or Å^3
 
 
@@ -121,7 +119,7 @@ def frames(path: Path) -> list[Atoms]:
         if form == "extxyz":
             _check_count(path.read_bytes().splitlines())
     if form == "cif":
-        _check_occupancies(path)
+        return _of_cif(path)
     with _reading(path):
         return read(path, index=":", format=form)
 
@@ -136,35 +134,19 @@ def _reading(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: not a structure: {reason}") from error
 
 
-def _check_occupancies(path: Path) -> None:
-    """UserError for a site of a CIF that is shared or not full: no frame can say what sits there.
-
-    ASE's reader puts the first or the likeliest element on every such site. An occupancy that is
-    not given (absent, ?, .) is 1, as the CIF core dictionary has it.
-    """
+def _of_cif(path: Path) -> list[Atoms]:
+    """The structures of a CIF; UserError for a site that no frame can hold."""
     from ase.io.cif import parse_cif
 
+    from atomistics.cif_sites import fault
+
     with _reading(path):
-        blocks = list(parse_cif(str(path)))
-    for block in blocks:
-        columns = [block.get(f"_atom_site_fract_{axis}") for axis in "xyz"]
-        if any(column is None for column in columns):
-            continue
-        with _reading(path):
-            places = np.array(columns, float).T
-        shares = block.get("_atom_site_occupancy") or [1.0] * len(places)
-        shares = [float(s) if isinstance(s, int | float) else 1.0 for s in shares]
-        names = block.get("_atom_site_label") or block.get("_atom_site_type_symbol")
-        for place in places:
-            apart = places - place
-            same = np.flatnonzero(np.abs(apart - apart.round()).max(1) < SAME_SITE)
-            if len(same) > 1 or shares[same[0]] < FULL:
-                what = "shared" if len(same) > 1 else "partly occupied"
-                raise UserError(
-                    f"{path}: site {'/'.join(str(names[k]) for k in same)} is {what}, occupancy "
-                    f"{'/'.join(f'{shares[k]:g}' for k in same)}; write an ordered cell or use "
-                    "substitutions"
-                )
+        blocks = [block for block in parse_cif(str(path)) if block.has_structure()]
+        faults = [fault(block) for block in blocks]
+    if said := next((one for one in faults if one), None):
+        raise UserError(f"{path}: {said}")
+    with _reading(path):
+        return [block.get_atoms() for block in blocks]
 
 
 def _check_count(lines: list[bytes]) -> None:

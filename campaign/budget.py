@@ -114,7 +114,7 @@ def exhausted(sit: Situation) -> str | None:
     wall = sit.config.limits.wall_hours
     if wall and sit.wall_hours >= wall:
         return f"limits.wall_hours: {sit.wall_hours:.4g} of {wall:g} have passed"
-    if sit.pending and decisions_left(sit) <= 4:
+    if decisions_left(sit) <= 4 and (sit.pending or judged(sit)):
         return f"{sit.state.iteration} of {sit.config.limits.decisions} decisions taken"
     return reached(sit) or too_small(sit)
 

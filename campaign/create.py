@@ -61,7 +61,8 @@ def create(source: str, folder: Path) -> Campaign:
         try:
             take_over(partial)
         except UserError as error:  # what is to be mended lies where it was copied from
-            raise UserError(str(error).replace(str(partial), str(origin))) from None
+            said = str(error).replace(str(partial.resolve()), str(origin))
+            raise UserError(said.replace(str(partial), str(origin))) from None
     return Campaign.at(folder)
 
 

@@ -16,7 +16,7 @@ from campaign.evidence import fault
 from campaign.plan import SECTIONS, Plan
 from campaign.protocols import findings
 from campaign.situation import Situation, unjudged
-from campaign.verdict import open_targets
+from campaign.verdict import open_targets, unmeasured
 
 WARN_AT = 0.8
 REPETITIONS = 3
@@ -212,7 +212,8 @@ def _obstructed(sit: Situation) -> bool:
     labels = any(g.failed for d in sit.state.datasets for g in d.groups)
     lost = any(g.failed_runs for s in sit.state.samples for g in s.groups)
     missing = any(not sit.held_out(s.name) or not sit.training(s.name) for s in sit.targets)
-    return failed or labels or lost or missing or bool(unjudged(sit)) or bool(sit.refusals)
+    vague = bool(sit.model and unmeasured(sit.state, sit.model.id))
+    return failed or labels or lost or missing or vague or bool(unjudged(sit) or sit.refusals)
 
 
 def _loop(plan: Plan, sit: Situation) -> Iterator[Fault]:

@@ -88,7 +88,7 @@ def take_in(
         held = {id(a) for a in out}
         for atoms in frames:
             split[id(atoms) in held].append(atoms)
-        line = reading.line((*KEPT, "type"))
+        line = reading.line((*KEPT, "type", "group", "config_type"), keys=False)
         sources.append(
             Source(
                 name=path.name,

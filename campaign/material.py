@@ -5,6 +5,7 @@ absent until `preparation.missing` finds nothing missing. Free text is short, ke
 interpreted. Lengths in Å, densities in g/cm3, temperatures in K, pressures in GPa.
 """
 
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
@@ -28,6 +29,7 @@ PhaseKind = Literal[
 ]
 Defect = Literal["vacancy", "interstitial", "antisite", "stacking-fault", "grain-boundary"]
 MethodName = Literal["gfn1-xtb", "gfn2-xtb", "chgnet", "vasp", "cp2k", "espresso", "orca", "ase"]
+OF_ASE = {"emt": "ase.calculators.emt:EMT", "lj": "ase.calculators.lj:LennardJones"}
 _IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_]*"
 ImportPath = Annotated[
     str,
@@ -63,6 +65,14 @@ class ReferenceChoice(Strict):
         " what the method needs to give the same label whatever was computed before",
         exclude_if=lambda reuse: reuse is None,
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_name(cls, given: Any) -> Any:
+        """`method: emt` and `lj`, as older campaigns have it, are ASE's calculators."""
+        plain = isinstance(given, Mapping) and not given.get("calculator")
+        path = OF_ASE.get(str(given.get("method"))) if plain else None
+        return {**given, "method": "ase", "calculator": path} if path else given
 
     @field_serializer("options")
     def _as_given(self, options: dict[str, JsonValue]) -> dict[str, JsonValue]:

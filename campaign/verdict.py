@@ -102,6 +102,25 @@ def _diffusion(evaluated: EvaluatedStructure, bound: float) -> Criterion:
     return Criterion("diffusion_deviation", worst, bound, worst is not None and worst <= bound)
 
 
+def unmeasured(state: State, model: str) -> list[str]:
+    """Targets beside those of every evaluation that have no value, where no other is missed.
+
+    Neither labels nor another fit give a number that the reference's own run is too short for.
+    """
+    missed = [
+        (e, c)
+        for s in state.subsystems
+        if s.role == "target"
+        for e in _evaluated(state, s.name, model).values()
+        for c in criteria(e, s.role, state.targets, property_targets(s, state.targets))
+        if c.met is False
+    ]
+    always = EvaluatedStructure.model_fields
+    if any(c.value is not None or c.key in always for _, c in missed):
+        return []
+    return [f"{c.key} of {e.structure}" for e, c in missed]
+
+
 def shortfalls(
     evaluated: EvaluatedStructure,
     role: str,
@@ -191,32 +210,39 @@ def meets_errors(state: State, subsystem: SubsystemState, model: ModelRecord) ->
     )
 
 
+def _evaluated(state: State, subsystem: str, model: str | None) -> dict[str, EvaluatedStructure]:
+    """The newest evaluation of each structure of a subsystem with one model."""
+    return {
+        s.structure: s
+        for record in state.evaluations
+        if record.model == model
+        for s in record.structures
+        if s.subsystem == subsystem
+    }
+
+
 def open_targets(state: State, model: str | None) -> list[str]:
-    """What stands between `model` and 'converged': per target subsystem, its last evaluation.
+    """What stands between `model` and 'converged', what cannot be judged included."""
+    targets = {s.name for s in state.subsystems if s.role == "target"}
+    failed = [r for r in state.reference if r.subsystem in targets and r.status == "failed"]
+    bare = [f"{r.structure}: no reference trajectory ({r.stopped_by})" for r in failed]
+    return bare + unmet(state, model)
+
+
+def unmet(state: State, model: str | None) -> list[str]:
+    """What of the targets can be judged and is not met: per target, its last evaluation.
 
     Every held-out structure with a reference trajectory counts, at the temperature of use: whoever
     writes the plans cannot converge by looking only where, or as cold as, the model is good.
     """
     missed = []
     for subsystem in (s for s in state.subsystems if s.role == "target"):
-        evaluated = [
-            structure
-            for record in state.evaluations
-            if record.model == model
-            for structure in record.structures
-            if structure.subsystem == subsystem.name
-        ]
-        if not evaluated:
+        latest = _evaluated(state, subsystem.name, model)
+        if not latest:
             missed.append(f"{subsystem.name}: {model} was never evaluated on it")
-        latest = {s.structure: s for s in evaluated}
         references = [r for r in state.reference if r.subsystem == subsystem.name]
         ready = [r for r in references if r.status == "ok"]
-        missed += [
-            f"{r.structure}: no reference trajectory ({r.stopped_by})"
-            for r in references
-            if r.status == "failed"
-        ]
-        if evaluated:
+        if latest:
             left = (r.structure for r in ready if r.structure not in latest)
             missed += [f"{name}: {model} was never evaluated on it" for name in left]
         missed += beyond(state, subsystem, model)

@@ -52,7 +52,10 @@ def rescaled(situation: Situation) -> Situation:
                 }
             ),
             "model_eval": situation.config.model_eval.model_copy(
-                update={"fresh_frames": 3 * situation.config.model_eval.fresh_frames}
+                update={
+                    "fresh_frames": 3 * situation.config.model_eval.fresh_frames,
+                    "fresh_most": 3 * situation.config.model_eval.fresh_most,
+                }
             ),
         }
     )

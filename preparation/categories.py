@@ -10,6 +10,8 @@ from typing import Literal
 from atomistics.contract import Name
 from campaign.config import Subsystem
 from campaign.material import Material, Phase
+from preparation.sentence import kelvin_in
+from preparation.substances import elements, melting
 
 Form = Literal["bulk", "surface", "solvent", "defects", "adsorbed", "pair", "full"]
 CRYSTALLINE = ("crystal", "particle", "other")
@@ -50,7 +52,8 @@ def topics(material: Material, temperature: int) -> list[Topic]:
     topics_made = []
     for name, form, phases in parts:
         stage, role = _place(form, any(f in MEETING for _, f, _ in parts), len(layers) > 2)
-        hottest = _ceiling([material.phase(p) for p in phases], form, role, temperature)
+        said = kelvin_in(material.procedure or "") or 0
+        hottest = _ceiling([material.phase(p) for p in phases], form, role, temperature, said)
         topics_made.append(Topic(name, form, phases, stage, role, hottest))
     return sorted(topics_made, key=lambda topic: topic.stage)
 
@@ -100,22 +103,20 @@ def _place(
     return (1, "component") if form == "solvent" else (2, "target")
 
 
-def _ceiling(phases: list[Phase], form: Form, role: str, temperature: int) -> int:
+def _ceiling(phases: list[Phase], form: Form, role: str, temperature: int, said: int) -> int:
     """Highest sampling temperature, K: 700 above use for solids and melts, 300 where there are
-    molecules; the whole system is sampled to twice its use (paper, appendix G: 1000, 800, 600)."""
+    molecules; the whole system is sampled to twice its use (paper, appendix G: 1000, 800, 600).
+    A glass is sampled as hot as it melts, or as the procedure says (`said`, 0 for nothing)."""
     soft = any(p.kind in ("liquid", "polymer", "molecule") or _molecular(p) for p in phases)
     soft = soft or form == "adsorbed"
     hottest = temperature + (300 if soft else 700)
     if role != "interface" and len(phases) == 1 and phases[0].kind == "amorphous" and not soft:
-        from preparation.substances import melting
-
-        if (melts := melting(phases[0])) is not None:  # a glass is what its melt froze to
-            return max(hottest, round(1.1 * melts))
+        melts = melting(phases[0])
+        if melts is not None or said:  # a glass is what its melt froze to
+            return max(hottest, said, round(1.1 * (melts or 0)))
     return max(temperature + 50, min(hottest, 2 * temperature)) if role == "target" else hottest
 
 
 def _molecular(phase: Phase) -> bool:
     """Whether an amorphous phase holds molecules with hydrogen, which break first."""
-    from preparation.substances import elements
-
     return phase.kind == "amorphous" and "H" in elements(phase)

@@ -29,7 +29,7 @@ GAP = 2.2
 SHEETS = 3.0  # Å, least gap of sheets; their radii widen it
 GRAINS, MIRRORED = 1.9, ("thick", "apart")  # Å between grains; what is mirrored, not turned
 LAYER = 9.0
-LEAST = 8.0  # Å, width of two crystals' common cell, as of a crystal by itself
+LEAST = 8.0  # Å, width of two crystals' common cell, as of a slab by itself
 PACKED = ("amorphous", "liquid", "melt")
 
 
@@ -53,7 +53,7 @@ def pair(material: Material, one: Phase, other: Phase) -> list[VariantDraft]:
 
 def _on_slab(material: Material, lower: Phase, upper: Phase) -> list[VariantDraft]:
     """A glass, melt or liquid on a crystal's face."""
-    width = phase_parameters.width(material)
+    width = phase_parameters.slab_width(material)
     drafts = []
     for suffix, words_of, below, above, density, apart in ROWS:
         slab = phase_parameters.slab(lower, round(LAYER * below, 1), width)
@@ -222,7 +222,7 @@ def _layer(
     material: Material, phase: Phase, thick: float, density: float, strained: bool
 ) -> BuilderInput:
     """One layer; a crystal `strained` to another's cell has its density by the normal alone."""
-    width = phase_parameters.width(material)
+    width = phase_parameters.slab_width(material)
     if phase.kind == "crystal":
         slab = phase_parameters.slab(phase, round(LAYER * thick, 1), width)
         content: BuilderInput = {"family": "solid-surface", **slab, "vacuum_angstrom": 0.0}
@@ -253,15 +253,11 @@ def _layer(
 
 
 def layer_thickness(phase: Phase, width: float, factor: float) -> float:
-    """Å: nine, or what it takes to hold one formula unit of the thinnest solute, times a factor."""
-    least = [
-        1000 / (substances.AVOGADRO * i.molarity * width**2)
-        for i in phase.substances
-        if i.molarity is not None
-    ]
-    return round(
-        max([LAYER * factor, *(thickness * max(round(factor), 1) for thickness in least)]), 1
-    )
+    """Å: nine, times a factor. A film with one solute is made thick enough for a formula unit by
+    the builder, which knows the cross-section; of several the thinnest has to fit here."""
+    solutes = [i.molarity for i in phase.substances if i.molarity is not None]
+    least = 1000 / (substances.AVOGADRO * min(solutes) * width**2) if len(solutes) > 1 else 0.0
+    return round(max(LAYER * factor, least * max(round(factor), 1)), 1)
 
 
 def chain_size(material: Material, phase: Phase, added: float) -> tuple[int, int]:

@@ -185,6 +185,12 @@ def width(material: Material) -> float:
     return round(max(10.0, (10.0 * material.atoms) ** (1 / 3)), 1)
 
 
+def slab_width(material: Material) -> float:
+    """Least width of a slab, by itself or under a film, Å: layers of 9 Å with about `atoms` atoms,
+    as wide as DFT makes them, not two cutoffs."""
+    return round(max(8.0, 0.8 * width(material)), 1)
+
+
 def solute_atoms(phase: Phase, least: int, solutes: float = 1.0) -> int:
     """Atoms of a box that holds at least one formula unit of every solute."""
     atoms = least

@@ -18,6 +18,7 @@ from preparation.phase_parameters import BuilderInput
 from preparation.structure_plan import Category, StructurePlan, Variant
 
 LARGER = 1.5
+FEW = 9.0  # Å, diameter of a particle of some twenty atoms
 LOWEST = 6.5  # Å, of a crystal's cell where few atoms are asked for; above the cutoff when dense
 QUENCH = {
     "melt": 4000,
@@ -106,7 +107,6 @@ def _component(material: Material, phase: Phase, without: bool) -> list[VariantD
 
 def solid(material: Material, phase: Phase) -> list[VariantDraft]:
     """Crystal: lattice -3 to +4 %, sheared, pulled, two sizes; pristine beside vacancies."""
-    base = max(LOWEST, 0.8 * (10.0 * material.atoms) ** (1 / 3))
     still, sheared, pulled = [0.0] * 6, [0.0] * 5 + [4.0], [0.0, 0.0, 3.0, 0.0, 0.0, 0.0]
     rows = [
         ("bulk", "reference lattice", 1.0, 0, still),
@@ -125,7 +125,8 @@ def solid(material: Material, phase: Phase) -> list[VariantDraft]:
                 **phase_parameters.crystal(phase, rank),
                 "scale": scale,
                 # of the scaled lattice: every scale has as many cells
-                "min_length_angstrom": round(base * scale - 0.005, 2),
+                "min_length_angstrom": round(LOWEST * scale - 0.005, 2),
+                "atoms": material.atoms,
                 "further_repeats": further,
                 "strain_percent": strain,
             },
@@ -167,7 +168,6 @@ def sheets(material: Material, phase: Phase) -> list[VariantDraft]:
 
 def defects(material: Material, phase: Phase) -> list[VariantDraft]:
     """Each kind of defect asked for, at two lattices or sizes; the last is held out."""
-    edge = phase_parameters.width(material)
     crystal = phase_parameters.crystal(phase)
     present = list(dict.fromkeys(site["element"] for site in crystal.get("sites", [])))
     kinds = phase.defects
@@ -179,7 +179,8 @@ def defects(material: Material, phase: Phase) -> list[VariantDraft]:
         if made.get("family") != "solid-solid":
             made["scale"] = scale
         if kind in ("vacancy", "interstitial", "antisite"):
-            made |= {"family": "solid", "min_length_angstrom": round(0.8 * edge, 1)}
+            least = round(LOWEST * scale - 0.005, 2)
+            made |= {"family": "solid", "min_length_angstrom": least, "atoms": material.atoms}
         drafts.append((f"{kind}-{turn + 1}", f"{kind}, lattice {scale:g} of the reference", made))
     _, words, made = drafts.pop()
     return [*drafts, ("held-out", words, made)]
@@ -299,14 +300,28 @@ def molecules(phase: Phase) -> list[VariantDraft]:
 
 def surface(material: Material, phase: Phase) -> list[VariantDraft]:
     """Slab under vacuum: thickness, width, strain; a lattice each, as slabs grow by whole units."""
-    edge = min(phase_parameters.width(material), max(7.5, material.atoms**0.5))
+    edge = phase_parameters.slab_width(material)
     rows = [
-        ("thin", "slab of 6 A, termination after next, lattice 1 % shorter", 6.0, 0, 0.99, 2),
-        ("slab", "slab of 9 A", 9.0, 0, 1.0, 0),
-        ("thick", "slab of 12.5 A, lattice 0.5 % longer", 12.5, 0, 1.005, 0),
-        ("wide", "slab of 9 A, wider, lattice 1.5 % longer", 9.0, 1, 1.015, 0),
-        ("compressed", "slab of 9 A, next termination, lattice 2 % shorter", 9.0, 0, 0.98, 1),
-        ("held-out", "slab of 11 A, lattice 1 % longer", 11.0, 0, 1.01, 0),
+        (
+            "thin",
+            "slab of 6 A or more, termination after next, lattice 1 % shorter",
+            6.0,
+            0,
+            0.99,
+            2,
+        ),
+        ("slab", "slab of 9 A or more", 9.0, 0, 1.0, 0),
+        ("thick", "slab of 12.5 A or more, lattice 0.5 % longer", 12.5, 0, 1.005, 0),
+        ("wide", "slab of 9 A or more, wider, lattice 1.5 % longer", 9.0, 1, 1.015, 0),
+        (
+            "compressed",
+            "slab of 9 A or more, next termination, lattice 2 % shorter",
+            9.0,
+            0,
+            0.98,
+            1,
+        ),
+        ("held-out", "slab of 11 A or more, lattice 1 % longer", 11.0, 0, 1.01, 0),
     ]
     return [
         (
@@ -314,7 +329,7 @@ def surface(material: Material, phase: Phase) -> list[VariantDraft]:
             words,
             {
                 "family": "solid-surface",
-                **phase_parameters.slab(phase, thickness, round(0.84 * edge, 1)),
+                **phase_parameters.slab(phase, thickness, edge),
                 "scale": scale,
                 "further_repeats": wider,
                 "termination_in_turn": turn,
@@ -378,11 +393,12 @@ def _network(phase: Phase) -> str | None:
 def cluster(phase: Phase) -> list[VariantDraft]:
     """Particle: diameter and shape."""
     size = phase.diameter or 12.0
+    less = 0.8 if size >= FEW else 1.1  # of a dozen atoms hardly anything would be left
     rows = [
         ("ball", "sphere", 1.0, "spherical", 1.0),
-        ("small", "sphere, 0.8, lattice 1 % shorter", 0.8, "spherical", 0.99),
+        ("small", f"sphere, {less:g}, lattice 1 % shorter", less, "spherical", 0.99),
         ("large", "sphere, 1.2, lattice 0.5 % longer", 1.2, "spherical", 1.005),
-        ("cube", "cube", 0.8, "cubic", 1.0),
+        ("cube", "cube", less, "cubic", 1.0),
         ("dense", "sphere, lattice 3 % shorter", 1.0, "spherical", 0.97),
         ("held-out", "sphere, 1.1, lattice 1 % longer", 1.1, "spherical", 1.01),
     ]

@@ -39,6 +39,7 @@ HEAD = (
 WRITTEN = ("task.yaml", f"structures/{PLAN}", "config.yaml")
 MOLECULAR = ("molecule", "solid-molecule", "liquid-liquid", "polymer", "stack")
 PRESSED = [0.8, 0.86, 0.92, 1.0, 1.05]  # lengths; about 2 Å between molecules at 0.8
+KSPACING = {"vasp": 0.25, "cp2k": 0.25, "espresso": 0.04}  # 1/Å, pw.x's without 2 pi: cells differ
 HOTTER = (0, 300, 700)  # K above use: the first MD of the reference, as far as ceilings allow
 
 
@@ -293,6 +294,8 @@ def configure(folder: Path, task: Task, plan: StructurePlan) -> None:
             " package.module:Name}` there, or under reference: of an answers file"
         )
     chosen = reference.model_dump(mode="json", exclude_unset=True) if reference else None
+    if (spacing := KSPACING.get(material.reference)) and chosen is None:
+        chosen = {"method": material.reference, "options": {"kspacing": spacing}}
     rungs = [task.temperature + hotter for hotter in HOTTER]
     data: dict[str, Any] = {
         "reference": chosen or {"method": material.reference},

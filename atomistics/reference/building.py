@@ -7,7 +7,6 @@ that is a fault of ours and stays an exception.
 import contextlib
 import importlib
 import inspect
-import shutil
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
@@ -26,7 +25,7 @@ from ase.calculators.genericfileio import GenericFileIOCalculator
 
 from atomistics.errors import UserError
 from atomistics.reference import outputs, resuming
-from atomistics.reference.catalog import Recipe
+from atomistics.reference.catalog import NAMED, Recipe
 from atomistics.reference.convergence import (
     LabelFailedError,
     failure,
@@ -187,7 +186,7 @@ def _for_espresso(recipe: Recipe, calculator: GenericFileIOCalculator, atoms: At
 
 
 def _remove(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+    resuming.removed(folder)
     with contextlib.suppress(OSError):  # others are at work in it, or something is kept
         folder.parent.rmdir()
 
@@ -316,7 +315,8 @@ def _built(
     if folder is not None and recipe.log:
         options.setdefault(recipe.log, str(folder / f"{_program(recipe)}.log"))
     elif folder is not None:
-        options["directory"] = str(folder)
+        short = recipe.calculator == NAMED["cp2k"].calculator
+        options["directory"] = str(resuming.short_path(folder) if short else folder)
     try:
         calculator = factory(**options)
     except ModuleNotFoundError as error:

@@ -42,7 +42,7 @@ SIGNS = (
     Sign(
         "CP2K",
         re.compile(r"SCF run NOT converged|outer SCF loop FAILED to converge"),
-        re.compile(r"SCF WAVEFUNCTION OPTIMIZATION"),
+        re.compile(r"SCF WAVEFUNCTION OPTIMIZATION|Leaving inner SCF loop after reaching"),
         re.compile(r"SCF run converged in|outer SCF loop converged in"),
     ),
     Sign(
@@ -57,7 +57,7 @@ SIGNS = (
             r"SCF NOT CONVERGED AFTER|[Ww]avefunction (IS )?not fully converged|"
             r"wavefunction IS NOT YET CONVERGED"
         ),
-        re.compile(r"^\s*ORCA SCF\s*$|^\s*SCF ITERATIONS\s*$"),
+        re.compile(r"^\s*ORCA (LEAN-)?SCF\s*$|^\s*(LEAN-)?SCF ITERATIONS\s*$"),
         re.compile(r"SCF CONVERGED AFTER"),
     ),
     Sign("DFTB+", re.compile(r"SCC is NOT converged")),
@@ -92,20 +92,25 @@ def unconverged(folder: Path, ended: bool = True) -> str | None:
 
 
 def _unconverged_vasp(path: Path) -> str | None:
-    from mtp.reading.vasp import UNCONVERGED as STOPPED
+    from mtp.reading.frames import UNCONVERGED as STOPPED
+    from mtp.reading.vasp import UNKNOWN
 
-    stopped = _outcar(path).left_out[STOPPED]
-    return f"VASP: {STOPPED}, NELM was reached" if stopped else None
+    left = _outcar(path).left_out
+    if left[STOPPED]:
+        return f"VASP: {STOPPED}, NELM was reached"
+    return f"VASP: {UNKNOWN}" if left[UNKNOWN] else None
 
 
 def vasp_free_energy(folder: Path) -> float | None:
-    """F = E - TS (eV) of the only step in an OUTCAR below; None without one.
+    """F = E - TS (eV) of the only step in an OUTCAR below; None without an OUTCAR.
 
     vasprun.xml holds F + PV under PSTRESS, of which forces and stress are not the derivatives.
     """
     for path in folder.rglob("OUTCAR"):
-        frames = _outcar(path).frames
-        return frames[-1].get_potential_energy() if frames else None
+        reading = _outcar(path)
+        if not reading.frames:
+            raise LabelFailedError("crashed", f"OUTCAR: {reading.line(())}")
+        return reading.frames[-1].get_potential_energy()
     return None
 
 

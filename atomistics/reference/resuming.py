@@ -98,12 +98,33 @@ def folder_for(recipe: Recipe, atoms: Atoms | None, item: str) -> Path:
         if left != folder and _abandoned(left.name.removeprefix(prefix), item):
             with contextlib.suppress(OSError):  # another process was faster
                 left.rename(folder)  # onto the empty one
+                _link(left).unlink(missing_ok=True)
                 _keep_starts(recipe, folder)
     return folder
 
 
+def short_path(folder: Path) -> Path:
+    """A link to a folder: CP2K takes 80 characters of path and project, its first shell of both
+    paths that it loads together. It goes with the folder (`removed`).
+    """
+    link = _link(folder)
+    link.unlink(missing_ok=True)
+    link.symlink_to(folder.name)
+    return link
+
+
+def _link(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name[-8:]}")
+
+
+def removed(folder: Path) -> None:
+    """Take away a folder and the link to it, if there is one."""
+    _link(folder).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def _short(name: str) -> str:
-    """A name by six digits: CP2K takes no more than 80 characters of path and project."""
+    """A name by six digits."""
     return hashlib.sha256(name.encode()).hexdigest()[:6]
 
 
@@ -194,6 +215,6 @@ def sweep(kept: Keep) -> None:
         if kept != "none" and len(words) >= 7 and any(folder.iterdir()):
             record = {"kind": "killed", "detail": "its job ended before it did"}
             outputs.pack(folder, "-".join(words[:3]), record)
-        shutil.rmtree(folder, ignore_errors=True)
+        removed(folder)
     with contextlib.suppress(OSError):  # something is kept, or nothing was ever there
         outputs.FOLDER.rmdir()

@@ -11,7 +11,7 @@ from ase import Atoms
 
 from mtp.errors import MTPError
 from mtp.reading.frames import OPENERS, Reading, ReadOptions, text_of
-from mtp.reading.labels import PER_ATOM, interpret, is_label
+from mtp.reading.labels import PER_ATOM, check_stresses, interpret, is_label, require_volume
 from mtp.reading.vasp import KBAR, ORDER
 
 DEEPMD = {"box", "coord", "energy", "force", "virial", "real_atom_types"}
@@ -33,6 +33,7 @@ def read_ase(path: Path, options: ReadOptions) -> Reading:
         atoms.info.update(info)
         labels = {k: v for k, v in results.items() if is_label(k, options) and k not in PER_ATOM}
         interpret(atoms, {**atoms.info, **labels}, options, f"{path}: row {number}", reading)
+    check_stresses(reading, path)
     return reading
 
 
@@ -69,19 +70,26 @@ def read_deepmd(path: Path, options: ReadOptions) -> Reading:
         raise MTPError(f"{path}: is nothing that dpdata can read ({detail})") from None
     reading = Reading()
     for system in systems:
-        _deepmd_frames(system.data, reading)
+        _deepmd_frames(system.data, f"{path}", reading)
     reading.unknown.update({f"{k}.npy": len(reading.frames) for k in held[0] - DEEPMD})
     return reading
 
 
-def _deepmd_frames(data: dict, reading: Reading) -> None:
+def _deepmd_frames(data: dict, where: str, reading: Reading) -> None:
     symbols = [data["atom_names"][kind] for kind in data["atom_types"]]
     periodic = not data.get("nopbc", False)
     for frame in range(len(data["coords"])):
         values = {k: data[k][frame] for k in ("energies", "forces", "virials") if k in data}
         atoms = Atoms(symbols, data["coords"][frame], cell=data["cells"][frame], pbc=periodic)
-        virial = values.get("virials") if periodic else None
-        stress = None if virial is None else -np.reshape(virial, (3, 3)) / atoms.get_volume()
+        require_volume(atoms, f"{where}: frame {frame}")
+        virial = values.get("virials")
+        if virial is not None and not periodic:
+            reading.unknown["virial.npy of a cell that is not periodic"] += 1
+        stress = (
+            None
+            if virial is None or not periodic
+            else -np.reshape(virial, (3, 3)) / atoms.get_volume()
+        )
         reading.add(
             atoms,
             None if "energies" not in values else float(np.ravel(values["energies"])[0]),
@@ -121,6 +129,7 @@ def read_mlearn(path: Path, _options: ReadOptions) -> Reading:
             cell=structure.lattice.matrix,
             pbc=True,
         )
+        require_volume(atoms, f"{path}: structure {number}")
         for name in ("group", "description"):
             if isinstance(row.get(name), str):
                 atoms.info[name] = row[name]

@@ -12,12 +12,13 @@ from ase.io.extxyz import read_xyz
 
 from mtp.errors import MTPError
 from mtp.reading.frames import Reading, ReadOptions, text_of
-from mtp.reading.labels import PER_ATOM, interpret, is_label
+from mtp.reading.labels import OF_EACH, PER_ATOM, check_stresses, interpret, is_label
 
 # "stress_" keeps ASE's reader from taking six of the nine numbers unseen, "virial_" from refusing
 # six
 HEADER = {"lattice": "Lattice", "properties": "Properties", "pbc": "pbc"}
 HEADER |= {"stress": "stress_", "virial": "virial_"}
+COMPONENT = re.compile(r"(?i)(?<![a-z])f(orces?)?_?x$")
 COLUMNS = {"element": "species", "elements": "species", "symbols": "species", "position": "pos"}
 COLUMNS |= {"positions": "pos", "coords": "pos", "species": "species", "pos": "pos", "z": "Z"}
 
@@ -30,12 +31,15 @@ def read_extxyz(path: Path, options: ReadOptions) -> Reading:
         atoms = _frame(block, where)
         results = dict(atoms.calc.results) if atoms.calc is not None else {}
         columns = {k: v for k, v in atoms.arrays.items() if is_label(k, options)}
-        odd = [k for k in results if k in PER_ATOM or not is_label(k, options)]
+        columns |= {OF_EACH.format(k): results[k] for k in PER_ATOM if k in results}
+        atoms.arrays |= {k: results.pop(k) for k in PER_ATOM if k in results}
+        odd = [k for k in results if not is_label(k, options)]
         others = {k: results.pop(k) for k in odd}
-        for name, value in others.items():  # per atom where it can be: energies, charges, magmoms
+        for name, value in others.items():  # per atom where it can be: charges, magmoms
             per_atom = np.ndim(value) and len(value) == len(atoms)
             (atoms.arrays if per_atom else atoms.info)[name] = value
         interpret(atoms, {**atoms.info, **results, **columns}, options, where, reading)
+    check_stresses(reading, path)
     return reading
 
 
@@ -64,6 +68,9 @@ def _blocks(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _frame(block: list[str], where: str) -> Atoms:
+    keys = re.findall(r"(?<![^\s,])([A-Za-z][\w-]*)\s*=", re.sub(r"\"[^\"]*\"", "", block[1]))
+    if twice := next((k for k in keys if keys.count(k) > 1), None):
+        raise MTPError(f"{where}: {twice} stands twice in its line; leave one")
     header = re.sub(
         r"(?i)(?<![\w-])(lattice|properties|pbc|stress|virial)(\s*)=",
         lambda m: HEADER[m[1].lower()] + "=",
@@ -95,12 +102,12 @@ def _frame(block: list[str], where: str) -> Atoms:
 
 
 def _join_components(atoms: Atoms) -> None:
-    """Columns fx, fy, fz (REF_fx, ...) as one array of forces."""
-    for first in [name for name in atoms.arrays if name.lower().endswith("fx")]:
+    """Columns fx, fy, fz (REF_fx, force_x, ...) as one array of forces."""
+    for first in [name for name in atoms.arrays if COMPONENT.search(name)]:
         three = [first, *(first[:-1] + axis for axis in ("yz" if first[-1] == "x" else "YZ"))]
         if all(np.ndim(atoms.arrays.get(name)) == 1 for name in three):
             columns = [atoms.arrays.pop(name) for name in three]
-            atoms.arrays[first[:-2] + "forces"] = np.column_stack(columns)
+            atoms.arrays[COMPONENT.sub("", first) + "forces"] = np.column_stack(columns)
 
 
 def _properties(match: re.Match[str]) -> str:

@@ -16,6 +16,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from mtp.errors import MTPError
 
 LABELS = ("energy", "forces", "stress")
+UNCONVERGED = "without electronic convergence"
+SHOWN = 12  # names in a line
 OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
 
@@ -67,13 +69,15 @@ class Reading:
     The energy (eV) is the one whose derivative the forces (eV/Å) and the stress (eV/Å^3, ASE's
     sign and order) are: under electronic smearing the free energy F = E - TS. left_out: steps that
     gave no frame, by reason; unknown: keys that look like labels and were not used; method: what
-    the file says of its settings. Other per-atom columns stand among a frame's arrays.
+    the file says of its settings; unsaid: the largest component (eV/Å^3) of each stress whose unit
+    nothing says. Other per-atom columns stand among a frame's arrays, other keys in its info.
     """
 
     frames: list[Atoms] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     unknown: Counter[str] = field(default_factory=Counter)
     method: dict[str, str] = field(default_factory=dict)
+    unsaid: list[float] = field(default_factory=list)
 
     def add(
         self,
@@ -106,18 +110,20 @@ class Reading:
         self.left_out.update(other.left_out)
         self.unknown.update(other.unknown)
 
-    def line(self, kept: Collection[str]) -> str:
+    def line(self, kept: Collection[str], keys: bool = True) -> str:
         """`N frames: energy n, forces n, stress n; left out: ...; not understood: ...`.
 
-        kept: the per-atom columns that whoever takes the frames takes too; others are counted.
+        kept: the per-atom columns that whoever takes the frames takes too, and keys unless he takes
+        all; others are counted.
         """
-        held = Counter(name for a in self.frames if a.calc is not None for name in a.calc.results)
-        parts = [f"{len(self.frames)} frames: " + ", ".join(f"{k} {held[k]}" for k in LABELS)]
+        labels = Counter(name for a in self.frames if a.calc is not None for name in a.calc.results)
+        parts = [f"{len(self.frames)} frames: " + ", ".join(f"{k} {labels[k]}" for k in LABELS)]
         if self.left_out:
             parts.append("left out: " + _counted(self.left_out))
         parts.append("not understood: " + (_counted(self.unknown) or "nothing"))
         kept = {"numbers", "positions", *kept}
-        unused = Counter(k for a in self.frames for k in a.arrays if k not in kept)
+        held = ({*a.arrays, *(() if keys else a.info)} for a in self.frames)
+        unused = Counter(k for names in held for k in names if k not in kept)
         if "constraints" not in kept and (
             number := sum(map(bool, (a.constraints for a in self.frames)))
         ):
@@ -128,7 +134,9 @@ class Reading:
 
 
 def _counted(counts: Counter[str]) -> str:
-    return ", ".join(f"{name} ({number})" for name, number in sorted(counts.items()))
+    named = [f"{name} ({number})" for name, number in sorted(counts.items())]
+    more = [f"{len(named) - SHOWN} more"] if len(named) > SHOWN else []
+    return ", ".join([*named[:SHOWN], *more])
 
 
 def text_of(path: str | Path) -> IO[str]:

@@ -15,25 +15,32 @@ from ase import Atoms
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from mtp.errors import MTPError
-from mtp.reading.frames import Reading, ReadOptions
+from mtp.reading.frames import UNCONVERGED, Reading, ReadOptions
 from mtp.reading.units import OWN, factor, required
 
 MARKS = ("ref", "reference", "dft", "qm", "vasp")
 WORDS = {"energy": "energy", "free_energy": "free_energy", "force": "forces", "forces": "forces"}
 WORDS |= {"stress": "stress", "stresses": "stress", "virial": "virial", "virials": "virial"}
+FREE = ("energy_free", "force_consistent_energy", "energy_force_consistent", "e_fr_energy", "toten")
+WORDS |= dict.fromkeys(FREE, "free_energy")
 UNIT_OF = {"pos": "length", "position": "length", "positions": "length", "lattice": "length"}
 UNIT_OF |= {"cell": "length", "coord": "length", "coords": "length", "distance": "length"}
 UNIT_OF |= {"length": "length"} | {
     k: "energy" if k == "free_energy" else v for k, v in WORDS.items()
 }
 LIKE = {
-    "energy": r"energ|toten|e_?tot|^e$|^e_?dft$|^e_?0$|enthalpy",
+    "energy": r"energ|toten|e_?tot|^e$|^e_?dft$|^e_?0$|enthalpy|e_?pot|pot_?e|^pe$|^[uy]$",
     "forces": r"forc|^f$|^frc$|gradient|^grad$",
     "stress": r"stress|viri|pressure|^press$",
 }
 NOT_LABELS = r"weight"
 PER_ATOM = ("energies", "stresses")  # as columns these are of each atom
+OF_EACH = "{} of each atom"
+UNIT = r"(?i)(.*?)[-_ ]?units?$"
 HIGH = 1.0  # eV/Å^3, 160 GPa: beyond it a stress is likelier in another unit
+TYPICAL = 0.1  # eV/Å^3, 16 GPa: so is one that half of the frames are beyond
+FLAT = 1e-3  # Å^3
+CELLS = ("cell", "box", "unit_cell", "cell_vectors", "lattice_vectors", "abc")
 VOIGT = ("xx", "yy", "zz", "yz", "xz", "xy")
 
 
@@ -63,13 +70,14 @@ def is_label(key: str, options: ReadOptions) -> bool:
 
 def named(key: str, value: Any) -> FileLabel | None:
     """The label that a key names beyond doubt, else None."""
-    rest = [part for part in re.split(r"[_\-\s.\[\]()]+", key) if part]
+    words = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", "_", key)  # freeEnergy
+    rest = [part for part in re.split(r"[_\-\s.\[\]()]+", words) if part]
     mark = ""
     for end in (0, -1):
         if len(rest) > 1 and rest[end].lower() in MARKS:
             mark = rest.pop(end).lower()
             break
-    for length in (2, 1):
+    for length in (3, 2, 1):
         what = WORDS.get("_".join(rest[:length]).lower())
         if what is not None:
             unit = "_".join(rest[length:]) or None
@@ -83,7 +91,7 @@ def units_of(info: Mapping[str, Any], options: ReadOptions, where: str) -> dict[
     """Units that the keys of a frame (`stress-unit=GPa`) or the user state, by quantity."""
     stated: dict[str, str] = {}
     for key, value in info.items():
-        match = re.fullmatch(r"(?i)(.*?)[-_ ]?units?", key)
+        match = re.fullmatch(UNIT, key)
         if not match:
             continue
         words = [w for w in re.split(r"[_\-\s]+", match[1].lower()) if w and w not in MARKS]
@@ -121,6 +129,10 @@ def interpret(
         lacks.
     """
     units = units_of(values | atoms.info, options, where)
+    _whole(atoms, where)
+    if not options.nonconverged and _stopped(values):
+        reading.left_out[UNCONVERGED] += 1
+        return
     length = required("length", units.get("length", "A"), where)
     bare = Atoms(atoms.numbers, atoms.positions * length, cell=atoms.cell * length, pbc=atoms.pbc)
     _keep(atoms, bare)
@@ -137,13 +149,70 @@ def interpret(
     reading.add(bare, None if energy is None else float(energy), forces, stress)
 
 
+def _whole(atoms: Atoms, where: str) -> None:
+    """MTPError for a cell under another name, a flat one, and sites that are not full."""
+    if (key := next((k for k in atoms.info if k.lower() in CELLS), None)) and not atoms.cell.any():
+        raise MTPError(f'{where}: no Lattice, but {key}; write it as Lattice="ax ay az bx ..." (Å)')
+    require_volume(atoms, where)
+    for name, column in {**atoms.info, **atoms.arrays}.items():
+        if "occupan" in name.lower() and not _full(column):
+            raise MTPError(f"{where}: {name} is not 1 at every site; write an ordered cell")
+
+
+def require_volume(atoms: Atoms, where: str) -> None:
+    """Refuse a cell that is periodic in three directions and flat.
+
+    Parameters
+    ----------
+    atoms : N atoms, Å
+    where : file and frame, for the error
+
+    Raises
+    ------
+    MTPError
+        Its volume is below 0.001 Å^3.
+    """
+    if atoms.pbc.all() and abs(np.linalg.det(atoms.cell.array)) < FLAT:
+        raise MTPError(f"{where}: periodic in three directions in a cell without volume; mend it")
+
+
+def _full(column: Any) -> bool:
+    try:
+        return bool((np.asarray(column, float) == 1).all())
+    except (TypeError, ValueError):  # ASE's dictionary of shared sites
+        return False
+
+
+def _stopped(values: Mapping[str, Any]) -> bool:
+    """Whether a key such as converged=F, scf_converged=0 says that the loop did not converge."""
+    said = {k: str(v).lower() for k, v in values.items() if re.search(r"converged$", k.lower())}
+    wrong = {"false", "f", "0", "no", "0.0"}
+    return any((v in wrong) is not bool(re.search("un|not", k.lower())) for k, v in said.items())
+
+
+def check_stresses(reading: Reading, where: object) -> None:
+    """MTPError where stresses whose unit nothing says are, in most frames, those of no solid."""
+    if reading.unsaid and (middle := float(np.median(reading.unsaid))) > TYPICAL:
+        raise MTPError(
+            f"{where}: half of the stresses are beyond {middle / 0.0062415:.0f} GPa if they are in "
+            "eV/Å^3 (virials in eV); say their unit with --units=stress=UNIT or virial=UNIT"
+        )
+
+
 def _keep(atoms: Atoms, bare: Atoms) -> None:
-    """Info, constraints and all columns that are no labels go on with the frame."""
-    bare.info = {k: v for k, v in atoms.info.items() if not named(k, v) and not looks_like(k)}
+    """Info, constraints and all columns that are no labels go on with the frame.
+
+    Moments that a calculation found are the start of the next one.
+    """
+    other = {k: v for k, v in atoms.info.items() if not named(k, v) and not looks_like(k)}
+    bare.info = {k: v for k, v in other.items() if not re.search(UNIT, k)}
     bare.set_constraint(atoms.constraints)
     for name, column in atoms.arrays.items():
-        if name not in bare.arrays and not (named(name, 0) or looks_like(name)):
+        plain = not (named(name, 0) or looks_like(name))
+        if name not in bare.arrays and (plain or name == "energies"):
             bare.set_array(name, column)
+    if "magmoms" in bare.arrays and "initial_magmoms" not in bare.arrays:
+        bare.set_array("initial_magmoms", np.asarray(bare.arrays.pop("magmoms"), float))
 
 
 def _account(
@@ -156,6 +225,8 @@ def _account(
 ) -> None:
     for key in values:
         what = looks_like(key)
+        if key == OF_EACH.format("energies") and used["energy"] is not None:
+            continue  # stays as a column
         if (
             key in named_keys
             or what is None
@@ -166,9 +237,14 @@ def _account(
         flag = f"{what}={key}"
         settled = what in options.keys or (what == "stress" and "virial" in options.keys)
         if used[what] is None and not settled:
+            it_is = (
+                ""
+                if key.endswith(OF_EACH[2:])
+                else f"--keys={flag} that it is the {what}, or with "
+            )
             raise MTPError(
-                f"{where}: no {what} is understood, but there is {key!r}; say with --keys={flag} "
-                f"that it is the {what}, or with --keys={what}=none that there is none"
+                f"{where}: no {what} is understood, but there is {key!r}; say with {it_is}"
+                f"--keys={what}=none that there is none"
             )
         reading.unknown[key] += 1
 
@@ -263,7 +339,10 @@ def _stress(
         )
     stress = both.get("stress", both.get("virial"))
     what = "stress" if "stress" in both else "virial"
-    if stress is not None and np.abs(stress).max() > HIGH and what not in units:
+    unsaid = stress is not None and what not in units
+    if unsaid:
+        reading.unsaid.append(float(np.abs(stress).max()))
+    if unsaid and np.abs(stress).max() > HIGH:
         raise MTPError(
             f"{where}: a {what} of {np.abs(stress).max() / 0.0062415:.0f} GPa if it is in "
             f"{OWN[what]}; say its unit with --units={what}=UNIT"

@@ -2,6 +2,7 @@
 
 import io
 import re
+from collections import Counter
 from pathlib import Path
 
 from ase import Atoms
@@ -11,6 +12,8 @@ from ase.io.lammpsrun import read_lammps_dump_text
 from mtp.errors import MTPError
 from mtp.reading.frames import Reading, ReadOptions, text_of
 
+PLACES = [a + end for a in "xyz" for end in ("", "s", "u", "su")]
+HARMLESS = {"id", "element", "q", "vx", "vy", "vz", "mass", "ix", "iy", "iz"}
 STYLES = ("metal", "real")  # lj has no lengths in Å; the others differ from ASE's in every number
 
 
@@ -47,6 +50,8 @@ def read_dump(path: Path, options: ReadOptions) -> Reading:
             bare.set_array(name, atoms.arrays[name])
         bare.info = {k: v for k, v in atoms.info.items() if isinstance(v, int | float | str)}
         reading.add(bare, forces=forces)
+        taken = {*PLACES, *bare.arrays, *(("fx", "fy", "fz") * (forces is not None))}
+        reading.unknown.update(set(names) - taken - HARMLESS)
     return reading
 
 
@@ -81,6 +86,10 @@ def _check_rows(rows: list[list[str]], announced: int, names: list[str], where: 
             f"{where}: {announced} atoms of {len(names)} columns announced, {len(whole)} are there;"
             " it is cut short"
         )
+    if "id" in names:
+        ids = Counter(row[names.index("id")] for row in rows)
+        if twice := next((one for one, number in ids.items() if number > 1), None):
+            raise MTPError(f"{where}: atom {twice:.20} stands twice")
     if "element" in names:
         at = names.index("element")
         if odd := {row[at] for row in rows} - set(chemical_symbols):
@@ -96,8 +105,9 @@ def _elements(atoms: Atoms, named: bool, options: ReadOptions, path: Path) -> No
     if kinds is None or not options.species:
         return
     if kinds.max() > len(options.species) or kinds.min() < 1:
+        odd = kinds.min() if kinds.min() < 1 else kinds.max()
         raise MTPError(
-            f"{path}: type {kinds.max()} has no element in --species={','.join(options.species)}; "
+            f"{path}: type {odd} has no element in --species={','.join(options.species)}; "
             "list one per LAMMPS type"
         )
     symbols = [options.species[kind - 1] for kind in kinds]

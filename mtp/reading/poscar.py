@@ -2,7 +2,8 @@
 
 A file of VASP 5 and later names its elements. One of VASP 4 does not; they are taken from the first
 of: what the user says, a comment line that is a formula of as many elements (with the same counts,
-where it has any), the POTCAR in the same folder. Otherwise it is refused.
+where it has any), elements behind the positions, the POTCAR in the same folder. Otherwise it is
+refused.
 """
 
 import io
@@ -38,7 +39,8 @@ def read_poscar(path: Path, options: ReadOptions) -> Atoms:
         lines = stream.read().splitlines()
     counts = lines[5].split("!")[0].split() if len(lines) > 5 else []
     if counts and all(word.isdecimal() for word in counts):
-        lines.insert(5, " ".join(_elements(path, lines[0], [int(w) for w in counts], options)))
+        lines.insert(5, " ".join(_elements(path, lines, [int(w) for w in counts], options)))
+    _check_rows(path, lines)
     try:
         return read_vasp(io.StringIO("\n".join(lines) + "\n"))
     except Exception as error:  # ASE's reader raises whatever the malformed line led to
@@ -46,12 +48,45 @@ def read_poscar(path: Path, options: ReadOptions) -> Atoms:
         raise MTPError(f"{path}: is no POSCAR that ASE can read ({detail})") from None
 
 
-def _elements(path: Path, comment: str, counts: list[int], options: ReadOptions) -> list[str]:
-    commented = _formula(comment, counts)
+def _rows(lines: list[str], at: int) -> tuple[list[str], list[str]]:
+    """Lines of the atoms that line `at` counts, and those after them."""
+    count = sum(int(word) for word in lines[at].split("!")[0].split() if word.isdecimal())
+    begin = at + 2 + (lines[at + 1 : at + 2] or [""])[0].strip().lower().startswith("s")
+    return lines[begin : begin + count], lines[begin + count :]
+
+
+def _named(row: str) -> str | None:
+    """The element that stands behind the position of an atom, as many programs write it."""
+    words = [word for word in row.split()[3:] if word not in ("T", "F", ".TRUE.", ".FALSE.")]
+    return words[0] if len(words) == 1 and words[0] in atomic_numbers else None
+
+
+def _check_rows(path: Path, lines: list[str]) -> None:
+    """MTPError where ASE would read less than is there, or the file contradicts itself."""
+    if len(lines) < 8 or not all(w.isdecimal() for w in lines[6].split("!")[0].split()):
+        return  # ASE says what is wrong
+    rows, rest = _rows(lines, 6)
+    if rest and (re.match(r"\s*(-?[\d.]+\s+){2}-?[\d.]+", rest[0]) or "configuration=" in rest[0]):
+        raise MTPError(
+            f"{path}: goes on after the {len(rows)} atoms that it counts ({rest[0].strip():.40}); "
+            "mend the counts, or leave one structure"
+        )
+    words = [re.split(r"[_/]", word)[0] for word in lines[5].split("!")[0].split()]
+    counts = [int(word) for word in lines[6].split("!")[0].split() if word.isdecimal()]
+    kinds = [word for word, count in zip(words, counts, strict=False) for _ in range(count)]
+    for number, (row, kind) in enumerate(zip(rows, kinds, strict=False), 1):
+        if (name := _named(row)) and name != kind:
+            raise MTPError(f"{path}: atom {number} is {kind} by line 6 and {name} by its own line")
+
+
+def _elements(path: Path, lines: list[str], counts: list[int], options: ReadOptions) -> list[str]:
+    comment = lines[0]
+    commented = _formula(comment, counts) or _listed(_rows(lines, 5)[0], counts)
     if options.species and len(options.species) == len(counts):
         if commented and commented != list(options.species):
             raise MTPError(
-                f"{path}: names no elements in line 6; its comment says {' '.join(commented)}, "
+                f"{path}: names no elements in line 6; its comment or its atoms say "
+                f"{' '.join(commented)}, "
                 f"--species {' '.join(options.species)}; write the line"
             )
         return list(options.species)
@@ -67,6 +102,15 @@ def _elements(path: Path, comment: str, counts: list[int], options: ReadOptions)
         f"{path}: names no elements (VASP 4); write them in a line before the counts "
         f"{' '.join(map(str, counts))}, or give --species=A,B,... with {len(counts)} of them"
     )
+
+
+def _listed(rows: list[str], counts: list[int]) -> list[str]:
+    """Elements behind the positions, one a group; empty where they are not that."""
+    names = [_named(row) for row in rows]
+    ends = [sum(counts[: k + 1]) for k in range(len(counts))]
+    groups = [set(names[end - count : end]) for end, count in zip(ends, counts, strict=True)]
+    whole = len(names) == sum(counts) and all(len(g) == 1 and None not in g for g in groups)
+    return [str(next(iter(group))) for group in groups] if whole else []
 
 
 def _formula(comment: str, counts: list[int]) -> list[str]:

@@ -20,10 +20,10 @@ from ase import Atoms, units
 from ase.data import atomic_numbers
 
 from mtp.errors import MTPError
-from mtp.reading.frames import Reading, ReadOptions, text_of
+from mtp.reading.frames import UNCONVERGED, Reading, ReadOptions, text_of
 
 KBAR = 0.1 * units.GPa
-UNCONVERGED = "without electronic convergence"
+UNKNOWN = "converged or not, NELM is not said"
 MACHINE_LEARNED = "predicted by VASP's machine learning"
 NO_FORCES = "without forces or positions"
 CUT = "cut short"
@@ -77,6 +77,9 @@ def read_outcar(path: Path, options: ReadOptions) -> Reading:
     with text_of(path) as stream:
         lines = _Counted(stream)
         for line in lines:
+            if current is not None and line.startswith(" vasp."):  # another run in the same file
+                reading.left_out[CUT] += step.iterations > 0
+                head, step, numbers, current = _Header(), _Step(), None, None
             if current is None:
                 _header(line, head, lines)
             if match := ITERATION.search(line):
@@ -176,6 +179,8 @@ def _close(
         reading.left_out["without an electronic loop"] += 1
     elif stopped and not options.nonconverged:
         reading.left_out[UNCONVERGED] += 1
+    elif head.nelm is None and not options.nonconverged:
+        reading.left_out[UNKNOWN] += 1
     elif step.table is None or cell is None:
         reading.left_out[NO_FORCES] += 1
     else:

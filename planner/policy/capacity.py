@@ -28,7 +28,7 @@ def plateau(sit: Situation) -> Draft | None:
     nothing, is finished first.
     """
     model = sit.model
-    flat = [s for s in sit.targets if model and held_back(sit, s, model)]
+    flat = [s for s in sit.state.subsystems if model and held_back(sit, s, model)]
     if model is None or not flat:
         return None
     compared = "; ".join(
@@ -58,8 +58,11 @@ def at_the_bound(
 ) -> Draft | None:
     """No larger potential is allowed and labels do not help: run it once, then say so.
 
-    Where MD is unstable or another target is open labels still teach, whatever the errors are.
+    Where MD is unstable or another target is open labels still teach, whatever the errors are;
+    a component that is held back is no verdict on a target.
     """
+    if all(s.role != "target" for s in flat):
+        return None
     if any(s not in flat and not meets_errors(sit.state, s, model) for s in sit.targets):
         return None
     why = f"Training and held-out errors agree above the target ({compared})"
@@ -90,18 +93,24 @@ def survives(sit: Situation, model: ModelRecord) -> bool:
 
 
 def held_back(sit: Situation, s: SubsystemState, model: ModelRecord) -> bool:
-    """Whether errors of a target agree, miss its bound by more than a tenth, and do not fall.
+    """Whether errors of a subsystem agree, miss its bound by more than a tenth, and do not fall.
 
     It is held against the fit before to other labels: that it beats a quick or smaller one to the
     same says what optimiser and basis bring, not what labels do.
     """
     own, ours = (errors_of(model, s.name, split) for split in ("train", "held_out"))
-    bound = sit.state.targets.force_mae
+    bound = bound_of(sit, s)
     if own is None or ours is None or ours.force_mae <= bound * CLEARLY:
         return False
     before = errors_before(sit, s, model)
     falling = before is not None and ours.force_mae < GAIN * before.force_mae
     return own.force_mae >= ALIKE * ours.force_mae and not falling
+
+
+def bound_of(sit: Situation, s: SubsystemState) -> float:
+    """Largest force error that is asked of a subsystem, eV/Å."""
+    targets = sit.state.targets
+    return targets.force_mae * (1.0 if s.role == "target" else targets.component_factor)
 
 
 def errors_before(sit: Situation, s: SubsystemState, model: ModelRecord) -> Errors | None:
@@ -111,15 +120,16 @@ def errors_before(sit: Situation, s: SubsystemState, model: ModelRecord) -> Erro
 
 
 def levelled(sit: Situation, s: SubsystemState, model: ModelRecord) -> bool:
-    """Whether the labels of this target that the newest fit took in brought nothing.
+    """Whether the labels of this subsystem that the newest fit took in brought nothing.
 
-    The first fit may be held back as well, and whoever finishes it before buying labels knows.
+    The first fit may be held back as well, and whoever finishes it before buying labels of the
+    target knows.
     """
     older = [m for m in sit.state.usable_models if m.id != model.id][-1:]
     before = errors_of(older[0], s.name, "held_out") if older else None
     now = errors_of(model, s.name, "held_out")
     if not older and now is not None:
-        return now.force_mae < NEAR * sit.state.targets.force_mae
+        return s.role == "target" and now.force_mae < NEAR * sit.state.targets.force_mae
     if before is None or now is None:
         return False
     new = [d for d in sit.state.datasets if d.id in model.datasets]

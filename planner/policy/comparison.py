@@ -5,6 +5,7 @@ from campaign.situation import Situation
 from campaign.state import ModelRecord
 
 WORSE = 1.25  # times the force error before
+FORGOTTEN = 2.0  # times the force error before, beyond the target's own bound
 WORSE_ENERGY = 2.0  # times the energy error before: of the same frames, but one number a frame
 CONSTANT = 1.05  # RMSE over MAE of energies that are all off by the same; 1.25 where they scatter
 
@@ -23,7 +24,9 @@ def scattered(errors: Errors) -> bool:
 def worse_on_common_frames(sit: Situation, model: ModelRecord, other: ModelRecord) -> list[str]:
     """Subsystems, in words, on whose held-out frames a fit misses a bound and `other` is better.
 
-    A constant that all energies are off by is no matter of the frames and does not count.
+    A component may be further off than a target; one that was as good as a target has to be, and
+    is no more, was forgotten. A constant that all energies are off by is no matter of the frames
+    and does not count.
     """
     targets, worse = sit.state.targets, []
     for mine in (e for e in model.errors if e.split == "held_out"):
@@ -33,7 +36,8 @@ def worse_on_common_frames(sit: Situation, model: ModelRecord, other: ModelRecor
         role = sit.state.subsystem(mine.subsystem).role
         slack = 1.0 if role == "target" else targets.component_factor
         name, now, before = mine.subsystem, mine.force_mae, theirs.force_mae
-        if now > slack * targets.force_mae and now > WORSE * before:
+        forgotten = now > targets.force_mae and now > FORGOTTEN * before
+        if forgotten or (now > slack * targets.force_mae and now > WORSE * before):
             worse.append(f"{name} {now:.3g} eV/Å, before {before:.3g}")
             continue
         now, before = mine.energy_mae, theirs.energy_mae

@@ -41,11 +41,19 @@ class Focus:
 
 
 def focus(sit: Situation, model: str | None) -> Focus:
-    """What the campaign needs next if `model` is (or were) its newest."""
+    """What the campaign needs next if `model` is (or were) its newest.
+
+    The verdict is about the targets: where they have passed with it, their parts may be as they
+    are.
+    """
     if decisions_left(sit) <= 4 and model and not judged(sit) and sit.targets:
         return Focus(0, "evaluate", sit.targets)  # too few for another round
-    for stage in sorted({s.stage for s in sit.state.subsystems}):
-        of_it = [s for s in sit.state.subsystems if s.stage == stage]
+    passed = model and all(
+        s.evaluation == "passed" and s.evaluated_model == model for s in sit.targets
+    )
+    heart = [s for s in sit.state.subsystems if not passed or s.role == "target"]
+    for stage in sorted({s.stage for s in heart}):
+        of_it = [s for s in heart if s.stage == stage]
         if good := [s for s in of_it if unproven(sit, s, model)]:
             return Focus(stage, "evaluate", good)
         open_ = [s for s in of_it if not settled(sit, s)]
@@ -79,8 +87,10 @@ def unproven(sit: Situation, s: SubsystemState, model: str | None) -> bool:
 
 
 def unseen(sit: Situation, s: SubsystemState) -> bool:
-    """Whether a held-out structure with a reference was never run with the evaluated model."""
-    evaluated = {e.structure for e in sit.evaluated(s.name, s.evaluated_model or "")}
+    """Whether a held-out structure with a reference was never run with the evaluated model where it
+    will be used: colder, anything is stable."""
+    rows = sit.evaluated(s.name, s.evaluated_model or "")
+    evaluated = {e.structure for e in rows if e.temperature == sit.task.temperature}
     return not evaluated.issuperset(sit.baselines(s.name))
 
 
@@ -116,29 +126,48 @@ def settled(sit: Situation, s: SubsystemState) -> bool:
         return spent and stable_once(sit, s)  # no run of the last round gave a trajectory
     if unstable(sit, s):
         return spent and stable_once(sit, s)
-    return spent or (s.sampled_temperature or 0) >= ceiling(sit, s) or run_dry(sit, s)
+    hot = spent or (s.sampled_temperature or 0) >= ceiling(sit, s)
+    return hot or run_dry(sit, s) or overtaken(sit, s)
+
+
+def overtaken(sit: Situation, s: SubsystemState) -> bool:
+    """Whether a later stage is being explored: an earlier one that is stable goes no hotter then.
+
+    It was left for good reason, and what is left of the budget belongs to what comes after it.
+    """
+    return s.role != "target" and any(o.rounds for o in sit.state.subsystems if o.stage > s.stage)
 
 
 def unstable(sit: Situation, s: SubsystemState) -> bool:
-    """Whether too many runs of the last sampling stopped early."""
+    """Whether too many runs of the last sampling stopped early, or led to what is unphysical."""
     fraction = s.early_stop_fraction
-    return fraction is not None and fraction > sit.config.rules.unstable_above
+    return fraction is not None and (fraction > sit.config.rules.unstable_above or debris(s))
 
 
 def severe(sit: Situation, s: SubsystemState) -> bool:
-    """Whether most runs of the last sampling stopped early."""
-    return (s.early_stop_fraction or 0.0) > sit.config.rules.severe_above
+    """Whether most runs of the last sampling stopped early, or led to what is unphysical."""
+    return (s.early_stop_fraction or 0.0) > sit.config.rules.severe_above or debris(s)
+
+
+def debris(s: SubsystemState) -> bool:
+    """Whether most snapshots of the last selection were thrown away as unphysical.
+
+    What was thrown away was not learnt, and runs that end there are not stable, watchdog or no.
+    """
+    rejected = s.selection.rejected if s.selection else ()
+    thrown = sum(c.count for c in rejected if c.kind not in LEARNT)
+    return s.selection is not None and 2 * thrown > s.selection.candidates
 
 
 def run_dry(sit: Situation, s: SubsystemState) -> bool:
     """Whether the last selection found less than half of what it was allowed to label.
 
-    Not where snapshots were unphysical or labels failed: what was thrown away was not learnt.
+    Not where snapshots were unphysical or labels failed.
     """
     selection = s.selection
     if selection is None or sum(c.count for c in selection.failed) > selection.labels:
         return False
-    if 2 * sum(c.count for c in selection.rejected if c.kind not in LEARNT) > selection.candidates:
+    if debris(s):
         return False
     allowed = SelectGroup(subsystem=s.name, fraction=sit.config.select_data.stable)
     return 2 * selection.labels < allowed.quota(selection.candidates) or selection.candidates == 0

@@ -235,6 +235,13 @@ def taken_back(sit: Situation, model: ModelRecord) -> bool:
     )
 
 
+def fits_taken_back(sit: Situation) -> int:
+    """Fits to all active data that were rolled back: after two, more labels before a third."""
+    active = {d.id for d in sit.active}
+    taken = [m for m in sit.state.models if m.status == "rolled_back"]
+    return sum(set(m.datasets) == active for m in taken)
+
+
 def _stood_better(
     sit: Situation, s: SubsystemState, newest: ModelRecord, older: ModelRecord
 ) -> bool:
@@ -273,13 +280,14 @@ def _unlike(evaluated: EvaluatedStructure) -> float | None:
 
 
 def worse_fit(sit: Situation) -> Draft | None:
-    """On the very same frames the newest fit is worse than the one before: take it back, once.
+    """On the very same frames the newest fit is worse than the one before: take it back, and
+    another one to the same data; then the one before stays until there are more labels.
 
     Held against each other per subsystem on the held-out trajectories, which stay the same: means
     over training frames rise because harder frames come in, and hide that one subsystem was lost.
     """
     model = sit.model
-    if model is None or taken_back(sit, model) or sit.last("prune") > sit.last("train"):
+    if model is None or fits_taken_back(sit) >= 2 or sit.last("prune") > sit.last("train"):
         return None
     older = [m for m in sit.state.usable_models if m.id != model.id][-1:]
     worse = [

@@ -16,12 +16,14 @@ from campaign.gates import limit_faults
 from campaign.plan import Plan
 from campaign.situation import Situation, unjudged
 from campaign.state import SubsystemState
+from campaign.verdict import unmeasured, unmet
 from planner.policy import ending, parameters
 from planner.policy.beginning import BEGINNING
 from planner.policy.capacity import CAPACITY
 from planner.policy.curriculum import (
     LAST_ROUNDS,
     Focus,
+    debris,
     dies_later,
     focus,
     hopeless,
@@ -37,7 +39,7 @@ from planner.policy.curriculum import (
     window,
 )
 from planner.policy.draft import Draft, keys_of
-from planner.policy.recovery import RECOVERY, blown_up
+from planner.policy.recovery import RECOVERY, blown_up, fits_taken_back
 
 Rule = Callable[[Situation], Draft | None]
 
@@ -85,9 +87,11 @@ def budget(sit: Situation) -> Draft | None:
 
 
 def proven(sit: Situation) -> Draft | None:
-    """Nothing is open any more: what was sampled to show it needs no label."""
-    if sit.model is None or not sit.pending or ending.missed(sit, sit.model.id):
+    """Nothing that can be judged is open any more: what was sampled to show it needs no label."""
+    if sit.model is None or not sit.pending or unmet(sit.state, sit.model.id):
         return None
+    if ending.missed(sit, sit.model.id):
+        return finish(sit)
     keys = keys_of(sit.targets, "evaluation", "evaluated_model", "early_stop_fraction")
     reason = f"{sit.model.id} meets every target, and holds as far above its use as asked."
     return ending.end(sit, "converged", reason, keys)
@@ -117,7 +121,7 @@ def affordable(sit: Situation) -> bool:
 
 def train(sit: Situation) -> Draft | None:
     """Take new labels in, continuing unless there is no model or its errors have blown up."""
-    unused = [d.id for d in sit.unused]
+    unused = [] if fits_taken_back(sit) >= 2 else [d.id for d in sit.unused]
     if not unused and sit.model and sit.last("prune") <= sit.last("train"):
         return None
     effort = "accurate" if focus(sit, None).need == "evaluate" else "quick"
@@ -204,6 +208,8 @@ def _stability(sit: Situation, s: SubsystemState) -> str:
         return "never sampled"
     if s.early_stop_fraction is None:
         return "without a trajectory"
+    if debris(s):
+        return "mostly unphysical"
     return f"{'unstable' if unstable(sit, s) else 'stable'} ({100 * s.early_stop_fraction:.0f} %)"
 
 
@@ -233,6 +239,23 @@ def evaluate(sit: Situation) -> Draft | None:
     return Draft(parameters.model_eval(sit, sit.model.id, names), reason, keys)
 
 
+def without_value(sit: Situation) -> Draft | None:
+    """All that was measured is met, and a target has no number: that is for a person.
+
+    Whether something diffuses as fast as it should shows only beside a reference that ran as long.
+    """
+    here = _here(sit)
+    missed = unmeasured(sit.state, sit.model.id) if sit.model and here.need == "improve" else []
+    if not missed:
+        return None
+    reason = (
+        f"No value of {', '.join(missed[:3])}, and every other target is met: lengthen the"
+        " reference MD (reference_calc.steps) or mend what measures it, then fork."
+    )
+    return ending.end(sit, "blocked", reason, keys_of(sit.targets, "evaluation", "evaluated_model"))
+
+
+A_ROUND = 5  # decisions: sample, label, fit, evaluate, end
 LESSONS = 3  # samplings that teach properties before something else is tried
 
 
@@ -269,13 +292,15 @@ def improve(sit: Situation) -> Draft | None:
     able = [
         s
         for s in fresh
-        if sit.training(s.name)
+        if sit.training(s.name) and decisions_left(sit) >= A_ROUND
         if s.rounds < rounds or (s.rounds < rounds + LAST_ROUNDS and dies_later(sit, s))
     ]
     if able:
         windows = {s.name: window(sit, s) for s in able}
         reason = f"{names}: evaluation of {sit.model.id} failed; sample where it failed."
         return Draft(parameters.model_sample(sit, windows), reason, keys)
+    if fresh and decisions_left(sit) < A_ROUND:
+        return ending.wind_up(sit, f"{decisions_left(sit)} decisions make no round")
     if not fresh and sit.model.parent:
         reason = f"{names}: evaluation failed and sampling bought nothing; fit from scratch."
         return Draft(parameters.train(sit, "scratch", "accurate"), reason, keys)
@@ -312,6 +337,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("R12-sample", sample),
     ("R13-sharpen", sharpen),
     ("R14-evaluate", evaluate),
+    ("R15-without-value", without_value),
     ("R15-teach", teach),
     ("R15-improve", improve),
     ("R16-finish", finish),

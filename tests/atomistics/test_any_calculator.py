@@ -22,6 +22,7 @@ from campaign.config import Config
 from campaign.errors import UserError
 from campaign.files import dump_yaml, parse
 from campaign.folder import configuration
+from campaign.material import ReferenceChoice
 
 OWN = '''
 from pathlib import Path
@@ -244,13 +245,23 @@ def test_nested_options_survive_the_configuration(tmp_path):
         ({"calculator": "a:B"}, "calculator: method gfn1-xtb takes none; set method: ase"),
         ({"method": "ase", "calculator": "a.b"}, "reference.calculator: String should match"),
         ({"method": "ase", "calculator": "../a:B"}, "reference.calculator: String should match"),
-        ({"method": "emt"}, "reference.method: Input should be 'gfn1-xtb'"),
+        ({"method": "eam"}, "reference.method: Input should be 'gfn1-xtb'"),
     ],
 )
 def test_the_configuration_says_what_is_wrong(tmp_path, reference, words):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({"reference": reference}))
     with pytest.raises(UserError, match=words):
         configuration(tmp_path)
+
+
+def test_methods_of_older_campaigns_are_ases_calculators():
+    """`method: emt` and `lj`, as configurations had it before there were import paths."""
+    for name, path in (
+        ("emt", "ase.calculators.emt:EMT"),
+        ("lj", "ase.calculators.lj:LennardJones"),
+    ):
+        found = parse(ReferenceChoice, {"method": name}, "config.yaml")
+        assert (found.method, found.calculator) == ("ase", path)
 
 
 def test_own_files_are_the_module_and_the_options_of_the_folder(folder):

@@ -388,6 +388,7 @@ ORCA = "                 ORCA SCF\n"
         ),
         ("cp2k.out", CP2K + "Leaving inner SCF loop after reaching 50", "CP2K: cp2k.out does"),
         ("cp2k.out", CP2K + " *** WARNING in qs_scf.F:598 :: SCF run NOT converged ***", "CP2K: "),
+        ("cp2k.out", "  Leaving inner SCF loop after reaching    50 steps.", "CP2K: cp2k.out does"),
         ("cp2k.out", "outer SCF loop FAILED to converge after 20 iterations", "FAILED to converge"),
         ("espresso.pwo", ESPRESSO + "convergence has been achieved in  7 iterations", None),
         (
@@ -405,6 +406,8 @@ ORCA = "                 ORCA SCF\n"
         ("orca.out", ORCA + "*        SCF NOT CONVERGED AFTER 125 CYCLES          *", "ORCA: "),
         ("orca.out", ORCA + "The wavefunction IS NOT YET CONVERGED!", "ORCA"),
         ("orca.out", ORCA, "orca.out does not say"),
+        ("orca.out", ORCA.replace("ORCA ", "ORCA LEAN-"), "orca.out does not say"),
+        ("orca.out", "LEAN-SCF ITERATIONS\n*  SCF CONVERGED AFTER  9 CYCLES  *", None),
         ("dftb.out", "SCC is NOT converged, maximal SCC iterations exceeded", "DFTB+"),
         ("running_scf.log", " !! convergence has not been achieved @_@", "ABACUS"),
         ("wavefunctions.out", "\0convergence NOT achieved", None),
@@ -429,9 +432,58 @@ def test_each_code_says_in_its_own_words_that_it_did_not_converge(tmp_path, name
 )
 def test_vasp_stopped_at_nelm_whatever_it_says(tmp_path, step, words):
     """VASP 5 says that EDIFF is reached where NELM ended the loop."""
-    (tmp_path / "OUTCAR").write_text(outcar([step], nelm=60))
+    text = outcar([step], nelm=60)
+    (tmp_path / "OUTCAR").write_text(text)
     found = unconverged(tmp_path)
     assert found is None if words is None else words in found
+    (tmp_path / "OUTCAR").write_text(text.replace("NELM ", "NLEM "))
+    assert "VASP: " in unconverged(tmp_path), "nothing says how many iterations are the limit"
+
+
+CP2K_SHELL = """#!{python}
+import sys
+print("* READY", flush=True)
+for line in sys.stdin:
+    word, *rest = line.split() or [""]
+    answer = {{"VERSION": "CP2K Shell Version:   1.0", "LOAD": "1", "GET_E": "-7.5"}}.get(word)
+    if word == "EXIT":
+        break
+    if word == "LOAD":
+        output = rest[1]
+    if word == "SET_CELL":
+        [next(sys.stdin) for _ in range(3)]
+    if word == "SET_POS":
+        [next(sys.stdin) for _ in range(int(next(sys.stdin)) // 3 + 1)]
+        answer = "0.0"
+    if word == "EVAL_EF":
+        with open(output, "a") as file:
+            file.write("SCF WAVEFUNCTION OPTIMIZATION\\n{end}\\n")
+    if word == "GET_F":
+        answer = "6\\n0.1 0 0\\n-0.1 0 0\\n* END"
+    if word == "GET_STRESS":
+        answer = "0 " * 9
+    if answer:
+        print(answer)
+    print("* READY", flush=True)
+"""
+
+
+@pytest.mark.parametrize("end", ["SCF run converged in 9 steps", "SCF run NOT converged"])
+def test_a_shell_of_cp2k_that_takes_80_characters_a_line(tmp_path, monkeypatch, end):
+    """Its first version: both paths of LOAD must fit, however the folder is called."""
+    monkeypatch.chdir(tmp_path)
+    shell = tmp_path / "shell.py"
+    shell.write_text(CP2K_SHELL.format(python=sys.executable, end=end))
+    shell.chmod(0o755)
+    atoms = Atoms("CuO", [[0, 0, 0], [2.1, 2, 2]], cell=[4, 4, 4], pbc=True)
+    calculator = reference_calculator(settings("cp2k", {"command": "./shell.py"}))
+    if "NOT" in end:
+        with pytest.raises(LabelFailedError, match=r"unconverged: CP2K: SCF run NOT converged"):
+            label(atoms, calculator)
+    else:
+        assert label(atoms, calculator).get_potential_energy() == -7.5
+    calculator.close()
+    assert not list(tmp_path.glob("outputs/.*")), "folder and link are gone"
 
 
 def test_an_in_process_reference_forgets_other_structures():

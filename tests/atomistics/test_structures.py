@@ -224,6 +224,39 @@ def test_sites_of_a_cif_that_no_frame_can_hold(tmp_path, occupancies, rows, says
     assert says in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("columns", "rows", "says"),
+    [
+        ("", ["Na1 Na 0 0 0", "K1 K 0.5 0.5 0"], "site Na1/K1 is shared, occupancy 1/1"),
+        ("occupancy", ["Na1 Na 0 0 0 0.6", "K1 K 0.5 0.5 0 0.4"], "Na1/K1 is shared"),
+        ("occupancy", ["Na1 Na 0 0 0 0,95"], "site Na1 has an occupancy of 0,95"),
+        ("occupancy", ["Na1 Na 0 0 0 1.2"], "site Na1 has an occupancy of 1.2"),
+        ("attached_hydrogens", ["O1 O 0 0 0 1"], "site O1 has 1 attached hydrogens"),
+        ("calc_flag", ["Na1 Na 0 0 0 dum"], "site Na1 is a dummy"),
+        ("disorder_group", ["Na1 Na 0 0 0 1", "K1 K .1 0 0 2"], "disorder groups 1, 2"),
+        ("disorder_group", ["Na1 Na 0 0 0 -1"], "disorder groups -1"),
+        ("", ["Na1 Na0.6K0.4 0 0 0"], "'Na0.6K0.4' is no element"),
+        ("", ["Na1 NA 0 0 0"], "'NA' is no element"),
+        ("formula", ["Na1 Na 0 0 0"], "its sites are Na, its formula (_chemical_formula_sum) is H"),
+        ("disorder_group", ["Na1 Na 0 0 0 1"], None),
+        ("", ["Na1 Na1+ 0 0 0", "Na2 Na1+ 0.5 0.5 0"], None),
+    ],
+)
+def test_a_cif_that_lists_other_atoms_than_are_there(tmp_path, columns, rows, says):
+    path, formula = tmp_path / "x.cif", columns == "formula"
+    column = f"_atom_site_{columns}" if columns and not formula else ""
+    text = CIF.format(column=column).rstrip() + "\n" + "\n".join(rows) + "\n"
+    if formula:
+        text = text.replace("loop_", "_chemical_formula_sum 'H Na O'\nloop_")
+    path.write_text(text)
+    if says is None:
+        assert str(structures.frames(path)[0].symbols) == "Na4"
+        return
+    with pytest.raises(UserError) as error:
+        structures.frames(path)
+    assert says in str(error.value)
+
+
 def test_moments_and_charges_stay_from_file_to_data_set(folder, tmp_path):
     atoms = bulk("NaCl", "rocksalt", 5.64, cubic=True)
     atoms.set_initial_magnetic_moments(np.arange(8.0) - 4)

@@ -39,6 +39,12 @@ ARGYRODITE = HEAD.format(a=9.859, name="F -4 3 m", group=216) + (
     "S1 S 0.25 0.25 0.25 0.615\nCl1 Cl 0.25 0.25 0.25 0.385\n"
     "S2 S 0.6198 0.6198 0.6198 1\nS3 S 0 0 0 0.385\nCl3 Cl 0 0 0 0.615\n"
 )
+LLZO = HEAD.format(
+    a=12.975, name="I a -3 d", group=230
+) + (  # Li sites 1.6 Å apart exclude each other
+    "Li1 Li 0.375 0 0.25 0.542\nLi2 Li 0.0966 0.6853 0.5773 0.448\nLa1 La 0.125 0 0.25 1\n"
+    "Zr1 Zr 0 0 0 1\nO1 O -0.0318 0.0549 0.1493 1\n"
+)
 MOS2 = {
     "space_group": 194,
     "lattice": {"a_angstrom": 3.16, "c_angstrom": 12.295},
@@ -212,3 +218,12 @@ def test_valences_of_large_formula_units() -> None:
     assert oxidation_states("Mg32O31") == {}
     assert oxidation_states("Li31Na32Cl63") == {"Li": 1, "Na": 1, "Cl": -1}
     assert oxidation_states("Fe2O3") == {"Fe": 3, "O": -2}
+
+
+def test_sites_of_two_groups_that_exclude_each_other_and_charges_that_nearly_balance(tmp_path):
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files/llzo.cif").write_text(LLZO)
+    atoms = made("solid", file="files/llzo.cif", ordering={"rank": 0}, folder=tmp_path)
+    count = atoms.symbols.formula.count()
+    assert count == {"Li": 56, "La": 24, "Zr": 16, "O": 96}
+    assert nearest(atoms, "Li", "Li") > 2.0

@@ -93,6 +93,14 @@ def test_large_atoms_of_glasses_and_melts_keep_their_distance():
     assert least(melt, "Mg", "Cl") > 2.2
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_oxygens_of_water_are_as_far_apart_as_those_of_the_liquid(seed):
+    water = [{"smiles": "O", "mole_ratio": 1}]
+    atoms = made("molecule", components=water, density_g_cm3=1.047, atoms=99, seed=seed)
+    oxygen = atoms[atoms.numbers == 8].get_all_distances(mic=True)
+    assert oxygen[oxygen > 0].min() > 2.4
+
+
 @pytest.mark.parametrize(
     ("smiles", "target"), [("ClC(Cl)Cl", 1.48), ("BrCCBr", 2.18), ("[Pb+2].[I-].[I-]", 5.5)]
 )

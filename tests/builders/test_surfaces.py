@@ -80,6 +80,68 @@ def test_carbonates_are_never_cut(miller):
     )
 
 
+BRUCITE = {
+    "space_group": 164,
+    "lattice": {"a_angstrom": 3.142, "c_angstrom": 4.766},
+    "sites": [
+        {"element": "Mg", "position": [0, 0, 0]},
+        {"element": "O", "position": [1 / 3, 2 / 3, 0.2203]},
+        {"element": "H", "position": [1 / 3, 2 / 3, 0.4303]},
+    ],
+}
+BENZENE = {
+    "space_group": 61,
+    "lattice": {"a_angstrom": 7.355, "b_angstrom": 9.371, "c_angstrom": 6.700},
+    "sites": [
+        {"element": "C", "position": [-0.0604, 0.1411, -0.0062]},
+        {"element": "C", "position": [-0.1386, 0.0464, 0.1264]},
+        {"element": "C", "position": [-0.0781, -0.0951, 0.1326]},
+        {"element": "H", "position": [-0.1085, 0.2500, -0.0111]},
+        {"element": "H", "position": [-0.2455, 0.0822, 0.2241]},
+        {"element": "H", "position": [-0.1384, -0.1685, 0.2351]},
+    ],
+}
+MOLYBDENITE = {
+    "space_group": 194,
+    "lattice": {"a_angstrom": 3.160, "c_angstrom": 12.294},
+    "sites": [
+        {"element": "Mo", "position": [1 / 3, 2 / 3, 0.25]},
+        {"element": "S", "position": [1 / 3, 2 / 3, 0.621]},
+    ],
+}
+
+
+@pytest.mark.parametrize("turn", [0, 1, 2])
+def test_no_termination_takes_hydrogen_from_its_oxygen_or_cuts_a_sheet(turn):
+    atoms = slab(
+        **BRUCITE,
+        miller=[0, 0, 0, 1],
+        thickness_angstrom=6,
+        min_width_angstrom=6,
+        termination_in_turn=turn,
+        compensated=True,
+    )
+    assert set(formulas(atoms)) == {"HO", "Mg"}
+    outermost = atoms.symbols[[atoms.positions[:, 2].argmin(), atoms.positions[:, 2].argmax()]]
+    assert set(outermost) == {"H"}
+
+
+@pytest.mark.parametrize("miller", [[0, 0, 1], [1, 1, 0], [1, 1, 1]])
+@pytest.mark.parametrize("turn", [0, 1])
+def test_faces_that_no_plane_leaves_whole_are_cut_between_molecules(miller, turn):
+    atoms = slab(**BENZENE, miller=miller, thickness_angstrom=7, termination_in_turn=turn)
+    assert set(formulas(atoms)) == {"C6H6"}
+    assert 7 <= np.ptp(atoms.positions[:, 2]) < 7 + 9.4
+
+
+@pytest.mark.parametrize("turn", [0, 1, 2])
+def test_sheets_are_whole_at_every_termination(turn):
+    atoms = slab(**MOLYBDENITE, miller=[0, 0, 0, 1], sheets=2, termination_in_turn=turn)
+    count = atoms.symbols.formula.count()
+    assert count["S"] == 2 * count["Mo"] == 4
+    assert np.ptp(atoms.positions[:, 2]) == pytest.approx(12.294 / 2 + 2 * 0.129 * 12.294, abs=0.02)
+
+
 def test_width_and_substitution():
     substitution = [{"element": "Mg", "by": "Ni", "count": 3}]
     atoms = slab(

@@ -105,6 +105,12 @@ def test_outcar_of_another_wording(tmp_path) -> None:
     listed = "\n".join(f" POTCAR:    PAW_PBE {e} 08Apr2002" for e in ("Cu_pv", "O", "Cu_pv", "O"))
     (atoms, _) = parsed(tmp_path, "OUTCAR", f"{listed}\n{old}").frames
     assert str(atoms.symbols) == "CuO"
+    unknown = parsed(tmp_path, "OUTCAR", text.replace("   NELM ", "   NLEM ", 1))
+    assert unknown.left_out == {"converged or not, NELM is not said": 2}
+    three = outcar([Step(-3.0, iterations=6), Step(-3.1)], nelm=6).replace("O:", "Ag:")
+    both = parsed(tmp_path, "OUTCAR", f"{text}\n{three}")
+    assert energies(both) == [-7.5, -7.6, -3.1], "a second run in one file has its own NELM"
+    assert [str(a.symbols) for a in both.frames] == ["CuO", "CuO", "CuAg"]
     with pytest.raises(MTPError, match="in them 2 of 48 atoms"):
         parsed(tmp_path, "OUTCAR", text.replace("   NELM ", "   NIONS =  48\n   NELM ", 1))
     with pytest.raises(MTPError, match="no electronic step"):
@@ -155,6 +161,12 @@ E, S, V = "energy=-7.5", f'stress="{NINE}"', f'virial="{VIRIAL}"'
         frame(f'energy_dft=-7.5 virials_dft="{VIRIAL}"', "forces_dft:R:3"),
         frame(f"energy=-7.4 free_{E} {S}"),
         frame(f"ref_energy=-7.4 ref_free_{E} REF_{V}", "ref_forces:R:3"),
+        frame(f"energy=-7.4 freeEnergy=-7.5 {S}"),
+        frame(f"REF_energy=-7.4 REF_energy_free=-7.5 {S}", "REF_forces:R:3"),
+        frame(f"energy=-7.4 force_consistent_energy=-7.5 {S}"),
+        frame(f"{E} {S}", "f_x:R:1:f_y:R:1:f_z:R:1"),
+        frame(f"{E} {S}", "dft_force_x:R:1:dft_force_y:R:1:dft_force_z:R:1"),
+        frame(f"{E} {S} scf_converged=T unconverged=F"),
         frame(f"{E} {S} {V}"),
         frame(f'{E} stresses="{NINE}"'),
         frame(f'{E} {V} stresses="{NINE}"'),
@@ -209,6 +221,19 @@ def test_extxyz_spellings(tmp_path, text) -> None:
         (frame(f"{E} {S}").replace("2.1", "x"), "no extended XYZ"),
         (frame(f"{E} {S}").replace("pos:R:3", "pos:R:"), "no list of NAME:TYPE:COLUMNS"),
         (frame(f"{E} REF_energy=cold {S}"), "REF_energy=cold is no number"),
+        *((frame(f"{key}=-7.5 {S}"), f"{key!r}; say") for key in ("Epot", "PotEng", "pe", "U")),
+        (frame(f"{E} {S} energy=-7.6"), "energy stands twice"),
+        (frame(f"{E} {S}").replace("Lattice", "cell"), "no Lattice, but cell"),
+        (frame(f"{E} {S}").replace("0 0 4", "0 0 0"), "in a cell without volume"),
+        (
+            frame(f"{E} {S}", "occupancy:R:1:forces:R:3", ("0.6 0 0 0", "1 0 0 0")),
+            "occupancy is not 1 at every site",
+        ),
+        (
+            frame(S, "energies:R:1:forces:R:3", ("-3 0 0 0", "-4.5 0 0 0")),
+            "'energies of each atom'; say with --keys=energy=none",
+        ),
+        (frame(f'{E} stress="0.5 0 0 0 0.6 0 0 0 0.7"'), "beyond 112 GPa if they are in eV/Å^3"),
     ],
 )
 def test_extxyz_refusals_name_what_settles_them(tmp_path, text, says) -> None:
@@ -255,6 +280,24 @@ def test_frames_of_one_file_may_differ(tmp_path) -> None:
         "3 frames: energy 2, forces 2, stress 1; left out: with a number that is not finite (1); "
         "not understood: gap_energy (1); not used: tags (1)"
     )
+
+
+def test_frames_that_say_they_are_not_converged(tmp_path) -> None:
+    says = ("converged=F", "scf_converged=0", "dft_converged=False", "unconverged=T")
+    text = "".join(frame(f"{E} {S} {key}") for key in says) + frame(f"{E} {S} converged=T")
+    reading = parsed(tmp_path, "a.xyz", text)
+    assert reading.left_out == {"without electronic convergence": 4}
+    assert len(reading.frames) == 1
+    assert len(parsed(tmp_path, "a.xyz", text, ReadOptions(nonconverged=True)).frames) == 5
+
+
+def test_keys_that_no_one_takes_are_said(tmp_path) -> None:
+    rows = ("2 0.5 0.1 -0.2 -3", "-2 0 0 0 -4.5")
+    keys = f"{E} {S} charge=1 REF_dipole=3 energy_unit=eV config_type=a"
+    reading = parsed(tmp_path, "a.xyz", frame(keys, "magmoms:R:1:forces:R:3:energies:R:1", rows))
+    assert reading.frames[0].get_initial_magnetic_moments().tolist() == [2, -2]
+    line = reading.line(("initial_magmoms", "config_type"), keys=False)
+    assert line.endswith("nothing; not used: REF_dipole (1), charge (1), energies (1)")
 
 
 def test_a_stress_without_a_volume_is_counted(tmp_path) -> None:
@@ -339,6 +382,16 @@ def test_dumps_that_would_be_read_as_something_else(tmp_path, text, says) -> Non
         parsed(tmp_path, "a.dump", text)
 
 
+def test_columns_of_a_dump_that_no_one_takes_are_said(tmp_path) -> None:
+    text = DUMP.format(columns="id type x y z fx fy mol", rows="1 1 0 0 0 1 2 3\n2 1 2 2 2 1 2 3")
+    line = parsed(tmp_path, "a.dump", text, ReadOptions(("Cu",))).line(("type",))
+    assert "forces 0, stress 0; not understood: fx (1), fy (1), mol (1)" in line
+    with pytest.raises(MTPError, match="atom 1 stands twice"):
+        parsed(tmp_path, "a.dump", text.replace("2 1 2 2 2", "1 1 2 2 2"), ReadOptions(("Cu",)))
+    with pytest.raises(MTPError, match="type 0 has no element"):
+        parsed(tmp_path, "a.dump", text.replace("2 1 2 2 2", "2 0 2 2 2"), ReadOptions(("Cu",)))
+
+
 def test_dump_units(tmp_path) -> None:
     text = DUMP.format(columns="id type x y z fx fy fz", rows="1 1 0 0 0 1 0 0\n2 1 2 2 2 0 0 0")
     real = ReadOptions(("Cu",), units={"lammps": "real"})
@@ -385,6 +438,27 @@ def test_poscar_elements(tmp_path, comment, species, told, potcar, symbols) -> N
         return
     with pytest.raises(MTPError, match="names no elements"):
         read_poscar(path, ReadOptions(told))
+
+
+def test_poscars_that_hold_more_than_ase_reads(tmp_path) -> None:
+    whole, path = POSCAR.format(comment="x", species="Na Cl\n"), tmp_path / "POSCAR"
+    bare = whole.partition("0 0 0\n.5")[0]
+    named = "0 0 0 Na\n.5 .5 0 Na\n.5 0 .5 Cl\n0 .5 .5 Cl\n"
+    for text, says in (
+        (whole + ".1 .1 .1\n", "goes on after the 4 atoms that it counts"),
+        (whole + "Direct configuration=     2\n0 0 0\n", "leave one structure"),
+        (bare + named.replace(".5 .5 0 Na", ".5 .5 0 Cl"), "atom 2 is Na by line 6 and Cl"),
+    ):
+        path.write_text(text)
+        with pytest.raises(MTPError, match=says):
+            read_poscar(path, ReadOptions())
+    for text in (
+        bare + named,
+        bare.replace("Na Cl\n", "") + named,
+        whole + "\n" + "1 1 1\n" * 4,
+    ):
+        path.write_text(text)
+        assert str(read_poscar(path, ReadOptions()).symbols) == "Na2Cl2"
 
 
 def test_poscar_written_by_element(tmp_path, monkeypatch) -> None:
@@ -436,6 +510,15 @@ def test_deepmd(tmp_path, kind) -> None:
     assert energies(reading) == [-7.5, -7.6, -7.7]
     assert reading.frames[2].calc.results["stress"][:3] == pytest.approx([0.01, 0.02, 0.03])
     assert str(reading.frames[0].symbols) == "CuO"
+    (system / "nopbc").touch()
+    line = read_calculations(system, ReadOptions()).line(())
+    assert "stress 0; not understood: virial.npy of a cell that is not periodic (3)" in line
+    (system / "nopbc").unlink()
+    box = np.load(system / "set.001" / "box.npy")
+    np.save(system / "set.001" / "box.npy", 0 * box)
+    with pytest.raises(MTPError, match="frame 2: periodic in three directions in a cell without"):
+        read_calculations(system, ReadOptions())
+    np.save(system / "set.001" / "box.npy", box)
     (system / "set.000" / "force.npy").unlink()
     with pytest.raises(MTPError, match=r"not every set has force.npy"):
         read_calculations(system, ReadOptions())

@@ -124,7 +124,7 @@ def test_one_that_fails_is_named_and_the_others_go_on(tmp_path, types) -> None:
     variants = plan["categories"][0]["variants"]
     variants[1]["parameters"] = {"family": "other", "file": "files/none.cif"}
     variants[2]["parameters"] = dict(variants[0]["parameters"])
-    variants[5]["parameters"] |= {"min_length_angstrom": 2.0}
+    variants[5]["parameters"] |= {"min_length_angstrom": 2.0, "atoms": None}
     path.write_text(yaml.safe_dump(plan))
     status, out, err = built(tmp_path, types)
     assert (status, err) == (0, "")

@@ -102,9 +102,10 @@ def particle(parameters: Cluster, rng: np.random.Generator, folder: Path) -> Ato
     kept = [units[n] for n in inside]
     if parameters.stoichiometric:
         kept = _stoichiometric(kept, block, crystal)
-    if not kept:
-        raise UserError("cluster: nothing of the crystal fits inside; enlarge it")
-    chosen = np.sort(np.concatenate(kept))
+    chosen = np.sort(np.concatenate([np.zeros(0, int), *kept]))
+    if len(chosen) < 2:
+        inside_text = "one atom" if len(chosen) else "nothing"
+        raise UserError(f"cluster: {inside_text} of the crystal fits inside; enlarge it")
     bare = Atoms(block.numbers[chosen], block.positions[chosen])
     atoms = substitute(bare, parameters, rng)
     atoms.arrays["molecule"] = molecules(atoms)

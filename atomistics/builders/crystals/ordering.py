@@ -26,7 +26,9 @@ EXACT = 0.012  # of a site, what rounding may change an occupancy by where a sup
 MOST_SITES = 260  # of the supercell
 STARTS = 16
 GUESSED = 60  # atoms of a formula unit, beyond which an element has one valence
+NEARLY, MOST_STATES = 0.02, 20000
 SPLIT, CORE = 2.0, 5.0  # Å, eV/e^2
+COOLED, EXCHANGES = (10.0, 0.1), 20000  # eV; of one start whose split sites are too near
 ISOTOPES = ("D", "T")
 
 
@@ -121,16 +123,19 @@ def ordered(structure: Structure, ordering: Ordering, name: str) -> Atoms:
     ------
     UserError where no supercell of at most 260 sites balances the charges, or ranks end before.
     """
-    charges = oxidation_states(structure.composition)
+    charges = oxidation_states(structure.composition) or _nearly_balanced(structure.composition)
     wide, groups = _whole_numbers(structure, charges, name)
     rng = np.random.default_rng(ordering.seed)
     species = np.array([next(iter(s.species)).symbol for s in wide], dtype="U2")
-    energies = _pair_energies(wide, groups) if charges else None
+    split = _split(wide, groups)
+    energies = CORE * split + (_pair_energies(wide) if charges else 0.0)
+    charges = charges or {element.symbol: 1.0 for element in wide.composition.elements}
     energy_of: dict[tuple[str, ...], float] = {}
     for _ in range(STARTS):
         trial = _filled(species, groups, rng)
-        energy = 0.0
-        if charges and energies is not None:
+        energy = _lowered(trial, groups, charges, energies)
+        if (split[np.ix_(trial != "", trial != "")]).any():  # the best exchanges end too early
+            _annealed(trial, groups, charges, energies, rng)
             energy = _lowered(trial, groups, charges, energies)
         energy_of.setdefault(tuple(trial), round(energy, 6))
     ranked = sorted(energy_of, key=lambda one: (energy_of[one], one))
@@ -138,6 +143,14 @@ def ordered(structure: Structure, ordering: Ordering, name: str) -> Atoms:
         raise UserError(f"{name}: ordering.rank {ordering.rank}: there are {len(ranked)}")
     chosen = np.array(ranked[ordering.rank])
     kept = chosen != ""
+    if (clash := np.argwhere(np.triu(split[np.ix_(kept, kept)]))).size:
+        apart = wide.distance_matrix[np.ix_(kept, kept)][tuple(clash[0])]
+        one, other = chosen[kept][clash[0]]
+        raise UserError(
+            f"{name}: ordering.rank {ordering.rank}: sites of {one} and {other} {apart:.2f} Å apart"
+            " exclude each other, and the occupancies leave no other places that were found; take"
+            " a lower rank or another seed, or give an ordered file"
+        )
     atoms = Atoms(chosen[kept].tolist(), wide.cart_coords[kept], cell=wide.lattice.matrix, pbc=True)
     rank_text = f"rank {ordering.rank} of {len(ranked)} seed {ordering.seed}"
     atoms.info["ordering"] = f"{rank_text} {atoms.get_chemical_formula(empirical=True)}"
@@ -157,6 +170,22 @@ def _guessed(formula: str) -> tuple[tuple[str, float], ...]:
         return _one_valence_each(composition)
     guesses = composition.oxi_state_guesses(max_sites=-GUESSED)
     return tuple(guesses[0].items()) if guesses and any(guesses[0].values()) else ()
+
+
+def _nearly_balanced(composition: Composition) -> dict[str, float]:
+    """Common oxidation states whose sum is nearest to none, as occupancies are refined to a per
+    cent or so; empty where they are more than NEARLY of the charges off."""
+    amounts = composition.get_el_amt_dict()
+    states = [Element(symbol).common_oxidation_states or (0,) for symbol in amounts]
+    if np.prod([len(one) for one in states]) > MOST_STATES:
+        return {}
+
+    def off(choice: tuple[int, ...]) -> float:
+        each = [q * n for q, n in zip(choice, amounts.values(), strict=True)]
+        return abs(sum(each)) / max(sum(map(abs, each)), 1e-9) if any(each) else np.inf
+
+    best = min(itertools.product(*states), key=off)
+    return dict(zip(amounts, map(float, best), strict=True)) if off(best) < NEARLY else {}
 
 
 def _one_valence_each(composition: Composition) -> tuple[tuple[str, float], ...]:
@@ -270,20 +299,45 @@ def _filled(species: np.ndarray, groups: list[Group], rng: np.random.Generator) 
     return trial
 
 
-def _pair_energies(structure: Structure, groups: list[Group]) -> np.ndarray:
-    """Electrostatic energies (N, N) of unit charges on all sites, eV/e^2; E = q @ M @ q.
-
-    Split sites (of one group, nearer than SPLIT) repel each other besides, as cores do.
-    """
+def _pair_energies(structure: Structure) -> np.ndarray:
+    """Electrostatic energies (N, N) of unit charges on all sites, eV/e^2; E = q @ M @ q."""
     units = Structure(
         structure.lattice, ["H+"] * len(structure), structure.frac_coords, validate_proximity=False
     )
-    energies = EwaldSummation(units).total_energy_matrix
+    return EwaldSummation(units).total_energy_matrix
+
+
+def _split(structure: Structure, groups: list[Group]) -> np.ndarray:
+    """Pairs (N, N) of split sites nearer than SPLIT, of one group or of two as LLZO's lithium:
+    they repel each other besides, as cores do."""
+    sites = np.concatenate([group.sites for group in groups])
     distance = structure.distance_matrix
-    for group in groups:
-        near = distance[np.ix_(group.sites, group.sites)]
-        energies[np.ix_(group.sites, group.sites)] += CORE * ((near > 0) & (near < SPLIT))
-    return energies
+    near = np.zeros(distance.shape, bool)
+    near[np.ix_(sites, sites)] = True
+    return near & (distance > 0) & (distance < SPLIT)
+
+
+def _annealed(
+    trial: np.ndarray,
+    groups: list[Group],
+    charges: dict[str, float],
+    energies: np.ndarray,
+    rng: np.random.Generator,
+) -> None:
+    """Random exchanges within groups by Metropolis, ever colder."""
+    q = np.array([charges.get(s, 0.0) if s else 0.0 for s in trial])
+    field = energies @ q
+    for kt in np.geomspace(*COOLED, EXCHANGES):
+        at = groups[int(rng.integers(len(groups)))].sites
+        i, j = rng.choice(at, 2) if len(at) > 1 else (at[0], at[0])
+        if not (step := q[j] - q[i]):
+            continue
+        change = 2 * step * (field[i] - field[j])
+        change += step**2 * (energies[i, i] + energies[j, j] - 2 * energies[i, j])
+        if change < 0 or rng.random() < np.exp(-change / kt):
+            trial[[i, j]] = trial[[j, i]]
+            q[[i, j]] = q[[j, i]]
+            field += step * (energies[:, i] - energies[:, j])
 
 
 def _lowered(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from ase.data import covalent_radii
+from ase.data import covalent_radii, vdw_radii
 from scipy.spatial.transform import Rotation
 
 from atomistics.bonded import NONMETALS
@@ -22,6 +22,7 @@ SECONDS = 120  # for Packmol, which its loops bound to a few seconds
 LONG = 30  # atoms; larger molecules have no room as the rigid bodies Packmol takes them for
 ATTEMPTS = 3  # at another start, where the push-off ends in a jam
 METAL, ANION, BARE, UNBOUND = 0.8, 1.12, 0.62, 1.4  # of the covalent radius, see `spheres`
+TOUCHING = 0.8  # of Bondi's radius: O-O 2.4, C-C 2.7 Å, where their distributions begin
 TRIALS = 60  # of each molecule's random insertion
 
 
@@ -158,7 +159,8 @@ def spheres(atoms: Atoms, loose: np.ndarray) -> np.ndarray:
     The first row is for all pairs: Li-O 1.8, Na-Cl 2.5, Zr-Zr 2.8 Å, about what melts and glasses
     have; loose non-metals may be bound to anything, so only as much as
     `atomistics.structures` finds sensible. The second is for non-metals of molecules and anions
-    among themselves: C-C 2.1, Cl-Cl 2.9 Å, well above what would bind them.
+    among themselves, well above what would bind them: O-O 2.4, C-C 2.7, Cl-Cl 2.9 Å; hydrogen,
+    which comes nearer to those it is bonded to from outside, by its covalent radius.
 
     Parameters
     ----------
@@ -170,10 +172,11 @@ def spheres(atoms: Atoms, loose: np.ndarray) -> np.ndarray:
     (2, N) Å
     """
     plain = np.isin(atoms.numbers, NONMETALS)
+    radii = covalent_radii[atoms.numbers]
     part = np.where(plain, np.where(loose, BARE, ANION), METAL)
-    return (
-        np.stack([part, np.where(plain & ~loose, UNBOUND, -np.inf)]) * covalent_radii[atoms.numbers]
-    )
+    apart = np.where(atoms.numbers == 1, 0.0, TOUCHING * np.nan_to_num(vdw_radii[atoms.numbers]))
+    unbound = np.maximum(UNBOUND * radii, apart)
+    return np.stack([part * radii, np.where(plain & ~loose, unbound, -np.inf)])
 
 
 def _packmol(batch: Batch, room: Room, seed: int) -> np.ndarray | None:

@@ -1,19 +1,21 @@
 """Crystal surfaces: slabs by Miller or Miller-Bravais indices, molecules in them left whole."""
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
 from ase.geometry import minkowski_reduce
+from pymatgen.core import Structure
 from pymatgen.core.surface import Slab as PymatgenSlab
 from pymatgen.core.surface import SlabGenerator
 from pymatgen.io.ase import AseAtomsAdaptor
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from atomistics.bonded import BOND, deformed, formulas, longest_bonds, molecules
+from atomistics.bonded import BOND, deformed, formulas, longest_bonds, molecules, whole
 from atomistics.builders.crystals.source import lattice_of, reduced, repeated, standard, substitute
 from atomistics.builders.layers import clearance, closest
 from atomistics.builders.solid_surface.compensation import (
@@ -31,6 +33,7 @@ from atomistics.structures import heights
 IN_PLANE = (True, True, False)
 DEPTH = 3.3  # Å, to which two terminations are compared
 NEARER = 0.9  # of the crystal's shortest distance, across a fault or boundary
+Cut = Callable[[float], Atoms]  # least thickness, Å, to a slab of one termination
 FAULTED = 4  # places of a fault that are tried, next to the middle
 
 
@@ -132,19 +135,22 @@ def surface_cell(slab: Slab, folder: Path) -> Atoms:
 
 def terminations(slab: Slab, folder: Path) -> int:
     """How many different terminations the plane has that leave molecules whole."""
-    return len(_offered(slab, standard(lattice_of(slab, folder)))[0])
+    return len(_offered(slab, standard(lattice_of(slab, folder))))
 
 
 def _sheets(slab: Slab, crystal: Atoms) -> Atoms:
-    """The lowest sheets of a layered crystal: connected by bonds within, by none across."""
-    wanted, thickness = slab.sheets or 1, 6.0 * (slab.sheets or 1)
-    while thickness < 20.0 * wanted + 20:
-        thick = slab.model_copy(update={"sheets": None, "thickness_angstrom": thickness})
+    """Sheets of a layered crystal, connected by bonds within, by none across: of a thick slab the
+    lowest but one, as the outermost may be cut in two."""
+    wanted, thickness = slab.sheets or 1, 6.0 * (slab.sheets or 1) + 6
+    while thickness < 20.0 * wanted + 40:
+        thick = slab.model_copy(
+            update={"sheets": None, "thickness_angstrom": thickness, "termination_in_turn": 0}
+        )
         atoms = _terminated(thick, crystal)
         number = _bonded_parts(atoms)
         height = [atoms.positions[number == n, 2].mean() for n in range(number.max() + 1)]
-        if len(height) > wanted:
-            kept = atoms[np.isin(number, np.argsort(height)[:wanted])]
+        if len(height) > wanted + 1:
+            kept = atoms[np.isin(number, np.argsort(height)[1 : wanted + 1])]
             kept.cell[2] = [0, 0, max(float(np.ptp(kept.positions[:, 2])), 1e-3)]
             kept.positions[:, 2] -= kept.positions[:, 2].min()
             return kept
@@ -260,65 +266,98 @@ def three_indices(miller: list[int], crystal: Atoms) -> tuple[int, int, int]:
 
 
 def _terminated(slab: Slab, crystal: Atoms) -> Atoms:
-    """The asked termination, or the first that leaves molecules whole at this thickness."""
-    offered, repair, wanted = _offered(slab, crystal)
-    count = len(offered)
-    if slab.termination is not None and slab.termination >= count:
+    """The asked termination, or the first of them."""
+    offered = _offered(slab, crystal)
+    count, number = len(offered), slab.termination
+    if number is not None and number >= count:
         raise UserError(
-            f"termination {slab.termination}: the plane {slab.miller} has {count}, counted from 0; "
+            f"termination {number}: the plane {slab.miller} has {count}, counted from 0; "
             "choose one of them"
         )
-    turn = slab.termination_in_turn
-    every = [(number + turn) % count for number in range(count)]
-    for number in every if slab.termination is None else [slab.termination]:
-        atoms = _thick_enough(slab, crystal, offered[number].shift, repair)
-        if not wanted or not set(formulas(atoms, molecules(atoms))) - wanted:
-            return _trimmed(atoms, slab, wanted)
-    raise UserError(
-        f"miller {slab.miller}: "
-        + (f"each of its {count} terminations" if slab.termination is None else "this termination")
-        + " cuts molecules; choose another plane, or keep_molecules: false"
-    )
+    chosen = offered[slab.termination_in_turn % count if number is None else number]
+    return _trimmed(_thick_enough(slab, chosen), slab, crystal)
 
 
-def _thick_enough(
-    slab: Slab, crystal: Atoms, shift: float, repair: dict[tuple[str, str], float]
-) -> Atoms:
-    structure = AseAtomsAdaptor.get_structure(crystal)
-    miller, wanted = three_indices(slab.miller, crystal), slab.thickness_angstrom or 0.0
-    height, short = wanted, 1.0
+def _thick_enough(slab: Slab, cut_at: Cut) -> Atoms:
+    wanted, height, short = slab.thickness_angstrom or 0.0, slab.thickness_angstrom or 0.0, 1.0
     while short > 1e-3:
-        thick = SlabGenerator(structure, miller, height, 10, center_slab=True)
-        made = thick.get_slab(shift=shift)
-        atoms = _upright(thick.repair_broken_bonds(made, repair) if repair else made)
+        atoms = cut_at(height)
         short = wanted - atoms.cell[2, 2]
         height += max(short, 0)
     return atoms
 
 
-def _offered(
-    slab: Slab, crystal: Atoms
-) -> tuple[list[PymatgenSlab], dict[tuple[str, str], float], set[str]]:
-    """Terminations, the bonds to mend in them, and the molecules that must stay whole.
+def _offered(slab: Slab, crystal: Atoms) -> list[Cut]:
+    """Terminations: those without a dipole first, of these those that cut weaker bonds.
 
-    Those without a dipole come first, of these those that cut weaker bonds, then fewer.
+    Molecules are not cut: where every plane would, whole ones are taken by their centres. Nor are
+    sheets, where there is a plane between them that cuts no bond.
     """
     miller = three_indices(slab.miller, crystal)
     structure = AseAtomsAdaptor.get_structure(crystal)
-    wanted = set(formulas(crystal, molecules(crystal))) if slab.keep_molecules else set()
     generator = SlabGenerator(structure, miller, 1, 10, in_unit_planes=True, center_slab=True)
     every = longest_bonds(crystal, in_molecules=False) or None
     # pymatgen's own search for equal slabs takes most of a minute for low symmetry
-    cuts = generator.get_slabs(bonds=every, max_broken_bonds=10**6, filter_out_sym_slabs=False)
-    offered, mend = _distinct(cuts), {}
-    if wanted:
-        uncut = [cut for cut in offered if _molecules_of(cut) <= wanted]
-        mend = {} if uncut else longest_bonds(crystal, in_molecules=True)
-        mended = generator.get_slabs(bonds=mend, repair=True, filter_out_sym_slabs=False)
-        offered = uncut or _distinct(mended)
-    bare = [_upright(cut) for cut in offered]
-    order = [(abs(dipole_density(cut)) > POLAR, _cut_strength(cut, crystal)) for cut in bare]
-    return [offered[n] for n in sorted(range(len(offered)), key=order.__getitem__)], mend, wanted
+    made = generator.get_slabs(bonds=every, max_broken_bonds=10**6, filter_out_sym_slabs=False)
+    offered = _distinct([_planar(structure, miller, one.shift) for one in made])
+    if slab.keep_molecules and molecules(crystal).max(initial=-1) >= 0:
+        uncut = [(one, bare) for one, bare in offered if _unbroken(bare, crystal)]
+        offered = uncut or _distinct(_between_molecules(structure, miller))
+    lost = [_cut_strength(bare, crystal) for _, bare in offered]
+    polar = [abs(dipole_density(bare)) > POLAR for _, bare in offered]
+    balanced = bool(formal_charges(crystal).any())
+    cleft = [n for n, strength in enumerate(lost) if not strength] if balanced else []
+    order = sorted(cleft or range(len(offered)), key=lambda n: (polar[n], lost[n]))
+    return [offered[n][0] for n in order]
+
+
+def _planar(structure: Structure, miller: tuple[int, int, int], shift: float) -> Cut:
+    """Cut along a plane."""
+
+    def made(height: float) -> Atoms:
+        thick = SlabGenerator(structure, miller, max(height, 1.0), 10, center_slab=True)
+        return _upright(thick.get_slab(shift=shift))
+
+    return made
+
+
+def _between_molecules(structure: Structure, miller: tuple[int, int, int]) -> list[Cut]:
+    """Cuts between whole molecules, and single atoms, by the heights of their centres."""
+    cell = SlabGenerator(structure, miller, 1, 10, in_unit_planes=True).oriented_unit_cell
+    bulk = whole(_upright_cell(AseAtomsAdaptor.get_atoms(cell)))
+    number, height = bulk.arrays["molecule"], float(bulk.cell[2, 2])
+    bodies = [np.flatnonzero(number == n) for n in range(number.max() + 1)]
+    bodies += [np.array([n]) for n in np.flatnonzero(number < 0)]
+    for body in bodies:  # every body with its centre inside the cell
+        down = np.floor(round(float(bulk.positions[body, 2].mean() / height), 6))
+        bulk.positions[body] -= down * bulk.cell.array[2]
+    centre = np.array([bulk.positions[body, 2].mean() for body in bodies])
+    levels = np.sort(centre)
+    below = [z for z, before in zip(levels, [-np.inf, *levels], strict=False) if z - before > PLANE]
+
+    def at(level: float) -> Cut:
+        def made(thickness: float) -> Atoms:
+            lifted = bulk.copy()
+            for body, z in zip(bodies, centre, strict=True):
+                if z < level - PLANE / 2:
+                    lifted.positions[body] += bulk.cell.array[2]
+            layers = int(np.ceil(max(thickness, 1.0) / height - 1e-6))
+            stack = Atoms(cell=bulk.cell, pbc=IN_PLANE)
+            for layer in range(layers):
+                stack += Atoms(lifted.numbers, lifted.positions + layer * bulk.cell.array[2])
+            return _standing(stack)
+
+        return made
+
+    return [at(float(level)) for level in below]
+
+
+def _unbroken(atoms: Atoms, crystal: Atoms) -> bool:
+    """Whether a slab has the crystal's molecules, all of them whole."""
+    there, own = (Counter(formulas(one, molecules(one))) for one in (atoms, crystal))
+    return there.keys() == own.keys() and all(
+        there[name] * len(crystal) == own[name] * len(atoms) for name in own
+    )
 
 
 def _cut_strength(slab: Atoms, crystal: Atoms) -> float:
@@ -346,25 +385,21 @@ def _neighbours(atoms: Atoms, pair: tuple[str, str], length: float, cation: str)
     return bound.sum() / max(1, (own == cation).sum())
 
 
-def _distinct(slabs: list[PymatgenSlab]) -> list[PymatgenSlab]:
-    """Those with different tops, the first of each."""
-    distinct: list[tuple[PymatgenSlab, Atoms]] = []
-    for slab in slabs:
-        atoms = _upright(slab)
-        if not any(_same_top(atoms, other) for _, other in distinct):
-            distinct.append((slab, atoms))
-    return [slab for slab, _ in distinct]
+def _distinct(cuts: list[Cut]) -> list[tuple[Cut, Atoms]]:
+    """Those with different tops, the first of each, with its thinnest slab."""
+    distinct: list[tuple[Cut, Atoms]] = []
+    for one in cuts:
+        bare = one(0.0)
+        if not any(_same_top(bare, other) for _, other in distinct):
+            distinct.append((one, bare))
+    return distinct
 
 
-def _molecules_of(slab: PymatgenSlab) -> set[str]:
-    atoms = AseAtomsAdaptor.get_atoms(slab)
-    return set(formulas(atoms, molecules(atoms)))
-
-
-def _trimmed(atoms: Atoms, slab: Slab, wanted: set[str]) -> Atoms:
+def _trimmed(atoms: Atoms, slab: Slab, crystal: Atoms) -> Atoms:
     """The thinnest slab thick enough: from the top in whole formula units, termination kept."""
     levels = np.unique(atoms.positions[:, 2].round(1))
     composition, _ = reduced(atoms)
+    kept_whole = slab.keep_molecules and _unbroken(atoms, crystal)
     for top in levels[levels >= (slab.thickness_angstrom or 0) - 0.1]:
         thinner = atoms[atoms.positions[:, 2] < top + PLANE]
         extent = float(thinner.positions[:, 2].max())
@@ -372,7 +407,7 @@ def _trimmed(atoms: Atoms, slab: Slab, wanted: set[str]) -> Atoms:
             extent > (slab.thickness_angstrom or 0) - 1e-3
             and reduced(thinner)[0] == composition
             and _same_top(thinner, atoms)
-            and (not wanted or set(formulas(thinner, molecules(thinner))) <= wanted)
+            and (not kept_whole or _unbroken(thinner, crystal))
         ):
             thinner.cell[2] = [0, 0, extent]
             return thinner
@@ -390,13 +425,21 @@ def _same_top(one: Atoms, other: Atoms) -> bool:
 
 def _upright(slab: PymatgenSlab) -> Atoms:
     """pymatgen's slab with a along x, b in the plane, reduced, z from 0; no vacuum."""
-    tilted = AseAtomsAdaptor.get_atoms(slab)
+    return _standing(_upright_cell(AseAtomsAdaptor.get_atoms(slab)))
+
+
+def _upright_cell(tilted: Atoms) -> Atoms:
+    """A cell turned so that a lies along x, b in the plane."""
     form, turn = tilted.cell.standard_form()
-    positions = tilted.positions @ turn.T
-    low, high = positions[:, 2].min(), positions[:, 2].max()
-    cell = np.array([form[0], form[1], [0, 0, max(high - low, 1e-3)]])
+    return Atoms(tilted.numbers, tilted.positions @ turn.T, cell=form, pbc=True)
+
+
+def _standing(slab: Atoms) -> Atoms:
+    """A slab whose a and b lie in the plane: these reduced, c along z and as high as its atoms."""
+    low, high = slab.positions[:, 2].min(), slab.positions[:, 2].max()
+    cell = np.array([slab.cell[0], slab.cell[1], [0, 0, max(high - low, 1e-3)]])
     cell[:2], _ = (part[:2] for part in minkowski_reduce(cell, pbc=IN_PLANE))
-    atoms = Atoms(tilted.numbers, positions - [0, 0, low], cell=cell, pbc=IN_PLANE)
+    atoms = Atoms(slab.numbers, slab.positions - [0, 0, low], cell=cell, pbc=IN_PLANE)
     return _in_plane(atoms)
 
 
