@@ -29,11 +29,12 @@ REST = 0.05  # eV/Å: where the relaxation of a crystal ends,
 STRAINLESS = 0.1  # GPa, together with the stress along its axes
 STIFFNESS = 40.0  # GPa: what a relaxation takes a cell for at first, between lithium and steel
 COPIES = 4  # displaced copies that find the volume of a warm crystal
-CALM = 0.5  # eV/Å: warm liquids have larger forces than this, so nothing is gained beyond
-FLAT = 0.002  # eV/atom in PATIENCE steps: 23 K of heat, which a thermostat takes in passing
+CALM = 0.5  # eV/Å at 300 K, as the root of the temperature: warm liquids have larger forces
+FLAT = 0.08  # kT per atom in PATIENCE steps: heat that a thermostat takes in passing
 PATIENCE = 10
-QUIET = 0.01  # eV/atom in LULL steps: what a packing may still give off once it counts as settled
+QUIET = 0.4  # kT per atom in LULL steps: what a packing may still give off and count as settled
 LULL = 40
+COLD = 300.0  # K: below it FLAT and QUIET stay at 0.002 and 0.01 eV
 STRIDE = 0.1  # Å, the longest way of an atom in one step of relaxation or of the warm-up
 FRICTION = 20.0  # fs: takes the heat of a relaxing packing away as it comes
 APART = 0.04  # Å, root mean square: frames closer than this are one label, whatever was computed
@@ -105,7 +106,8 @@ def settle(
                 for step in displaced(moving, settled, kelvin, seed, free):
                     _keep(settled, moving, step)
         else:
-            for step in _downhill(moving, effort.packing):
+            bath = units.kB * max(kelvin, COLD)
+            for step in _downhill(moving, effort.packing, bath):
                 _keep(settled, moving, step)
             settled.relaxed = _frame(moving, 0)
             heat = Protocol("nvt", kelvin, max(1, effort.warm_packing), timestep, seed=seed)
@@ -113,7 +115,7 @@ def settle(
             for step in _warm(moving, heat) if effort.warm_packing else ():
                 _keep(settled, moving, step)
                 energies.append(moving.get_potential_energy() / len(moving))
-                if step >= effort.warm and _quiet(energies):
+                if step >= effort.warm and _quiet(energies, QUIET * bath):
                     break
     except LabelFailedError as error:
         error.reference_calls = counting.calls - before
@@ -254,22 +256,23 @@ def _bulk_modulus(frames: list[Atoms]) -> float:
     return float(np.clip(rise / strain, STIFFNESS / 8, STIFFNESS * 10))
 
 
-def _downhill(moving: Atoms, steps: int) -> Iterator[int]:
-    """Steps of FIRE until the forces are calm or the energy no longer falls by much."""
+def _downhill(moving: Atoms, steps: int, bath: float) -> Iterator[int]:
+    """Steps of FIRE until forces are calm, or the energy no longer falls, beside kT (eV)."""
     optimiser = FIRE(moving, logfile=None, maxstep=STRIDE, comm=DummyMPI())
     energies = []
-    for _ in optimiser.irun(fmax=CALM, steps=steps):
+    calm = CALM * (bath / (units.kB * COLD)) ** 0.5
+    for _ in optimiser.irun(fmax=calm, steps=steps):
         energies.append(moving.get_potential_energy() / len(moving))
         yield optimiser.nsteps
         late = energies[-PATIENCE - 1 :]
-        if len(late) > PATIENCE and 0 <= late[0] - late[-1] < FLAT:
+        if len(late) > PATIENCE and 0 <= late[0] - late[-1] < FLAT * bath:
             return
 
 
-def _quiet(energies: list[float]) -> bool:
+def _quiet(energies: list[float], still: float) -> bool:
     late = energies[-LULL:]
     half = len(late) // 2
-    return 2 * (np.mean(late[:half]) - np.mean(late[half:])) < QUIET
+    return 2 * (np.mean(late[:half]) - np.mean(late[half:])) < still
 
 
 def _warm(moving: Atoms, heat: Protocol) -> Iterator[int]:

@@ -1,18 +1,26 @@
 """Structures of a plan: one failing harms no other, nothing is built twice, campaigns take over."""
 
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import yaml
 from ase import io
+from ase.data import covalent_radii
+from ase.neighborlist import neighbor_list
 
+from atomistics.builders.crystals.parameters import Crystal
+from atomistics.builders.crystals.source import lattice_of
+from atomistics.formulas import atoms_of_formula
 from atomistics.structure_index import digest, read_index
+from atomistics.yaml_files import read_yaml
 from campaign.create import create
-from campaign.material import Answers
+from campaign.material import Answers, Phase
 from mtpilot.cli import main
 from planner.decide import next_plan
 from planner.policy import rules
+from preparation import phase_parameters, sentence, substances
 from preparation.construct import summary
 from preparation.propose import propose
 from preparation.task import task_of
@@ -215,3 +223,22 @@ def test_sizes_far_beyond_those_asked_are_told_with_their_cost() -> None:
     assert f"note: {ids[2]} and 1 more: polar: 2 of 9 Zn moved" in text
     assert text.count("note:") == 1
     assert "sizes:" not in summary(plan, report)
+
+
+def test_every_listed_crystal_has_the_composition_of_its_name_and_no_atoms_on_each_other() -> None:
+    formulas = 0
+    for name, entry in read_yaml(substances.LIST).items():
+        if "crystal" not in entry:
+            continue
+        phase = Phase.model_validate({"name": "x", "kind": "crystal", "crystal": name})
+        source = Crystal.model_validate(phase_parameters.crystal(phase))
+        atoms = lattice_of(source, substances.LIST.parent)
+        i, j, distance = neighbor_list("ijd", atoms, 3.2)
+        radii = covalent_radii[atoms.numbers]
+        assert (distance > 0.75 * (radii[i] + radii[j])).all(), name
+        for formula in filter(sentence.FORMULA.match, (name, *entry.get("aliases", []))):
+            named, own = atoms_of_formula(formula), Counter(atoms.get_chemical_symbols())
+            units = len(atoms) / sum(named.values())
+            assert own == {e: n * units for e, n in named.items()}, name
+            formulas += 1
+    assert formulas > 150
