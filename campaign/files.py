@@ -63,7 +63,12 @@ def dump_yaml(record: BaseModel) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace `path` atomically: readers see the old text or the new, never half of it."""
+    """Replace `path` atomically: readers see the old text or the new, never half of it.
+
+    A pipe that nobody reads would be waited for, a device would swallow the text.
+    """
+    if not path.is_file() and (path.is_symlink() or path.exists()):
+        raise UserError(f"{path}: is no regular file, nothing is written to it; delete it")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_open(path) as file:

@@ -174,7 +174,7 @@ def configuration(folder: Path) -> Config:
     """The toolkit's defaults with a folder's config.yaml, if there is one, laid over them."""
     defaults = read_yaml(TOOLKIT / "config" / "default.yaml")
     path = folder / "config.yaml"
-    overlay = read_yaml(path) if path.exists() else None
+    overlay = read_yaml(path) if _there(path) else None
     refuse_nul(overlay, str(path))
     if overlay is not None and not isinstance(overlay, dict):
         raise UserError(f"{path}: must be a mapping of config keys")

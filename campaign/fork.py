@@ -12,10 +12,10 @@ from pathlib import Path
 from campaign.errors import UserError
 from campaign.files import sha256, write_text
 from campaign.folder import Campaign
-from campaign.integrity import require_unchanged
+from campaign.integrity import FORK, require_unchanged
 from mtp.atomic import atomic_folder
 
-RECORD = "fork.json"
+RECORD = FORK
 DATA = {".h5", ".cfg", ".almtp"}
 LEFT_BEHIND = {"iterations", "result", "report", "planner.lock", "draft.yaml", ".snakemake", RECORD}
 TRACES = {".snakemake", "queue.json", "progress.json", "halts.jsonl", "approval.json"}

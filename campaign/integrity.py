@@ -7,14 +7,16 @@ user's own, but what a campaign is for is fixed when it begins.
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from atomistics.structure_index import INDEX
 from atomistics.yaml_files import read_text
+from campaign.config import Config
 from campaign.errors import UserError
-from campaign.files import read_json, sha256
+from campaign.files import read, read_json, sha256
 from campaign.folder import Campaign
 from campaign.ledger import closed_with, intact, totals
 from campaign.plan import Plan
@@ -30,6 +32,12 @@ PRODUCTS = (
 )
 CLOSING = ("plan.yaml", "config.yaml", "decision.json", "approval.json")  # by their hashes
 PUT_BACK = "put it back as it was"
+FORK = "fork.json"
+NO_MATTER = re.compile(  # how a program is started, spread over cores, brought to convergence
+    r"command|profile|directory|label|txt|verbosity|parallel|mpi|n?core|npar|kpar|nsim|nprocs|nelm\w*"
+    r"|algo|[ab]mix|electron_maxstep|mixing_(?:beta|mode)|mixer|diagonalization|max_?iter\w*|max_scf",
+    re.IGNORECASE,
+)
 
 
 def products(folder: Path) -> dict[str, str]:
@@ -69,6 +77,7 @@ def changes(campaign: Campaign, plan: Plan | None = None, data: bool = True) -> 
     yield from _structures(campaign)
     for number in range(1, campaign.finalized + 1):
         yield from _finalized(campaign, number)
+    yield from _method(campaign)
     if plan:
         yield from _record(campaign.iteration(plan.iteration))
         yield from _used(campaign, plan, campaign.state()) if data else ()
@@ -109,6 +118,46 @@ def _structures(campaign: Campaign) -> Iterator[str]:
                 f" held_out: {str(held_out).lower()} when it was used; {PUT_BACK}, or give what is"
                 " new an id of its own"
             )
+
+
+def _method(campaign: Campaign) -> Iterator[str]:
+    """What labels: those of two methods, or of two settings of one, are not labels of one thing.
+
+    What only says how a program is started, spread or brought to the same result may change. A
+    fork is where a person changes a setting on purpose.
+    """
+    frozen = campaign.iteration(campaign.finalized) / "config.yaml"
+    if not campaign.state().spent.reference_calls or not frozen.is_file():
+        return
+    now = campaign.config.reference
+    try:
+        was = read(Config, frozen).reference
+    except UserError:
+        return  # edited into what is no configuration, and named for it
+    forked = campaign.folder / FORK
+    on_purpose = forked.is_file() and read_json(forked, "at")["at"] == campaign.finalized
+    before = {"method": was.title, **({} if on_purpose else _settings("options", was.options))}
+    after = {"method": now.title, **({} if on_purpose else _settings("options", now.options))}
+    for key in sorted({*before, *after}):
+        if before.get(key) != after.get(key):
+            fork = f"`planner fork --at {campaign.finalized} NEW` and change it there"
+            other = "begin another campaign" if key == "method" else fork
+            yield (
+                f"{campaign.folder}/config.yaml: reference.{key}: {after.get(key, 'absent')}, was"
+                f" {before.get(key, 'absent')} for the labels so far, which do not mix with others;"
+                f" {PUT_BACK}, or {other}"
+            )
+
+
+def _settings(key: str, value: Any) -> dict[str, str]:
+    """Leaves of a calculator's options that its labels depend on, as text by their path."""
+    if NO_MATTER.fullmatch(key.rpartition(".")[2]):
+        return {}
+    if isinstance(value, dict):
+        leaves = (_settings(f"{key}.{name}", inner) for name, inner in value.items())
+        return dict(item for leaf in leaves for item in leaf.items())
+    moved = isinstance(value, str) and value.startswith(("/", "./", "~"))
+    return {key: Path(value).name if moved else json.dumps(value)[:80]}
 
 
 def _finalized(campaign: Campaign, number: int) -> Iterator[str]:

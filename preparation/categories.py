@@ -10,7 +10,7 @@ from typing import Literal
 from atomistics.contract import Name
 from campaign.config import Subsystem
 from campaign.material import Material, Phase
-from preparation.sentence import kelvin_in
+from preparation.sentence import kelvin_in, meanings
 from preparation.substances import elements, melting
 
 Form = Literal["bulk", "surface", "solvent", "defects", "adsorbed", "pair", "full"]
@@ -52,8 +52,8 @@ def topics(material: Material, temperature: int) -> list[Topic]:
     topics_made = []
     for name, form, phases in parts:
         stage, role = _place(form, any(f in MEETING for _, f, _ in parts), len(layers) > 2)
-        said = kelvin_in(material.procedure or "") or 0
-        hottest = _ceiling([material.phase(p) for p in phases], form, role, temperature, said)
+        of_form = [material.phase(p) for p in phases]
+        hottest = _ceiling(of_form, form, role, temperature, material.procedure or "")
         topics_made.append(Topic(name, form, phases, stage, role, hottest))
     return sorted(topics_made, key=lambda topic: topic.stage)
 
@@ -103,13 +103,17 @@ def _place(
     return (1, "component") if form == "solvent" else (2, "target")
 
 
-def _ceiling(phases: list[Phase], form: Form, role: str, temperature: int, said: int) -> int:
+def _ceiling(phases: list[Phase], form: Form, role: str, temperature: int, words: str) -> int:
     """Highest sampling temperature, K: 700 above use for solids and melts, 300 where there are
     molecules; the whole system is sampled to twice its use (paper, appendix G: 1000, 800, 600).
-    A glass is sampled as hot as it melts, or as the procedure says (`said`, 0 for nothing)."""
+    A glass is sampled as hot as it melts, or as the procedure's words say; where they speak of
+    reactions, molecules are sampled as hot as solids, for bonds to break."""
+    said, reacting = kelvin_in(words) or 0, "reactions" in meanings(words)
     soft = any(p.kind in ("liquid", "polymer", "molecule") or _molecular(p) for p in phases)
     soft = soft or form == "adsorbed"
-    hottest = temperature + (300 if soft else 700)
+    hottest = temperature + (300 if soft and not reacting else 700)
+    if reacting:
+        return hottest
     if role != "interface" and len(phases) == 1 and phases[0].kind == "amorphous" and not soft:
         melts = melting(phases[0])
         if melts is not None or said:  # a glass is what its melt froze to

@@ -31,6 +31,7 @@ PROPOSED = "proposed"
 HELP = ("?", "help")
 FURTHER = "At any prompt, besides its answer:"
 WRONG = 5
+PHASE = re.compile(r"\bphases\.(\d+)\b")
 
 
 @dataclass(frozen=True)
@@ -216,13 +217,22 @@ def _try(
     dialogue: Dialogue, terminal: Terminal, change: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> None:
     """Lay a typed answer over the record, or say in one line why it cannot be."""
+    changed = dialogue.known
     try:
         changed = change(dialogue.known)
         parse(Answers, changed, "answer")
     except UserError as error:
-        terminal.write(f"{error}")
+        terminal.write(_plain(str(error), changed))
     else:
         dialogue.known = changed
+
+
+def _plain(complaint: str, record: dict[str, Any]) -> str:
+    """What the record complains of, in the keys that a person types: phases by their names."""
+    names = [str(phase.get("name")) for phase in record.get("phases", [])]
+    numbered = dict(enumerate(names))
+    text = complaint.removeprefix("answer: ").replace("Value error, ", "")
+    return PHASE.sub(lambda place: f"phases.{numbered.get(int(place[1]), place[1])}", text)
 
 
 def settled(record: dict[str, Any], point: OpenPoint, line: str) -> dict[str, Any]:

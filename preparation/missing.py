@@ -58,7 +58,7 @@ def _missing(answers: Answers) -> Iterator[OpenPoint]:
             " a / b, b / c; or none",
         )
     arranged = len(answers.phases) < 2 or not (
-        answers.layers is None and answers.interfaces is None
+        (answers.layers is None and answers.interfaces is None) or any(_arrangement(answers))
     )
     for phase in answers.phases:
         meets = phase.name in {n for pair in answers.meetings for n in pair}

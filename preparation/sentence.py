@@ -21,10 +21,10 @@ from preparation.notation import plane, slug
 TABLE = TOOLKIT / "config" / "sentences.yaml"
 TEMPERATURE = re.compile(r"(-?[0-9]+(?:\.[0-9]+)?)\s*(K|°\s*C|C)\b")
 FORMULA = re.compile(r"^(?:[A-Z][a-z]?[0-9]{0,3})+$")
-ON = re.compile(r"\bon\b")
+ON, UNDER = re.compile(r"\b(?:on|over)\b"), re.compile(r"\bunder\b")
 HEXAGON = 3**0.5 / 2  # area of a rhombus of 120 degrees and edge 1
 DOPED = re.compile(r"\bdoped (?:with|by)\b", re.IGNORECASE)
-ALONE, SOLVENTS = ("particle", "molecule"), ("liquid", "polymer")
+ALONE, SOLVENTS = ("particle", "molecule", "crystal"), ("liquid", "polymer")
 SHORT = 3  # letters; shorter names count only as they are written (Si, not si)
 
 
@@ -95,11 +95,9 @@ def recognised(sentence: str) -> tuple[dict[str, Any], dict[str, str]]:
     else:
         kind = next((k for word, k in _table().kinds.items() if word in words), None)
         host, _, dopant = DOPED.sub("\0", sentence, count=1).partition("\0")
-        if phases := _phases(_named(host), kind):
+        if phases := _phases(_named(host), kind, host):
             record["phases"] = [_faced(_of_lattice(p, sentence), sentence) for p in phases]
-            alone = "molecule" in {p["kind"] for p in phases}
-            if ON.search(sentence) and len(phases) == 2 and not alone:
-                record["layers"] = [phases[1]["name"], phases[0]["name"]]  # from the bottom up
+            _meeting(record, sentence)
             if dopant and (crystals := [p["name"] for p in phases if p["kind"] == "crystal"]):
                 key = f"phases.{crystals[0]}.substitutions"
                 questions[key] = (
@@ -111,6 +109,23 @@ def recognised(sentence: str) -> tuple[dict[str, Any], dict[str, str]]:
     elif record and "room temperature" in sentence.lower():
         record["temperature"] = 300
     return record, questions
+
+
+def _meeting(record: dict[str, Any], sentence: str) -> None:
+    """A on B, A over B, B under A: layers from the bottom up; a molecule without a density of its
+    own on a crystal is an adsorbate of its face."""
+    phases, on = record["phases"], ON.search(sentence)
+    if len(phases) != 2 or not (on or UNDER.search(sentence)):
+        return
+    lower, upper = phases[::-1] if on else phases
+    gas = upper["kind"] == "liquid" and not any(
+        entry and entry.density
+        for entry in map(substances.substance, (p["name"] for p in upper["substances"]))
+    )
+    if gas and lower["kind"] == "crystal":
+        record["phases"] = [{**lower, "adsorbates": upper["substances"]}]
+    elif "molecule" not in (lower["kind"], upper["kind"]):
+        record["layers"] = [lower["name"], upper["name"]]
 
 
 def _formula(name: str, entry: substances.ListedSubstance) -> str:
@@ -170,20 +185,41 @@ def _named(sentence: str) -> list[str]:
     return sorted(places, key=places.__getitem__)
 
 
-def _phases(names: list[str], kind: str | None) -> list[dict[str, Any]]:
-    """A phase a substance; a particle or molecule is the first named, a salt goes into a liquid or
-    polymer that is named too."""
-    phases: list[dict[str, Any]] = []
-    for number, name in enumerate(names):
-        phase = _phase(name, None if number and kind in ALONE else kind)
-        into = next((p for p in phases if p["kind"] in SOLVENTS), None)
-        entry = substances.substance(name)
-        if into and phase["kind"] == "liquid" and entry and "." in (entry.smiles or ""):
-            amount = {"ratio": 0.1} if into["kind"] == "polymer" else {"molarity": 1.0}
-            into.setdefault("substances", []).append({"name": name, **amount})
-        else:
-            phases.append(phase)
-    return phases
+def _phases(names: list[str], kind: str | None, sentence: str) -> list[dict[str, Any]]:
+    """A phase a substance; a crystal, particle or molecule is the first named, salts go into the
+    liquids or polymer named too, which are then one mixture, as melts are."""
+    made = [_phase(name, None if n and kind in ALONE else kind) for n, name in enumerate(names)]
+    if len(made) > 1 and {phase["kind"] for phase in made} == {"melt"}:
+        parts = [part for phase in made for part in phase["substances"]]
+        return [{**made[0], "name": "melt", "substances": parts}]
+    salts = [n for n, phase in enumerate(made) if _salt(phase, names[n], sentence)]
+    solvents = [p for n, p in enumerate(made) if p["kind"] in SOLVENTS and n not in salts]
+    if not salts or not solvents:
+        return made
+    into = solvents[0]
+    mixed = [p for p in solvents[1:] if into["kind"] == p["kind"] == "liquid"]
+    parts = [part for phase in [into, *mixed] for part in phase.get("substances", [])]
+    for name in (names[n] for n in salts):
+        share = {"ratio": 0.1}  # of a repeat unit
+        amount = share if into["kind"] == "polymer" else {"molarity": _molar(name, sentence) or 1.0}
+        parts.append({"name": name, **amount})
+    into["substances"] = parts
+    return [p for n, p in enumerate(made) if n not in salts and p not in mixed]
+
+
+def _salt(phase: dict[str, Any], name: str, sentence: str) -> bool:
+    entry = substances.substance(name)
+    ions = entry is not None and "." in (entry.smiles or "")
+    return ions and (phase["kind"] == "liquid" or _molar(name, sentence) is not None)
+
+
+def _molar(name: str, sentence: str) -> float | None:
+    """mol/L written before or behind a name: 1.2 M LiPF6, NaCl 3 mol/L."""
+    aliases = [alias for alias, one in substances.names().items() if one == name]
+    names = "|".join(map(re.escape, aliases))
+    amount = r"([0-9]+(?:\.[0-9]+)?)\s*(?:M|mol/[lL])"
+    amount_of = re.search(rf"{amount}\s+(?:{names})\b|\b(?:{names})\s+{amount}\b", sentence)
+    return float(amount_of[1] or amount_of[2]) if amount_of else None
 
 
 def _phase(name: str, kind: str | None) -> dict[str, Any]:
@@ -195,6 +231,7 @@ def _phase(name: str, kind: str | None) -> dict[str, Any]:
         "melt": bool(entry.smiles),
         "liquid": bool(entry.smiles),
         "amorphous": bool(entry.smiles or entry.density),
+        "crystal": True,
         "particle": bool(entry.crystal),
         "molecule": bool(entry.smiles) and "." not in (entry.smiles or "."),
     }
@@ -202,7 +239,7 @@ def _phase(name: str, kind: str | None) -> dict[str, Any]:
     phase: dict[str, Any] = {"name": slug(name), "kind": kind}
     if kind == "polymer":
         return phase | {"repeat": name}
-    if kind in ("crystal", "particle"):
-        return phase | {"crystal": name}
+    if kind in ("crystal", "particle"):  # one that is not listed is asked for
+        return phase | ({"crystal": name} if entry.crystal else {})
     part = {"name": name} if entry.smiles else {"name": name, "formula": _formula(name, entry)}
     return phase | {"substances": [part]}

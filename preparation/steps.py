@@ -321,6 +321,7 @@ def _build(folder: Path, task: Task, plan: StructurePlan, options: Options) -> i
     from preparation.sheet import sheets
 
     configure(folder, task, plan)
+    _reference_files(folder)
     made = construct(plan, _settings(folder, task, options), say)
     if made.plan != plan:  # task.yaml first: a plan that lacks a category of the task is refused
         _write(folder, "task.yaml", HEAD + dump_yaml(made.task))
@@ -328,6 +329,16 @@ def _build(folder: Path, task: Task, plan: StructurePlan, options: Options) -> i
     sheets(made.plan, folder / "structures")
     say(summary(made.plan, made.report, task.material.atoms if task.material else None))
     return sum(made.report[v.id]["status"] != "ok" for v in made.plan.structures)
+
+
+def _reference_files(folder: Path) -> None:
+    """UserError for a file of the reference's options that is not there, before any building."""
+    for key, value in configuration(folder).reference.options.items():
+        if isinstance(value, str) and value.startswith("./") and not (folder / value).exists():
+            raise UserError(
+                f"{folder}/config.yaml: reference.options.{key}: {value}: no such file; put it"
+                " there and give the same command again"
+            )
 
 
 def plan_anew(folder: Path, options: Options) -> str:

@@ -16,6 +16,7 @@ from campaign.files import parse
 from campaign.material import CrystalSource, Ingredient, Phase
 
 LIST = TOOLKIT / "config" / "substances.yaml"
+HEAVY = re.compile(r"^(?:[DT]2O|HDO|HTO)$|-d[0-9]+$|deuter|triti|heavy water")
 AVOGADRO = 0.602214076  # molecules per nm^3 at 1 mol per 1e-24 L; also g/cm3 to u/Å^3
 
 
@@ -81,6 +82,11 @@ def content(ingredient: Ingredient) -> tuple[Counter[str], int]:
         return atoms_of_formula(ingredient.formula), 0
     smiles = smiles_of(ingredient)
     if smiles is None:
+        if HEAVY.search(ingredient.name):
+            raise UserError(
+                f"{ingredient.name}: isotopes are not kept apart here; write it with H (water), and"
+                " set the mass in your own MD (same potential)"
+            )
         near = nearest(ingredient.name)
         raise UserError(
             f"{ingredient.name}: not in the list of substances{near}; give smiles or formula"

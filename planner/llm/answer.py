@@ -34,7 +34,7 @@ BOUNDS = {
 }
 LONGEST = 200_000  # characters of an answer; 20,000 tokens are fewer
 MOST_BRACES = 200  # that open no object, in an answer with prose
-THOUGHTS = re.compile(r".*</think(?:ing)?>", re.DOTALL)
+THOUGHT = re.compile(r"<(/?)(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
 FENCED = re.compile(r"```[a-zA-Z]*\n(.*?)```", re.DOTALL)
 KEPT = ("type", "enum", "const", "$ref")
 FILLED_IN = ("seed", "properties")  # by code: properties are those that task.yaml asks for
@@ -133,19 +133,23 @@ def _bare(schema: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in schema.items() if k != "$defs"}
 
 
-def parsed(text: str) -> dict[str, Any]:
+def parsed(text: str, key: str | None = None) -> dict[str, Any]:
     """The one JSON object of an answer; thoughts, fences and prose around it are forgiven.
 
-    Where several stand side by side nobody knows which is meant, and the model is asked again.
+    Where several stand side by side the one that holds `key` is meant; where nobody knows which,
+    the model is asked again.
     """
     if len(text) > LONGEST:
         raise AnswerError([f"longer than {LONGEST} characters"])
-    body = THOUGHTS.sub("", text, count=1).strip() or text.strip()
+    body = _spoken(text).strip() or text.strip()
     try:
         data = DECODER.decode(body)
+        data = DECODER.decode(data) if isinstance(data, str) else data
     except (ValueError, RecursionError) as error:
         fenced = FENCED.findall(body)
         objects = _objects(fenced[0] if len(fenced) == 1 else body)
+        meant = [item for item in objects if key in item]
+        objects = meant if len(meant) == 1 else objects
         if len(objects) > 1:
             raise AnswerError([f"{len(objects)} JSON objects; answer with exactly one"]) from None
         if not objects:
@@ -154,6 +158,19 @@ def parsed(text: str) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise AnswerError(["not a JSON object"])
     return data
+
+
+def _spoken(text: str) -> str:
+    """An answer without thoughts in tags; those without a beginning or an end too."""
+    spoken, thought, depth, end = "", "", 0, 0
+    for tag in [*THOUGHT.finditer(text), None]:
+        piece = text[end : tag.start() if tag else len(text)]
+        spoken, thought = (spoken, thought + piece) if depth else (spoken + piece, "")
+        if tag is None:
+            break
+        spoken = "" if tag[1] and not depth else spoken
+        depth, end = max(0, depth + (-1 if tag[1] else 1)), tag.end()
+    return spoken + thought
 
 
 def _objects(text: str) -> list[dict[str, Any]]:
@@ -196,14 +213,14 @@ DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refuse)
 def choice(text: str) -> Choice:
     """The decision maker's answer, checked."""
     try:
-        return Choice.model_validate(parsed(text))
+        return Choice.model_validate(parsed(text, "action"))
     except ValidationError as error:
         raise AnswerError(faults(error)) from None
 
 
 def specified(text: str) -> dict[str, Any]:
     """The parameters of a specialist's answer; its objection is a fault of the choice."""
-    data = parsed(text)
+    data = parsed(text, "parameters")
     if data.get("objection") and data.get("parameters") is None:
         raise AnswerError([f"objection: {plain(str(data['objection']), 400)}"])
     if set(data) - {"parameters", "objection"} or not isinstance(data.get("parameters"), dict):
@@ -213,7 +230,7 @@ def specified(text: str) -> dict[str, Any]:
 
 def single(text: str) -> tuple[Choice, dict[str, Any]]:
     """Choice and parameters of an answer to one call."""
-    data = parsed(text)
+    data = parsed(text, "step")
     step = data.pop("step", None)
     if not isinstance(step, dict) or set(step) != {"action", "parameters"}:
         raise AnswerError(["step: exactly the keys action and parameters"])

@@ -25,14 +25,11 @@ from campaign.terminal import plain
 from planner.llm.consult import Reply
 from planner.llm.prices import counted, money
 from planner.llm.requests import Request
+from planner.llm.secrecy import KEY, TOKEN, blotted
 
 OFFICIAL = "https://api.anthropic.com"
 LARGEST_REPLY = 4_000_000
 CONNECT = 20.0
-KEY, TOKEN = "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"
-BLOT = "***"
-SHORTEST_SECRET = 6  # a key of fewer characters would blot out words
-ESCAPED = re.compile(r"\\u00(2[013-9a-f]|[346][0-9a-f]|5[0-9abd-f]|7[0-9a-e])", re.I)
 HTML = re.compile(rb"^\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)?<(?:!doctype\s+)?html", re.I | re.S)
 OF_STATUS = {  # nothing a planner could do about it: the campaign's owner must
     400: "bad_request",
@@ -120,13 +117,6 @@ def _of_environment(name: str) -> str:
     return value
 
 
-def secrets() -> list[str]:
-    """Every credential of the environment, as it stands and stripped, the longest first."""
-    values = [os.environ.get(name, "") for name in (KEY, TOKEN)]
-    spelt = {text for value in values for text in (value, value.strip())}
-    return sorted((text for text in spelt if len(text) >= SHORTEST_SECRET), key=len, reverse=True)
-
-
 def client(settings: Llm) -> anthropic.Anthropic:
     """The SDK's client; UserError when a key is needed and none is in the environment."""
     url = address(settings)
@@ -196,7 +186,7 @@ class Server:
             {
                 "role": request.role,
                 "seconds": round(time.monotonic() - began, 3),
-                "request_id": plain(str(outcome.get("headers", {}).get("request-id", "")), 80),
+                "request_id": _safe(str(outcome.get("headers", {}).get("request-id", "")))[:80],
             }
         )
         if message is None:
@@ -281,41 +271,9 @@ def _of_words(text: str) -> str | None:
     return "overloaded" if "overload" in text or "at capacity" in text else None
 
 
-def blotted(value: Any) -> Any:
-    """A server's answer with every credential of the environment blotted out, also one that is
-    whole only where the answer's pieces of text are put together."""
-    hidden = secrets()
-    if not hidden:
-        return value
-    blocks = value.get("content") if isinstance(value, dict) else None
-    texts = [b for b in blocks or () if isinstance(b, dict) and isinstance(b.get("text"), str)]
-    whole = "".join(block["text"] for block in texts)
-    if any(secret in ESCAPED.sub(_unescaped, whole) for secret in hidden):
-        others = [block for block in blocks or () if block not in texts]
-        value = {**value, "content": [*others, {"type": "text", "text": whole}]}
-    return _without(value, hidden)
-
-
-def _without(value: Any, hidden: list[str]) -> Any:
-    if isinstance(value, str):
-        plainly = ESCAPED.sub(_unescaped, value)  # the same to who reads JSON
-        if any(secret in plainly for secret in hidden):
-            value = plainly
-        for secret in hidden:
-            value = value.replace(secret, BLOT)
-        return value
-    if isinstance(value, dict):
-        return {_without(k, hidden): _without(v, hidden) for k, v in value.items()}
-    return [_without(item, hidden) for item in value] if isinstance(value, list) else value
-
-
-def _unescaped(escape: re.Match[str]) -> str:
-    return chr(int(escape[1], 16))
-
-
 def _safe(text: str) -> str:
     """A server's words, short and without credentials."""
-    return plain(_without(text[:10_000], secrets()), 200)
+    return plain(blotted(text[:10_000]), 200)
 
 
 def _refuse(name: str) -> None:

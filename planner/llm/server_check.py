@@ -12,6 +12,7 @@ from planner.llm.consult import text_of
 from planner.llm.messages_api import LOST, Server, address, client, host
 from planner.llm.prices import LIST, prices
 from planner.llm.requests import Request
+from planner.llm.secrecy import blotted
 
 if TYPE_CHECKING:
     import anthropic
@@ -96,7 +97,11 @@ def _looked_up(sdk: "anthropic.Anthropic", name: str) -> str:
     try:
         entry = sdk.models.retrieve(name, timeout=LOOK_UP)
         known_as = getattr(entry, "display_name", None)  # the SDK hands on whatever JSON came
-        return f"known as {plain(str(known_as), 60)}" if known_as else "its list names no models"
+        return (
+            f"known as {plain(blotted(str(known_as)), 60)}"
+            if known_as
+            else "its list names no models"
+        )
     except anthropic.NotFoundError:
         return "not known to the server (or it has no list of models)"
     except LOST as error:

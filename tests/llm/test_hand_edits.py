@@ -1,6 +1,7 @@
 """What a hand has changed is named before anything runs; a plan may be edited, and says so."""
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -185,6 +186,52 @@ def test_an_edit_of_any_iteration_is_named(
         status, told = said([verb, "--campaign", str(sealed.folder)], capsys)
         assert (status, told.count("\n")) == (1, 1)
         assert str(sealed.folder / name) in told
+
+
+@pytest.mark.parametrize(
+    ("reference", "named"),
+    [
+        ({"method": "gfn2-xtb"}, "reference.method: gfn2-xtb, was gfn1-xtb"),
+        (
+            {"options": {"kpts": [2, 2, 2], "command": "pw"}},
+            "reference.options.kpts: [2, 2, 2], was",
+        ),
+        ({"options": {"input_data": {"system": {"ecutwfc": 30}}}}, "input_data.system.ecutwfc"),
+        ({"options": {"command": "other", "ncore": 4}, "timeout": 9.0}, None),
+    ],
+)
+def test_labels_of_two_methods_do_not_mix(
+    sealed: Campaign, tmp_path: Path, capsys: pytest.CaptureFixture, reference: dict, named: str
+) -> None:
+    (sealed.folder / "config.yaml").write_text(yaml.safe_dump({"reference": reference}))
+    status, told = said(["next", "--again", "--campaign", str(sealed.folder)], capsys)
+    assert (status, told.count("\n")) == ((1, 1) if named else (0, 2))
+    assert (named or "plan.yaml") in told
+    (sealed.folder / "config.yaml").unlink()
+    new = tmp_path / "new"
+    assert main(["fork", "--at", "3", str(new), "--campaign", str(sealed.folder)]) == 0
+    (new / "config.yaml").write_text(yaml.safe_dump({"reference": reference}))
+    assert said(["next", "--campaign", str(new)], capsys)[0] == int("method" in reference)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "loop", "device"])
+def test_what_is_no_file_is_never_written_to(
+    sealed: Campaign, capsys: pytest.CaptureFixture, kind: str
+) -> None:
+    path = sealed.iteration(4) / "approval.json"
+    os.mkfifo(path) if kind == "fifo" else path.symlink_to({"device": "/dev/null"}.get(kind, path))
+    status, told = said(["approve", "--campaign", str(sealed.folder)], capsys)
+    assert (status, told.count("\n")) == (1, 1)
+    assert str(path) in told
+
+
+def test_a_link_to_nowhere_is_no_default(sealed: Campaign, capsys: pytest.CaptureFixture) -> None:
+    path = sealed.folder / "config.yaml"
+    path.unlink()
+    path.symlink_to(path.name)
+    status, told = said(["next", "--again", "--campaign", str(sealed.folder)], capsys)
+    assert (status, told.count("\n")) == (1, 1)
+    assert str(path) in told
 
 
 def test_an_approval_of_something_else_is_named_in_every_mode(sealed: Campaign) -> None:

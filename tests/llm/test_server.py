@@ -1,5 +1,6 @@
 """The real SDK against a faulty server: every fault has a name and an end."""
 
+import base64
 import json
 import time
 from contextlib import suppress
@@ -10,6 +11,7 @@ from campaign.errors import UserError
 from campaign.files import dump_yaml
 from planner.decide import next_plan
 from planner.decision import HaltError
+from planner.llm.answer import AnswerError, choice
 from planner.llm.consult import consult
 from planner.llm.messages_api import Server, credential
 from planner.llm.requests import request
@@ -191,6 +193,14 @@ def test_key_stays_out_of_details(monkeypatch) -> None:
 
 
 KEY = "sk-ant-secret-1234"
+SPELT = (
+    base64.b64encode(f"Bearer {KEY}".encode()).decode(),
+    KEY.encode().hex(),
+    " ".join(KEY),
+    KEY.upper(),
+    KEY[:15],
+    KEY[:4] + "\u200b" + KEY[4:],
+)
 
 
 def split(handler, proper):
@@ -212,6 +222,9 @@ def split(handler, proper):
         fails(500, f"bad key {KEY}"),
         reports("authentication_error", f"key {KEY}"),
         lambda h, _: h.give(f"<html>{KEY}</html>".encode(), 403),
+        *(edited(lambda told, form=form: {**told, "reason": f"use {form}"}) for form in SPELT),
+        lambda h, proper: h.give(proper, request_id=KEY),
+        fails(500, f"bad key {SPELT[0]}", request_id=SPELT[0]),
     ],
 )
 def test_a_key_echoed_in_a_reply_is_never_written(fault, tmp_path, monkeypatch) -> None:
@@ -230,6 +243,7 @@ def test_a_key_echoed_in_a_reply_is_never_written(fault, tmp_path, monkeypatch) 
         text = path.read_text()
         assert KEY not in text
         assert KEY not in text.encode().decode("unicode_escape", "replace")
+        assert not any(form in text for form in SPELT)
 
 
 @pytest.mark.parametrize(
@@ -296,6 +310,10 @@ def test_one_false_usage_does_not_end_the_model(usage) -> None:
         lambda text: f"<thinking>hm</thinking>Answer: {text}",
         lambda text: f"\ufeff{text}",
         lambda text: f"{text}\n{text}",
+        lambda text: f"{text}<think>{{}}, or rather not?</think>",
+        lambda text: f"<reasoning>{{}}</reasoning> <think>{{}}</think>{text}",
+        lambda text: f"```json\n{{}}\n```\nrather\n```json\n{text}\n```",
+        json.dumps,
     ],
 )
 def test_json_behind_words_costs_no_repair(around) -> None:
@@ -304,6 +322,14 @@ def test_json_behind_words_costs_no_repair(around) -> None:
         talk = ask(double)
     assert talk.plan, talk.detail
     assert len(double.requests) == 2
+
+
+@pytest.mark.parametrize("piece", ["[", "{", "<think>", "</think>", "```\n", '{"a":', "```json"])
+def test_no_answer_takes_long_to_read(piece: str) -> None:
+    began = time.monotonic()
+    with suppress(AnswerError):
+        choice(piece * (190_000 // len(piece)))
+    assert time.monotonic() - began < 5.0
 
 
 def test_true_is_no_number_and_no_key_stands_twice() -> None:

@@ -243,3 +243,21 @@ def test_nothing_typed_becomes_a_path_or_a_command(tmp_path, types, key: str, te
     except notation.NotationError:
         return
     raise AssertionError(f"{key}: {text} was accepted")
+
+
+def test_a_face_is_optional_only_once_the_layers_are_right(tmp_path, types) -> None:
+    """Layers that name no phase leave open whether the crystal meets one; no [none] is offered."""
+    lines = ["li: crystal; water: liquid", "300 K", "", "water / lithium", "water", ""]
+    _, out, _ = types(["prepare", "x", tmp_path / "a", "--only", "task"], *lines)
+    assert "lithium is no phase" in out
+    assert "phases.li.surface" not in out
+    lines += ["li / water", "", ""]
+    _, out, _ = types(["prepare", "x", tmp_path / "b", "--only", "task"], *lines)
+    assert "phases.li.surface [none]" not in out
+
+
+def test_complaints_in_the_form_name_phases_as_they_are_called(tmp_path, types) -> None:
+    lines = ["cu: crystal", "300", "", "phases.cu.surface: 1 1"]
+    _, out, _ = types(["prepare", "x", tmp_path / "a", "--only", "task"], *lines)
+    assert "phases.cu.surface: three (h k l) or four" in out
+    assert "Value error" not in out

@@ -9,6 +9,7 @@ from campaign.material import Answers
 from preparation import notation
 from preparation.missing import needed
 from preparation.sentence import recognised
+from preparation.task import task_of
 from tests.prepare.test_answers import GOOD, written
 from tests.prepare.test_form import answered
 
@@ -260,3 +261,61 @@ def test_what_is_proposed_is_a_valid_record(sentence: str, phase: dict) -> None:
 
 def test_liquids_on_each_other() -> None:
     assert recognised("hexane on water")[0]["layers"] == ["water", "hexane"]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "phases", "layers"),
+    [
+        (
+            "1.2 M LiPF6 in EC and DMC on lithium metal",
+            {"ec": ("liquid", [("EC", None), ("DMC", None), ("LiPF6", 1.2)]), "lithium": "crystal"},
+            ["lithium", "ec"],
+        ),
+        ("3 M NaCl in water", {"water": ("liquid", [("water", None), ("NaCl", 3.0)])}, None),
+        ("molten NaCl KCl", {"melt": ("melt", [("NaCl", None), ("KCl", None)])}, None),
+        ("rutile under water", {"rutile": "crystal", "water": "liquid"}, ["rutile", "water"]),
+        ("benzene crystal", {"benzene": "crystal"}, None),
+    ],
+)
+def test_salts_melts_and_what_lies_where(sentence: str, phases: dict, layers: list | None) -> None:
+    record, _ = recognised(sentence)
+    assert {p["name"] for p in record["phases"]} == set(phases)
+    for phase in record["phases"]:
+        wanted = phases[phase["name"]]
+        kind, parts = wanted if isinstance(wanted, tuple) else (wanted, None)
+        assert phase["kind"] == kind
+        if parts:
+            assert [(s["name"], s.get("molarity")) for s in phase["substances"]] == parts
+    assert record.get("layers") == layers
+
+
+def test_a_gas_on_a_face_is_an_adsorbate() -> None:
+    record, _ = recognised("CO on Pt(111) at 400 K")
+    (phase,) = record["phases"]
+    assert (phase["crystal"], phase["surface"]) == ("platinum", [1, 1, 1])
+    assert phase["adsorbates"] == [{"name": "CO"}]
+
+
+def test_heavy_water_is_not_taken_for_water(tmp_path, types) -> None:
+    path = written(tmp_path, {"phases": [{**GOOD["phases"][0], "substances": [{"name": "D2O"}]}]})
+    status, _, err = types(["prepare", "--answers", path, tmp_path / "x"])
+    assert (status, "isotopes are not kept apart" in err, err.count("\n")) == (1, True, 1), err
+
+
+def test_reactions_of_the_procedure_raise_the_ceilings_of_what_reacts() -> None:
+    electrolyte = {"name": "e", "kind": "liquid", "substances": [{"name": "EC"}]}
+    lithium = {"name": "li", "kind": "crystal", "crystal": "Li", "surface": [1, 0, 0]}
+    answers = {"phases": [lithium, electrolyte], "layers": ["li", "e"], "temperature": 300}
+    for procedure, ceiling in (("annealed", 600), ("it forms by reactions at the anode", 1000)):
+        task = task_of(Answers.model_validate({**answers, "procedure": procedure}), set())
+        assert {s.name: s.max_temperature for s in task.subsystems}["li-e"] == ceiling
+
+
+def test_a_file_of_the_reference_that_is_missing_is_told_before_anything_is_built(
+    tmp_path, types
+) -> None:
+    options = {"model_filename": "./none.txt"}
+    reference = {"method": "ase", "calculator": "calorine.calculators:CPUNEP", "options": options}
+    path = written(tmp_path, {"reference": reference})
+    status, out, err = types(["prepare", "--answers", path, tmp_path / "x"])
+    assert (status, "./none.txt: no such file" in err, "[1/" in out) == (1, True, False), err
