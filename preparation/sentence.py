@@ -178,7 +178,8 @@ def _named(sentence: str) -> list[str]:
     left = sentence
     for alias, name in sorted(substances.names().items(), key=lambda item: -len(item[0])):
         flags = re.IGNORECASE if len(alias) > SHORT else 0
-        match = re.search(rf"(?<![\w-]){re.escape(alias)}(?![\w-])", left, flags)
+        unit = r"(?<!\d\s)" if len(alias) == 1 else ""  # 300 K is not of potassium
+        match = re.search(rf"(?<![\w-]){unit}{re.escape(alias)}(?![\w-])", left, flags)
         if match:
             places.setdefault(name, match.start())
             left = left[: match.start()] + " " * len(match[0]) + left[match.end() :]
