@@ -333,6 +333,7 @@ def surface(material: Material, phase: Phase) -> list[VariantDraft]:
                 "scale": scale,
                 "further_repeats": wider,
                 "termination_in_turn": turn,
+                "passivated": phase.passivated,
                 "vacuum_angstrom": 15.0,
             },
         )
