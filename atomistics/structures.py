@@ -14,6 +14,7 @@ from atomistics.neighbours import pairs
 from atomistics.structure_index import FORMATS, Structure
 from mtp.errors import MTPError
 from mtp.reading.frames import ReadOptions
+from mtp.reading.labels import require_full_sites
 from mtp.reading.poscar import read_poscar
 
 TOO_CLOSE = 0.6  # of the sum of the covalent radii; the shortest bonds known are near 0.75
@@ -121,7 +122,13 @@ def frames(path: Path) -> list[Atoms]:
     if form == "cif":
         return _of_cif(path)
     with _reading(path):
-        return read(path, index=":", format=form)
+        images = read(path, index=":", format=form)
+    try:
+        for atoms in images:
+            require_full_sites(atoms, path)
+    except MTPError as error:
+        raise UserError(str(error)) from None
+    return images
 
 
 @contextmanager
