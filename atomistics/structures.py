@@ -19,6 +19,7 @@ from mtp.reading.poscar import read_poscar
 
 TOO_CLOSE = 0.6  # of the sum of the covalent radii; the shortest bonds known are near 0.75
 LAYER_NAMES = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}( [a-z0-9][a-z0-9_-]{0,63})*")
+ELECTRONS = re.compile(r"(?i)charge|spin|multiplicity|magmom|moment|hubbard|^u(hf)?$")
 KEPT = ("initial_magmoms", "initial_charges")  # columns of a file that calculations see
 OWN_COLUMNS = ("numbers", "positions", "spacegroup_kinds", "layer", "molecule")
 FLAT = 1e-3  # Å or Å^3
@@ -78,7 +79,7 @@ def _one(structure: Structure) -> Atoms:
 def unused(structure: Structure) -> list[str]:
     """What stands in the structure's file and no calculation sees, by name."""
     atoms = _one(structure)
-    info = {"charge", "spin", "multiplicity", "spin_multiplicity", "magmom"} & atoms.info.keys()
+    info = {key for key in atoms.info if ELECTRONS.search(key)}
     if atoms.info.get("charge") == 0:  # as every calculation takes it
         info -= {"charge"}
     names = [*info, *(atoms.arrays.keys() - {*OWN_COLUMNS, *KEPT})]
