@@ -296,6 +296,14 @@ def test_a_gas_on_a_face_is_an_adsorbate() -> None:
     assert phase["adsorbates"] == [{"name": "CO"}]
 
 
+def test_costs_are_told_before_the_other_structures_are_built(tmp_path, types) -> None:
+    ions = {"name": "lco", "kind": "crystal", "crystal": "LiCoO2"}
+    path = written(tmp_path, {"phases": [ions], "atoms": 20})
+    status, out, err = types(["prepare", "--answers", path, tmp_path / "x", "--cores", "1"])
+    assert (status, err) == (0, "")
+    assert out.index("of the first of each category, sizes: 1 of 1") < out.index("[2/")
+
+
 def test_heavy_water_is_not_taken_for_water(tmp_path, types) -> None:
     path = written(tmp_path, {"phases": [{**GOOD["phases"][0], "substances": [{"name": "D2O"}]}]})
     status, _, err = types(["prepare", "--answers", path, tmp_path / "x"])
