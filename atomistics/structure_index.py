@@ -9,6 +9,7 @@ builder's parameters, its seed and its sha256.
 """
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -116,7 +117,7 @@ def _entry(folder: Path, number: int, raw: object, files: bool) -> Structure:
 
 
 def _check_file(structure: Structure, folder: Path, where: str) -> None:
-    inside = structure.path.resolve()
+    inside = Path(os.path.realpath(structure.path))
     if not inside.is_relative_to(folder.resolve()):
         raise UserError(f"{where}: file '{structure.file}' lies outside {folder}; copy it there")
     if inside.suffix.lower() not in FORMATS:

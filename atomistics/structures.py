@@ -14,10 +14,12 @@ from atomistics.neighbours import pairs
 from atomistics.structure_index import FORMATS, Structure
 from mtp.errors import MTPError
 from mtp.reading.frames import ReadOptions
+from mtp.reading.labels import require_full_sites
 from mtp.reading.poscar import read_poscar
 
 TOO_CLOSE = 0.6  # of the sum of the covalent radii; the shortest bonds known are near 0.75
 LAYER_NAMES = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}( [a-z0-9][a-z0-9_-]{0,63})*")
+ELECTRONS = re.compile(r"(?i)charge|spin|multiplicity|magmom|moment|hubbard|^u(hf)?$")
 KEPT = ("initial_magmoms", "initial_charges")  # columns of a file that calculations see
 OWN_COLUMNS = ("numbers", "positions", "spacegroup_kinds", "layer", "molecule")
 FLAT = 1e-3  # Å or Å^3
@@ -77,7 +79,7 @@ def _one(structure: Structure) -> Atoms:
 def unused(structure: Structure) -> list[str]:
     """What stands in the structure's file and no calculation sees, by name."""
     atoms = _one(structure)
-    info = {"charge", "spin", "multiplicity", "spin_multiplicity", "magmom"} & atoms.info.keys()
+    info = {key for key in atoms.info if ELECTRONS.search(key)}
     if atoms.info.get("charge") == 0:  # as every calculation takes it
         info -= {"charge"}
     names = [*info, *(atoms.arrays.keys() - {*OWN_COLUMNS, *KEPT})]
@@ -121,7 +123,13 @@ def frames(path: Path) -> list[Atoms]:
     if form == "cif":
         return _of_cif(path)
     with _reading(path):
-        return read(path, index=":", format=form)
+        images = read(path, index=":", format=form)
+    try:
+        for atoms in images:
+            require_full_sites(atoms, path)
+    except MTPError as error:
+        raise UserError(str(error)) from None
+    return images
 
 
 @contextmanager

@@ -12,9 +12,10 @@ from atomistics import dataset
 from atomistics.structures import KEPT
 from campaign.errors import UserError
 from campaign.folder import Campaign
-from mtp.atomic import atomic_folder, atomic_path
+from mtp.atomic import atomic_folder, atomic_open, atomic_path
 from mtp.configuration import from_atoms
 from mtp.formats.cfg import write_cfg
+from mtp.formats.extxyz import write_extxyz
 from mtp.reading.frames import Reading
 
 FORMATS = {".extxyz": "extxyz", ".xyz": "extxyz", ".cfg": "cfg"}
@@ -48,6 +49,9 @@ def export(campaign: Campaign, target: Path, names: list[str]) -> str:
         raise UserError(f"{campaign.folder}: no label to export")
     if target.suffix == ".cfg":
         write_cfg(target, [from_atoms(atoms, campaign.task.species) for atoms in frames])
+    elif FORMATS.get(target.suffix) == "extxyz":
+        with atomic_open(target) as stream:
+            write_extxyz(stream, frames)
     elif not target.suffix:
         frames = _write_deepmd(target, frames, campaign.task.species)
     else:

@@ -33,8 +33,8 @@ def fork(campaign: Campaign, at: int, new: Path) -> Campaign:
         `new` holds something or lies within the campaign; iteration `at` is not finalized, or
         ended the campaign; a hand has changed what the iterations rest on.
     """
-    target = new.resolve()
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    target = Path(os.path.realpath(new))  # of a link to itself too
+    if (target.exists() or target.is_symlink()) and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"{new}: exists and is not an empty folder; choose another name")
     if target.is_relative_to(campaign.folder):
         raise UserError(f"{new}: lies within {campaign.folder}; choose a folder beside it")

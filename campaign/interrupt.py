@@ -17,6 +17,17 @@ GRACE = 3.0  # seconds between TERM and KILL
 CANCELLING = ("sbatch", "scancel", "squeue", "sacct")
 
 
+class TerminatedError(KeyboardInterrupt):
+    """TERM, which ends a command as Ctrl-C does, with a status of its own."""
+
+    status = 128 + signal.SIGTERM
+
+
+def terminated(_number: int, _frame: FrameType | None) -> None:
+    """Handler of TERM for who cleans up on Ctrl-C."""
+    raise TerminatedError
+
+
 def end_jobs_on_signals() -> None:
     """Called by the Snakefile before the first job, once Snakemake's own handlers stand."""
     for number in (signal.SIGINT, signal.SIGTERM):

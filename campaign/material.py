@@ -175,6 +175,10 @@ class Phase(Strict):
         default=None, ge=1, le=6, description="of a layered crystal in vacuum: 1 is a monolayer"
     )
     defects: list[Defect] = Field(default=[], max_length=5, description="of a crystal, each tried")
+    passivated: bool = Field(
+        default=False,
+        description="broken bonds of its face ended: H on covalent, H and OH on ionic crystals",
+    )
     adsorbates: list[Ingredient] = Field(
         default=[], max_length=4, description="molecules on the face of a crystal, one at a time"
     )

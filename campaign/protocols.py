@@ -5,6 +5,7 @@ An approval is bound to the bytes of the file, as that of a plan is (planner/app
 
 import getpass
 import json
+import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ class Approved:
 
 def approve(campaign: Path, path: Path) -> dict[str, Any]:
     """Let plans use `path`, one of the campaign's protocols, as it stands."""
-    if path.resolve().parent != (campaign / FOLDER).resolve():
+    if Path(os.path.realpath(path)).parent != (campaign / FOLDER).resolve():
         raise UserError(f"{path}: not in {campaign / FOLDER}; move it there and approve it again")
     read_protocol(path)
     given = {

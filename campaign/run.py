@@ -22,6 +22,7 @@ from campaign.folder import Campaign
 from campaign.interrupt import descendants, end
 from campaign.lock import end_marked, marked
 from campaign.plan import Plan
+from campaign.terminal import Redraw, progress_line
 from campaign.workflow import Jobs, jobs
 
 ATTEMPTS = 3
@@ -35,6 +36,7 @@ BY_SLURM = re.compile(  # why SLURM ended a job or did not take it, in the execu
 )
 NEWS = ("mtpilot: SLURM",)  # lines of Snakemake's that a person should see at once
 STEP = re.compile(r"^(\d+) of (\d+) steps")
+TOTAL = re.compile(r"^total\s+(\d+)$")
 
 
 def dry_run(folder: Path) -> dict[str, int]:
@@ -101,9 +103,12 @@ def _snakemake(it: Iteration, say: Callable[[str], None]) -> tuple[int, str]:
     _unlock(it)
     command = [*snakemake(), "--rerun-incomplete", "--keep-going"]
     command += ["--profile", it.profile] if it.profile else []
-    meter = Meter(it, say)
     lines = []
-    with (it.folder / "snakemake.log").open("a", 1, encoding="utf-8") as log:
+    with (
+        (it.folder / "snakemake.log").open("a", 1, encoding="utf-8") as log,
+        progress_line(f"{it.plan.iteration:>3} {it.plan.action}") as redraw,
+    ):
+        meter = Meter(it, say, redraw)
         child = subprocess.Popen(
             command,
             cwd=it.campaign.folder,
@@ -119,6 +124,8 @@ def _snakemake(it: Iteration, say: Callable[[str], None]) -> tuple[int, str]:
                 lines.append(line)
                 if step := STEP.match(line):
                     meter.show(int(step[1]), int(step[2]))
+                elif total := TOTAL.match(line):
+                    meter.begin(int(total[1]))
                 elif line.startswith(NEWS):
                     say(f"  {line.rstrip()}")
             child.wait()
@@ -200,15 +207,22 @@ def _write_off_of(kind: str, table: Jobs, say: Callable[[str], None]) -> bool:
 class Meter:
     """One line of progress: jobs, labels, core-minutes, time left for this action.
 
-    It also goes to progress.json, for `planner status` from anywhere. Thousands of items are not
-    counted again for each job that ends: at most a twentieth of the time goes into counting.
+    In a terminal `redraw` keeps it up to date, in a log it is said anew. It also goes to
+    progress.json, for `planner status` from anywhere. Thousands of items are not counted again for
+    each job that ends: at most a twentieth of the time goes into counting.
     """
 
-    def __init__(self, it: Iteration, say: Callable[[str], None]) -> None:
+    def __init__(self, it: Iteration, say: Callable[[str], None], redraw: Redraw | None) -> None:
         self.plan, self.folder, self.say, self.began = it.plan, it.folder, say, time.monotonic()
+        self.redraw = redraw
         self.labels = it.campaign.state().spent.labels
         self.core_seconds = it.campaign.core_seconds()
         self.rest = 0.0
+
+    def begin(self, total: int) -> None:
+        """The first job may take an hour: a terminal shows from now on that something runs."""
+        if self.redraw:
+            self.redraw(0, total, "")
 
     def show(self, done: int, total: int) -> None:
         """Say how far the action is."""
@@ -223,11 +237,13 @@ class Meter:
         ]
         minutes = (self.core_seconds + sum(c["core_seconds"] for c in costs)) / 60
         labels = len(list(self.folder.glob("select_data/labels/*.cost.json")))
-        self.say(
-            f"  [{self.plan.iteration:>3} {self.plan.action}] {done}/{total} jobs,"
-            f" {self.labels + labels} labels, {minutes:.1f} core-min,"
-            f" about {left / 60:.1f} min left in this action"
-        )
+        more = f", {self.labels + labels} labels, {minutes:.1f} core-min,"
+        more += f" about {left / 60:.1f} min left in this action"
+        if self.redraw:
+            self.redraw(done, total, more)
+        else:
+            title = f"[{self.plan.iteration:>3} {self.plan.action}]"
+            self.say(f"  {title} {done}/{total} jobs{more}")
         progress = {"at": datetime.now().astimezone().isoformat(timespec="seconds")}
         progress |= {"jobs": total, "done": done, "seconds_left": round(left)}
         write_text(self.folder / "progress.json", json.dumps(progress) + "\n")

@@ -7,7 +7,9 @@ end of a line passes; every other control, format or invisible character becomes
 import re
 import sys
 import unicodedata
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import IO, Any, cast
 
 MARK = "\N{REPLACEMENT CHARACTER}"
 NUMBER = re.compile(r"[-+]?[0-9.,]+( ?%| [^ ]+)?$|-?$")  # with its unit, or none
@@ -42,6 +44,56 @@ def table(rows: list[list[str]]) -> list[str]:
         ).rstrip()
         for row in rows
     ]
+
+
+class _Lasting:
+    """A stream whose loss stops nothing."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write if somebody is there."""
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush if somebody is there."""
+        with suppress(OSError):
+            self._stream.flush()
+
+
+Redraw = Callable[[int, int, str], None]
+
+
+@contextmanager
+def progress_line(title: str) -> Iterator[Redraw | None]:
+    """One line of a terminal that is drawn anew, with a clock: jobs done, jobs in all, and more.
+
+    None where the output is a log, in which every line stays.
+    """
+    if not sys.stdout.isatty():
+        yield None
+        return
+    from rich import progress as parts
+    from rich.console import Console
+
+    columns = (
+        parts.SpinnerColumn(),
+        parts.TextColumn("{task.description}", markup=False),
+        parts.BarColumn(20),
+        parts.MofNCompleteColumn(),
+        parts.TextColumn("jobs{task.fields[more]}", markup=False),
+        parts.TimeElapsedColumn(),
+    )
+    console = Console(file=cast("IO[str]", _Lasting(sys.stdout)), highlight=False)
+    with parts.Progress(*columns, console=console, transient=True, refresh_per_second=2) as line:
+        task = line.add_task(title, total=None, more="")
+        yield lambda done, total, more: line.update(task, completed=done, total=total, more=more)
 
 
 def say(text: str) -> None:

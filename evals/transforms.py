@@ -49,6 +49,7 @@ def rescaled(situation: Situation) -> Situation:
                     "labels": 3 * limits.labels,
                     "reference_calls": 3 * limits.reference_calls,
                     "core_hours": 3 * limits.core_hours,
+                    "snapshots": 3 * limits.snapshots,
                 }
             ),
             "model_eval": situation.config.model_eval.model_copy(

@@ -1,6 +1,7 @@
 """Verbs of the `mlp` command and their arguments: MLIP-3's `--key=value`, MLIP-2's hyphens too."""
 
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -162,7 +163,7 @@ def _same_file(path: str, other: str) -> bool:
     one, two = Path(path), Path(other)
     if one.exists() and two.exists():
         return one.is_file() and one.samefile(two)
-    return one.resolve() == two.resolve()
+    return os.path.realpath(one) == os.path.realpath(two)
 
 
 def _plain(name: str) -> str:

@@ -17,7 +17,7 @@ def atomic_open(path: str | Path, mode: str = "w") -> Iterator[IO]:
 
     A device or pipe (/dev/stdout, /dev/null) cannot be replaced and is written directly.
     """
-    target = Path(path).resolve()
+    target = Path(os.path.realpath(path))  # of a link to itself too
     text = {} if "b" in mode else {"encoding": "utf-8", "errors": "surrogateescape"}
     if target.is_dir():
         raise MTPError(f"{path}: is a folder; give the name of a file to write")

@@ -27,9 +27,9 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         complain(f"planner: {error.filename or 'file'}: {error.strerror or error}")
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as signalled:
         complain("planner: interrupted; the same command goes on from here")
-        return 130
+        return getattr(signalled, "status", 130)
 
 
 class Parser(argparse.ArgumentParser):

@@ -9,6 +9,7 @@ from campaign.errors import GateError
 from campaign.files import write_text
 from campaign.finalize import publish
 from campaign.folder import Campaign
+from campaign.interrupt import terminated
 from campaign.lock import locked
 from campaign.run import Iteration, carry_out
 from planner.audit import audit, render
@@ -18,7 +19,7 @@ from planner.decide import next_plan
 def run(folder: Path, profile: str | None, say: Callable[[str], None]) -> Campaign:
     """Carry the campaign on to its verdict; every stop before it is a UserError."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a dropped connection stops nothing
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, terminated)
     with locked(folder, "planner run") as lock:
         while True:
             campaign = Campaign.at(folder)

@@ -91,6 +91,9 @@ def construct(plan: StructurePlan, settings: BuildSettings, tell: Tell) -> Built
         make([v for v in first if v in todo and v.id not in report])
     tried = {c.name for c in plan.categories if any(_sound(report, v) for v in c.variants)}
     left, task = without(plan, settings.task, {c.name for c in plan.categories} - tried)
+    material = settings.task.material
+    for line in _sizes(left, report, material.atoms if material else None):
+        tell(f"of the first of each category, {line} (Ctrl-C keeps what is built)")
     make([v for v in left.structures if v in todo and v.id not in report])
     _mark_duplicates(left, settings, report)
     _write(settings, plan, report)

@@ -253,6 +253,7 @@ def _misplaced(phase: Phase, at: str) -> Iterator[OpenPoint]:
         "repeat": ("polymer",),
         "units": ("polymer",),
         "sheets": ("crystal",),
+        "passivated": ("crystal",),
         "defects": ("crystal",),
         "adsorbates": ("crystal",),
         "substances": (*MIXED, "polymer", "molecule"),
@@ -260,7 +261,7 @@ def _misplaced(phase: Phase, at: str) -> Iterator[OpenPoint]:
         "file": ("other",),
     }
     for key, kinds in use.items():
-        if getattr(phase, key) not in (None, []) and phase.kind not in kinds:
+        if getattr(phase, key) not in (None, [], False) and phase.kind not in kinds:
             fault = f"{phase.kind} has no {key}; change the kind ({', '.join(kinds)}) or remove it"
             yield _wrong(f"{at}.{key}", fault)
 

@@ -333,6 +333,7 @@ def surface(material: Material, phase: Phase) -> list[VariantDraft]:
                 "scale": scale,
                 "further_repeats": wider,
                 "termination_in_turn": turn,
+                "passivated": phase.passivated,
                 "vacuum_angstrom": 15.0,
             },
         )
@@ -353,7 +354,7 @@ def fluid(material: Material, phase: Phase, without: bool) -> list[VariantDraft]
         ("large", "larger box", 1.0, LARGER, 1.0, 1.0),
         ("held-out", "2 % less dense, elongated", 0.98, 1.2, 1.0, 1.3),
     ]
-    potential = _network(phase)
+    potential = network(phase)
     melt = {"melt": 2500} if potential == "stillinger-weber" else {}  # K; silicon melts at 1687
     quench = {"melt_quench": {**QUENCH, **melt, "potential": potential}} if potential else {}
     if solutes:
@@ -380,8 +381,17 @@ def fluid(material: Material, phase: Phase, without: bool) -> list[VariantDraft]
     ]
 
 
-def _network(phase: Phase) -> str | None:
-    """The published potential that can melt and quench a glass of single atoms, if there is one."""
+def network(phase: Phase) -> str | None:
+    """The published potential that can melt and quench a glass of single atoms.
+
+    Parameters
+    ----------
+    phase : of any kind
+
+    Returns
+    -------
+    its name; None where there is none, or nothing to quench
+    """
     if phase.kind != "amorphous" or not all(part.formula for part in phase.substances):
         return None
     present = substances.elements(phase)

@@ -5,6 +5,7 @@ person has tried and approved it.
 """
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def drafted(folder: Path, path: Path, words: str, task: Task, config: Config) ->
     """
     if path.exists():
         raise UserError(f"{path}: exists; edit it, or draft under another name")
-    if path.resolve().parent != (folder / "protocols").resolve():
+    if Path(os.path.realpath(path)).parent != (folder / "protocols").resolve():
         raise UserError(f"{path}: not in {folder / 'protocols'}; name it protocols/NAME.yaml")
     protocol, source = None, "table"
     if config.planner == "anthropic":

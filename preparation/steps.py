@@ -25,9 +25,10 @@ from preparation import dialogue, purpose
 from preparation.dialogue import Dialogue, Terminal
 from preparation.notation import slug
 from preparation.phase_parameters import outside
-from preparation.propose import propose
+from preparation.propose import network, propose
 from preparation.structure_plan import FILE as PLAN
 from preparation.structure_plan import StructurePlan, dump, table
+from preparation.substances import elements
 from preparation.task import task_of
 
 if TYPE_CHECKING:
@@ -205,7 +206,20 @@ def _task(folder: Path, answers: Answers) -> Task:
     task = task_of(answers, unseen)
     _write(folder, "task.yaml", HEAD + dump_yaml(task))
     _purpose(folder, task)
+    _unquenched(task)
     return task
+
+
+def _unquenched(task: Task) -> None:
+    """Glasses of single atoms that no potential here melts and quenches, told."""
+    for phase in task.material.phases if task.material else []:
+        glass = phase.kind == "amorphous" and all(part.formula for part in phase.substances)
+        if glass and network(phase) is None:
+            say(
+                f"note: {phase.name}: packed at random, as no published potential here melts and"
+                f" quenches {', '.join(sorted(elements(phase)))}; the campaign's own MD does, or"
+                " give melt_quench: {potential: reference} in structures/plan.yaml, or a file"
+            )
 
 
 def _purpose(folder: Path, task: Task) -> None:

@@ -116,6 +116,8 @@ def elements(phase: Phase) -> set[str]:
             if gone > 1 - 1e-9 and not pristine:
                 symbols -= {element}
         symbols |= {x.by for x in phase.substitutions if x.by}
+    if phase.passivated:
+        symbols |= {"H"} | ({"O"} if len(symbols) > 1 else set())
     if phase.kind == "polymer" and (repeat := repeat_of(phase)):
         symbols |= set(composition(repeat)[0]) | {"H"}
     return symbols

@@ -87,12 +87,14 @@ def notes(atoms: Atoms) -> list[str]:
     dipole, moved = (atoms.info.get(key) for key in ("dipole_e_per_angstrom", "compensated"))
     if moved:
         lines.append(
-            f"polar: {moved}, which leaves a formal dipole of {float(dipole or 0):.2f} e/Å"
+            f"polar: {moved}, which leaves a formal dipole of {float(dipole or 0):.2f} e/Å;"
+            " passivated: true of the phase ends its faces with H and OH instead"
         )
     elif dipole is not None:
         lines.append(
             f"polar: formal charges give a dipole of {float(dipole):.2f} e/Å per area along z; take"
-            " another face or termination, or compensated: true (atoms moved to the other face)"
+            " another face or termination, compensated: true (atoms moved to the other face), or"
+            " passivated: true (H on anions, OH on cations)"
         )
     elements = set(atoms.symbols)
     if (
@@ -334,7 +336,8 @@ def _formula(atoms: Atoms, parameters: dict[str, Any]) -> Iterator[str]:
     present = Counter(atoms.get_chemical_symbols())
     rules = parameters.get("substitutions") or []
     if family == "solid-surface":
-        strange = set(present) ^ {site["element"] for site in sites}
+        added = {"H", "O"} if parameters.get("passivated") else set()
+        strange = (set(present) ^ {site["element"] for site in sites}) - added
         if strange and not rules and not parameters.get("interstitials"):
             yield f"elements {', '.join(sorted(strange))} differ from those of the crystal's sites"
         return

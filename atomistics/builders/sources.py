@@ -1,5 +1,6 @@
 """What parameters refer to: user files, earlier built structures, substances."""
 
+import os
 import re
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def user_file(reference: str, folder: Path) -> Atoms:
 def inside(reference: str, folder: Path) -> Path:
     """The path of folder/files/NAME.ext; UserError where it leads out of that folder."""
     path = folder / reference
-    if not path.resolve().is_relative_to((folder / "files").resolve()):
+    if not Path(os.path.realpath(path)).is_relative_to((folder / "files").resolve()):
         raise UserError(f"{path}: lies outside {folder / 'files'}; copy the file there")
     return path
 

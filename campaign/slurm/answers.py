@@ -28,12 +28,14 @@ HOLLOW = re.compile(
 )
 
 # one job asks for more than it may ever get; says more than the general "QOS policy" after it
-TOO_MUCH = re.compile(r"(?:Assoc|QOS)(?:Max|Min)(?!Submit)\w+|MaxMem\w+|PartitionTimeLimit")
+TOO_MUCH = re.compile(r"(?:Assoc|QOS)(?:Max|Min|Grp)(?!\w*Submit)\w+|MaxMem\w+|PartitionTimeLimit")
 # how many jobs may be queued or submitted in an hour: passes as jobs end
 BUSY = re.compile(
     r"SubmitJob|job submit limit|(?:job|submi\w+)s? (?:count )?limit|limit\w* .{0,30}reached"
     r"|too many (?:\w+ )*(?:jobs|requests|submissions)|rate.?limit|(?:quota|limit) of .{0,20}jobs"
-    r"|maximum (?:number of )?(?:\w+ )?jobs|temporarily unable|try again later|MaxJobCount",
+    r"|maximum (?:number )?(?:of )?(?:\w+ ){0,2}jobs|temporarily unable|try again later|MaxJobCount"
+    r"|throttl|slow down|please wait|not usable now|\bdrain|higher priority partitions"
+    r"|DOWN, DRAINED",
     re.IGNORECASE,
 )
 # the controller or the way to it: an outage, a restart, an upgrade
@@ -42,7 +44,9 @@ AWAY = re.compile(
     r"|unexpected message|zero bytes|in standby|(?:temporarily|currently) unavailable"
     r"|protocol authentication|munge|credential|SlurmUser|configuration (?:file|source)"
     r"|no route to host|network is|communication|incompatible versions|broken pipe|slurmdbd"
-    r"|i/o error|system is (?:down|in maintenance)|host name|name resolution|configless",
+    r"|i/o error|(?:is|are|now) (?:down|in maintenance)|down for maintenance"
+    r"|message receive failure|connection (?:error|failure)|than data received|stale file"
+    r"|host name|name resolution|configless",
     re.IGNORECASE,
 )
 PER_CORE = re.compile(r"(?:memory by node|--mem\b(?!-per)).*--mem-per-cpu|use --mem-per-cpu", re.I)
@@ -60,7 +64,8 @@ PERSON = re.compile(
     r"|permi(?:t|ssion)|denied|forbidden|not available|unauthori[sz]ed|expired|exceed|insufficient"
     r"|unrecogni[sz]ed|unknown|does not exist|no such|not found|more processors"
     r"|can ?not be satisfied"
-    r"|mutually exclusive|policy|budget|balance|allocation|group",
+    r"|mutually exclusive|policy|budget|balance|allocation|group|needs an?\b|dependency problem"
+    r"|not supported",
     re.IGNORECASE,
 )
 HELD = re.compile(r"JobHeld(?:User|Admin)|job_?requeued_?in_?held_?state", re.IGNORECASE)
@@ -69,7 +74,8 @@ HELD = re.compile(r"JobHeld(?:User|Admin)|job_?requeued_?in_?held_?state", re.IG
 NEVER_STARTS = re.compile(
     r"PartitionNodeLimit|PartitionTimeLimit|PartitionConfig|BadConstraints|AccountNotAllowed"
     r"|(?:QOS|Partition)NotAllowed|Invalid(?:Account|QOS)|DependencyNeverSatisfied"
-    r"|JobHoldMaxRequeue|(?:Assoc|QOS)Max\w*PerJob\w*|MaxMemPerLimit|ReservationDeleted"
+    r"|JobHoldMaxRequeue|(?:Assoc|QOS)Max\w*PerJob\w*|(?:Assoc|QOS)Min\w+|MaxMemPerLimit"
+    r"|ReservationDeleted"
     r"|JobLaunchFailure|\w*requeued_?held",
     re.IGNORECASE,
 )

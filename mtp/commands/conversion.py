@@ -16,6 +16,7 @@ from mtp.atomic import atomic_open
 from mtp.configuration import PER_ATOM, Configuration, from_atoms
 from mtp.errors import MTPError
 from mtp.formats.cfg import iterate_cfg, write_cfg
+from mtp.formats.extxyz import write_extxyz
 from mtp.reading.files import READERS, read_calculations
 from mtp.reading.frames import Reading, ReadOptions, order_of, pairs_of
 from mtp.reading.poscar import read_poscar
@@ -152,7 +153,7 @@ def _write(kept: list[Configuration], target: str, result: str, species: list[st
         images = [_boxed(atoms) for atoms in images]
     if result == "extxyz":
         with atomic_open(target) as stream:
-            write(stream, images, format="extxyz")
+            write_extxyz(stream, images)
         return len(images)
     for number, atoms in enumerate(images):
         name = target if len(images) == 1 else f"{target}{number}"

@@ -4,6 +4,7 @@ import gzip
 import json
 import warnings
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,22 +20,36 @@ DEEPMD = {"box", "coord", "energy", "force", "virial", "real_atom_types"}
 
 def read_ase(path: Path, options: ReadOptions) -> Reading:
     """An ASE database (.db, .json) or trajectory (.traj): results, key-value pairs and data."""
-    from ase.io import read
-
     try:
-        images = read(path, index=":", format=path.suffix.lower().removeprefix("."))
+        images = list(_images(path))
     except Exception as error:  # ASE's readers raise whatever the malformed file led to
         detail = " ".join(f"{type(error).__name__}: {error}".split())[:160]
         raise MTPError(f"{path}: is nothing that ASE can read ({detail})") from None
+    if not images:
+        raise MTPError(f"{path}: holds no structure")
     reading = Reading()
     for number, atoms in enumerate(images):
         results = {} if atoms.calc is None else dict(atoms.calc.results)
-        info = atoms.info.pop("key_value_pairs", {}) | atoms.info.pop("data", {})
-        atoms.info.update(info)
         labels = {k: v for k, v in results.items() if is_label(k, options) and k not in PER_ATOM}
+        if "magmoms" in results and "magmoms" not in atoms.arrays:
+            atoms.set_array("magmoms", np.asarray(results["magmoms"], float))
         interpret(atoms, {**atoms.info, **labels}, options, f"{path}: row {number}", reading)
     check_stresses(reading, path)
     return reading
+
+
+def _images(path: Path) -> Iterator[Atoms]:
+    """Rows of a database with their key-value pairs and data in `info`; frames of a trajectory."""
+    from ase.db import connect
+    from ase.io import read
+
+    if path.suffix.lower() == ".traj":
+        yield from read(path, index=":", format="traj")
+        return
+    for row in connect(path).select():
+        atoms = row.toatoms()
+        atoms.info.update({**row.key_value_pairs, **row.data})
+        yield atoms
 
 
 def read_deepmd(path: Path, options: ReadOptions) -> Reading:

@@ -154,6 +154,22 @@ def _whole(atoms: Atoms, where: str) -> None:
     if (key := next((k for k in atoms.info if k.lower() in CELLS), None)) and not atoms.cell.any():
         raise MTPError(f'{where}: no Lattice, but {key}; write it as Lattice="ax ay az bx ..." (Å)')
     require_volume(atoms, where)
+    require_full_sites(atoms, where)
+
+
+def require_full_sites(atoms: Atoms, where: object) -> None:
+    """Refuse a key or column of occupancies that is not 1 at every site.
+
+    Parameters
+    ----------
+    atoms : N atoms, Å
+    where : file and frame, for the error
+
+    Raises
+    ------
+    MTPError
+        A site is shared or partly occupied.
+    """
     for name, column in {**atoms.info, **atoms.arrays}.items():
         if "occupan" in name.lower() and not _full(column):
             raise MTPError(f"{where}: {name} is not 1 at every site; write an ordered cell")

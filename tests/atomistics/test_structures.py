@@ -257,6 +257,26 @@ def test_a_cif_that_lists_other_atoms_than_are_there(tmp_path, columns, rows, sa
     assert says in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "key", ["charge", "total_charge", "MAGMOM", "total_spin", "U", "hubbard_u"]
+)
+def test_what_a_file_says_of_its_electrons_is_used_or_told(folder, key):
+    atoms = bulk("NaCl", "rocksalt", 5.64, cubic=True)
+    atoms.info[key] = 2
+    io.write(folder / "nacl-0.extxyz", atoms)
+    edit(folder, sha256=None)
+    assert structures.unused(read_index(folder)[0]) == [key]
+
+
+def test_occupancies_of_an_extxyz_are_no_full_sites(tmp_path):
+    """As ASE itself writes a shared site: a dictionary in the line, one element in the column."""
+    atoms = bulk("NaCl", "rocksalt", 5.64, cubic=True)
+    atoms.info["occupancy"] = {"0": {"Na": 0.6, "K": 0.4}, "1": {"Cl": 1.0}}
+    io.write(tmp_path / "x.extxyz", atoms)
+    with pytest.raises(UserError, match="occupancy is not 1 at every site"):
+        structures.frames(tmp_path / "x.extxyz")
+
+
 def test_moments_and_charges_stay_from_file_to_data_set(folder, tmp_path):
     atoms = bulk("NaCl", "rocksalt", 5.64, cubic=True)
     atoms.set_initial_magnetic_moments(np.arange(8.0) - 4)

@@ -197,3 +197,10 @@ def test_melt_quench_is_md_with_the_reference_at_the_same_density():
         atoms.calc = EMT()
         energies.append(atoms.get_potential_energy())
     assert energies[1] < energies[0] - 1
+
+
+def test_heavy_atoms_of_a_glass_are_not_packed_into_each_others_bonds():
+    parts = [{"formula": "Ge2Sb2Te5", "mole_ratio": 1}]
+    atoms = made("amorphous", components=parts, density_g_cm3=5.9, atoms=99)
+    tellurium = atoms[atoms.numbers == 52].get_all_distances(mic=True)
+    assert tellurium[tellurium > 0].min() > 2.3  # 2.09 by the factor of oxygen; a bond has 2.76

@@ -176,3 +176,59 @@ def test_width_and_substitution():
 def test_what_is_no_plane(changes, said):
     with pytest.raises(UserError, match=said):
         slab(**{**GRAPHITE, "miller": [1, 0, 0], "thickness_angstrom": 6, **changes})
+
+
+SILICON = {
+    "space_group": 227,
+    "lattice": {"a_angstrom": 5.431},
+    "sites": [{"element": "Si", "position": [0, 0, 0]}],
+}
+ZINCITE = {
+    "space_group": 186,
+    "lattice": {"a_angstrom": 3.25, "c_angstrom": 5.207},
+    "sites": [
+        {"element": "Zn", "position": [1 / 3, 2 / 3, 0]},
+        {"element": "O", "position": [1 / 3, 2 / 3, 0.382]},
+    ],
+}
+
+
+def ended(crystal, miller):
+    parameters = {"thickness_angstrom": 9, "min_width_angstrom": 6, "passivated": True}
+    return slab(**crystal, miller=miller, **parameters)
+
+
+@pytest.mark.parametrize(("miller", "an_atom"), [([0, 0, 1], 2), ([1, 1, 1], 1)])
+def test_broken_bonds_of_silicon_end_in_hydrogen(miller, an_atom):
+    atoms = ended(SILICON, miller)
+    distance = atoms.get_all_distances(mic=True)
+    silicon, hydrogen = atoms.numbers == 14, atoms.numbers == 1
+    bonds = (distance < 2.6) & (distance > 0.1)
+    assert (bonds[silicon].sum(axis=1) == 4).all()
+    assert (bonds[np.ix_(hydrogen, silicon)].sum(axis=1) == 1).all()
+    of_face = bonds[np.ix_(silicon, hydrogen)].sum(axis=1)
+    assert set(of_face) == {0, an_atom}
+    assert distance[np.ix_(hydrogen, silicon)].min() == pytest.approx(1.48, abs=0.08)
+
+
+def test_broken_bonds_of_oxides_end_in_split_water():
+    atoms = ended(RUTILE, [1, 1, 0])
+    count = atoms.symbols.formula.count()
+    assert count["O"] - 2 * count["Ti"] == count["H"] / 2  # whole molecules of water
+    titanium, oxygen = atoms.numbers == 22, atoms.numbers == 8
+    distance = atoms.get_all_distances(mic=True)
+    assert ((distance[np.ix_(titanium, oxygen)] < 2.2).sum(axis=1) == 6).all()
+    assert formulas(atoms)["HO"] == count["H"]
+
+
+def test_polar_faces_take_as_much_water_as_ends_their_dipole():
+    atoms = ended(ZINCITE, [0, 0, 0, 1])
+    count = atoms.symbols.formula.count()
+    face = round(area(atoms) / (3.25**2 * 3**0.5 / 2))
+    assert count["O"] - count["Zn"] == count["H"] / 2 == pytest.approx(face / 2, abs=0.5)
+    assert "dipole_e_per_angstrom" not in atoms.info
+
+
+def test_metals_have_nothing_to_end():
+    with pytest.raises(UserError, match="no bond is cut that hydrogen could end"):
+        ended(COPPER, [1, 1, 1])

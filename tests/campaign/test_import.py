@@ -18,6 +18,7 @@ from campaign.imported import read_files
 from campaign.sources import Sources
 from campaign.state import State
 from mtp.formats.cfg import read_cfg
+from mtp.reading.files import read_calculations
 from mtp.reading.frames import ReadOptions
 from mtpilot.cli import main
 from planner.policy.rules import decide
@@ -209,6 +210,24 @@ def test_export(made, capsys, name) -> None:
     assert atoms.calc.results["energy"] == pytest.approx(expected["energy"])
     assert atoms.calc.results["forces"] == pytest.approx(expected["forces"], abs=1e-7)
     assert atoms.calc.results["stress"] == pytest.approx(expected["stress"], abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["o.extxyz", "o.db", "o.json", "o.traj", "o.cfg"])
+def test_exported_and_read_again_bit_for_bit(data, name) -> None:
+    """All digits of energies, forces, positions; a .cfg holds virials, whose stress may round."""
+    io.write("exact.db", copper(4, seed=3))
+    words = ["import", "exact.db", "--subsystem", "cu", "--campaign", "x", "--new"]
+    assert main([*words, "--held-out", "0"]) == 0
+    assert main(["export", name, "--campaign", "x"]) == 0
+    first = dataset.read(Path("x/iterations/000/import/dataset.h5"))
+    again = read_calculations(Path(name), ReadOptions(("Cu",))).frames
+    assert len(first) == len(again) == 4
+    for one, two in zip(first, again, strict=True):
+        assert np.array_equal(one.positions, two.positions)
+        assert np.array_equal(one.cell.array, two.cell.array)
+        for key, value in one.calc.results.items():
+            exact = name != "o.cfg" or key != "stress"
+            assert np.allclose(two.calc.results[key], value, 0 if exact else 1e-14, 0)
 
 
 def test_export_for_deepmd_is_read_back(made, capsys) -> None:

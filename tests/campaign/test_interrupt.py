@@ -118,6 +118,41 @@ def test_a_second_signal_kills_at_once(
     assert process.wait() == 130
 
 
+def test_a_terminal_that_is_closed_stops_nothing(
+    folder: Path, begin: Callable[..., subprocess.Popen]
+) -> None:
+    """Under `script`, whose end closes the terminal of the planner that writes to it."""
+    process = begin("script", "-qec", "planner run", "/dev/null")
+    planner = next(p for p in running(folder, process) if "planner" in " ".join(p.cmdline()[1:2]))
+    process.kill()
+    process.wait()
+    time.sleep(4)  # its line is drawn every half second
+    assert planner.is_running()
+    assert planner.status() != psutil.STATUS_ZOMBIE
+    assert len(running(folder, process)) >= 4
+    planner.send_signal(signal.SIGTERM)
+    assert left_after(12, folder, process) == []
+
+
+def test_a_killed_planner_leaves_no_second_writer(
+    folder: Path, begin: Callable[..., subprocess.Popen]
+) -> None:
+    first = begin("planner", "run")
+    before = {p.pid for p in running(folder, first)}
+    first.kill()
+    first.wait()
+    second = begin("planner", "run")
+
+    def alone() -> bool:
+        now = {p.pid for p in running(folder, second)}
+        return not now & before and len(now) >= 4
+
+    wait(alone, second, folder)
+    second.send_signal(signal.SIGTERM)
+    assert left_after(12, folder, second) == []
+    assert second.wait() == 143
+
+
 def test_a_hang_up_stops_nothing(folder: Path, begin: Callable[..., subprocess.Popen]) -> None:
     process = begin("planner", "run")
     before = {p.pid for p in running(folder, process)}

@@ -63,6 +63,30 @@ UNSPECIFIED = f"\n{FAILED}Unspecified error"
         ("person", f"sbatch: error: The budget of proj17 is used up{UNSPECIFIED}"),
         ("mendable", NO_MEMORY_BY_NODE),
         ("mendable", "/bin/sh: 1: sbatch: Argument list too long"),
+        ("busy", FAILED + "Required partition not available (inactive or drain)"),
+        ("busy", FAILED + "Required node not available (down, drained or reserved)"),
+        ("busy", FAILED + "Partition is in drained state"),
+        (
+            "busy",
+            FAILED + "Nodes required for job are DOWN, DRAINED or reserved for jobs in higher",
+        ),
+        ("busy", FAILED + "Reservation is not usable now"),
+        ("busy", f"sbatch: error: You have reached your maximum of 100 queued jobs{UNSPECIFIED}"),
+        ("busy", f"sbatch: error: slurmctld is throttling RPCs, please slow down{UNSPECIFIED}"),
+        ("busy", f"sbatch: error: please wait 10 minutes before submitting{UNSPECIFIED}"),
+        ("away", FAILED + "Zero Bytes were transmitted or received"),
+        ("away", FAILED + "Message receive failure"),
+        ("away", FAILED + "Slurm database connection failure"),
+        ("away", FAILED + "Header lengths are longer than data received"),
+        ("away", f"sbatch: error: cluster is in maintenance until Monday{UNSPECIFIED}"),
+        ("away", f"sbatch: error: The cluster is down for maintenance{UNSPECIFIED}"),
+        ("person", f"sbatch: error: AssocGrpCPUMinutesLimit\n{POLICY}"),
+        ("person", f"sbatch: error: QOSGrpNodeLimit\n{POLICY}"),
+        ("busy", f"sbatch: error: AssocGrpSubmitJobsLimit\n{POLICY}"),
+        ("person", f"sbatch: error: This job needs a GPU: add --gres{UNSPECIFIED}"),
+        ("person", FAILED + "Requested node configuration is not available"),
+        ("person", FAILED + "Requested partition configuration not available now"),
+        ("person", FAILED + "Job dependency problem"),
         ("unknown", FAILED + "Unspecified error"),
         ("unknown", "sbatch: error: the moon is full\n" + FAILED + "Unspecified error"),
         ("unknown", ""),
@@ -97,7 +121,11 @@ def test_reasons_of_waiting_jobs_are_read_in_both_spellings() -> None:
     for reason in ("JobHeldUser", "JobHeldAdmin", "job requeued in held state"):
         assert held(reason)
         assert not never_starts(reason)
-    for reason in ("Priority", "Resources", "QOSMaxJobsPerUserLimit", "AssocGrpCpuLimit", "None"):
+    for reason in ("BadConstraints", "DependencyNeverSatisfied", "QOSMinGRES", "InvalidAccount"):
+        assert never_starts(reason)
+    passing = ("PartitionDown", "ReqNodeNotAvail, UnavailableNodes:n1", "AssocGrpCPUMinutesLimit")
+    ordinary = ("Priority", "Resources", "QOSMaxJobsPerUserLimit", "AssocGrpCpuLimit", "None")
+    for reason in passing + ordinary:
         assert not held(reason)
         assert not never_starts(reason)
 

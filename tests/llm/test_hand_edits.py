@@ -225,6 +225,14 @@ def test_what_is_no_file_is_never_written_to(
     assert str(path) in told
 
 
+def test_a_link_to_itself_is_no_place_for_a_fork(sealed: Campaign, tmp_path: Path, capsys) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    words = ["fork", "--at", "3", str(tmp_path / "loop"), "--campaign", str(sealed.folder)]
+    status, told = said(words, capsys)
+    assert (status, told.count("\n")) == (1, 1)
+    assert "choose another name" in told
+
+
 def test_a_link_to_nowhere_is_no_default(sealed: Campaign, capsys: pytest.CaptureFixture) -> None:
     path = sealed.folder / "config.yaml"
     path.unlink()

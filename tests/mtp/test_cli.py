@@ -398,3 +398,9 @@ def test_error_report_of_mlip_byte_for_byte(tmp_path, capsys):
     model, given = shared("trained-L16.mtp", tmp_path), shared("test.cfg", tmp_path)
     assert main(["check_errors", str(model), str(given)]) == 0
     assert capsys.readouterr().out == shared("test-errors-L16.txt", tmp_path).read_text()
+
+
+def test_a_link_to_itself_is_no_file(tmp_path, capsys) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    assert main(["convert", str(tmp_path / "loop"), str(tmp_path / "loop")]) != 0
+    assert "loop" in capsys.readouterr().err

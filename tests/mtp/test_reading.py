@@ -11,6 +11,7 @@ import pytest
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
+from ase.db import connect
 from ase.io import read, write
 from ase.units import Bohr, Hartree
 
@@ -487,6 +488,27 @@ def test_ase_databases(tmp_path, name) -> None:
     assert energies(reading) == [-7.5, -7.5]
     assert reading.frames[1].calc.results["stress"] == pytest.approx(STRESS)
     assert reading.line(()) == "2 frames: energy 2, forces 2, stress 2; not understood: nothing"
+
+
+@pytest.mark.parametrize("name", ["a.db", "a.json"])
+def test_keys_of_an_ase_database(tmp_path, name) -> None:
+    """Labels that stand in key-value pairs and data, where ASE's own reader leaves them."""
+    bare = labelled().copy()
+    with connect(tmp_path / name) as rows:
+        rows.write(bare, REF_energy=-7.5, note="a", data={"REF_forces": np.array([FORCE, FORCE])})
+        rows.write(labelled(), converged=False)
+    reading = read_calculations(tmp_path / name, ReadOptions())
+    assert energies(reading) == [-7.5]
+    assert reading.frames[0].calc.results["forces"].tolist() == [FORCE, FORCE]
+    assert reading.left_out == {"without electronic convergence": 1}
+    assert reading.line((), keys=False).endswith("not used: note (1)")
+    with connect(tmp_path / name) as rows:
+        rows.write(bare, total_energy=-7.5)
+    with pytest.raises(MTPError, match="row 2: no energy is understood, but there is 'total_en"):
+        read_calculations(tmp_path / name, ReadOptions())
+    (tmp_path / "none.db").write_text("")
+    with pytest.raises(MTPError, match="holds no structure"):
+        read_calculations(tmp_path / "none.db", ReadOptions())
 
 
 @pytest.mark.parametrize("kind", ["deepmd/npy", "deepmd/npy/mixed"])

@@ -296,6 +296,14 @@ def test_a_gas_on_a_face_is_an_adsorbate() -> None:
     assert phase["adsorbates"] == [{"name": "CO"}]
 
 
+def test_costs_are_told_before_the_other_structures_are_built(tmp_path, types) -> None:
+    ions = {"name": "lco", "kind": "crystal", "crystal": "LiCoO2"}
+    path = written(tmp_path, {"phases": [ions], "atoms": 20})
+    status, out, err = types(["prepare", "--answers", path, tmp_path / "x", "--cores", "1"])
+    assert (status, err) == (0, "")
+    assert out.index("of the first of each category, sizes: 1 of 1") < out.index("[2/")
+
+
 def test_heavy_water_is_not_taken_for_water(tmp_path, types) -> None:
     path = written(tmp_path, {"phases": [{**GOOD["phases"][0], "substances": [{"name": "D2O"}]}]})
     status, _, err = types(["prepare", "--answers", path, tmp_path / "x"])
@@ -319,3 +327,15 @@ def test_a_file_of_the_reference_that_is_missing_is_told_before_anything_is_buil
     path = written(tmp_path, {"reference": reference})
     status, out, err = types(["prepare", "--answers", path, tmp_path / "x"])
     assert (status, "./none.txt: no such file" in err, "[1/" in out) == (1, True, False), err
+
+
+def test_a_glass_that_nothing_here_quenches_is_told(tmp_path, types) -> None:
+    parts = [{"name": "B2O3", "formula": "B2O3"}]
+    glass = {"name": "glass", "kind": "amorphous", "density": 1.84, "substances": parts}
+    path = written(tmp_path, {"phases": [glass]})
+    status, out, _ = types(["prepare", "--answers", path, tmp_path / "x", "--only", "plan"])
+    assert (status, "no published potential here melts and quenches B, O" in out) == (0, True), out
+    silica = {**glass, "density": 2.2, "substances": [{"name": "SiO2", "formula": "SiO2"}]}
+    path = written(tmp_path, {"phases": [silica]})
+    _, out, _ = types(["prepare", "--answers", path, tmp_path / "y", "--only", "plan"])
+    assert "quenches" not in out

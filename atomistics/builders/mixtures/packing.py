@@ -22,6 +22,7 @@ SECONDS = 120  # for Packmol, which its loops bound to a few seconds
 LONG = 30  # atoms; larger molecules have no room as the rigid bodies Packmol takes them for
 ATTEMPTS = 3  # at another start, where the push-off ends in a jam
 METAL, ANION, BARE, UNBOUND = 0.8, 1.12, 0.62, 1.4  # of the covalent radius, see `spheres`
+HEAVY_BARE, NEON = 0.85, 10  # of loose non-metals beyond neon, which make no multiple bonds
 TOUCHING = 0.8  # of Bondi's radius: O-O 2.4, C-C 2.7 Å, where their distributions begin
 TRIALS = 60  # of each molecule's random insertion
 
@@ -158,9 +159,10 @@ def spheres(atoms: Atoms, loose: np.ndarray) -> np.ndarray:
 
     The first row is for all pairs: Li-O 1.8, Na-Cl 2.5, Zr-Zr 2.8 Å, about what melts and glasses
     have; loose non-metals may be bound to anything, so only as much as
-    `atomistics.structures` finds sensible. The second is for non-metals of molecules and anions
-    among themselves, well above what would bind them: O-O 2.4, C-C 2.7, Cl-Cl 2.9 Å; hydrogen,
-    which comes nearer to those it is bonded to from outside, by its covalent radius.
+    `atomistics.structures` finds sensible, heavy ones a single bond less 15 %. The second is for
+    non-metals of molecules and anions among themselves, well above what would bind them: O-O 2.4,
+    C-C 2.7, Cl-Cl 2.9 Å; hydrogen, which comes nearer to those it is bonded to from outside, by its
+    covalent radius.
 
     Parameters
     ----------
@@ -173,7 +175,8 @@ def spheres(atoms: Atoms, loose: np.ndarray) -> np.ndarray:
     """
     plain = np.isin(atoms.numbers, NONMETALS)
     radii = covalent_radii[atoms.numbers]
-    part = np.where(plain, np.where(loose, BARE, ANION), METAL)
+    bare = np.where(atoms.numbers > NEON, HEAVY_BARE, BARE)
+    part = np.where(plain, np.where(loose, bare, ANION), METAL)
     apart = np.where(atoms.numbers == 1, 0.0, TOUCHING * np.nan_to_num(vdw_radii[atoms.numbers]))
     unbound = np.maximum(UNBOUND * radii, apart)
     return np.stack([part * radii, np.where(plain & ~loose, unbound, -np.inf)])

@@ -26,6 +26,7 @@ from atomistics.builders.solid_surface.compensation import (
     formal_charges,
 )
 from atomistics.builders.solid_surface.parameters import Slab, SolidSurface
+from atomistics.builders.solid_surface.passivation import passivated
 from atomistics.errors import UserError
 from atomistics.neighbours import pairs
 from atomistics.structures import heights
@@ -227,7 +228,9 @@ def widened(atoms: Atoms, slab: Slab, rng: np.random.Generator) -> Atoms:
     for _ in range(slab.further_repeats):
         repeat[int(np.argmin((repeat * heights(atoms)[:2]).round(3)))] += 1
     wide = repeated(atoms, (repeat[0], repeat[1], 1))
-    if slab.compensated:
+    if slab.passivated:
+        wide = passivated(wide, rng)
+    elif slab.compensated:
         wide = compensated(wide, molecules(wide), rng)
     if abs(polar := dipole_density(wide)) > POLAR:
         wide.info["dipole_e_per_angstrom"] = round(polar, 3)

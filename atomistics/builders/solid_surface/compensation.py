@@ -98,7 +98,7 @@ def _from_top(
     """Atoms of the top plane moved below the bottom, in words, and their charge (e); or None."""
     area = abs(np.linalg.det(slab.cell.array[:2, :2]))
     top = np.flatnonzero(slab.positions[:, 2] > slab.positions[:, 2].max() - PLANE)
-    step = _stacking(slab)
+    step = stacking(slab)
     if step is None or (molecule[top] >= 0).any():
         return None
     sites = _next_plane(slab, step)
@@ -115,8 +115,8 @@ def _from_top(
     for symbol, count in unit.items():
         own = top[slab.symbols[top] == symbol]
         free = sites[sites.symbols == symbol]
-        chosen = own[_far_apart(slab[own], number * count, rng)]
-        made.positions[chosen] = free.positions[_far_apart(free, number * count, rng)]
+        chosen = own[far_apart(slab[own], number * count, rng)]
+        made.positions[chosen] = free.positions[far_apart(free, number * count, rng)]
     name = "".join(f"{s}{n if n > 1 else ''}" for s, n in sorted(unit.items()))
     return made, f"{number} of {units} {name} moved to the other face", charge
 
@@ -128,9 +128,18 @@ def _unit(plane: Atoms) -> tuple[Counter[str], int]:
     return Counter({symbol: count // units for symbol, count in counts.items()}), units
 
 
-def _stacking(slab: Atoms) -> np.ndarray | None:
-    """The shortest downward vector (3,) Å that maps every atom onto one of its element, or below
-    the slab; None where the slab is not thick enough to show one."""
+def stacking(slab: Atoms) -> np.ndarray | None:
+    """The shortest downward translation of the crystal.
+
+    Parameters
+    ----------
+    slab : N atoms, Å
+
+    Returns
+    -------
+    (3,) Å, mapping every atom onto one of its element or below the slab; None where the slab is not
+    thick enough to show one
+    """
     top = int(slab.positions[:, 2].argmax())
     below = np.flatnonzero((slab.numbers == slab.numbers[top]) & _deeper(slab, top))
     steps = slab.positions[below] - slab.positions[top]
@@ -166,8 +175,19 @@ def _deeper(slab: Atoms, top: int) -> np.ndarray:
     return slab.positions[:, 2] < slab.positions[top, 2] - PLANE
 
 
-def _far_apart(plane: Atoms, number: int, rng: np.random.Generator) -> list[int]:
-    """Atoms of a plane, the first at random, each other one as far as can be from those before."""
+def far_apart(plane: Atoms, number: int, rng: np.random.Generator) -> list[int]:
+    """Atoms of a plane, the first at random, each other one as far as can be from those before.
+
+    Parameters
+    ----------
+    plane : N atoms, Å
+    number : how many
+    rng : draws the first
+
+    Returns
+    -------
+    their indices
+    """
     distance = plane.get_all_distances(mic=True)
     chosen = [int(rng.integers(len(plane)))]
     while len(chosen) < number:

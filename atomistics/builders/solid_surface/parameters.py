@@ -34,6 +34,11 @@ class Slab(Crystal):
         description="polar slabs: atoms of the top plane moved to the bottom until no dipole is"
         " left; others stay as they are",
     )
+    passivated: bool = Field(
+        default=False,
+        description="broken bonds ended: H on covalent crystals, dissociated water (H on anions, OH"
+        " on cations) on ionic ones",
+    )
     normal_scale: float = Field(
         default=1.0, ge=0.7, le=1.4, description="of lengths along the normal alone"
     )
