@@ -163,7 +163,9 @@ def compared(
     if len(pressures) < 50:
         return figures
     volumes = np.array([a.get_volume() for a in runs[0][len(runs[0]) // 4 :]])
-    softness = volumes.var() / (units.kB * kelvin * volumes.mean()) * units.GPa
+    times = np.arange(len(volumes))
+    about = volumes - np.polynomial.Polynomial.fit(times, volumes, 1)(times)  # drift is no noise
+    softness = about.var() / (units.kB * kelvin * volumes.mean()) * units.GPa
     softness = max(softness, 1 / LIQUID) if liquid else softness
     blocks = 5 if len(runs) == 1 else 2 * len(runs)
     parts = np.array([np.mean(part) for part in np.array_split(pressures, blocks)])

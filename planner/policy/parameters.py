@@ -29,13 +29,29 @@ def seed(sit: Situation) -> int:
     return (sit.config.seed + 1000 * sit.iteration) % 2**31
 
 
-def reference_calc(sit: Situation, structures: Sequence[str]) -> ReferenceCalc | None:
-    """Reference MD, shortened to a quarter of the reference calls there are."""
+MOST_KEPT = 500  # frames of a reference MD that is made long for diffusion
+LONG_PS = 10.0  # as far as that goes
+
+
+def reference_calc(
+    sit: Situation, structures: Sequence[str], picoseconds: float | None = None
+) -> ReferenceCalc | None:
+    """Reference MD, shortened to a quarter of the reference calls there are.
+
+    `picoseconds`: up to LONG_PS and no shorter than this, whatever is configured.
+    """
     settings, explored = sit.config.reference_calc, sit.config.explorer is not None
     settling = 0 if explored else starts.calls_at_most(sit.config.settle)
     room = left(sit).reference_calls // (4 * len(structures)) - 1 - settling // 4
     steps = settings.steps if explored else min(settings.steps, room)
     labels = min(settings.labels, room) if explored else 0
+    if picoseconds:
+        shortest = steps_for(picoseconds, sit.config.md.timestep)
+        steps = min(steps_for(LONG_PS, sit.config.md.timestep), room)
+        interval = max(settings.interval, steps // MOST_KEPT)
+        if explored or steps < shortest:
+            return None
+        settings = settings.model_copy(update={"interval": interval, "least": steps})
     if steps < 2 * settings.interval or (explored and labels < 2):
         return None
     spare = left(sit).reference_calls - len(structures) * (steps + 1 + settling)

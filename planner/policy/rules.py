@@ -16,7 +16,7 @@ from campaign.gates import limit_faults
 from campaign.plan import Plan
 from campaign.situation import Situation, unjudged
 from campaign.state import SubsystemState
-from campaign.verdict import unmeasured, unmet
+from campaign.verdict import DIFFUSIVE_PS, unmeasured, unmet
 from planner.policy import ending, parameters
 from planner.policy.beginning import BEGINNING
 from planner.policy.capacity import CAPACITY
@@ -239,6 +239,33 @@ def evaluate(sit: Situation) -> Draft | None:
     return Draft(parameters.model_eval(sit, sit.model.id, names), reason, keys)
 
 
+def longer_reference(sit: Situation) -> Draft | None:
+    """Diffusion alone has no value: reference MD of the targets that is long enough, once.
+
+    It costs thousands of calls, and is spent when all else is right; then the same model is held
+    against it.
+    """
+    here = _here(sit)
+    missed = unmeasured(sit.state, sit.model.id) if sit.model and here.need == "improve" else []
+    if not missed or not all(text.startswith("diffusion") for text in missed):
+        return None
+    names = sorted({name for s in sit.targets for name in sit.baselines(s.name)})
+    keys = keys_of(sit.targets, "evaluation", "evaluated_model")
+    if any(h.rule == "R14-longer" and h.action == "reference_calc" for h in sit.state.history):
+        if sit.last("reference_calc") < sit.last("model_eval"):
+            return None
+        reason = f"Hold {sit.model.id} against the longer reference MD."
+        return Draft(parameters.model_eval(sit, sit.model.id, names), reason, keys)
+    section = parameters.reference_calc(sit, names, DIFFUSIVE_PS)
+    if section is None:
+        return None
+    reason = (
+        f"{sit.model.id} meets all but {', '.join(missed[:3])}, which the reference MD is too short"
+        f" for: {section.steps * sit.config.md.timestep / 1000:g} ps of it."
+    )
+    return Draft(section, reason, keys)
+
+
 def without_value(sit: Situation) -> Draft | None:
     """All that was measured is met, and a target has no number: that is for a person.
 
@@ -337,6 +364,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("R12-sample", sample),
     ("R13-sharpen", sharpen),
     ("R14-evaluate", evaluate),
+    ("R14-longer", longer_reference),
     ("R15-without-value", without_value),
     ("R15-teach", teach),
     ("R15-improve", improve),
