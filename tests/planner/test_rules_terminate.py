@@ -89,7 +89,7 @@ def test_the_simulations_meet_every_rule() -> None:
     rare = {"R4-labels-fail", "R5-evaluation-worse", "R10-lost-jobs", "R9-give-up", "R6-undone"}
     rare |= {"R6-offset"}  # their energies are right
     rare |= {"R5-regression", "R6-fit-worse"}  # same window twice; scratch fits that blow up
-    rare |= {"R15-teach", "R15-without-value", "R14-longer"}  # none asks for properties or diffusion
+    rare |= {"R15-teach", "R15-without-value", "R14-longer"}  # no properties, no diffusion
     rare |= {"R1-imported"}  # no simulated campaign begins with labels of its own
     assert {name for name, _ in RULES} - rare <= set(fired)
 
