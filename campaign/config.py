@@ -76,7 +76,9 @@ class Targets(Strict):
 
     force_mae: Positive = Field(description="eV/Å per component, held-out and fresh frames")
     energy_mae: Positive = Field(description="eV/atom, held-out frames")
-    density_deviation: Positive = Field(description="fraction of the reference density")
+    density_deviation: Positive = Field(
+        description="fraction of the reference density, beyond its standard error"
+    )
     density_bias: Positive | None = Field(
         default=None,
         description="the same by the pressures of both on the model's MD; None: density_deviation",

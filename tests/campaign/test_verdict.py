@@ -15,6 +15,11 @@ SEEN = at(END).state.evaluations[-1].structures[0]
 TARGETS = at(END).state.targets
 
 
+def vague(error: float) -> dict:
+    """A density whose deviation has this standard error."""
+    return {"standard_errors": {"density_deviation": error}}
+
+
 @pytest.mark.parametrize(
     ("changes", "role", "missed"),
     [
@@ -30,6 +35,10 @@ TARGETS = at(END).state.targets
         ({"energy_mae": 0.021}, "target", ["energy_mae"]),
         ({"density_deviation": -0.021}, "target", ["density_deviation"]),
         ({"density_deviation": -0.019}, "target", []),
+        ({"density_deviation": -0.03, **vague(0.011)}, "target", []),
+        ({"density_deviation": -0.03, **vague(0.009)}, "target", ["density_deviation"]),
+        ({"density_deviation": -0.05, **vague(0.05)}, "target", ["density_deviation"]),
+        ({"force_mae": 0.151, "standard_errors": {"force_mae": 0.1}}, "target", ["force_mae"]),
         ({"rdf_overlap": 0.79}, "target", ["rdf_overlap"]),
         ({"rdf_overlap": 0.61}, "component", []),
         ({"rdf_overlap": None}, "component", ["rdf_overlap"]),
@@ -81,6 +90,10 @@ def test_diffusion_counts_where_the_task_asks(model: float, error: float, missed
     assert len(shortfalls(measured, "target", asked)) == missed
     assert not shortfalls(measured, "target", TARGETS)
     assert "not measured" in shortfalls(SEEN, "target", asked)[0]
+    short = measured.model_copy(update={"compared_ps": 1.9})
+    assert "not measured" in shortfalls(short, "target", asked)[0]
+    enough = measured.model_copy(update={"compared_ps": 2.0})
+    assert len(shortfalls(enough, "target", asked)) == missed
 
 
 def test_converged_is_granted_by_the_last_evaluation_only() -> None:
