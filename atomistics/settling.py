@@ -96,7 +96,7 @@ def settle(
     before, settled, effort = counting.calls, Settled(), effort or Effort()
     try:
         _keep(settled, moving, 0)
-        settled.crystal = _largest_force(moving) < CRYSTAL
+        settled.crystal = not effort.packed and _largest_force(moving) < CRYSTAL
         if settled.crystal:
             for step in _rest(moving, effort.crystal, fixed_cell):
                 _keep(settled, moving, step)

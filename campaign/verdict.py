@@ -160,7 +160,8 @@ def _shortfall(evaluated: EvaluatedStructure, missed: Criterion, units: dict[str
 
 
 def not_covered(state: State, model: str | None) -> list[str]:
-    """What no evaluation of `model` on a target could ask, for want of reference MD."""
+    """What no evaluation of `model` on a target could ask, for want of reference MD, and where the
+    reference itself leaves what the task is about."""
     targets = {s.name for s in state.subsystems if s.role == "target"}
     latest = {
         s.structure: s
@@ -169,13 +170,20 @@ def not_covered(state: State, model: str | None) -> list[str]:
         for s in record.structures
         if s.subsystem in targets
     }
+    left = [
+        f"{s.structure} left its limit of density at {s.temperature} K, and the reference agrees"
+        " there: it may not hold this phase, look at the run before you use the potential"
+        for s in latest.values()
+        if any(alarm.kind == "density" for alarm in s.false_alarms)
+    ]
     names = [s.structure for s in latest.values() if not s.compared]
     if not names:
-        return []
+        return left
     bulk = [latest[n] for n in names if latest[n].bulk]
     what = "density and RDF" if bulk else "structure"
     by = "; the density only by pressures on fresh frames" if bulk else ""
-    return [f"not covered: {what} of {', '.join(names)}, no reference MD to hold them against{by}"]
+    bare = f"not covered: {what} of {', '.join(names)}, no reference MD to hold them against{by}"
+    return [bare, *left]
 
 
 def margin_temperature(state: State, subsystem: SubsystemState) -> int:

@@ -1,5 +1,6 @@
 """Structures relaxed and warmed by the reference or the explorer; files: see rules/settle.smk."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from ase import Atoms
@@ -24,20 +25,22 @@ def run(items: Items, output: Path) -> None:
     built = {name: job.atoms(name) for name in items}
 
     def one(name: str, target: Path) -> ItemCost:
-        atoms, item = built[name], items[name]
+        atoms, item, entry = built[name], items[name], job.structure(name)
+        steps = effort(job.config.settle, item["held_out"])
+        packed = entry.family == "molecule" and bool(atoms.pbc.all())
         counting = CountingCalculator(job.explorer() if job.config.explorer else job.reference())
         with billed(counting, whose):
             settled = (
                 as_it_stands(atoms, counting)
-                if job.structure(name).single_point
+                if entry.single_point
                 else settle(
                     atoms,
                     counting,
                     job.campaign.task.temperature,
                     job.config.md.timestep,
                     item["seed"],
-                    fixed_cell=job.structure(name).fixed_cell is True,
-                    effort=effort(job.config.settle, item["held_out"]),
+                    fixed_cell=entry.fixed_cell is True,
+                    effort=replace(steps, packed=packed),
                 )
             )
         cost = {f"{whose}_calls": settled.calls}

@@ -61,6 +61,18 @@ def test_a_fixed_cell_stays() -> None:
     assert found.frames[-1].cell.array == pytest.approx(strained.cell.array)
 
 
+def test_a_calm_packing_keeps_its_density() -> None:
+    """Argon that is pressed, its forces small: a liquid does not seek a lattice of its own."""
+    gas = Atoms("Ar8", cell=[7, 7, 7], pbc=True)
+    gas.set_scaled_positions([[x, y, z] for x in (0, 0.5) for y in (0, 0.5) for z in (0, 0.5)])
+    gas.rattle(0.05, seed=2)
+    calm = LennardJones(sigma=3.4, epsilon=0.0104, rc=9.0, smooth=True)
+    for packed in (True, False):
+        settled = settle(gas, calm, 100.0, 2.0, 1, effort=Effort(packed=packed))
+        assert settled.crystal is not packed
+        assert (settled.frames[-1].get_volume() == pytest.approx(7**3)) == packed
+
+
 def test_a_packing_no_longer_heats_and_no_step_was_long() -> None:
     atoms, calculator = packing(3), LennardJones(**ARGON)
     raw = md.run(atoms, calculator, md.Protocol("nvt", 90, 200, 2.0, 10, seed=1))

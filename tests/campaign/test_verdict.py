@@ -6,8 +6,8 @@ import pytest
 
 from campaign.actions.end import End, conclude
 from campaign.config import PropertyTarget, Subsystem, Targets, Task
-from campaign.results import Measurements, PairOfDiffusion, Property
-from campaign.verdict import open_targets, property_targets, shortfalls
+from campaign.results import Count, Measurements, PairOfDiffusion, Property
+from campaign.verdict import not_covered, open_targets, property_targets, shortfalls
 from planner.policy.parameters import model_sample, spaced
 from tests.planner.states import END, at, with_last, with_subsystem
 
@@ -106,6 +106,16 @@ def test_converged_is_granted_by_the_last_evaluation_only() -> None:
     assert conclude(twice, asked).outcome == "failed"
     back = state.model_copy(update={"evaluations": [*later.evaluations, *state.evaluations]})
     assert conclude(back, asked).outcome == "converged"
+
+
+def test_a_phase_that_the_reference_leaves_too_is_told_with_the_verdict() -> None:
+    alarm = {"false_alarms": [Count(kind="density", count=2)]}
+    rows = [SEEN.model_copy(update=alarm)]
+    state = with_last(at(END), "evaluations", structures=rows).state
+    (line,) = not_covered(state, state.evaluations[-1].model)
+    assert SEEN.structure in line
+    assert "the reference agrees there" in line
+    assert not not_covered(at(END).state, state.evaluations[-1].model)
 
 
 def test_another_models_evaluation_does_not_count() -> None:
