@@ -1,9 +1,11 @@
 """Whoever starts Python with this on its path has an EMT that fails at one geometry in five, and
-never ends at one: what a reference does, without a second reference."""
+never ends at one, in a process of its own: what a program does, without a second reference."""
 
 import hashlib
+import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,3 +34,9 @@ def _first(digest: str) -> str:
 
 
 EMT.calculate = calculate
+sys.path.append(str(Path(__file__).parents[3]))
+
+from atomistics.reference import catalog  # noqa: E402
+
+PATH = "ase.calculators.emt:EMT"
+catalog.BY_PATH[PATH] = replace(catalog.BY_PATH[PATH], isolated=True)
