@@ -87,15 +87,15 @@ def _formula(block: CIFBlock) -> str | None:
     said = Counter()
     for symbol, number in given:
         said["H" if symbol == "D" else symbol] += float(number or 1)
-    there = Counter(map(str, block.get_atoms().symbols))
+    symbols = block.get_atoms().symbols
+    there = Counter(map(str, symbols))
     if not said or not set(said) <= set(chemical_symbols):
         return None
     total = sum(said.values()), sum(there.values())
     off = [e for e in said | there if abs(said[e] / total[0] - there[e] / total[1]) > 0.01]
     if not off:
         return None
-    sites = block.get_atoms().symbols.formula.reduce()[0]
     return (
-        f"its sites are {sites:hill}, its formula (_chemical_formula_sum) is "
+        f"its sites are {symbols.formula.reduce()[0]:hill}, its formula (_chemical_formula_sum) is "
         f"{block['_chemical_formula_sum']}; write the atoms that lack, or mend the formula"
     )

@@ -9,7 +9,6 @@ builder's parameters, its seed and its sha256.
 """
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from atomistics.errors import UserError
 from atomistics.yaml_files import format_yaml, read_yaml
-from mtp.atomic import atomic_open
+from mtp.atomic import atomic_open, real_path
 
 INDEX = "index.yaml"
 FORMATS = {".extxyz": "extxyz", ".xyz": "extxyz", ".cif": "cif", ".vasp": "vasp", ".poscar": "vasp"}
@@ -117,7 +116,7 @@ def _entry(folder: Path, number: int, raw: object, files: bool) -> Structure:
 
 
 def _check_file(structure: Structure, folder: Path, where: str) -> None:
-    inside = Path(os.path.realpath(structure.path))
+    inside = real_path(structure.path)
     if not inside.is_relative_to(folder.resolve()):
         raise UserError(f"{where}: file '{structure.file}' lies outside {folder}; copy it there")
     if inside.suffix.lower() not in FORMATS:

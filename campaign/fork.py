@@ -13,11 +13,10 @@ from campaign.errors import UserError
 from campaign.files import sha256, write_text
 from campaign.folder import Campaign
 from campaign.integrity import FORK, require_unchanged
-from mtp.atomic import atomic_folder
+from mtp.atomic import atomic_folder, real_path
 
-RECORD = FORK
 DATA = {".h5", ".cfg", ".almtp"}
-LEFT_BEHIND = {"iterations", "result", "report", "planner.lock", "draft.yaml", ".snakemake", RECORD}
+LEFT_BEHIND = {"iterations", "result", "report", "planner.lock", "draft.yaml", ".snakemake", FORK}
 TRACES = {".snakemake", "queue.json", "progress.json", "halts.jsonl", "approval.json"}
 
 
@@ -33,7 +32,7 @@ def fork(campaign: Campaign, at: int, new: Path) -> Campaign:
         `new` holds something or lies within the campaign; iteration `at` is not finalized, or
         ended the campaign; a hand has changed what the iterations rest on.
     """
-    target = Path(os.path.realpath(new))  # of a link to itself too
+    target = real_path(new)
     if (target.exists() or target.is_symlink()) and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"{new}: exists and is not an empty folder; choose another name")
     if target.is_relative_to(campaign.folder):
@@ -59,7 +58,7 @@ def fork(campaign: Campaign, at: int, new: Path) -> Campaign:
         record["state_sha256"] = campaign.state_sha256(at)
         # another folder, another name in the queue
         record["place_sha256"] = sha256(str(target))
-        write_text(made / RECORD, json.dumps(record, indent=1) + "\n")
+        write_text(made / FORK, json.dumps(record, indent=1) + "\n")
     return Campaign.at(target)
 
 

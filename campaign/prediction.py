@@ -15,6 +15,8 @@ from mtp.errors import MTPError
 from mtp.neighbours import neighbours
 from mtp.potential import Potential
 
+AGREED_GPA = 0.2  # pressure error below which a drifting density is the reference's own doing
+
 
 class NotFiniteError(MTPError):
     """A potential that predicts something that is no number, or errors too large for one."""
@@ -76,9 +78,6 @@ def residuals(
             )
         )
     return rows
-
-
-AGREED_GPA = 0.2  # pressure error below which a drifting density is the reference's own doing
 
 
 def agree(row: Residuals, targets: Targets) -> bool:

@@ -5,7 +5,6 @@ An approval is bound to the bytes of the file, as that of a plan is (planner/app
 
 import getpass
 import json
-import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from campaign.errors import UserError
 from campaign.files import sha256, write_text
 from campaign.protocol_files import ProtocolInfo, protocol_name, read_protocol
 from campaign.situation import Situation
+from mtp.atomic import real_path
 
 FOLDER = "protocols"
 
@@ -32,7 +32,7 @@ class Approved:
 
 def approve(campaign: Path, path: Path) -> dict[str, Any]:
     """Let plans use `path`, one of the campaign's protocols, as it stands."""
-    if Path(os.path.realpath(path)).parent != (campaign / FOLDER).resolve():
+    if real_path(path).parent != (campaign / FOLDER).resolve():
         raise UserError(f"{path}: not in {campaign / FOLDER}; move it there and approve it again")
     read_protocol(path)
     given = {

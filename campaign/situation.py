@@ -139,8 +139,7 @@ class Situation:
 
     def evaluated(self, subsystem: str, model: str) -> list[EvaluatedStructure]:
         """Last evaluation of each structure of a subsystem with one model."""
-        evaluations = [s for e in self.state.evaluations if e.model == model for s in e.structures]
-        return list({s.structure: s for s in evaluations if s.subsystem == subsystem}.values())
+        return self.state.evaluated(subsystem, model)
 
 
 def unjudged(sit: Situation) -> list[str]:

@@ -201,6 +201,17 @@ class State(Strict):
             if group.subsystem == subsystem
         ]
 
+    def evaluated(self, subsystem: str, model: str | None) -> list[EvaluatedStructure]:
+        """Last evaluation of each structure of a subsystem with one model."""
+        latest = {
+            s.structure: s
+            for record in self.evaluations
+            if record.model == model
+            for s in record.structures
+            if s.subsystem == subsystem
+        }
+        return list(latest.values())
+
     @property
     def labels_only(self) -> set[str]:
         """Held-out structures that an explorer moved: the reference labelled some of its frames."""

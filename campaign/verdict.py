@@ -18,6 +18,7 @@ class Criterion(NamedTuple):
     met: bool | None
 
 
+DIFFUSIVE_PS = 2.0  # the shortest reference MD that a diffusion coefficient is taken from
 UNITS = {"force_mae": "eV/Å", "fresh_force_mae": "eV/Å", "energy_mae": "eV/atom"}
 
 
@@ -91,9 +92,6 @@ def held(evaluated: EvaluatedStructure, asked: PropertyTarget, slack: float = 1.
     return Criterion(asked.name, value, bound, value <= bound)
 
 
-DIFFUSIVE_PS = 2.0  # the shortest reference MD that a diffusion coefficient is taken from
-
-
 def _diffusion(evaluated: EvaluatedStructure, bound: float) -> Criterion:
     """The element whose D deviates most, as a fraction of the reference's; one whose values agree
     within both error bars deviates by 0.
@@ -122,7 +120,7 @@ def unmeasured(state: State, model: str) -> list[str]:
         (e, c)
         for s in state.subsystems
         if s.role == "target"
-        for e in _evaluated(state, s.name, model).values()
+        for e in state.evaluated(s.name, model)
         for c in criteria(e, s.role, state.targets, property_targets(s, state.targets))
         if c.met is False
     ]
@@ -162,24 +160,20 @@ def _shortfall(evaluated: EvaluatedStructure, missed: Criterion, units: dict[str
 def not_covered(state: State, model: str | None) -> list[str]:
     """What no evaluation of `model` on a target could ask, for want of reference MD, and where the
     reference itself leaves what the task is about."""
-    targets = {s.name for s in state.subsystems if s.role == "target"}
-    latest = {
-        s.structure: s
-        for record in state.evaluations
-        if record.model == model
-        for s in record.structures
-        if s.subsystem in targets
-    }
+    latest = [
+        e for s in state.subsystems if s.role == "target" for e in state.evaluated(s.name, model)
+    ]
     left = [
         f"{s.structure} left its limit of density at {s.temperature} K, and the reference agrees"
         " there: it may not hold this phase, look at the run before you use the potential"
-        for s in latest.values()
+        for s in latest
         if any(alarm.kind == "density" for alarm in s.false_alarms)
     ]
-    names = [s.structure for s in latest.values() if not s.compared]
-    if not names:
+    unlike = [s for s in latest if not s.compared]
+    if not unlike:
         return left
-    bulk = [latest[n] for n in names if latest[n].bulk]
+    names = [s.structure for s in unlike]
+    bulk = any(s.bulk for s in unlike)
     what = "density and RDF" if bulk else "structure"
     by = "; the density only by pressures on fresh frames" if bulk else ""
     bare = f"not covered: {what} of {', '.join(names)}, no reference MD to hold them against{by}"
@@ -229,17 +223,6 @@ def meets_errors(state: State, subsystem: SubsystemState, model: ModelRecord) ->
     )
 
 
-def _evaluated(state: State, subsystem: str, model: str | None) -> dict[str, EvaluatedStructure]:
-    """The newest evaluation of each structure of a subsystem with one model."""
-    return {
-        s.structure: s
-        for record in state.evaluations
-        if record.model == model
-        for s in record.structures
-        if s.subsystem == subsystem
-    }
-
-
 def open_targets(state: State, model: str | None) -> list[str]:
     """What stands between `model` and 'converged', what cannot be judged included."""
     targets = {s.name for s in state.subsystems if s.role == "target"}
@@ -256,7 +239,7 @@ def unmet(state: State, model: str | None) -> list[str]:
     """
     missed = []
     for subsystem in (s for s in state.subsystems if s.role == "target"):
-        latest = _evaluated(state, subsystem.name, model)
+        latest = {e.structure: e for e in state.evaluated(subsystem.name, model)}
         if not latest:
             missed.append(f"{subsystem.name}: {model} was never evaluated on it")
         references = [r for r in state.reference if r.subsystem == subsystem.name]

@@ -17,9 +17,8 @@ from campaign.cost import bare_calls, seconds_per_call, settling_calls
 from campaign.errors import UserError
 from campaign.files import read, sha256
 from campaign.folder import Campaign
-from campaign.fork import RECORD
 from campaign.gates import require
-from campaign.integrity import require_unchanged
+from campaign.integrity import FORK, require_unchanged
 from campaign.plan import Plan
 from campaign.starts import single_points, unsettled
 from campaign.state import State
@@ -131,7 +130,7 @@ def _worth_a_job(table: Items, calls: int, campaign: Campaign) -> int:
 def _name(campaign: Campaign, plan: Plan) -> str:
     """What the jobs of this plan are called in a queue: equal for a repetition, else different."""
     frozen = campaign.iteration(plan.iteration) / "config.yaml"
-    forked = campaign.folder / RECORD  # a fork's jobs are not those of where it comes from
+    forked = campaign.folder / FORK  # a fork's jobs are not those of where it comes from
     apart = read_text(forked) if forked.is_file() else ""
     digest = sha256(plan.model_dump_json() + frozen.read_text(encoding="utf-8") + apart)
     task = re.sub(r"\W+", "-", campaign.task.name, flags=re.ASCII)[:30]

@@ -1,7 +1,6 @@
 """Verbs of the `mlp` command and their arguments: MLIP-3's `--key=value`, MLIP-2's hyphens too."""
 
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -9,6 +8,7 @@ from itertools import chain, combinations, product
 from pathlib import Path
 from typing import Any, NoReturn
 
+from mtp.atomic import real_path
 from mtp.errors import MTPError
 
 # Names of what a verb writes; output_filename is missing, for it may name the input on purpose.
@@ -163,7 +163,7 @@ def _same_file(path: str, other: str) -> bool:
     one, two = Path(path), Path(other)
     if one.exists() and two.exists():
         return one.is_file() and one.samefile(two)
-    return os.path.realpath(one) == os.path.realpath(two)
+    return real_path(one) == real_path(two)
 
 
 def _plain(name: str) -> str:

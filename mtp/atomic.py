@@ -11,13 +11,18 @@ from typing import IO
 from mtp.errors import MTPError
 
 
+def real_path(path: str | Path) -> Path:
+    """As Path.resolve, of a link to itself too, where that raises (Python 3.11 and 3.12)."""
+    return Path(os.path.realpath(path))
+
+
 @contextmanager
 def atomic_open(path: str | Path, mode: str = "w") -> Iterator[IO]:
     """Open `path` for writing ("w" text, "wb" bytes); replaced only when the block ends well.
 
     A device or pipe (/dev/stdout, /dev/null) cannot be replaced and is written directly.
     """
-    target = Path(os.path.realpath(path))  # of a link to itself too
+    target = real_path(path)
     text = {} if "b" in mode else {"encoding": "utf-8", "errors": "surrogateescape"}
     if target.is_dir():
         raise MTPError(f"{path}: is a folder; give the name of a file to write")

@@ -5,7 +5,6 @@ person has tried and approved it.
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from campaign.config import Config, Task
 from campaign.errors import UserError
 from campaign.files import write_text
 from campaign.material import Material
+from mtp.atomic import real_path
 from planner.llm import requests
 from planner.llm.answer import AnswerError, faults, parsed, wire
 from planner.llm.untrusted import Quotes
@@ -38,7 +38,7 @@ def drafted(folder: Path, path: Path, words: str, task: Task, config: Config) ->
     """
     if path.exists():
         raise UserError(f"{path}: exists; edit it, or draft under another name")
-    if Path(os.path.realpath(path)).parent != (folder / "protocols").resolve():
+    if real_path(path).parent != (folder / "protocols").resolve():
         raise UserError(f"{path}: not in {folder / 'protocols'}; name it protocols/NAME.yaml")
     protocol, source = None, "table"
     if config.planner == "anthropic":

@@ -1,6 +1,5 @@
 """What parameters refer to: user files, earlier built structures, substances."""
 
-import os
 import re
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from atomistics.builders.mixtures.conformers import Template, from_atoms, from_s
 from atomistics.builders.mixtures.parameters import Substance
 from atomistics.errors import UserError
 from atomistics.structures import KEPT, frames
+from mtp.atomic import real_path
 
 BUILT = "structures"
 
@@ -38,7 +38,7 @@ def user_file(reference: str, folder: Path) -> Atoms:
 def inside(reference: str, folder: Path) -> Path:
     """The path of folder/files/NAME.ext; UserError where it leads out of that folder."""
     path = folder / reference
-    if not Path(os.path.realpath(path)).is_relative_to((folder / "files").resolve()):
+    if not real_path(path).is_relative_to((folder / "files").resolve()):
         raise UserError(f"{path}: lies outside {folder / 'files'}; copy the file there")
     return path
 

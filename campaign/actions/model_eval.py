@@ -176,7 +176,7 @@ class ModelEval(Section):
         note = f"{result.model}: passed {len(record.passed)}/{len(missed)} subsystems"
         lines = [
             f"{s.structure} left its limit of {alarm.kind} {alarm.count} times, and so does the"
-            f" reference"
+            " reference"
             for s in result.structures
             for alarm in s.false_alarms
         ]

@@ -21,16 +21,13 @@ from campaign.verdict import criteria, meets_errors
 from planner.policy.curriculum import early_stops, ladder, severe, unstable
 
 SHARE_OF_FIRST_DATA = 0.75
+LONG_PS, MOST_FRAMES = 10.0, 500  # of a reference MD that is made long for diffusion
 FEWEST_A_ROUND = 24  # labels a round may take however little is known: a score and a few
 
 
 def seed(sit: Situation) -> int:
     """Seed of the iteration's action."""
     return (sit.config.seed + 1000 * sit.iteration) % 2**31
-
-
-MOST_KEPT = 500  # frames of a reference MD that is made long for diffusion
-LONG_PS = 10.0  # as far as that goes
 
 
 def reference_calc(
@@ -48,7 +45,7 @@ def reference_calc(
     if picoseconds:
         shortest = steps_for(picoseconds, sit.config.md.timestep)
         steps = min(steps_for(LONG_PS, sit.config.md.timestep), room)
-        interval = max(settings.interval, steps // MOST_KEPT)
+        interval = max(settings.interval, steps // MOST_FRAMES)
         if explored or steps < shortest:
             return None
         settings = settings.model_copy(update={"interval": interval, "least": steps})

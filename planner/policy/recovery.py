@@ -210,7 +210,11 @@ def worse_evaluation(sit: Situation) -> Draft | None:
     MD with a model that has just become worse samples the debris of its own mistakes.
     """
     model = sit.model
-    if model is None or taken_back(sit, model) or sit.last("prune") > sit.last("model_eval"):
+    if (
+        model is None
+        or taken_back(sit, model.datasets)
+        or sit.last("prune") > sit.last("model_eval")
+    ):
         return None
     lost = [
         s
@@ -227,19 +231,15 @@ def worse_evaluation(sit: Situation) -> Draft | None:
     return Draft(section, reason, keys_of(lost, "evaluation", "evaluated_model"))
 
 
-def taken_back(sit: Situation, model: ModelRecord) -> bool:
-    """Whether a fit to the same data was rolled back already: another seed did not help."""
-    return any(
-        m.status == "rolled_back" and set(m.datasets) == set(model.datasets)
-        for m in sit.state.models
-    )
+def taken_back(sit: Situation, datasets: Iterable[str]) -> int:
+    """Fits to the same data that were rolled back: another seed did not help."""
+    same = set(datasets)
+    return sum(m.status == "rolled_back" and set(m.datasets) == same for m in sit.state.models)
 
 
-def fits_taken_back(sit: Situation) -> int:
-    """Fits to all active data that were rolled back: after two, more labels before a third."""
-    active = {d.id for d in sit.active}
-    taken = [m for m in sit.state.models if m.status == "rolled_back"]
-    return sum(set(m.datasets) == active for m in taken)
+def given_up(sit: Situation) -> bool:
+    """Whether two fits to all active data were rolled back: more labels before a third."""
+    return taken_back(sit, (d.id for d in sit.active)) >= 2
 
 
 def _stood_better(
@@ -287,7 +287,7 @@ def worse_fit(sit: Situation) -> Draft | None:
     over training frames rise because harder frames come in, and hide that one subsystem was lost.
     """
     model = sit.model
-    if model is None or fits_taken_back(sit) >= 2 or sit.last("prune") > sit.last("train"):
+    if model is None or given_up(sit) or sit.last("prune") > sit.last("train"):
         return None
     older = [m for m in sit.state.usable_models if m.id != model.id][-1:]
     worse = [

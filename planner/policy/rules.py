@@ -39,7 +39,7 @@ from planner.policy.curriculum import (
     window,
 )
 from planner.policy.draft import Draft, keys_of
-from planner.policy.recovery import RECOVERY, blown_up, fits_taken_back
+from planner.policy.recovery import RECOVERY, blown_up, given_up
 
 Rule = Callable[[Situation], Draft | None]
 
@@ -121,7 +121,7 @@ def affordable(sit: Situation) -> bool:
 
 def train(sit: Situation) -> Draft | None:
     """Take new labels in, continuing unless there is no model or its errors have blown up."""
-    unused = [] if fits_taken_back(sit) >= 2 else [d.id for d in sit.unused]
+    unused = [] if given_up(sit) else [d.id for d in sit.unused]
     if not unused and sit.model and sit.last("prune") <= sit.last("train"):
         return None
     effort = "accurate" if focus(sit, None).need == "evaluate" else "quick"
@@ -239,15 +239,20 @@ def evaluate(sit: Situation) -> Draft | None:
     return Draft(parameters.model_eval(sit, sit.model.id, names), reason, keys)
 
 
+def _without_value(sit: Situation) -> list[str]:
+    """Targets that have no number, where all that have one are met."""
+    improving = sit.model is not None and _here(sit).need == "improve"
+    return unmeasured(sit.state, sit.model.id) if sit.model and improving else []
+
+
 def longer_reference(sit: Situation) -> Draft | None:
     """Diffusion alone has no value: reference MD of the targets that is long enough, once.
 
     It costs thousands of calls, and is spent when all else is right; then the same model is held
     against it.
     """
-    here = _here(sit)
-    missed = unmeasured(sit.state, sit.model.id) if sit.model and here.need == "improve" else []
-    if not missed or not all(text.startswith("diffusion") for text in missed):
+    missed = _without_value(sit)
+    if sit.model is None or not missed or not all(t.startswith("diffusion") for t in missed):
         return None
     names = sorted({name for s in sit.targets for name in sit.baselines(s.name)})
     keys = keys_of(sit.targets, "evaluation", "evaluated_model")
@@ -271,8 +276,7 @@ def without_value(sit: Situation) -> Draft | None:
 
     Whether something diffuses as fast as it should shows only beside a reference that ran as long.
     """
-    here = _here(sit)
-    missed = unmeasured(sit.state, sit.model.id) if sit.model and here.need == "improve" else []
+    missed = _without_value(sit)
     if not missed:
         return None
     reason = (
