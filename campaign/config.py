@@ -102,6 +102,10 @@ class Targets(Strict):
     )
     margin: Margin = Field(default=Margin(), description="asked besides the targets")
 
+    def slack(self, role: str) -> float:
+        """Times a bound that the errors of a subsystem of this role may be."""
+        return 1.0 if role == "target" else self.component_factor
+
 
 class Task(Strict):
     """task.yaml: what the potential is for."""

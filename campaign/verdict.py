@@ -43,7 +43,7 @@ def criteria(
     Errors outside target subsystems may be `targets.component_factor` times larger. Stability is
     asked of every role: an early stop is a miss whatever the errors are.
     """
-    slack = 1.0 if role == "target" else targets.component_factor
+    slack = targets.slack(role)
     upper = {
         "force_mae": targets.force_mae,
         "fresh_force_mae": targets.force_mae,
@@ -215,7 +215,7 @@ def beyond(state: State, subsystem: SubsystemState, model: str | None) -> list[s
 def meets_errors(state: State, subsystem: SubsystemState, model: ModelRecord) -> bool:
     """Whether a fit meets the error targets on the reference MD of the held-out structures."""
     own = [e for e in model.errors if e.subsystem == subsystem.name and e.split == "held_out"]
-    slack = 1.0 if subsystem.role == "target" else state.targets.component_factor
+    slack = state.targets.slack(subsystem.role)
     return bool(own) and all(
         e.force_mae <= slack * state.targets.force_mae
         and e.energy_mae <= slack * state.targets.energy_mae

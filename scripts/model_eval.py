@@ -117,7 +117,9 @@ def agreed(atoms: Atoms, potential: Potential, job: Job, reference: CountingCalc
     """Whether a label here finds the potential within the targets: what it does is then physics."""
     labels, _ = labelled([atoms], reference)
     rows = residuals(potential, job.species, labels)
-    return bool(rows) and agree(rows[0], job.campaign.state(0).targets)
+    state = job.campaign.state(0)
+    role = state.subsystem(atoms.info["subsystem"]).role
+    return bool(rows) and agree(rows[0], state.targets, role)
 
 
 def staged(

@@ -405,11 +405,12 @@ def judgement(frames: list[Atoms], plan: SelectData, job: Job) -> list[JudgedSto
     stopped = [a for a in frames if a.info.get("stop")]
     if not stopped or not plan.model:
         return []
-    targets = job.campaign.state(0).targets
+    state = job.campaign.state(0)
     errors = residuals(read_potential(model_file(plan.model)), job.species, stopped)
     table: dict[str, list[bool]] = {}
     for atoms, error in zip(stopped, errors, strict=True):
-        table.setdefault(atoms.info["stop"], []).append(agree(error, targets))
+        role = state.subsystem(atoms.info["subsystem"]).role
+        table.setdefault(atoms.info["stop"], []).append(agree(error, state.targets, role))
     return [
         JudgedStops(kind=kind, judged=len(rows), false_alarms=sum(rows))
         for kind, rows in sorted(table.items())

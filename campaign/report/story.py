@@ -176,7 +176,7 @@ def property_rows(story: Story) -> list[PropertyRow]:
     rows = []
     for _, structure in story.evaluated().values():
         subsystem = story.state.subsystem(structure.subsystem)
-        slack = 1.0 if subsystem.role == "target" else story.state.targets.component_factor
+        slack = story.state.targets.slack(subsystem.role)
         asked = {t.name: t for t in property_targets(subsystem, story.state.targets)}
         values = list(structure.properties.values) if structure.properties else []
         names = {p.name for p in values}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from campaign.identifiers import iteration_of
 from campaign.results import Errors
 from campaign.situation import Situation
 from campaign.state import ModelRecord, SubsystemState
@@ -51,6 +52,54 @@ def plateau(sit: Situation) -> Draft | None:
         f" help: {key.replace('_', ' ')} {value:g}, from {model.id}."
     )
     return Draft(parameters.train(sit, "continue", "accurate", **sizes), reason, keys)
+
+
+def outgrown(sit: Situation) -> Draft | None:
+    """MD stayed unstable over two rounds of labels, and the fit is as far off on them as elsewhere.
+
+    Errors of a component may be within its bound and its pressure is not: a potential that must
+    average over many substances boils one and presses the other, whatever is labelled. The labels
+    of the second round go into a larger one.
+    """
+    model = sit.model
+    if model is None or sit.pending or not (sizes := larger(sit, model)):
+        return None
+    raised = [h.iteration for h in sit.state.history if h.rule == RULE and h.action == "train"]
+    new = {g.subsystem for d in sit.unused for g in d.groups if g.labels}
+    small = [
+        s
+        for s in sit.state.subsystems
+        if s.name in new
+        and underfitted(sit, s, model)
+        and twice_unstable(sit, s, since=raised[-1] if raised else 0)
+    ]
+    if not small or len(raised) >= MOST_STEPS:
+        return None
+    (key, value), *_ = sizes.items()
+    names = ", ".join(s.name for s in small)
+    reason = (
+        f"{names}: unstable in two rounds, and errors on what was learnt are those on what was not:"
+        f" {key.replace('_', ' ')} {value:g}, from {model.id}."
+    )
+    keys = keys_of(small, "rounds", "early_stop_fraction", "held_out_force_mae")
+    return Draft(parameters.train(sit, "continue", "quick", **sizes), reason, keys)
+
+
+def underfitted(sit: Situation, s: SubsystemState, model: ModelRecord) -> bool:
+    """Whether a fit is no better on its own frames, and than a target asks of the same atoms."""
+    own, ours = (errors_of(model, s.name, split) for split in ("train", "held_out"))
+    if own is None or ours is None:
+        return False
+    return own.force_mae >= max(ALIKE * ours.force_mae, sit.state.targets.force_mae)
+
+
+def twice_unstable(sit: Situation, s: SubsystemState, since: int) -> bool:
+    """Whether its last two samplings by a model were unstable, both after an iteration."""
+    runs = [group for record, group in sit.samplings(s.name) if iteration_of(record.id) > since][
+        -2:
+    ]
+    limit = sit.config.rules.unstable_above
+    return len(runs) == 2 and all((g.stopped or 0.0) > limit for g in runs)
 
 
 def at_the_bound(
@@ -110,7 +159,7 @@ def held_back(sit: Situation, s: SubsystemState, model: ModelRecord) -> bool:
 def bound_of(sit: Situation, s: SubsystemState) -> float:
     """Largest force error that is asked of a subsystem, eV/Å."""
     targets = sit.state.targets
-    return targets.force_mae * (1.0 if s.role == "target" else targets.component_factor)
+    return targets.force_mae * targets.slack(s.role)
 
 
 def errors_before(sit: Situation, s: SubsystemState, model: ModelRecord) -> Errors | None:
@@ -193,5 +242,6 @@ def off_by_a_constant(sit: Situation, s: SubsystemState, model: ModelRecord) -> 
 
 CAPACITY: tuple[tuple[str, Callable[[Situation], Draft | None]], ...] = (
     (RULE, plateau),
+    (RULE, outgrown),
     ("R6-offset", offset),
 )

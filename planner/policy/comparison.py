@@ -33,8 +33,7 @@ def worse_on_common_frames(sit: Situation, model: ModelRecord, other: ModelRecor
         theirs = errors_of(other, mine.subsystem, "held_out")
         if theirs is None or theirs.frames != mine.frames:
             continue
-        role = sit.state.subsystem(mine.subsystem).role
-        slack = 1.0 if role == "target" else targets.component_factor
+        slack = targets.slack(sit.state.subsystem(mine.subsystem).role)
         name, now, before = mine.subsystem, mine.force_mae, theirs.force_mae
         forgotten = now > targets.force_mae and now > FORGOTTEN * before
         if forgotten or (now > slack * targets.force_mae and now > WORSE * before):

@@ -233,7 +233,7 @@ def lesson(sit: Situation, s: SubsystemState) -> list[Kind]:
     asked = property_targets(s, sit.state.targets)
     if any(shortfalls(e, s.role, sit.state.targets) for e in evaluated):
         return []
-    slack = 1.0 if s.role == "target" else sit.state.targets.component_factor
+    slack = sit.state.targets.slack(s.role)
     missed = {kind_of(t.name) for t in asked for e in evaluated if not held(e, t, slack).met}
     return [kind for kind in KINDS if kind in missed & CRYSTAL]
 

@@ -192,7 +192,7 @@ def test_a_limit_that_the_reference_leaves_too_is_no_early_stop(
     begun: Bench, reference: Reference, monkeypatch: pytest.MonkeyPatch, agree: bool
 ) -> None:
     """A band of energies that any MD at 300 K leaves."""
-    monkeypatch.setattr(prediction, "agree", lambda row, targets: agree)
+    monkeypatch.setattr(prediction, "agree", lambda row, targets, role: agree)
 
     def narrow(job: Job, atoms: Atoms, *_: Any) -> Limits:
         start = atoms.get_potential_energy() / len(atoms)
