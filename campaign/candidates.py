@@ -1,13 +1,16 @@
 """What a candidate frame must keep to before it gets a label, from the reference's own MD."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from atomistics.analysis.screening import Bands
 from campaign.config import Config
+from campaign.job import widening
 from campaign.results import ReferenceRange
 
 
-def bands(ranges: Sequence[ReferenceRange], subsystem: str, config: Config) -> Bands:
+def bands(
+    ranges: Sequence[ReferenceRange], subsystem: str, config: Config, wider: Mapping[str, int]
+) -> Bands:
     """Bands of what the reference MD of one subsystem visited, widened as the watchdog's.
 
     Parameters
@@ -18,6 +21,8 @@ def bands(ranges: Sequence[ReferenceRange], subsystem: str, config: Config) -> B
         Whose candidates are looked at.
     config
         `watchdog.min_distance_factor` and `watchdog.density_margin`.
+    wider
+        How often labels found an early stop of a class to be a false alarm.
 
     Returns
     -------
@@ -30,6 +35,7 @@ def bands(ranges: Sequence[ReferenceRange], subsystem: str, config: Config) -> B
     densities = [r.density for r in own if r.density is not None]
     # an explorer's density is its own, and a few percent off the reference's as a rule
     margin = config.watchdog.density_margin * (1 + any(r.md == "explorer" for r in own))
+    margin = min(0.9, margin * widening(wider, "density"))
     return Bands(
         min_distance=config.watchdog.min_distance_factor * min(nearest, default=0.0),
         density=(

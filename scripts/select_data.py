@@ -248,7 +248,8 @@ def choose(plan: SelectData, state: Path | None, chosen: Path, gate: Path) -> No
     counts = {}
     for group in plan.groups:
         frames = candidates(plan, group, before)
-        bands = bands_of(before.reference, group.subsystem, job.config)
+        wider = before.subsystem(group.subsystem).widened
+        bands = bands_of(before.reference, group.subsystem, job.config, wider)
         kept, rejected = screen(frames, bands, owned(before, group.subsystem))
         doubtful = [r for r in rejected if r.reason == "density" and "stop" in frames[r.index].info]
         kept = sorted([*kept, *(r.index for r in doubtful)])  # drifted: the reference will say

@@ -60,10 +60,15 @@ def test_bands_of_a_campaign():
 
     config = SimpleNamespace(watchdog=SimpleNamespace(density_margin=0.1, min_distance_factor=0.75))
     rows = [row("a", 2.0, 2.1, 1.2), row("a", 1.9, 2.0, 1.6), row("b", 9, 9, 9)]
-    bands = bands_of([*rows, row("a", 0, 99, 0.1, "failed")], "a", config)
+    bands = bands_of([*rows, row("a", 0, 99, 0.1, "failed")], "a", config, {})
     assert bands.density == pytest.approx((1.71, 2.31))
     assert bands.min_distance == pytest.approx(0.9)
-    assert bands_of([], "a", config) == Bands()
+    # what the reference was seen to do as well is a candidate: else the watchdog lets a liquid
+    # expand and nothing of it is ever labelled
+    assert bands_of(rows, "a", config, {"density": 2}).density == pytest.approx(
+        (1.9 * 0.775, 2.1 * 1.225)
+    )
+    assert bands_of([], "a", config, {}) == Bands()
 
 
 @settings(max_examples=30, deadline=None)
