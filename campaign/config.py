@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from atomistics.contract import Element, Ensemble, Keep, Name, Positive, Scale, Strict, Temperature
+from atomistics.md.plain_protocol import MdEngine
 from atomistics.properties.asked import PropertiesAsked, kind_of
 from campaign.identifiers import ProtocolName
 from campaign.material import Material, ReferenceChoice
@@ -227,6 +228,11 @@ class Md(Strict):
 
     timestep: Positive = Field(le=10, description="fs")
     pressure: float = Field(description="GPa")
+    engine: MdEngine = Field(
+        default="ase",
+        description="what steps the MD of a model: ASE, or LAMMPS where its Python module is there",
+        exclude_if=lambda engine: engine == "ase",
+    )
 
 
 class WatchdogSettings(Strict):

@@ -154,8 +154,20 @@ def check(campaign: Campaign) -> None:
         )
     if not config.reference.fixed_kpoints:
         _check_kpoints(campaign)
+    if config.md.engine == "lammps":
+        _check_lammps(campaign)
     for method in methods(config):
         _check_method(method, campaign, periodic)
+
+
+def _check_lammps(campaign: Campaign) -> None:
+    """UserError where LAMMPS, which the configuration asks for, cannot step an MD."""
+    from atomistics.md.lammps import loaded
+
+    try:
+        loaded().close()
+    except UserError as error:
+        raise UserError(f"{campaign.folder}/config.yaml: {error}") from None
 
 
 def _check_kpoints(campaign: Campaign) -> None:

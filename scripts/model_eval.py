@@ -74,6 +74,7 @@ def run(plan: ModelEval, items: Items, state: Path | None, model: Path, output: 
         limits = job.limits(atoms, plan.temperature, before)
         watchdog = Watchdog(replace(limits, grade=job.config.model_eval.grade))
         same = matched(reference)
+        # by ASE, whatever the engine: the reference's own random numbers
         twin = None if name in before.labels_only else md.run(atoms, calculator, same, watchdog)
         long = replace(
             same,
@@ -87,7 +88,8 @@ def run(plan: ModelEval, items: Items, state: Path | None, model: Path, output: 
         with billed(counting):
             judge = partial(agreed, potential=potential, job=job, reference=counting)
             judging = JudgedWatchdog(watchdog.limits, judge, plan.fresh_frames)
-            outcome = md.run(atoms, calculator, long, judging)
+            engine = job.config.md.engine
+            outcome = md.run(atoms, calculator, long, judging, engine=engine)
             soft = softness(outcome.frames, long, fluid=is_fluid(job, before, atoms))
             counts = (plan.fresh_frames - judging.labels, plan.fresh_most - judging.labels)
             fresh, misfits = put_to_test(outcome.frames, counts, soft, (potential, job, counting))

@@ -103,7 +103,8 @@ def _made(
         seed=item["seed"],
     )
     watchdog = Watchdog(job.limits(atoms, item["temperature"], state))
-    return md.run(atoms, atoms.calc, protocol, watchdog)
+    engine = job.config.md.engine if plan.method == "model" else "ase"
+    return md.run(atoms, atoms.calc, protocol, watchdog, engine=engine)
 
 
 def ensemble_of(job: Job, item: dict[str, Any], state: State) -> Ensemble:

@@ -226,6 +226,7 @@ def test_only_what_others_raise_is_caught_whole() -> None:
         "mtp/lammps.py:_run_text",
     }
     passed_on = {  # to the process, thread or rank that raises it, or ends by it
+        "atomistics/md/lammps.py:__call__",
         "atomistics/reference/isolated.py:serve",
         "campaign/spread.py:spread",
         "mtp/lammps.py:__call__",

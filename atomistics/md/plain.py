@@ -1,8 +1,8 @@
 """Molecular dynamics with any ASE calculator, watched, seeded, never ending in a traceback."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from ase import Atoms, units
 from ase.calculators.calculator import Calculator
 
 from atomistics.errors import UserError
-from atomistics.md.plain_protocol import Protocol
+from atomistics.md.plain_protocol import MdEngine, Protocol
 from atomistics.md.watchdog import Watchdog, temperature
 from atomistics.reference.convergence import LabelFailedError
 from atomistics.reference.counting import CountingCalculator, labelled
@@ -52,6 +52,7 @@ def run(
     watchdog: Watchdog | None = None,
     check_interval: int = 10,
     enough: Callable[[Atoms], bool] | None = None,
+    engine: MdEngine = "ase",
 ) -> Outcome:
     """Run MD from `atoms` (N atoms, left as they are) with fresh Maxwell-Boltzmann velocities.
 
@@ -67,6 +68,8 @@ def run(
         looks every `check_interval` steps and at every kept frame.
     enough : callable or None
         asked after every step; True ends the run, which is no early stop.
+    engine : ase or lammps
+        whose integrator, thermostat and barostat step the atoms (`integrators`, `lammps`).
 
     Returns
     -------
@@ -77,10 +80,9 @@ def run(
     Raises
     ------
     UserError
-        NPT without three periodic directions, or settings with which the calculator cannot work.
+        NPT without three periodic directions, or settings with which the calculator cannot work;
+        the engine lammps without LAMMPS.
     """
-    from atomistics.md.integrators import integrator
-
     moving = atoms.copy()
     counting = CountingCalculator.of(calculator)
     moving.calc = counting
@@ -88,12 +90,31 @@ def run(
     record = Record(moving, protocol, watchdog, check_interval)
     with record.stopping():
         start_velocities(moving, protocol)
-        dynamics = integrator(moving, protocol)
-        for _ in dynamics.irun(protocol.steps):
-            if record.breach(dynamics.nsteps) or (enough and enough(moving)):
-                break
+        looks = range(1, protocol.steps + 1) if enough else record.looks()
+        stepping = _by_lammps(moving, protocol, looks) if engine == "lammps" else None
+        with closing(stepping or _by_ase(moving, protocol)) as steps:
+            for step in steps:
+                if record.breach(step) or (enough and enough(moving)):
+                    break
     kind, detail = record.stop or (None, "")
     return Outcome(record.frames(), record.step, kind, detail, counting.calls - before)
+
+
+def _by_ase(moving: Atoms, protocol: Protocol) -> Generator[int]:
+    """Every step, the start as 0."""
+    from atomistics.md.integrators import integrator
+
+    dynamics = integrator(moving, protocol)
+    for _ in dynamics.irun(protocol.steps):
+        yield dynamics.nsteps
+
+
+def _by_lammps(moving: Atoms, protocol: Protocol, looks: Iterable[int]) -> Generator[int]:
+    """The start as 0, and the steps of `looks`."""
+    from atomistics.md.lammps import LammpsDynamics
+
+    with closing(LammpsDynamics(moving, protocol)) as dynamics:
+        yield from dynamics.run(looks)
 
 
 class Record:
@@ -144,6 +165,12 @@ class Record:
         if due:
             self._kept[step] = frame
         return False
+
+    def looks(self) -> list[int]:
+        """The steps behind the start at which `breach` looks."""
+        steps, spacings = self._protocol.steps, (self._protocol.interval, self._check_interval)
+        due = {step for every in spacings for step in range(every, steps + 1, every)}
+        return sorted(due | {steps})
 
     def frames(self) -> list[Atoms]:
         """Kept frames, and after an early stop the sound ones next to it.

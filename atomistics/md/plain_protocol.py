@@ -7,6 +7,7 @@ from atomistics.errors import UserError
 
 PlainEnsemble = Literal["nvt", "npt", "nve"]
 Barostat = Literal["isotropic", "axes"]
+MdEngine = Literal["ase", "lammps"]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """MD at constant temperature through the ASE calculator: how much of the CPU the kernel takes.
 
-    python benchmarks/engine/md.py [--steps 10000] [--level 12] [--repeats 5 5 2]
+    python benchmarks/engine/md.py [--steps 10000] [--level 12] [--repeats 5 5 2] [--engine lammps]
+    python benchmarks/engine/md.py --table    # both engines at 40, 200, 1,000 and 5,000 atoms
 
 A Ni-Cu-Ag-Au solid solution (fcc, 200 atoms, a potential fitted to ASE's EMT) at 300 K with Bussi's
 thermostat, as every `sample` of a campaign runs it. CPU time, not the clock: other jobs on the
@@ -15,13 +16,14 @@ os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
 import argparse
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from atomistics.md.plain import run
+from atomistics.md.plain import Outcome, run
 from atomistics.md.plain_protocol import Protocol
 from mtp import _kernel
 from mtp.calculator import MTP
@@ -44,31 +46,66 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--level", type=int, default=12)
     parser.add_argument("--repeats", type=int, nargs=3, default=[5, 5, 2])
+    parser.add_argument("--engine", choices=["ase", "lammps"], default="ase")
+    parser.add_argument("--table", action="store_true")
     given = parser.parse_args()
     potential = fitted(given.level)
-    atoms = alloy(tuple(given.repeats), seed=0)
-    calculator = MTP(potential, SPECIES)
-    spent = {
-        "kernel": timed(_kernel, "evaluate"),
-        "neighbours moved": timed(_kernel.Neighbours, "move"),
-        "neighbours built": timed(_kernel.Neighbours, "add"),
-    }
-    began = time.process_time()
-    outcome = run(atoms, calculator, Protocol("nvt", 300.0, given.steps, interval=100))
-    total = time.process_time() - began
+    if given.table:
+        table(potential)
+        return
+    repeats, steps = tuple(given.repeats), given.steps
+    spent, total, outcome, rebuilt = measured(potential, repeats, steps, given.engine)
     kelvin = np.mean([frame.get_temperature() for frame in outcome.frames[-50:]])
-    calls = given.steps + 1
+    calls, size = steps + 1, len(outcome.frames[0])
     print(
-        f"L{given.level}, {len(atoms)} atoms, {outcome.steps} steps, stop: {outcome.stop}, "
-        f"{kelvin:.0f} K, list built {calculator.list.rebuilt} times: {total:.1f} s of CPU, "
-        f"{total / calls * 1e3:.2f} ms per step, {total / calls / len(atoms) * 1e6:.2f} µs per atom"
+        f"L{given.level}, {size} atoms, {outcome.steps} steps by {given.engine}, stop: "
+        f"{outcome.stop}, {kelvin:.0f} K, list built {rebuilt} times: {total:.1f} s of CPU, "
+        f"{total / calls * 1e3:.2f} ms per step, {total / calls / size * 1e6:.2f} µs per atom"
     )
-    shares = {name: sum(seconds) for name, seconds in spent.items()}
-    shares["Python and ASE"] = total - sum(shares.values())
-    for name, seconds in shares.items():
-        print(
-            f"{name:18}{seconds / total:6.1%}{seconds / calls / len(atoms) * 1e6:8.2f} µs per atom"
-        )
+    spent["outside"] = total - sum(spent.values())
+    for name, seconds in spent.items():
+        print(f"{name:18}{seconds / total:6.1%}{seconds / calls / size * 1e6:8.2f} µs per atom")
+
+
+def table(potential: Potential) -> None:
+    """A row a size: CPU of a step by either engine, and its ratio to kernel and lists in it."""
+    print(
+        "atoms   kernel  with lists      ASE      LAMMPS   (ms of CPU a step; ratio to the former)"
+    )
+    for repeats in ((5, 2, 1), (5, 5, 2), (10, 5, 5), (25, 10, 5)):
+        size = 4 * int(np.prod(repeats))
+        steps = max(40, 200_000 // size)
+        cells = []
+        for engine in ("ase", "lammps"):
+            spent, total, *_ = measured(potential, repeats, steps, engine)
+            bare, lists = spent["kernel"], sum(spent.values())
+            cells.append((1e3 * total / steps, total / lists))
+        kernel = f"{1e3 * bare / steps:9.3f}{1e3 * lists / steps:12.3f}"
+        print(f"{size:5}{kernel}" + "".join(f"{cost:9.3f} {ratio:4.2f}" for cost, ratio in cells))
+
+
+def measured(
+    potential: Potential, repeats: tuple[int, int, int], steps: int, engine: str
+) -> tuple[dict[str, float], float, Outcome, int]:
+    """CPU seconds of kernel and lists, and of the whole run; the run; how often lists were built"""
+    atoms, calculator = alloy(repeats, seed=0), MTP(potential, SPECIES)
+    protocol = Protocol("nvt", 300.0, steps, interval=100)
+    # what is imported once is no part of a step
+    run(atoms, MTP(potential, SPECIES), replace(protocol, steps=1), engine=engine)
+    owners = {
+        "kernel": (_kernel, "evaluate"),
+        "neighbours moved": (_kernel.Neighbours, "move"),
+        "neighbours built": (_kernel.Neighbours, "add"),
+    }
+    functions = [getattr(*owner) for owner in owners.values()]
+    spent = {name: timed(*owner) for name, owner in owners.items()}
+    began = time.process_time()
+    outcome = run(atoms, calculator, protocol, engine=engine)
+    total = time.process_time() - began
+    for owner, function in zip(owners.values(), functions, strict=True):
+        setattr(*owner, function)
+    sums = {name: sum(seconds) for name, seconds in spent.items()}
+    return sums, total, outcome, calculator.list.rebuilt
 
 
 def timed(owner: object, name: str) -> list[float]:

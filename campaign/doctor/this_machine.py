@@ -40,6 +40,8 @@ def workplace(campaign: Campaign, cells: bool = False) -> Iterator[Finding]:
     program = campaign.config.reference.method in LABELLED_BY_PROGRAM
     if cells or (reference.level != "FAIL" and not program):
         yield two_cells(campaign, CELLS_SECONDS if cells else SECONDS)
+    if campaign.config.md.engine == "lammps":
+        yield _lammps()
     yield _disk("folder", campaign.folder)
     yield _disk("scratch", Path(tempfile.gettempdir()))
     yield _locks(campaign.folder)
@@ -74,6 +76,20 @@ def _mlp(campaign: Campaign) -> Finding:
             remedy = "set mlp.command and mlp.flavour in config.yaml"
             return fail("mlp", f"{mlp.command} as {mlp.flavour}: {error}", remedy)
     return Finding("mlp", f"{mlp.command} answers as {mlp.flavour}")
+
+
+def _lammps() -> Finding:
+    """A LAMMPS that can step the MD of a model."""
+    from atomistics.md.lammps import loaded
+
+    try:
+        lammps = loaded()
+    except UserError as error:
+        what, _, remedy = str(error).partition("; ")
+        return fail("lammps", what, remedy)
+    version = lammps.version()
+    lammps.close()
+    return Finding("lammps", f"LAMMPS {version} steps the MD of a model")
 
 
 def _reference(campaign: Campaign) -> Finding:

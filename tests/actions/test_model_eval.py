@@ -172,8 +172,9 @@ def test_curves_hold_model_and_reference(begun: Bench) -> None:
 
 @pytest.mark.parametrize("which", ["both", "twin"])
 def test_an_early_stop_is_told_with_its_class_and_time(
-    begun: Bench, which: str, monkeypatch: pytest.MonkeyPatch
+    begun: Bench, which: str, monkeypatch: pytest.MonkeyPatch, engine: str
 ) -> None:
+    begun.configure(md={"engine": engine})
     if which == "both":
         begun.configure(model_eval={"grade": 1e-3}, watchdog={"grade": 1e9})
     else:  # where a sample would stop does not matter
@@ -189,9 +190,10 @@ def test_an_early_stop_is_told_with_its_class_and_time(
 
 @pytest.mark.parametrize("agree", [True, False])
 def test_a_limit_that_the_reference_leaves_too_is_no_early_stop(
-    begun: Bench, reference: Reference, monkeypatch: pytest.MonkeyPatch, agree: bool
+    begun: Bench, reference: Reference, monkeypatch: pytest.MonkeyPatch, agree: bool, engine: str
 ) -> None:
     """A band of energies that any MD at 300 K leaves."""
+    begun.configure(md={"engine": engine})
     monkeypatch.setattr(prediction, "agree", lambda row, targets, role: agree)
 
     def narrow(job: Job, atoms: Atoms, *_: Any) -> Limits:
@@ -213,9 +215,11 @@ def test_a_limit_that_the_reference_leaves_too_is_no_early_stop(
 def judging(run: Callable) -> Callable:
     """md.run with the limits of the long run alone."""
 
-    def judged(atoms: Atoms, calculator: Any, protocol: md.Protocol, watchdog: Any) -> md.Outcome:
+    def judged(
+        atoms: Atoms, calculator: Any, protocol: md.Protocol, watchdog: Any, **how: Any
+    ) -> md.Outcome:
         limits = watchdog if isinstance(watchdog, JudgedWatchdog) else None
-        return run(atoms, calculator, protocol, limits)
+        return run(atoms, calculator, protocol, limits, **how)
 
     return judged
 
@@ -223,11 +227,13 @@ def judging(run: Callable) -> Callable:
 def stopping(run: Callable, wanted: Callable) -> Callable:
     """md.run with a limit on the grade that only some protocols reach."""
 
-    def stopped(atoms: Atoms, calculator: Any, protocol: md.Protocol, watchdog: Any) -> md.Outcome:
+    def stopped(
+        atoms: Atoms, calculator: Any, protocol: md.Protocol, watchdog: Any, **how: Any
+    ) -> md.Outcome:
         if wanted(protocol):
             limits = watchdog.limits
             watchdog = type(watchdog)(type(limits)(**{**vars(limits), "grade": 1e-3}))
-        return run(atoms, calculator, protocol, watchdog)
+        return run(atoms, calculator, protocol, watchdog, **how)
 
     return stopped
 

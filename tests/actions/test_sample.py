@@ -148,7 +148,8 @@ def test_packing_and_order_change_nothing(begun: Bench, method: str) -> None:
     assert {n for n in one if n not in fixed and one[n] == other[n]} == set(), "seeds of the plan"
 
 
-def test_the_class_of_a_stop_reaches_its_subsystem(begun: Bench) -> None:
+def test_the_class_of_a_stop_reaches_its_subsystem(begun: Bench, engine: str) -> None:
+    begun.configure(md={"engine": engine})
     close = structure(begun.folder, "alloy_a")
     close.positions[1] += 0.34 * (close.positions[0] - close.positions[1])
     path = begun.folder / "structures/alloy_a.extxyz"
@@ -171,7 +172,8 @@ def test_the_class_of_a_stop_reaches_its_subsystem(begun: Bench) -> None:
     assert state.subsystem("copper").early_stop_fraction == 0.0
 
 
-def test_grade_stops_a_run_and_the_last_sound_frames_are_kept(begun: Bench) -> None:
+def test_grade_stops_a_run_and_the_last_sound_frames_are_kept(begun: Bench, engine: str) -> None:
+    begun.configure(md={"engine": engine})
     begun.configure(watchdog={"grade": 1e9})
     begun.begin(plan("model", groups=groups([300, 900], ("nvt",))))
     run(begun)

