@@ -119,6 +119,86 @@ def test_energy_is_conserved_while_lammps_sorts_and_wraps_atoms(folder):
     assert abs(after - before) / 32 < 2e-5  # eV per atom over 0.8 ps, every atom wrapped on its way
 
 
+def test_energy_drifts_by_less_than_a_millielectronvolt_per_atom_and_nanosecond(folder):
+    """The slope of the total energy over 10 ps at 600 K, and its fluctuation."""
+    out = folder / "drift.txt"
+    commands = (
+        "velocity all create 1200 7 loop geom\nfix 1 all nve\ntimestep 0.001\n"
+        "thermo_style custom step etotal\nthermo_modify norm no\nrun 1000\n"
+        f'variable e equal etotal\nfix 2 all print 10 "$(step) $(v_e:%.12g)" file {out} screen no\n'
+        "thermo 10\nrun 10000"
+    )
+    path = script(folder, "drift", alloy(5, 0.02), mtp_style(folder), commands)
+    run(path, ["-log", "none", "-screen", "none"])
+    steps, energies = np.loadtxt(out).T
+    nanoseconds = steps * 1e-6
+    slope = np.polyfit(nanoseconds, energies / 32, 1)[0]
+    assert len(steps) > 900
+    assert abs(slope) < 1e-3  # eV per atom per ns
+    assert np.std(energies / 32) < 5e-5
+
+
+def test_stress_is_the_derivative_of_the_energy_by_strain(folder):
+    """Pressure of atoms at rest against energies of boxes that LAMMPS itself strains, all six."""
+    atoms = alloy(99)
+    atoms.set_cell(np.linalg.cholesky(atoms.cell.array @ atoms.cell.array.T), scale_atoms=True)
+    out, small, cell = folder / "strain.txt", 1e-4, atoms.cell.array
+    keys = " ".join(f"$({key}:%.15g)" for key in ("pxx", "pyy", "pzz", "pxy", "pxz", "pyz"))
+    commands = [
+        "thermo_style custom step pe pxx pyy pzz pxy pxz pyz",
+        f'run 0\nprint "{keys}" file {out}',
+    ]
+    places = {"x": (0, 0), "y": (1, 1), "z": (2, 2), "xy": (1, 0), "xz": (2, 0), "yz": (2, 1)}
+    for name, place in places.items():
+        lengths = [cell[place] + change for change in (small, -small, 0.0)]
+        if len(name) == 1:
+            ends = [f"{name} final 0 {length:.15g}" for length in lengths]
+        else:
+            ends = [f"{name} final {length:.15g}" for length in lengths]
+        for end in ends[:2]:
+            commands += [f"change_box all {end} remap units box", "run 0"]
+            commands += [f'print "$(pe:%.15g)" append {out}']
+        commands += [f"change_box all {ends[2]} remap units box"]
+    run(
+        script(folder, "strain", atoms, mtp_style(folder), "\n".join(commands)),
+        ["-log", "none", "-screen", "none"],
+    )
+    values = np.array(printed(out))
+    pressure, energies = values[:6] * 1e5 * units.Pascal, values[6:]
+    stress = -pressure[[[0, 3, 4], [3, 1, 5], [4, 5, 2]]] * atoms.get_volume()  # eV
+    assert np.abs(stress).min() > 0.01
+    for number, place in enumerate(places.values()):
+        row = np.zeros((3, 3))
+        row[place] = 1.0  # of the cell, by this length or tilt
+        expected = float((stress * (np.linalg.inv(cell) @ row)).sum())
+        found = (energies[2 * number] - energies[2 * number + 1]) / (2 * small)
+        assert found == pytest.approx(expected, rel=1e-5, abs=1e-5)
+
+
+def test_a_restart_goes_on_as_if_nothing_had_been(folder):
+    """100 steps, a restart file, another LAMMPS, 100 steps: where 200 steps end."""
+    motion = "fix 1 all nve\ntimestep 0.002"
+    rest = (
+        f"{motion}\nrun 100\nwrite_restart {folder / 'half.restart'}\nrun 100\nwrite_dump all"
+        f" custom {folder / '{}.dump'} id xu yu zu vx vy vz modify sort id format float %.16g"
+    )
+    first = script(
+        folder,
+        "whole",
+        alloy(7, 0.02),
+        mtp_style(folder),
+        "velocity all create 900 7 loop geom\n" + rest.replace("{}", "whole"),
+    )
+    run(first, ["-log", "none", "-screen", "none"])
+    again = folder / "again.in"
+    later = rest.replace("{}", "again").replace("run 100\nwrite_restart", "#", 1)
+    again.write_text(f"read_restart {folder / 'half.restart'}\n{mtp_style(folder)}\n{later}\n")
+    run(again, ["-log", "none", "-screen", "none"])
+    whole, halves = (np.loadtxt(folder / f"{n}.dump", skiprows=9) for n in ("whole", "again"))
+    assert np.abs(whole[:, 1:4] - alloy(7, 0.02).positions).max() > 0.1
+    assert np.abs(whole - halves).max() < 1e-10
+
+
 def test_npt_breathes_by_the_virial(folder):
     """Pressed together, the cell expands towards its own volume."""
     atoms = alloy(3, 0.02)
