@@ -183,6 +183,9 @@ class Bounds(Strict):
     cutoff: Positive = Field(default=6.5, le=20, description="Å")
 
 
+PASSES_FOR_WEIGHTS = 53  # of mtp.training.weighting: PILOT, on three quarters of the frames
+
+
 class Mlp(Strict):
     """The `mlp` command and the shape of the potential."""
 
@@ -196,7 +199,9 @@ class Mlp(Strict):
     bounds: Bounds = Bounds()
     quick_iterations: int = Field(ge=1)
     accurate_iterations: int = Field(ge=1)
-    energy_weight: Positive
+    energy_weight: Positive | Literal["auto"] = Field(
+        description="auto: energies contribute as forces do, by errors of frames not fitted"
+    )
     force_weight: Positive
     stress_weight: Annotated[float, Field(ge=0)] | Literal["auto"] = Field(
         description="auto: by what the stresses of a subsystem's labels span, frame by frame"
@@ -211,6 +216,17 @@ class Mlp(Strict):
     scale_by_force: Annotated[float, Field(ge=0)] = Field(
         description="s in the weight s / (F² + s) of an atom's force F, (eV/Å)²; 0: all weigh alike"
     )
+
+    def passes(self, effort: Literal["quick", "accurate"]) -> int:
+        """Passes over the data that a fit may take, those that find a weight included."""
+        most = self.quick_iterations if effort == "quick" else self.accurate_iterations
+        return most + (PASSES_FOR_WEIGHTS if self.energy_weight == "auto" else 0)
+
+    @model_validator(mode="after")
+    def _found_by_ours(self) -> "Mlp":
+        if self.energy_weight == "auto" and self.flavour != "embedded":
+            raise ValueError(f"energy_weight: auto: {self.flavour} finds none; give a number")
+        return self
 
     @model_validator(mode="after")
     def _command_in_words(self) -> "Mlp":
@@ -361,7 +377,9 @@ class SpendingLimits(Strict):
     """Hard limits, checked by code before a plan may run."""
 
     labels: int = Field(ge=1)
-    reference_calls: int = Field(ge=1)
+    reference_calls: int = Field(
+        ge=0, description="0: there is no reference; what was imported is fitted, and no more"
+    )
     core_hours: Positive
     decisions: int = Field(ge=1, le=9998, description="iterations have four digits")
     wall_hours: Positive | None = Field(default=None, description="since the first decision")

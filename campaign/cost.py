@@ -107,7 +107,7 @@ def fit_seconds(fit: Train, situation: Situation) -> float:
     """Core-seconds of a fit: frames times the most iterations, a level up twice as costly."""
     config, state = situation.config.mlp, situation.state
     frames = sum(d.labels - len(d.excluded) for d in state.datasets if d.id in fit.datasets)
-    iterations = getattr(config, f"{fit.effort}_iterations")
+    iterations = config.passes(fit.effort)
     each = situation.rates.frame_iteration
     if each is None:
         each = FIT_OF_ATOM * atoms_of(situation) * 2 ** ((config.level - 12) / 2)

@@ -16,7 +16,7 @@ def rates(state: State, config: Config, bill: Callable[[int], CostByAction]) -> 
     labelling = [a for a in labelling if not a.get("explorer_calls")]
     calls = sum(a["reference_calls"] for a in labelling)
     call = sum(a["core_seconds"] for a in labelling) / calls if calls else None
-    fits = sum(m.frames * getattr(config.mlp, f"{m.effort}_iterations") for m in state.models)
+    fits = sum(m.frames * config.mlp.passes(m.effort) for m in state.models)
     paid = spent.get("train", {}).get("core_seconds", 0.0)
     return Rates(
         reference_call=call,

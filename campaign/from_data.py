@@ -13,13 +13,18 @@ from campaign.create import take_over
 from campaign.errors import UserError
 from campaign.files import write_record, write_text
 from campaign.folder import Campaign, configuration
+from mtp.configuration import from_atoms
+from mtp.training.starting_point import LABELS_PER_COEFFICIENT, level_for
 
 CONFIG = """\
 # Written by planner import. The labels are in the campaign, the method they are of is not: without
-# it nothing new can be labelled, and the one reference call below keeps anything from being tried.
-# To go on from the imported labels, set reference to their method and delete these limits.
+# it nothing new can be labelled or tried, and the campaign ends with the fit. To go on from the
+# imported labels, set reference to their method and delete these limits.
 limits:
-  reference_calls: 1
+  reference_calls: 0
+mlp:
+  level: {level}               # as the labels are many: {labels} a coefficient at least
+  energy_weight: auto     # found by short fits: energies contribute as forces do
 """
 TARGETS = Targets(
     force_mae=0.1, energy_mae=0.005, density_deviation=0.03, rdf_overlap=0.8, stable_ps=10.0
@@ -27,29 +32,32 @@ TARGETS = Targets(
 
 
 def campaign_of(
-    folder: Path, subsystem: str, frames: Sequence[Atoms], temperature: int
+    folder: Path, subsystem: str, frames: Sequence[Atoms], tests: Sequence[Atoms], temperature: int
 ) -> Campaign:
     """The folder with task, config and two structures: the first frame and the last, held out.
 
-    Species come in the order of first appearance; UserError where no two frames are sound.
+    Species come in the order of first appearance; `tests` are no part of what the potential's level
+    is chosen by. UserError where no two frames are sound.
     """
     if folder.exists() and any(folder.iterdir()):
         raise UserError(
             f"{folder}: exists and is not empty; choose another name, or leave --new out"
         )
     name = "".join(c if c.isalnum() else "-" for c in folder.resolve().name.lower()).strip("-")
-    species = list(dict.fromkeys(str(s) for atoms in frames for s in atoms.symbols))
+    everything = [*frames, *tests]
+    species = list(dict.fromkeys(str(s) for atoms in everything for s in atoms.symbols))
     place = {"name": subsystem, "stage": 1, "role": "target", "max_temperature": temperature}
     task = Task(
         name=name or "imported",
-        description=f"From {len(frames)} imported frames.",
+        description=f"From {len(everything)} imported frames.",
         species=species,
         temperature=temperature,
         subsystems=[place],
         targets=TARGETS,
     )
     folder.mkdir(parents=True, exist_ok=True)
-    chosen = _sound(frames, species, configuration(folder).mlp.cutoff)
+    mlp = configuration(folder).mlp
+    chosen = _sound(everything, species, mlp.cutoff)
     (folder / "structures").mkdir()
     entries = []
     for held_out, atoms in zip((False, True), (chosen[0], chosen[-1]), strict=True):
@@ -66,7 +74,9 @@ def campaign_of(
         entries.append(entry)
     write_index(folder / "structures", entries)
     write_record(folder / "task.yaml", task)
-    write_text(folder / "config.yaml", CONFIG)
+    level = level_for([from_atoms(a, species) for a in frames], len(species), mlp.radial_basis)
+    values = {"level": level, "labels": LABELS_PER_COEFFICIENT}
+    write_text(folder / "config.yaml", CONFIG.format(**values))
     return take_over(folder)
 
 

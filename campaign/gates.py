@@ -189,6 +189,8 @@ def _ending(plan: Plan, sit: Situation) -> Iterator[Fault]:
             yield "deny", f"outcome: {outcome}, yet {model.id} meets every target: converged"
             return
     spent = exhausted(sit)
+    if outcome == "fitted" and sit.config.limits.reference_calls:
+        yield "deny", "outcome: fitted, yet there is a reference: limits.reference_calls is not 0"
     if outcome == "budget_exhausted" and plan.rule is None and not spent:
         yield "deny", "outcome: budget_exhausted, yet no limit is reached"
     if outcome == "failed" and plan.rule is None and not spent and _rounds_left(sit):

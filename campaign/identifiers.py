@@ -16,7 +16,7 @@ ProtocolName = Annotated[
         exclude_if=lambda name: name is None,  # a plan without one stays what it was
     ),
 ]
-CampaignOutcome = Literal["converged", "budget_exhausted", "blocked", "failed"]
+CampaignOutcome = Literal["converged", "fitted", "budget_exhausted", "blocked", "failed"]
 Seed = Annotated[
     int, Field(ge=0, lt=2**31, description="seed of every random number of the action")
 ]

@@ -253,7 +253,7 @@ def _run(arguments: argparse.Namespace) -> int:
     campaign = run(Campaign.at(arguments.campaign).folder, arguments.profile, say)
     say(closing(campaign))
     verdict = campaign.state().verdict
-    return 0 if verdict and verdict.outcome == "converged" else UNCONVERGED
+    return 0 if verdict and verdict.outcome in ("converged", "fitted") else UNCONVERGED
 
 
 def _import(arguments: argparse.Namespace) -> int:

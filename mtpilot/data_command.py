@@ -53,9 +53,11 @@ def take(arguments: argparse.Namespace) -> int:
     tests = read_files(arguments.test, options, arguments.format)
     wanted = _wanted(arguments, Wanted)
     if arguments.new:
-        readings = [*files.values(), *tests.values()]
-        frames = [atoms for reading in readings for atoms in reading.frames]
-        campaign_of(arguments.campaign, wanted.subsystem, frames, arguments.temperature)
+        frames, held_out = (
+            [atoms for reading in readings.values() for atoms in reading.frames]
+            for readings in (files, tests)
+        )
+        campaign_of(arguments.campaign, wanted.subsystem, frames, held_out, arguments.temperature)
         wanted = wanted.model_copy(update={"alone": True})
     campaign = Campaign.at(arguments.campaign)
     with locked(campaign.folder, "planner import"):

@@ -60,14 +60,14 @@ def inputs(plan: Train, state: Path | None, data: Path, frames: Path, estimate: 
     places = [[name, index, atoms.info["subsystem"]] for name, index, atoms in rows]
     write_text(frames, json.dumps(places) + "\n")
     seconds = iteration_seconds(beginning(job, plan), configurations, weights(job))
-    limit = iteration_limit(job, plan.effort)
-    expected = {"iterations": limit, "core_seconds": round(limit * seconds, 3)}
+    limit, passes = iteration_limit(job, plan.effort), job.config.mlp.passes(plan.effort)
+    expected = {"iterations": limit, "core_seconds": round(passes * seconds, 3)}
     if job.config.mlp.stress_weight == "auto":
         own = [float(c.features[STRESS]) for c in configurations if c.virial is not None]
         expected["stress_weight"] = float(np.median(own)) if own else 0.0
         shown = ", ".join(f"{name} {span:.2g} GPa" for name, span in sorted(spans.items()))
         say(f"stresses weigh by what the labels of a subsystem span: {shown}")
-    say(f"{limit} iterations on {len(rows)} frames: about {limit * seconds:.1f} core-s")
+    say(f"{passes} iterations on {len(rows)} frames: about {passes * seconds:.1f} core-s")
     write_text(estimate, json.dumps(expected) + "\n")
 
 
@@ -129,11 +129,11 @@ def blank(job: Job, plan: Train) -> Potential:
 
 
 def weights(job: Job) -> LossWeights:
-    """The configured weights, in the words of `mlp train`; frames carry what stresses weigh by
-    auto."""
+    """The configured weights, in the words of `mlp train`, before it finds that of energies;
+    frames carry what stresses weigh by auto."""
     mlp = job.config.mlp
     return LossWeights(
-        mlp.energy_weight,
+        1.0 if mlp.energy_weight == "auto" else mlp.energy_weight,
         mlp.force_weight,
         1.0 if mlp.stress_weight == "auto" else mlp.stress_weight,
         scale_by_force=mlp.scale_by_force,
@@ -211,7 +211,6 @@ def fit(
         write_potential(start, beginning(job, plan) if parent else blank(job, plan))
     options = {
         "iteration_limit": iteration_limit(job, plan.effort),
-        "energy_weight": mlp.energy_weight,
         "force_weight": mlp.force_weight,
         "stress_weight": weights(job).stress_weight,
         "scale_by_force": mlp.scale_by_force,
@@ -219,6 +218,8 @@ def fit(
     }
     if mlp.stress_weight == "auto" and mlp.flavour != "embedded":  # which heeds the frames' own
         options["stress_weight"] = read_json(estimate, "stress_weight")["stress_weight"]
+    balanced = mlp.energy_weight == "auto"
+    options |= {"weights": "auto"} if balanced else {"energy_weight": mlp.energy_weight}
     if mlp.flavour == "embedded":
         # fits of other seeds differ, which is what a plan's seed is for
         options |= {"seed": plan.seed, "init_random": True}

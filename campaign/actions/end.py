@@ -29,6 +29,8 @@ class End(Section):
 
     def preconditions(self, sit: Situation) -> Iterator[Fault]:
         """Converged is not what a plan says but what the evaluations show."""
+        if self.outcome == "fitted" and self.model is None:
+            yield "deny", "outcome: fitted, but no model is named"
         if self.outcome == "converged":
             missed = open_targets(sit.state, self.model) if self.model else ["no model is named"]
             if missed := missed + unjudged(sit):
@@ -53,7 +55,19 @@ def conclude(state: State, asked: End) -> Verdict:
     if outcome == "converged" and missed:
         outcome = "failed"
     reasons = missed or [f"{asked.model}: every target met on every target subsystem"]
+    if outcome == "fitted":
+        reasons = [*_held_out(state, asked.model), *reasons]
     if outcome != "converged" and asked.recommendation:
         reasons = [asked.recommendation, *reasons]
     reasons = [*reasons, *not_covered(state, asked.model)]
     return Verdict(outcome=outcome, asked=asked.outcome, reasons=reasons, model=asked.model)
+
+
+def _held_out(state: State, model: ModelId | None) -> list[str]:
+    """Errors on labelled frames that the fit has not seen, in words."""
+    rows = [e for m in state.models if m.id == model for e in m.errors if e.split == "held_out"]
+    return [
+        f"{e.subsystem}: {e.frames} held-out frames, energy MAE {1000 * e.energy_mae:.3g} meV/atom,"
+        f" force MAE {e.force_mae:.3g} eV/Å"
+        for e in rows
+    ] or ["no frame was held out: the fit was compared with nothing"]

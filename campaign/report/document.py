@@ -47,6 +47,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 PACKAGES = ("numpy", "scipy", "ase", "h5py", "mpi4py", "tblite", "chgnet", "snakemake", "pydantic")
 MEANING = {
     "converged": "Every target is met on every target subsystem.",
+    "fitted": "Fitted to imported labels. There is no reference, so nothing was tried in MD.",
     "budget_exhausted": "A limit was reached before every target was met.",
     "blocked": "The campaign cannot go on without a person.",
     "failed": "The targets are not met.",

@@ -23,12 +23,11 @@ from mtp.selection.selector import MODES, RowWeights, Selector
 from mtp.training.fit import OPTIMISERS, Log, TrainingOptions, check_labels, train
 from mtp.training.loss import REGULARISATION, WEIGHT_FEATURE, LossWeights, configuration_weight
 from mtp.training.objective import release, serve
+from mtp.training.starting_point import level_for
 from mtp.training.weighting import balanced_weights
 
 WEIGHTINGS = {"vibrations": (1, 0), "molecules": (0, 0), "structures": (2, 1)}
 GROUP_FEATURE = "config_type"
-LEVELS = (6, 8, 10, 12, 14, 16, 18, 20)
-LABELS_PER_COEFFICIENT = 30
 TEMPLATE = ("level", "species", "cutoff", "radial_basis")
 
 
@@ -53,7 +52,8 @@ def _run(ranks: Ranks, arguments: Arguments) -> int:
         if description:
             log(description)
         if balances(arguments):
-            potential, options = _with_balanced_weights(ranks, potential, training, options, log)
+            stresses = "stress_weight" not in arguments.given
+            potential, options = _balanced(ranks, potential, training, options, log, stresses)
         trained = train(ranks, potential, training, validation, options, log)
         release(ranks)
         log(_errors(trained, training).text())
@@ -76,25 +76,29 @@ def _run(ranks: Ranks, arguments: Arguments) -> int:
 def balances(arguments: Arguments) -> bool:
     """Whether the fit finds the weights of its kinds of labels.
 
-    With a potential file, MLIP's own form of the command, its weights hold.
+    With a potential file, MLIP's own form of the command, its weights hold. Those of forces and
+    stresses stay where they are given beside --weights=auto.
     """
     values = sorted(arguments.given & {"energy_weight", "force_weight", "stress_weight"})
-    if arguments["weights"] == "auto" and values:
-        raise MTPError(f"--weights=auto finds what --{values[0]} says; give only one")
+    if arguments["weights"] == "auto" and "energy_weight" in values:
+        raise MTPError("--weights=auto finds what --energy_weight says; give only one")
+    if arguments["weights"] == "auto" and not arguments["force_weight"]:
+        raise MTPError("--weights=auto weighs energies against forces; --force_weight is 0")
     if arguments["weights"]:
         return arguments["weights"] == "auto"
     return not values and "potential" not in arguments.files
 
 
-def _with_balanced_weights(
+def _balanced(
     ranks: Ranks,
     potential: Potential,
     training: list[Configuration],
     options: TrainingOptions,
     log: Log,
+    stresses: bool,
 ) -> tuple[Potential, TrainingOptions]:
     began = time.monotonic()
-    start, weights = balanced_weights(ranks, potential, training, options, log)
+    start, weights = balanced_weights(ranks, potential, training, options, log, stresses)
     left = max(0.0, options.time_limit - (time.monotonic() - began))
     return start, replace(options, weights=weights, time_limit=left)
 
@@ -176,32 +180,6 @@ def _atom_energies(text: str | None) -> tuple[float, ...]:
     if not all(-inf < energy < inf for energy in energies):
         raise MTPError(f"--atom_energies={text!r:.40}: an energy (eV) for each type is needed")
     return energies
-
-
-def level_for(training: list[Configuration], species: int, radial_basis: int) -> int:
-    """The highest of LEVELS with so many labels a coefficient that it cannot learn them by heart.
-
-    Parameters
-    ----------
-    training : labelled; an energy, three components an atom and six of a virial count
-    species, radial_basis : of the potential
-
-    Returns
-    -------
-    a level, the lowest where there are fewer labels
-    """
-    labels = sum(
-        (c.energy is not None) + 3 * len(c) * (c.forces is not None) + 6 * (c.virial is not None)
-        for c in training
-    )
-    sizes = {
-        level: untrained(level, species, radial_basis_size=radial_basis).parameter_count
-        for level in LEVELS
-    }
-    return max(
-        (level for level in LEVELS if sizes[level] * LABELS_PER_COEFFICIENT <= labels),
-        default=LEVELS[0],
-    )
 
 
 def _potential(arguments: Arguments, training: list[Configuration]) -> tuple[Potential, str]:
@@ -313,7 +291,8 @@ SHARED = (
     *WEIGHT_OPTIONS,
     Option(
         "weights",
-        "auto: energies and forces weigh alike by errors of frames not trained on; "
+        "auto: energies and forces weigh alike by errors of frames not trained on, stresses a "
+        "tenth unless --stress_weight is given; "
         "mlip: as above. Without a potential file and weights auto, else mlip.",
         choices=("auto", "mlip"),
     ),

@@ -53,22 +53,18 @@ def _images(path: Path) -> Iterator[Atoms]:
 
 
 def read_deepmd(path: Path, options: ReadOptions) -> Reading:
-    """A system folder of DeePMD-kit (set.*/*.npy, type.raw) by dpdata.
+    """A system folder of DeePMD-kit (set.*/*.npy or *.raw, type.raw) by dpdata.
 
-    dpdata joins what the sets hold one array at a time, so a set without forces would shift those
-    of the next one: sets that hold different arrays are refused. stress = -virial / volume.
+    stress = -virial / volume. Where sets are there, the .raw files beside them are what those were
+    made of.
     """
     import dpdata
 
-    sets = sorted(path.glob("set.*"))
-    held = [frozenset(file.stem for file in folder.glob("*.npy")) for folder in sets]
-    if not sets or not held[0] >= {"coord"}:
-        raise MTPError(f"{path}: holds no set.*/coord.npy; name a system folder of DeePMD-kit")
-    if len(set(held)) > 1:
-        odd = sorted(frozenset.union(*held) - frozenset.intersection(*held))
-        raise MTPError(f"{path}: not every set has {', '.join(odd)}.npy; read each set alone")
-    mixed = "real_atom_types" in held[0]
-    kind = "deepmd/npy/mixed" if mixed else "deepmd/npy"
+    held = _deepmd_arrays(path)
+    mixed = "real_atom_types" in held
+    kind = (
+        "deepmd/npy/mixed" if mixed else "deepmd/npy" if any(path.glob("set.*")) else "deepmd/raw"
+    )
     names = None if (path / "type_map.raw").exists() else list(options.species) or None
     if names is None and not (path / "type_map.raw").exists():
         raise MTPError(f"{path}: has no type_map.raw; give --species=A,B,... in the order of types")
@@ -86,8 +82,29 @@ def read_deepmd(path: Path, options: ReadOptions) -> Reading:
     reading = Reading()
     for system in systems:
         _deepmd_frames(system.data, f"{path}", reading)
-    reading.unknown.update({f"{k}.npy": len(reading.frames) for k in held[0] - DEEPMD})
+    suffix = "raw" if kind == "deepmd/raw" else "npy"
+    reading.unknown.update({f"{k}.{suffix}": len(reading.frames) for k in held - DEEPMD})
     return reading
+
+
+def _deepmd_arrays(path: Path) -> frozenset[str]:
+    """What a system folder holds, by name.
+
+    dpdata joins what the sets hold one array at a time, so a set without forces would shift those
+    of the next one: sets that hold different arrays are refused.
+    """
+    sets = sorted(path.glob("set.*"))
+    if not sets and (path / "coord.raw").exists():
+        return frozenset(file.stem for file in path.glob("*.raw")) - {"type", "type_map"}
+    held = [frozenset(file.stem for file in folder.glob("*.npy")) for folder in sets]
+    if not sets or not held[0] >= {"coord"}:
+        raise MTPError(
+            f"{path}: holds no set.*/coord.npy and no coord.raw; name a system folder of DeePMD-kit"
+        )
+    if len(set(held)) > 1:
+        odd = sorted(frozenset.union(*held) - frozenset.intersection(*held))
+        raise MTPError(f"{path}: not every set has {', '.join(odd)}.npy; read each set alone")
+    return held[0]
 
 
 def _deepmd_frames(data: dict, where: str, reading: Reading) -> None:

@@ -1,5 +1,6 @@
 """Which reader a file needs: by what the user says, else by its name and its first lines."""
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,9 +39,10 @@ def read_calculations(path: Path, options: ReadOptions, kind: str | None = None)
 
 def expanded(path: Path) -> list[Path]:
     """The calculations of a folder: DeePMD systems, and vasprun.xml or else OUTCAR of each run."""
-    if not path.is_dir() or any(path.glob("set.*")):
+    if not path.is_dir() or any(path.glob("set.*")) or (path / "coord.raw").exists():
         return [path]
     systems = {file.parent.parent for file in path.rglob("set.*/coord.npy")}
+    systems |= {file.parent for file in path.rglob("coord.raw")}
     runs: dict[Path, Path] = {}
     for pattern in ("OUTCAR*", "vasprun.xml*"):  # the latter has more digits
         for file in sorted(path.rglob(pattern)):
@@ -74,10 +76,12 @@ def _read_cfg(path: Path, options: ReadOptions) -> Reading:
     reading = Reading()
     for configuration in iterate_cfg(path):
         atoms = configuration.to_atoms(options.species)
+        reading.unknown["site_en"] += configuration.site_energies is not None
         results = {} if atoms.calc is None else atoms.calc.results
         reading.add(atoms, *(results.get(name) for name in ("energy", "forces", "stress")))
         if configuration.virial is not None and "stress" not in results:
             reading.unknown["PlusStress of a cell that is not periodic in all directions"] += 1
+    reading.unknown += Counter()  # drops the zeros
     return reading
 
 

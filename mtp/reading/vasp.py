@@ -30,6 +30,7 @@ CUT = "cut short"
 NUMBER = re.compile(r"-?\d+\.\d+(?:E[+-]?\d+)?")
 ITERATION = re.compile(r"Iteration\s+(\d+)\s*\(\s*(\d+)\)")
 TOTEN = re.compile(r"free  energy\s+TOTEN\s*=\s*(-?\d+\.\d+)")
+MOMENTS = re.compile(r"^ magnetization \(([xyz])\)\s*$")
 TAGS = ("ENCUT", "GGA", "METAGGA", "LHFCALC", "ISPIN", "ISMEAR", "SIGMA", "LDAU", "IVDW", "LVDW")
 TAG = re.compile(rf"^\s*({'|'.join(TAGS)})\s*=\s*([^\s;]+)")
 ORDER = [0, 1, 2, 4, 5, 3]  # VASP's xx yy zz xy yz zx to ASE's xx yy zz yz xz xy
@@ -68,6 +69,7 @@ class _Step:
     cell: np.ndarray | None = None
     stress: np.ndarray | None = None
     table: np.ndarray | None = None
+    moments: dict[str, np.ndarray | None] = field(default_factory=dict)
 
 
 def read_outcar(path: Path, options: ReadOptions) -> Reading:
@@ -162,6 +164,15 @@ def _fill(line: str, lines: _Counted, step: _Step, atoms: int) -> None:
     elif "POSITION" in line and "TOTAL-FORCE" in line and "(ML)" not in line:
         lines.take(1)
         step.table = _rows(lines.take(atoms), atoms, 6)
+    elif match := MOMENTS.match(line):
+        step.moments[match[1]] = _last_column(lines.take(3 + atoms)[3:], atoms)
+
+
+def _last_column(lines: list[str], count: int) -> np.ndarray | None:
+    """(count,) the last number of each line, `tot` of VASP's tables of atoms."""
+    words = [line.split() for line in lines]
+    numbered = [row[0] for row in words if row] == [str(i + 1) for i in range(count)]
+    return np.array([float(row[-1]) for row in words]) if numbered and count else None
 
 
 def _close(
@@ -185,6 +196,8 @@ def _close(
         reading.left_out[NO_FORCES] += 1
     else:
         atoms = Atoms(numbers, step.table[:, :3], cell=cell, pbc=True)
+        if [*step.moments] == ["x"] and step.moments["x"] is not None:  # y and z: not collinear
+            atoms.set_array("initial_magmoms", step.moments["x"])
         reading.add(atoms, energy, step.table[:, 3:], step.stress)
 
 
@@ -228,9 +241,10 @@ def read_vasprun(path: Path, options: ReadOptions) -> Reading:
 
 
 def _moments(reading: Reading) -> None:
-    """Say that moments are not taken: both files print those of the last step only, if any."""
-    if reading.frames and reading.method.get("ISPIN") == "2":
-        reading.unknown["magnetic moments (ISPIN = 2)"] = len(reading.frames)
+    """Count frames of spins without them: vasprun.xml has no moments, OUTCAR where LORBIT says."""
+    bare = [atoms for atoms in reading.frames if "initial_magmoms" not in atoms.arrays]
+    if bare and reading.method.get("ISPIN") == "2":
+        reading.unknown["magnetic moments (ISPIN = 2)"] = len(bare)
 
 
 def _step_of_xml(step: dict, symbols: list[str], pressure: float, reading: Reading) -> None:

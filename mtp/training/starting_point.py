@@ -3,6 +3,7 @@
 Old coefficients are kept exactly; only what the training set adds gets new ones, from the seed.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,10 +11,13 @@ from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
 from mtp.basis import LARGEST_LEVEL, level_basis, level_scalars
+from mtp.configuration import Configuration
 from mtp.errors import MTPError
 from mtp.potential import Potential, untrained
 
 MINDIST_MARGIN = 0.99
+LEVELS = (6, 8, 10, 12, 14, 16, 18, 20)
+LABELS_PER_COEFFICIENT = 30
 SCATTER = 0.03
 
 
@@ -169,6 +173,32 @@ def enlarged(
         radial_coeffs=radial,
         species_coeffs=np.array(potential.species_coeffs),
         moment_coeffs=moments,
+    )
+
+
+def level_for(training: Sequence[Configuration], species: int, radial_basis: int) -> int:
+    """The highest of LEVELS with so many labels a coefficient that it cannot learn them by heart.
+
+    Parameters
+    ----------
+    training : labelled; an energy, three components an atom and six of a virial count
+    species, radial_basis : of the potential
+
+    Returns
+    -------
+    a level, the lowest where there are fewer labels
+    """
+    labels = sum(
+        (c.energy is not None) + 3 * len(c) * (c.forces is not None) + 6 * (c.virial is not None)
+        for c in training
+    )
+    sizes = {
+        level: untrained(level, species, radial_basis_size=radial_basis).parameter_count
+        for level in LEVELS
+    }
+    return max(
+        (level for level in LEVELS if sizes[level] * LABELS_PER_COEFFICIENT <= labels),
+        default=LEVELS[0],
     )
 
 

@@ -26,7 +26,6 @@ FEWEST = 24  # frames; fewer judge nothing
 PILOT = (30, 20, 20)  # passes over the data before each estimate
 PILOT_TIME = 0.3  # of the time limit
 STRESS_SHARE = 0.1  # of what forces contribute
-FORCE_WEIGHT = 0.01  # MLIP's, so that losses and penalties keep their size
 # errors below which labels themselves are not known: eV/atom, eV/Å, eV/atom of a virial
 FLOORS = (1e-4, 1e-3, 1e-3)
 
@@ -46,6 +45,7 @@ def balanced_weights(
     training: Sequence[Configuration],
     options: TrainingOptions,
     log: Log,
+    stresses: bool = True,
 ) -> tuple[Potential, LossWeights]:
     """Weights at which unseen errors contribute alike, and the pilot fit that found them.
 
@@ -56,6 +56,7 @@ def balanced_weights(
     training : labelled configurations (Å, eV, eV/Å)
     options : of the fit to come; the scalings of its weights are kept
     log : gets a line that tells the weights
+    stresses : whether theirs is found too, else it stays as given
 
     Returns
     -------
@@ -87,7 +88,7 @@ def balanced_weights(
         if not errors.forces:
             log("Weights: MLIP's, for no forces are there to weigh energies against")
             return potential, options.weights
-        weights = _of_errors(errors, weights)
+        weights = _of_errors(errors, weights, stresses)
     log(
         f"Weights chosen on {len(unseen)} configurations not trained on: energy "
         f"{weights.energy_weight:.4g}, forces {weights.force_weight:.4g}, stresses "
@@ -130,13 +131,13 @@ def unseen_errors(
     return UnseenErrors(*(max(s, float(floor)) for s, floor in zip(sums, floors, strict=True)))
 
 
-def _of_errors(errors: UnseenErrors, weights: LossWeights) -> LossWeights:
-    unit = FORCE_WEIGHT * errors.forces
+def _of_errors(errors: UnseenErrors, weights: LossWeights, stresses: bool) -> LossWeights:
+    unit = weights.force_weight * errors.forces
+    stress_weight = _rounded(STRESS_SHARE * unit / errors.virial) if errors.virial else 0.0
     return replace(
         weights,
         energy_weight=_rounded(unit / errors.energy),
-        force_weight=FORCE_WEIGHT,
-        stress_weight=_rounded(STRESS_SHARE * unit / errors.virial) if errors.virial else 0.0,
+        stress_weight=stress_weight if stresses else weights.stress_weight,
     )
 
 

@@ -22,8 +22,11 @@ def no_structures(sit: Situation) -> Draft | None:
 
 def imported(sit: Situation) -> Draft | None:
     """Labels brought along are fitted before anything is computed."""
-    if sit.state.iteration or not sit.active:
-        return None
+    return None if sit.state.iteration or not sit.active else fit_of_imported(sit)
+
+
+def fit_of_imported(sit: Situation) -> Draft:
+    """From scratch, and at once to its end."""
     section = parameters.train(sit, "scratch", "accurate")
     count = sum(d.labels for d in sit.active)
     return Draft(section, f"{count} imported labels: fit them first.", ("datasets.count",))
@@ -96,6 +99,22 @@ def unlabelled(sit: Situation) -> Draft | None:
     whose = section.method
     reason = f"{', '.join(s.name for s in lost)}: no label yet; sample by {whose} once more."
     return Draft(section, reason, keys_of(lost, "labels"))
+
+
+def without_reference(sit: Situation) -> Draft | None:
+    """No reference: the imported labels are fitted, and a fit is all that can be had of them."""
+    if sit.config.limits.reference_calls:
+        return None
+    keys = ("datasets.count", "models.count")
+    if not sit.active:
+        reason = "limits.reference_calls is 0 and no label is there: raise it, or import labels."
+        return ending.end(sit, "blocked", reason, keys)
+    if sit.refusals:
+        return ending.end(sit, "failed", "The fit to the imported labels was refused.", keys)
+    if sit.model is None:
+        return fit_of_imported(sit)
+    reason = f"{sit.model.id} is fitted to the imported labels; no reference, no more to do."
+    return ending.end(sit, "fitted", reason, keys)
 
 
 BEGINNING: tuple[tuple[str, Callable[[Situation], Draft | None]], ...] = (

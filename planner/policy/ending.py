@@ -24,6 +24,7 @@ def end(sit: Situation, outcome: CampaignOutcome, reason: str, keys: Iterable[st
 
 ADVICE: dict[str, str] = {
     "converged": "Use it inside the temperatures and structures it was sampled at.",
+    "fitted": "Its errors are those on held-out frames; try it before you use it.",
     "budget_exhausted": "Raise the limit that was reached to go on from here.",
     "blocked": "Mend the cause named here, then begin again with the same structures.",
     "failed": "Consider a higher mlp.level, more varied structures, or looser targets.",

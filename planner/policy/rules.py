@@ -18,7 +18,7 @@ from campaign.situation import Situation, unjudged
 from campaign.state import SubsystemState
 from campaign.verdict import DIFFUSIVE_PS, unmeasured, unmet
 from planner.policy import ending, parameters
-from planner.policy.beginning import BEGINNING
+from planner.policy.beginning import BEGINNING, without_reference
 from planner.policy.capacity import CAPACITY
 from planner.policy.curriculum import (
     LAST_ROUNDS,
@@ -355,6 +355,7 @@ def finish(sit: Situation) -> Draft:
 
 
 RULES: tuple[tuple[str, Rule], ...] = (
+    ("R0-no-reference", without_reference),
     ("R0-budget", budget),
     *BEGINNING,
     *RECOVERY,

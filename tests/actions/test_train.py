@@ -1,6 +1,7 @@
 """train: what is fitted and what is left out, refusals, errors and outliers true to the model."""
 
 import json
+import math
 import os
 import re
 import shutil
@@ -21,6 +22,7 @@ from atomistics import dataset
 from atomistics.structure_index import Structure, read_index, write_index
 from campaign.actions.prune import Prune, PruneResult
 from campaign.actions.train import Train, TrainResult
+from campaign.config import PASSES_FOR_WEIGHTS
 from campaign.results import FrameSet
 from mtp.calculator import MTP
 from mtp.configuration import from_atoms
@@ -34,6 +36,7 @@ from mtp.training.loss import LossWeights
 from mtp.training.objective import Objective, survey
 from mtp.training.optimisers import first_state, gauss_newton
 from mtp.training.starting_point import with_random_functions
+from mtp.training.weighting import HELD_OUT, PILOT
 from tests.actions.conftest import ROOT, SPECIES, Bench, script
 
 FRAMES = 24
@@ -173,6 +176,16 @@ def test_one_weight_for_all_stresses_where_configured(begun: Bench) -> None:
     begin(begun, plan())
     inputs(begun)
     assert "stress_weight" not in read_cfg(begun.here / "train/train.cfg")[0].features
+
+
+def test_the_weight_of_energies_is_found_where_configured(begun: Bench) -> None:
+    begun.configure(mlp={"energy_weight": "auto", "force_weight": 0.02})
+    assert train(begun, plan(effort="quick")).status == "ok"
+    found = re.search(r"energy (\S+), forces (\S+),", (begun.here / "train/train.log").read_text())
+    assert found
+    assert float(found[1]) != 1
+    assert float(found[2]) == 0.02, "that of forces stays"
+    assert math.ceil(sum(PILOT) * (1 - 1 / HELD_OUT)) == PASSES_FOR_WEIGHTS, "what it is priced by"
 
 
 def test_frames_under_pressure_weigh_less_where_configured(begun: Bench) -> None:

@@ -85,8 +85,12 @@ def test_from_files_to_a_first_model_in_one_command(data, capsys) -> None:
     words = ["import", "data.extxyz", "--test", "test.extxyz", "--subsystem", "cu", "--new"]
     assert main([*words, "--campaign", "c"]) == 0
     config = Path("c/config.yaml")
-    config.write_text(config.read_text() + yaml.safe_dump(SETTINGS))
-    assert main(["run", "--campaign", "c"]) == 5, "ended, and not converged: nothing to judge by"
+    settings = yaml.safe_load(config.read_text())
+    assert settings["mlp"]["energy_weight"] == "auto"
+    assert settings["mlp"].pop("level") == 16, "3,972 labels, 30 of them a coefficient"
+    settings["mlp"] |= SETTINGS["mlp"]
+    config.write_text(yaml.safe_dump(SETTINGS | settings))
+    assert main(["run", "--campaign", "c"]) == 0, "there is no reference: the fit is all there is"
     campaign = Campaign.at(data / "c")
     first, state = campaign.state(1), campaign.state()
     assert first.history[0].action == "train"
@@ -96,6 +100,9 @@ def test_from_files_to_a_first_model_in_one_command(data, capsys) -> None:
     assert held_out.split == "held_out"
     assert state.spent.reference_calls == 0
     assert state.verdict
+    assert (state.verdict.outcome, state.verdict.model) == ("fitted", "m001")
+    assert any("cu: 3 held-out frames, energy MAE" in r for r in state.verdict.reasons)
+    assert "cu: m001 was never evaluated on it" in state.verdict.reasons
     assert list((data / "c/result").glob("*.almtp"))
     card = (data / "c/result/model_card.md").read_text()
     assert "that of the imported labels" in card

@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import dpdata
@@ -16,9 +17,10 @@ from ase.io import read, write
 from ase.units import Bohr, Hartree
 
 from mtp.cli import main
+from mtp.configuration import from_atoms
 from mtp.errors import MTPError
-from mtp.formats.cfg import read_cfg
-from mtp.reading.files import kind_of, read_calculations
+from mtp.formats.cfg import read_cfg, write_cfg
+from mtp.reading.files import expanded, kind_of, read_calculations
 from mtp.reading.frames import Reading, ReadOptions, order_of, pairs_of
 from mtp.reading.poscar import read_poscar
 from tests.mtp.vasp_files import Step, outcar, vasprun
@@ -98,6 +100,21 @@ def test_outcar_of_another_wording(tmp_path) -> None:
     assert parsed(tmp_path, "OUTCAR", lost).left_out == {"cut short": 1}
     spins = parsed(tmp_path, "OUTCAR", text.replace("   NELM ", "   ISPIN  =      2\n   NELM ", 1))
     assert "not understood: magnetic moments (ISPIN = 2) (2)" in spins.line(())
+    table = " magnetization ({})\n\n# of ion       s       p       d       tot\n" + "-" * 40
+    table += (
+        "\n    1        0.001   0.002   2.111   2.114\n    2       -0.010  -0.250  -0.001  -0.261\n"
+    )
+    marked = told = text.replace("   NELM ", "   ISPIN  =      2\n   NELM ", 1)
+    place = told.rindex(" POSITION")  # of the second step only
+    told = told[:place] + table.format("x") + told[place:]
+    spins = parsed(tmp_path, "OUTCAR", told)
+    assert "initial_magmoms" not in spins.frames[0].arrays
+    assert spins.frames[1].arrays["initial_magmoms"].tolist() == [2.114, -0.261]
+    assert "magnetic moments (ISPIN = 2) (1)" in spins.line(("initial_magmoms",))
+    told = told[:place] + table.format("y") + told[place:]  # not collinear
+    assert "(ISPIN = 2) (2)" in parsed(tmp_path, "OUTCAR", told).line(())
+    late = marked + table.format("x")  # after the last step: of none that can be told
+    assert "(ISPIN = 2) (2)" in parsed(tmp_path, "OUTCAR", late).line(())
     (tmp_path / "run.OUTCAR.gz").write_bytes(gzip.compress(text.encode()))
     assert energies(read_calculations(tmp_path / "run.OUTCAR.gz", ReadOptions())) == [-7.5, -7.6]
     kept = read_calculations(tmp_path / "run.OUTCAR.gz", ReadOptions(nonconverged=True))
@@ -549,6 +566,37 @@ def test_deepmd(tmp_path, kind) -> None:
     (system / "type_map.raw").unlink()
     with pytest.raises(MTPError, match="no type_map"):
         read_calculations(system, ReadOptions())
+
+
+def test_deepmd_raw(tmp_path) -> None:
+    """The text files that sets are made of; other labels in them are named."""
+    made = {"box": [4 * np.eye(3).ravel()] * 2, "coord": [[0, 0, 0, 2.1, 2, 2]] * 2}
+    made |= {"energy": [[-7.5], [-7.6]], "force": [[*FORCE, *FORCE]] * 2, "atom_ener": [[1, 2]] * 2}
+    made |= {"virial": [np.diag([-0.64, -1.28, -1.92]).ravel()] * 2, "type": [[0], [1]]}
+    system = tmp_path / "all/of/it"
+    system.mkdir(parents=True)
+    for name, rows in made.items():
+        np.savetxt(system / f"{name}.raw", rows, fmt="%d" if name == "type" else "%.8f")
+    with pytest.raises(MTPError, match="no type_map"):
+        read_calculations(system, ReadOptions())
+    reading = read_calculations(system, ReadOptions(species=("Cu", "O")))
+    assert expanded(tmp_path) == expanded(system) == [system]
+    assert energies(reading) == [-7.5, -7.6]
+    assert reading.frames[1].calc.results["stress"][:3] == pytest.approx([0.01, 0.02, 0.03])
+    assert reading.frames[1].get_forces()[1].tolist() == FORCE
+    line = "2 frames: energy 2, forces 2, stress 2; not understood: atom_ener.raw (2)"
+    assert reading.line(()) == line
+    np.savetxt(system / "force.raw", [[*FORCE]] * 2)
+    with pytest.raises(MTPError, match="nothing that dpdata can read"):
+        read_calculations(system, ReadOptions(species=("Cu", "O")))
+
+
+def test_site_energies_of_a_cfg_are_named(tmp_path) -> None:
+    atoms = Atoms("CuO", [[0, 0, 0], [2.1, 2, 2]], cell=4 * np.eye(3), pbc=True)
+    plain = from_atoms(atoms, ["Cu", "O"])
+    write_cfg(tmp_path / "a.cfg", [plain, replace(plain, site_energies=np.array([-1.0, -2.0]))])
+    reading = read_calculations(tmp_path / "a.cfg", ReadOptions(species=("Cu", "O")))
+    assert "not understood: site_en (1)" in reading.line(())
 
 
 def test_mlearn(tmp_path) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from campaign.actions.end import conclude
 from campaign.errors import UserError
+from campaign.gates import check
 from campaign.results import FrameSet
 from campaign.situation import Situation
 from planner.policy.rules import decide
@@ -234,6 +235,17 @@ def test_core_hours_nearly_spent_leave_room_for_the_evaluation() -> None:
     assert decided(sit).action == "model_eval"
     sit = replace(at(EVALUATE), core_seconds=1000 * 3600)
     assert decided(sit).end.outcome == "budget_exhausted"
+
+
+def test_without_a_reference_a_fit_is_all_there_is() -> None:
+    """A model is handed over as fitted; nothing at all is for a person; neither spends anything."""
+    bare = {"reference_calls": 0}
+    plan = decided(at(EVALUATE, limits=bare))
+    model = at(EVALUATE).model.id
+    assert (plan.rule, plan.end.outcome, plan.end.model) == ("R0-no-reference", "fitted", model)
+    assert decided(at(1, limits=bare)).end.outcome == "blocked"
+    verdicts = check(plan, at(EVALUATE))
+    assert [v for v in verdicts if v.verdict == "deny" and "there is a reference" in v.detail]
 
 
 def test_the_last_decision_is_the_end() -> None:
