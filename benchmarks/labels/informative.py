@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 from mtp.configuration import Configuration
 from mtp.engine import Engine
 from mtp.potential import Potential
+from mtp.selection.maxvol import Matrix
 from mtp.training.loss import LossWeights, configuration_weight
 
 RIDGE = 1e-6  # of the information of training set and candidates together, in each coefficient
 MOST_ROWS = 32  # directions of a configuration that are kept, the least known first
 MEMORY = 2**29  # bytes of all kept rows of all candidates
-
-Matrix = NDArray[np.float64]
 
 
 def information_rows(
@@ -84,13 +83,15 @@ def most_informative(
     """
     engine, weights = Engine(potential), weights or LossWeights()
     size = potential.parameter_count
-    known, sought = (
+    trained_on, sought = (
         sum((r.T @ r for r in information_rows(engine, part, weights)), np.zeros((size, size)))
         for part in (training, candidates)
     )
-    everything = known + sought
-    known += np.diag(np.maximum(RIDGE * np.diag(everything), 1e-12 * np.trace(everything) / size))
-    whiten = np.linalg.inv(np.linalg.cholesky(known)).T  # C = whiten whiten^T
+    everything = trained_on + sought
+    trained_on += np.diag(
+        np.maximum(RIDGE * np.diag(everything), 1e-12 * np.trace(everything) / size)
+    )
+    whiten = np.linalg.inv(np.linalg.cholesky(trained_on)).T  # C = whiten whiten^T
     values, vectors = np.linalg.eigh(whiten.T @ sought @ whiten)
     target = vectors * np.sqrt(np.maximum(values, 0.0))
     most = int(np.clip(MEMORY // (24 * size * max(1, len(candidates))), 1, MOST_ROWS))

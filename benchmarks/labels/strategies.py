@@ -47,10 +47,10 @@ def evenly(now: Round) -> list[int]:
 
 def by_error(now: Round) -> list[int]:
     """The paper's rule: all candidates get a label, those with the largest force error stay."""
-    found = Engine(now.potential).evaluate(now.candidates)
+    evaluations = Engine(now.potential).evaluate(now.candidates)
     errors = [
         np.linalg.norm(e.forces - c.forces, axis=1).max()
-        for e, c in zip(found, now.candidates, strict=True)
+        for e, c in zip(evaluations, now.candidates, strict=True)
     ]
     return np.argsort(errors)[::-1][: now.number].tolist()
 
