@@ -193,6 +193,9 @@ class Mlp(Strict):
         min_length=1, max_length=500, description="name or path of the binary, quoted as in a shell"
     )
     flavour: Literal["embedded", "mlip2", "mlip3"]
+    zbl: bool = Field(
+        default=False, description="a repulsive core (ZBL) under the potential; embedded alone"
+    )
     level: int = Field(ge=2, le=28, multiple_of=2)
     cutoff: Positive = Field(le=20, description="Å")
     radial_basis: int = Field(ge=4, le=30)
@@ -236,6 +239,12 @@ class Mlp(Strict):
             raise ValueError(f"command: {error}") from None
         if not words:
             raise ValueError("command: names no program")
+        return self
+
+    @model_validator(mode="after")
+    def _core_is_known(self) -> "Mlp":
+        if self.zbl and self.flavour != "embedded":
+            raise ValueError(f"zbl: {self.flavour} knows no repulsive core; use flavour embedded")
         return self
 
 

@@ -13,6 +13,7 @@ from campaign.integrity import file_sha256
 from campaign.report import document as report
 from campaign.report.story import standing
 from mtp.atomic import atomic_folder
+from mtp.repulsion import copy_potential
 
 SUMS = "SHA256SUMS"
 README = """# {name}
@@ -53,7 +54,7 @@ def deposit(campaign: Campaign, folder: Path) -> str:
     folder = folder.absolute()
     with atomic_folder(folder) as partial:
         model = campaign.iteration(int(outcome.model[1:])) / "train/model.almtp"
-        shutil.copy(model, partial / "potential.almtp")
+        copy_potential(model, partial / "potential.almtp")
         exported = export(campaign, partial / "data.extxyz", [])
         export(campaign, partial / "data.cfg", [])
         _campaign(campaign, partial / "campaign")

@@ -29,6 +29,7 @@ PRODUCTS = (
     "sample/dataset.h5",
     "select_data/dataset.h5",
     "train/model.almtp",
+    "train/model.almtp.core",
 )
 CLOSING = ("plan.yaml", "config.yaml", "decision.json", "approval.json")  # by their hashes
 PUT_BACK = "put it back as it was"

@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from campaign.results import SettledStructure
 from campaign.state import State
 from mtp.calculator import MTP
 from mtp.potential import Potential, untrained
+from mtp.repulsion import RepulsiveCore
 from mtp.runner.mlp_program import MlpProgram
 
 SETTLED = Path("settle/runs")
@@ -209,13 +210,19 @@ class Job:
         """
         mlp = self.config.mlp
         cutoff = cutoff or mlp.cutoff
-        return untrained(
+        template = untrained(
             level or mlp.level,
             len(self.species),
             min(shortest or np.inf, 0.9 * cutoff / 5),
             cutoff,
             radial_basis or mlp.radial_basis,
         )
+        return replace(template, core=self.core)
+
+    @property
+    def core(self) -> RepulsiveCore | None:
+        """The repulsion under every potential, where `mlp.zbl` asks for one."""
+        return RepulsiveCore.of_elements(self.species) if self.config.mlp.zbl else None
 
     def mlp_program(self, launcher: str = "") -> MlpProgram:
         """The `mlp` of this workplace, below `launcher` if one is given."""

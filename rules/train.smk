@@ -5,6 +5,7 @@ writes  train/train.cfg train/frames.json   what `mlp train` is given, and which
         train/estimate.json train/time.json how long it may take, how long it took
         train/model.almtp                   what it gave, with the MaxVol active set; where the fit
                                             was refused a line that says so
+        train/model.almtp.core              the repulsion under it, with mlp.zbl
         train/fit.json                      ok, or the class of the refusal
         train/start.almtp train/train.log   where it began, what it said
         train/result.yaml                   errors per subsystem, outliers

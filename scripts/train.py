@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -107,11 +108,14 @@ def alone(job: Job, atoms: Atoms) -> bool:
 
 
 def beginning(job: Job, plan: Train) -> Potential:
-    """The potential a fit starts from: a smaller one that is continued is enlarged first."""
+    """The potential a fit starts from: a smaller one that is continued is enlarged first.
+
+    It stands on the core that the configuration asks for now, whatever its parent stood on.
+    """
     generator = np.random.default_rng(plan.seed)
     if not plan.model:
         return with_random_functions(blank(job, plan), generator)
-    parent = read_potential(model_file(plan.model))
+    parent = replace(read_potential(model_file(plan.model)), core=job.core)
     if not plan.enlarges:
         return parent
     return enlarged(
@@ -121,6 +125,12 @@ def beginning(job: Job, plan: Train) -> Potential:
         plan.cutoff or parent.max_dist,
         generator,
     )
+
+
+def same_core(job: Job, parent: Path) -> bool:
+    """Whether a potential stands on the repulsive core that is configured, or both have none."""
+    own, asked = read_potential(parent).core, job.core
+    return (own and own.tag) == (asked and asked.tag)
 
 
 def blank(job: Job, plan: Train) -> Potential:
@@ -206,7 +216,8 @@ def fit(
     """
     job = Job()
     mlp = job.config.mlp
-    start = WORK / "start.almtp" if plan.enlarges or not parent else parent
+    start = parent if parent and not plan.enlarges and same_core(job, parent) else None
+    start = start or WORK / "start.almtp"
     if start != parent:
         write_potential(start, beginning(job, plan) if parent else blank(job, plan))
     options = {

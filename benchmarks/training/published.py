@@ -24,6 +24,7 @@ from mtp.engine import Engine
 from mtp.error_report import GPA
 from mtp.formats.almtp import read_potential
 from mtp.formats.cfg import write_cfg
+from mtp.potential import Potential
 
 DATA = Path(__file__).parents[3] / "shared/data/mlearn"
 PUBLISHED = {"Mo": (2.83, 0.09), "Ge": (1.79, 0.05), "Si": (2.21, 0.06), "Li": (0.49, 0.01)}
@@ -54,9 +55,11 @@ def configurations(path: Path) -> list[Configuration]:
     return frames
 
 
-def held_out_errors(potential: Path, frames: list[Configuration]) -> tuple[float, float, float]:
+def held_out_errors(
+    potential: Potential, frames: list[Configuration]
+) -> tuple[float, float, float]:
     """Mean absolute errors: meV/atom, eV/Å, GPa."""
-    pairs = list(zip(Engine(read_potential(potential)).evaluate(frames), frames, strict=True))
+    pairs = list(zip(Engine(potential).evaluate(frames), frames, strict=True))
     energy = np.mean([abs(e.energy - c.energy) / len(c) for e, c in pairs])
     forces = np.concatenate([(e.forces - c.forces).ravel() for e, c in pairs])
     stress = np.mean([np.abs(e.virial - c.virial).mean() / c.volume for e, c in pairs])
@@ -83,8 +86,9 @@ def main() -> None:
                 sys.exit(1)
             seconds = time.process_time() - began
             test = configurations(given.data / f"{name}-test.json.gz")
-            energy, force, stress = held_out_errors(work / "p.mtp", test)
-            size = read_potential(work / "p.mtp").parameter_count
+            potential = read_potential(work / "p.mtp")
+            energy, force, stress = held_out_errors(potential, test)
+            size = potential.parameter_count
         beside = "{} meV/atom, {} eV/A".format(*PUBLISHED.get(name, ("?", "?")))
         print(
             f"{name}: {len(training)} frames, {size} coefficients: {energy:.2f} meV/atom, "

@@ -4,7 +4,6 @@ import json
 import os
 import platform
 import re
-import shutil
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -37,6 +36,7 @@ from campaign.results import EvaluatedStructure, Verdict
 from campaign.sources import sources_of
 from campaign.state import State
 from mtp.atomic import atomic_folder
+from mtp.repulsion import copy_potential
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,7 +84,7 @@ def write_folder(
     with atomic_folder(folder, replace=True) as partial:
         if verdict.model and isinstance(verdict, Verdict):
             model = campaign.iteration(int(verdict.model[1:])) / "train/model.almtp"
-            shutil.copy(model, partial / "potential.almtp")
+            copy_potential(model, partial / "potential.almtp")
         write(campaign, state, verdict, partial, home)
 
 

@@ -50,12 +50,14 @@ def tasks(resources: Any) -> int:
 def _step(resources: Any, ranks: int, threads: int) -> str:
     """What a step of `srun` asks for, so that steps of one job leave room to each other.
 
-    Without its memory a step takes all of its job's; without nodes it lies on all of them.
+    Without its memory a step takes all of its job's; without nodes it lies on all of them. Unless
+    told to, `srun` may leave the other ranks waiting for one that died, until reference.timeout.
     """
     by_node = getattr(resources, "tasks_per_node", None)
     nodes = str(math.ceil(ranks / by_node)) if by_node else f"1-{ranks}"
     memory = getattr(resources, "mem_mb_per_cpu", None)
-    return f"-c {threads} -N {nodes} --exact" + (f" --mem-per-cpu={memory}" if memory else "")
+    words = f"-c {threads} -N {nodes} --exact --kill-on-bad-exit=1"
+    return words + (f" --mem-per-cpu={memory}" if memory else "")
 
 
 def guard(jobs: Jobs) -> None:

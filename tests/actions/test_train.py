@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -23,13 +24,16 @@ from atomistics.structure_index import Structure, read_index, write_index
 from campaign.actions.prune import Prune, PruneResult
 from campaign.actions.train import Train, TrainResult
 from campaign.config import PASSES_FOR_WEIGHTS
+from campaign.integrity import products
 from campaign.results import FrameSet
 from mtp.calculator import MTP
 from mtp.configuration import from_atoms
+from mtp.engine import Engine
 from mtp.formats.almtp import read_potential, write_potential
 from mtp.formats.cfg import read_cfg
 from mtp.parallel import Ranks
 from mtp.potential import untrained
+from mtp.repulsion import copy_potential
 from mtp.training.fit import TrainingOptions
 from mtp.training.fit import train as fit
 from mtp.training.loss import LossWeights
@@ -124,6 +128,32 @@ def test_continue_starts_from_the_parent_and_accurate_goes_further(begun: Bench)
     assert float(first.group(1)) <= 1.001 * float(last), "goes on where the parent ended"
     assert result.loss < float(last)
     assert not (begun.here / "train/start.almtp").exists()
+
+
+def test_a_repulsive_core_lies_under_every_potential_where_configured(
+    begun: Bench, tmp_path: Path
+) -> None:
+    begun.configure(mlp={"zbl": True})
+    result = train(begun, plan(start="continue", model="m003"))  # whose parent stands on none
+    model = begun.here / "train/model.almtp"
+    assert (result.status, result.parent) == ("ok", "m003")
+    assert read_potential(begun.here / "train/start.almtp").core is not None
+    assert "train/model.almtp.core" in products(begun.here)
+    copy_potential(model, tmp_path / "potential.almtp")
+    whole = read_potential(tmp_path / "potential.almtp")
+    bare = Engine(replace(whole, core=None))
+    added, nuclei = [], []
+    for distance in (0.3, 0.4):  # Å, where the core is whole, up to a constant
+        near = Atoms([SPECIES[0]] * 2, [(0, 0, 0), (distance, 0, 0)], cell=[20] * 3, pbc=True)
+        charge = near.numbers[0]
+        x = distance * 2 * charge**0.23 / 0.46850  # ZBL by its formula
+        terms = [(0.18175, 3.1998), (0.50986, 0.94229), (0.28022, 0.4029), (0.02817, 0.20162)]
+        screening = sum(a * np.exp(-b * x) for a, b in terms)
+        nuclei.append(14.399645 * charge**2 / distance * screening)
+        rest = bare.evaluate([from_atoms(near, SPECIES)])[0].energy
+        near.calc = MTP(whole, SPECIES)
+        added.append(near.get_potential_energy() - rest)
+    assert added[0] - added[1] == pytest.approx(nuclei[0] - nuclei[1], rel=1e-4)
 
 
 def test_pruned_frames_are_left_out(begun: Bench) -> None:

@@ -223,7 +223,8 @@ def test_a_launcher_of_calculations_leaves_the_script_one_process() -> None:
     asked = SimpleNamespace(
         mpi="srun --mpi=pmix", tasks=14, calculation_tasks=4, cpus_per_task=2, mem_mb_per_cpu=2000
     )
-    step = "env OMP_NUM_THREADS=2 srun --mpi=pmix -n 4 -c 2 -N {} --exact --mem-per-cpu=2000"
+    step = "env OMP_NUM_THREADS=2 srun --mpi=pmix -n 4 -c 2 -N {} --exact --kill-on-bad-exit=1"
+    step += " --mem-per-cpu=2000"
     assert shlex.split(launch(None, asked)) == [
         f"MTPILOT_LAUNCHER={step.format('1-4')}",
         "MTPILOT_RANKS=4",
