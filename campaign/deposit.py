@@ -13,7 +13,7 @@ from campaign.integrity import file_sha256
 from campaign.report import document as report
 from campaign.report.story import standing
 from mtp.atomic import atomic_folder
-from mtp.repulsion import copy_potential
+from mtp.potential_files import copy_potential
 
 SUMS = "SHA256SUMS"
 README = """# {name}

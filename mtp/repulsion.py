@@ -8,7 +8,6 @@ The form is that of LAMMPS's `pair_style zbl`, so that a potential with a core r
 from __future__ import annotations
 
 import hashlib
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,6 +16,7 @@ import numpy as np
 
 from mtp.errors import MTPError
 from mtp.neighbours import neighbours
+from mtp.potential_files import core_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -242,18 +242,6 @@ def without_core(
             )
         )
     return rest
-
-
-def core_file(potential: str | Path) -> Path:
-    """Where the core of a potential lies."""
-    return Path(f"{potential}.core")
-
-
-def copy_potential(source: str | Path, target: str | Path) -> None:
-    """Copy a potential file with the core it stands on, if any."""
-    shutil.copy(source, target)
-    if core_file(source).exists():
-        shutil.copy(core_file(source), core_file(target))
 
 
 def read_core(path: str | Path) -> RepulsiveCore:

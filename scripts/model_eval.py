@@ -12,8 +12,7 @@ from ase import Atoms, units
 from atomistics import dataset
 from atomistics.analysis.comparison import Comparison, compare
 from atomistics.analysis.layers import PhaseLayer, layers_of
-from atomistics.analysis.observables import standard_error
-from atomistics.contacts import molecular
+from atomistics.analysis.observables import mobile_share, standard_error
 from atomistics.md import plain as md
 from atomistics.md import stages
 from atomistics.md.watchdog import JudgedWatchdog, Watchdog
@@ -90,7 +89,7 @@ def run(plan: ModelEval, items: Items, state: Path | None, model: Path, output: 
             judging = JudgedWatchdog(watchdog.limits, judge, plan.fresh_frames)
             engine = job.config.md.engine
             outcome = md.run(atoms, calculator, long, judging, engine=engine)
-            soft = softness(outcome.frames, long, fluid=is_fluid(job, before, atoms))
+            soft = softness(outcome.frames, long)
             counts = (plan.fresh_frames - judging.labels, plan.fresh_most - judging.labels)
             fresh, misfits = put_to_test(outcome.frames, counts, soft, (potential, job, counting))
         comparison = held_against(twin, reference, same.timestep, layers_of(atoms))
@@ -334,29 +333,22 @@ def _pressures(fresh: list[Residuals]) -> list[float]:
     return [-float(r.stress[:3].mean()) for r in fresh if r.stress is not None]
 
 
-def softness(frames: list[Atoms], protocol: md.Protocol, fluid: bool) -> float | None:
+def softness(frames: list[Atoms], protocol: md.Protocol) -> float | None:
     """Compressibility of a long enough NPT run, 1/GPa.
 
     kappa = <dV^2> / (kT <V>) (Allen and Tildesley, section 2.5), about the line that the volume
     follows: its drift, as of a crystal that melts, is no fluctuation. The volume of a molecular
     liquid wanders for longer than such a run: it counts as no stiffer than STIFFEST, and eight
-    times the pressure on it, which hardly any is.
+    times the pressure on it, which hardly any is; a stack by the share of it that is liquid.
     """
-    volumes = np.array([a.get_volume() for a in frames[len(frames) // 3 :]])
+    later = frames[len(frames) // 3 :]
+    volumes = np.array([a.get_volume() for a in later])
     if protocol.ensemble != "npt" or len(volumes) <= 20:
         return None
     kelvin, times = units.kB * protocol.temperature, np.arange(len(volumes))
     about = volumes - np.polynomial.Polynomial.fit(times, volumes, 1)(times)
     measured = float(about.var() / (kelvin * volumes.mean()) * units.GPa)
-    return max(measured, 1 / (STIFFEST + 8 * max(0.0, protocol.pressure))) if fluid else measured
-
-
-def is_fluid(job: Job, state: State, atoms: Atoms) -> bool:
-    """Whether a start is packed molecules or ions alone, neither a crystal of them nor a stack."""
-    entry = job.structure(atoms.info["structure"])
-    settled = [*state.settled, *job.settlings()]
-    packed = any(s.structure == entry.id and not s.crystal for s in settled)
-    return packed and entry.family == "molecule" and molecular(atoms)
+    return max(measured, mobile_share(later) / (STIFFEST + 8 * max(0.0, protocol.pressure)))
 
 
 def _mae(prefix: str, errors: list[Residuals]) -> dict[str, np.ndarray]:

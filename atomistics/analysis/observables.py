@@ -10,11 +10,13 @@ from typing import NamedTuple
 import numpy as np
 from ase import Atoms
 
+from atomistics.bonded import molecules
 from atomistics.errors import UserError
 from atomistics.neighbours import pairs
 from atomistics.units import GRAMS_PER_CM3
 
 CM2_PER_S = 0.1  # of 1 Å^2/fs
+LEFT = 0.8  # Å from its place, where an atom of a solid is not
 
 
 def density(atoms: Atoms) -> float:
@@ -245,6 +247,27 @@ class Estimate(NamedTuple):
 
     value: float
     error: float
+
+
+def mobile_share(frames: Sequence[Atoms]) -> float:
+    """Share of the atoms that belong to molecules which have left their places.
+
+    An atom of a glass or a crystal swings by 0.2 to 0.5 Å about its place, one of a liquid is
+    farther from it within picoseconds.
+
+    Parameters
+    ----------
+    frames : N atoms each, Å, not wrapped back into their cells
+
+    Returns
+    -------
+    0 (a solid, ions or atoms alone) to 1 (a molecular liquid)
+    """
+    first, last = frames[0], frames[-1]
+    scaled = [a.cell.scaled_positions(a.positions) for a in (first, last)]  # a barostat moves none
+    moved = (scaled[1] - scaled[0]) @ last.cell.array
+    moved -= np.average(moved, axis=0, weights=first.get_masses())
+    return float(np.mean((molecules(first) >= 0) & (np.linalg.norm(moved, axis=1) > LEFT)))
 
 
 def diffusion(frames: Sequence[Atoms], element: str, interval: float, blocks: int = 4) -> Estimate:

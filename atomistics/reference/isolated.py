@@ -57,6 +57,7 @@ class Child:
         self._patience = patience
         self._path = [str(folder.resolve()) for folder in path]
         self._stop: weakref.finalize | None = None
+        self._forget: weakref.finalize | None = None  # what the last process printed
         self.number = 0  # of the process last started
 
     def ask(self, request: Any, timeout: float | None) -> Any:
@@ -90,7 +91,10 @@ class Child:
 
     def _start(self) -> None:
         self._pipe, theirs = Pipe()
+        if self._forget is not None:
+            self._forget()
         self._output = tempfile.TemporaryFile()  # noqa: SIM115
+        self._forget = weakref.finalize(self, self._output.close)
         code = START.format(
             path=[*(entry or str(Path.cwd()) for entry in sys.path), *self._path],
             module=self._function.__module__,

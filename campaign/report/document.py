@@ -36,7 +36,7 @@ from campaign.results import EvaluatedStructure, Verdict
 from campaign.sources import sources_of
 from campaign.state import State
 from mtp.atomic import atomic_folder
-from mtp.repulsion import copy_potential
+from mtp.potential_files import copy_potential
 
 if TYPE_CHECKING:
     from collections.abc import Callable

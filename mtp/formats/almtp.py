@@ -13,7 +13,8 @@ from mtp.atomic import atomic_open
 from mtp.basis import Basis
 from mtp.errors import MTPError
 from mtp.potential import Potential
-from mtp.repulsion import core_beside, core_file
+from mtp.potential_files import core_file
+from mtp.repulsion import core_beside
 from mtp.selection.active_set import parse_active_set
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from mtp.error_report import QuantityErrors, parse_report
 from mtp.errors import MlpRunError, MTPError
 from mtp.formats.almtp import read_potential
 from mtp.formats.cfg import write_cfg
-from mtp.repulsion import core_file
+from mtp.potential_files import core_file
 from mtp.runner import dialects
 from mtp.runner.outputs import check_trained, ended, joined, merge, read_output, stamp
 from mtp.runner.training_log import TrainingLog, parse_training_log

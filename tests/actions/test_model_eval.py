@@ -378,18 +378,26 @@ def test_properties_by_both_stand_side_by_side_and_are_billed(begun: Bench) -> N
 
 @pytest.mark.parametrize("drift", [0.0, 100.0])
 @pytest.mark.parametrize(
-    ("fluid", "pressure", "expected"),
-    [(False, 0.0, 0.1), (True, 0.0, 0.4), (True, 2.0, 0.1), (True, 0.5, 1 / 6.5)],
+    ("liquid", "pressure", "expected"),
+    [(0, 0.0, 0.1), (4, 0.0, 0.4), (4, 2.0, 0.1), (4, 0.5, 1 / 6.5), (2, 0.0, 0.2)],
 )
 def test_compressibility_is_that_of_the_volumes_or_of_a_liquid(
-    fluid: bool, pressure: float, expected: float, drift: float
+    liquid: int, pressure: float, expected: float, drift: float
 ) -> None:
-    """Volumes drawn with the variance of 10 GPa, about a drift that is no fluctuation."""
-    volume, kelvin = 1000.0, 300
+    """Volumes drawn with the variance of 10 GPa, about a drift that is no fluctuation; of four
+    molecules none, all or half leave their places, as in a crystal, a liquid or a stack."""
+    volume, kelvin = 8000.0, 300
     spread = np.sqrt(0.1 / units.GPa * units.kB * kelvin * volume)
     volumes = volume + spread * np.tile([1.0, -1.0], 300) + drift * np.linspace(-2, 1, 600)
-    frames = [Atoms("Ar", cell=[v, 1, 1], pbc=True) for v in volumes]
+    molecules = np.repeat([[2.0, 5, 5], [7, 5, 5], [12, 5, 5], [17, 5, 5]], 2, axis=0)
+    molecules[1::2, 0] += 0.74
+    way = np.zeros((8, 3))
+    way[: 2 * liquid, 1] = np.repeat([4.0, -4, 4, -4], 2)[: 2 * liquid]
+    frames = [
+        Atoms("H8", molecules + way * n / 600, cell=[v / 400, 20, 20], pbc=True)
+        for n, v in enumerate(volumes)
+    ]
     protocol = md.Protocol("npt", kelvin, 1000, 1.0, pressure=pressure)
-    assert script("model_eval").softness(frames, protocol, fluid) == pytest.approx(
+    assert script("model_eval").softness(frames, protocol) == pytest.approx(
         max(expected, 0.1), rel=1e-3
     )

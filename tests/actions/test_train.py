@@ -33,7 +33,7 @@ from mtp.formats.almtp import read_potential, write_potential
 from mtp.formats.cfg import read_cfg
 from mtp.parallel import Ranks
 from mtp.potential import untrained
-from mtp.repulsion import copy_potential
+from mtp.potential_files import copy_potential
 from mtp.training.fit import TrainingOptions
 from mtp.training.fit import train as fit
 from mtp.training.loss import LossWeights
