@@ -107,7 +107,9 @@ def select(sit: Situation) -> Draft | None:
     if section is None:
         return ending.wind_up(sit, "no label is left for the sampled snapshots")
     keys = [f"subsystems.{g.subsystem}.early_stop_fraction" for g in section.groups]
-    shares = ", ".join(f"{100 * (g.fraction or 0):g} % of {g.subsystem}" for g in section.groups)
+    shares = ", ".join(
+        f"{g.count or f'{100 * (g.fraction or 0):g} %'} of {g.subsystem}" for g in section.groups
+    )
     by = sit.pending[-1].model or sit.pending[-1].method
     reason = f"Fresh trajectories by {by}: label up to {shares}."
     return Draft(section, reason, (*keys, "samples.count", "spent.labels"))
