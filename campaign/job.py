@@ -13,9 +13,10 @@ from ase import Atoms, units
 from ase.calculators.calculator import Calculator
 
 from atomistics import dataset
+from atomistics.analysis.layers import layers_of
 from atomistics.analysis.observables import density
 from atomistics.md.plain import StoppedError
-from atomistics.md.plain_protocol import PlainEnsemble
+from atomistics.md.plain_protocol import Barostat, PlainEnsemble
 from atomistics.md.watchdog import Limits
 from atomistics.reference.convergence import LabelFailedError
 from atomistics.reference.counting import CountingCalculator
@@ -160,6 +161,11 @@ class Job:
             return asked
         entry = self.structure(structure)
         return "nvt" if entry.fixed_cell or not load(entry).pbc.all() else "npt"
+
+    def barostat(self, structure: str) -> Barostat:
+        """Each axis by its own stress where layers meet: a liquid that contracts in a cell that
+        keeps its shape presses the solid beside it."""
+        return "axes" if len(layers_of(load(self.structure(structure)))) > 1 else "isotropic"
 
     def reference(self) -> Calculator:
         """The reference method as ASE calculator."""

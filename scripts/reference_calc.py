@@ -50,6 +50,7 @@ def run(plan: ReferenceCalc, items: Items, output: Path) -> None:
             timestep=job.config.md.timestep,
             interval=plan.interval,
             pressure=job.config.md.pressure,
+            barostat=job.barostat(items[name]["structure"]),
             seed=items[name]["seed"],
         )
         # kept with the frames, because an evaluation repeats this very protocol

@@ -100,6 +100,7 @@ def _made(
         timestep=job.config.md.timestep,
         interval=plan.interval,
         pressure=job.config.md.pressure,
+        barostat=job.barostat(item["structure"]),
         seed=item["seed"],
     )
     watchdog = Watchdog(job.limits(atoms, item["temperature"], state))

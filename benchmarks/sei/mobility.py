@@ -11,7 +11,7 @@ from ase import Atoms, units
 from ase.calculators.calculator import Calculator
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import Trajectory
-from ase.md.nose_hoover_chain import IsotropicMTKNPT
+from ase.md.nose_hoover_chain import MaskedMTKNPT
 from ase.md.velocitydistribution import thermalize_momenta
 
 from atomistics import dataset
@@ -74,8 +74,9 @@ def simulate(path: Path, calculator: Calculator, campaign: Campaign, picoseconds
     atoms.calc = calculator
     pressure = campaign.config.md.pressure * units.GPa
     damping = {"tdamp": 100 * units.fs, "pdamp": 1000 * units.fs}
-    dynamics = IsotropicMTKNPT(
-        atoms, step * units.fs, temperature_K=kelvin, pressure_au=pressure, **damping
+    axes = (True, True, True)  # each by its own stress: no layer is pressed by another's liquid
+    dynamics = MaskedMTKNPT(
+        atoms, step * units.fs, temperature_K=kelvin, pressure_au=pressure, mask=axes, **damping
     )
     with Trajectory(path, "a") as file:
         while kept < picoseconds * 1000 / INTERVAL:

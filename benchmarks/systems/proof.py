@@ -4,6 +4,7 @@ Plain ASE integrators with seeds of their own; of the toolkit only the calculato
 the reference and the reader of frames are used.
 """
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import yaml
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator
 from ase.md.bussi import Bussi
-from ase.md.nose_hoover_chain import IsotropicMTKNPT
+from ase.md.nose_hoover_chain import IsotropicMTKNPT, MaskedMTKNPT
 from ase.md.velocitydistribution import thermalize_momenta
 
 from atomistics import dataset
@@ -98,6 +99,8 @@ def simulate(
     `pressure` in GPa; None: constant volume.
     """
     atoms = Atoms(start.numbers, start.positions, cell=start.cell, pbc=start.pbc)
+    atoms.info["layers"] = start.info.get("layers", "")
+    layered = " " in atoms.info["layers"]  # each axis by its own stress
     atoms.calc = calculator
     random = np.random.default_rng(20261128 + seed)
     thermalize_momenta(atoms, temperature_K=kelvin, rng=random)
@@ -105,7 +108,8 @@ def simulate(
     if pressure is None:
         dynamics = Bussi(atoms, step, kelvin, taut=100 * units.fs, rng=random)
     else:
-        dynamics = IsotropicMTKNPT(
+        barostat = partial(MaskedMTKNPT, mask=(True,) * 3) if layered else IsotropicMTKNPT
+        dynamics = barostat(
             atoms,
             step,
             temperature_K=kelvin,

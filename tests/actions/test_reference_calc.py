@@ -9,7 +9,7 @@ import yaml
 from ase import Atoms
 from ase.calculators.calculator import SCFError
 from ase.calculators.emt import EMT
-from ase.io import write
+from ase.io import read, write
 
 from atomistics import dataset
 from campaign.actions.reference_calc import ReferenceCalc
@@ -156,6 +156,27 @@ def test_a_molecule_has_no_density_and_no_barostat(new: Bench) -> None:
     assert seen.status == "ok"
     assert seen.density is None
     assert 1.5 < seen.min_distance < 3.0
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_each_axis_of_a_stack_breathes_by_its_own_stress(new: Bench, layers: int) -> None:
+    """In a cell that keeps its shape, a liquid that contracts presses the solid beside it."""
+    path = new.folder / "structures/cu_held.extxyz"
+    atoms = read(path)
+    atoms.set_array("layer", np.arange(len(atoms)) * layers // len(atoms))
+    atoms.info["layers"] = " ".join(["lower", "upper"][:layers])
+    write(path, atoms)
+    index = new.folder / "structures/index.yaml"
+    entries = yaml.safe_load(index.read_text())
+    for entry in entries:
+        entry.pop("sha256")
+    index.write_text(yaml.safe_dump(entries))
+    new.begin(plan(structures=["cu_held"], ensemble="npt"))
+    run(new)
+    frames = dataset.read(new.here / "reference_calc/runs/cu_held.h5")
+    shapes = np.array([a.cell.lengths() / atoms.cell.lengths() for a in frames])
+    assert (np.ptp(shapes, axis=1).max() > 1e-6) == (layers == 2)
+    assert {a.info["barostat"] for a in frames} == {"isotropic" if layers == 1 else "axes"}
 
 
 def test_an_item_without_a_trace_is_lost(new: Bench) -> None:
