@@ -97,7 +97,8 @@ def test_thermal_snapshots_are_not_duplicates(seed, amplitude):
     frames = [crystal(seed + k, amplitude) for k in range(6)]
     # one atom a hundredth of an angstrom further, one species exchanged, a cell 0.3 % larger
     nudged, swapped, larger = (frames[0].copy() for _ in range(3))
-    nudged.positions[0] += [0.02, 0.0, 0.01]
+    away = nudged.positions[0] - crystal().positions[0]  # back across its site is a mirror image
+    nudged.positions[0] += np.copysign([0.02, 0.0, 0.01], away)
     swapped.symbols[[0, 1]] = swapped.symbols[[1, 0]]
     larger.set_cell(larger.cell * 1.003, scale_atoms=True)
     assert not reasons([*frames, nudged, swapped, larger], Bands())
