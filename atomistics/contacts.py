@@ -28,20 +28,6 @@ def _bodies(atoms: Atoms) -> tuple[Atoms, list[np.ndarray]]:
     return made, [*groups, *single[:, None]] if groups and len(groups) + len(single) > 1 else []
 
 
-def molecular(atoms: Atoms) -> bool:
-    """Whether there are molecules or molecular ions among several bodies.
-
-    Parameters
-    ----------
-    atoms : N atoms, Å
-
-    Returns
-    -------
-    whether `pushed` has bodies to move
-    """
-    return bool(_bodies(atoms)[1])
-
-
 def pushed(atoms: Atoms, count: int, seed: int) -> list[Atoms]:
     """Copies with every body turned and moved, ever closer to its neighbours.
 

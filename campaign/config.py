@@ -220,10 +220,14 @@ class Mlp(Strict):
         description="s in the weight s / (F² + s) of an atom's force F, (eV/Å)²; 0: all weigh alike"
     )
 
+    def iterations(self, effort: Literal["quick", "accurate"]) -> int:
+        """Iterations a fit may take."""
+        return self.quick_iterations if effort == "quick" else self.accurate_iterations
+
     def passes(self, effort: Literal["quick", "accurate"]) -> int:
         """Passes over the data that a fit may take, those that find a weight included."""
-        most = self.quick_iterations if effort == "quick" else self.accurate_iterations
-        return most + (PASSES_FOR_WEIGHTS if self.energy_weight == "auto" else 0)
+        pilot = PASSES_FOR_WEIGHTS if self.energy_weight == "auto" else 0
+        return self.iterations(effort) + pilot
 
     @model_validator(mode="after")
     def _found_by_ours(self) -> "Mlp":

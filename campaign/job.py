@@ -162,11 +162,6 @@ class Job:
         entry = self.structure(structure)
         return "nvt" if entry.fixed_cell or not load(entry).pbc.all() else "npt"
 
-    def barostat(self, structure: str) -> Barostat:
-        """Each axis by its own stress where layers meet: a liquid that contracts in a cell that
-        keeps its shape presses the solid beside it."""
-        return "axes" if len(layers_of(load(self.structure(structure)))) > 1 else "isotropic"
-
     def reference(self) -> Calculator:
         """The reference method as ASE calculator."""
         return reference_calculator(self.config.reference, self.campaign.folder)
@@ -297,6 +292,12 @@ class Job:
             min_distance=watch.min_distance_factor * drift.shortest if drift.shortest else None,
             grade=watch.grade * widening(wider, "grade"),
         )
+
+
+def barostat(start: Atoms) -> Barostat:
+    """Each axis by its own stress where layers meet: a liquid that contracts in a cell that keeps
+    its shape presses the solid beside it."""
+    return "axes" if len(layers_of(start)) > 1 else "isotropic"
 
 
 def widening(wider: Mapping[str, int], kind: str) -> float:

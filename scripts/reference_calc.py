@@ -19,7 +19,7 @@ from campaign import protocol_runs
 from campaign.actions.reference_calc import ReferenceCalc, ReferenceCalcResult
 from campaign.actions.section import Items
 from campaign.files import read, write_record, write_text
-from campaign.job import Job, costs_of, failure, items_of, labelled, late, spaced
+from campaign.job import Job, barostat, costs_of, failure, items_of, labelled, late, spaced
 from campaign.properties import by_reference, measured, with_polymorphs
 from campaign.protocols import Approved
 from campaign.results import Measurements, Range, ReferenceRange
@@ -50,7 +50,7 @@ def run(plan: ReferenceCalc, items: Items, output: Path) -> None:
             timestep=job.config.md.timestep,
             interval=plan.interval,
             pressure=job.config.md.pressure,
-            barostat=job.barostat(items[name]["structure"]),
+            barostat=barostat(atoms),
             seed=items[name]["seed"],
         )
         # kept with the frames, because an evaluation repeats this very protocol

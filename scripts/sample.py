@@ -23,7 +23,7 @@ from campaign import protocol_runs
 from campaign.actions.sample import Sample, SampleResult
 from campaign.actions.section import Items
 from campaign.files import read_json, write_record, write_text
-from campaign.job import Job, billed, costs_of, items_of, previous_state
+from campaign.job import Job, barostat, billed, costs_of, items_of, previous_state
 from campaign.protocols import Approved
 from campaign.results import Count, Rung, SampleGroupResult, SettledStructure, StoppedRun
 from campaign.script import command_line
@@ -100,7 +100,7 @@ def _made(
         timestep=job.config.md.timestep,
         interval=plan.interval,
         pressure=job.config.md.pressure,
-        barostat=job.barostat(item["structure"]),
+        barostat=barostat(atoms),
         seed=item["seed"],
     )
     watchdog = Watchdog(job.limits(atoms, item["temperature"], state))

@@ -61,9 +61,10 @@ def inputs(plan: Train, state: Path | None, data: Path, frames: Path, estimate: 
     places = [[name, index, atoms.info["subsystem"]] for name, index, atoms in rows]
     write_text(frames, json.dumps(places) + "\n")
     seconds = iteration_seconds(beginning(job, plan), configurations, weights(job))
-    limit, passes = iteration_limit(job, plan.effort), job.config.mlp.passes(plan.effort)
+    mlp = job.config.mlp
+    limit, passes = mlp.iterations(plan.effort), mlp.passes(plan.effort)
     expected = {"iterations": limit, "core_seconds": round(passes * seconds, 3)}
-    if job.config.mlp.stress_weight == "auto":
+    if mlp.stress_weight == "auto":
         own = [float(c.features[STRESS]) for c in configurations if c.virial is not None]
         expected["stress_weight"] = float(np.median(own)) if own else 0.0
         shown = ", ".join(f"{name} {span:.2g} GPa" for name, span in sorted(spans.items()))
@@ -150,11 +151,6 @@ def weights(job: Job) -> LossWeights:
     )
 
 
-def iteration_limit(job: Job, effort: str) -> int:
-    """Iterations a fit may take."""
-    return getattr(job.config.mlp, f"{effort}_iterations")
-
-
 @one_blas_thread
 def iteration_seconds(
     start: Potential, configurations: list[Configuration], loss: LossWeights
@@ -221,7 +217,7 @@ def fit(
     if start != parent:
         write_potential(start, beginning(job, plan) if parent else blank(job, plan))
     options = {
-        "iteration_limit": iteration_limit(job, plan.effort),
+        "iteration_limit": mlp.iterations(plan.effort),
         "force_weight": mlp.force_weight,
         "stress_weight": weights(job).stress_weight,
         "scale_by_force": mlp.scale_by_force,

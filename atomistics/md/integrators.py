@@ -60,11 +60,7 @@ def integrator(atoms: Atoms, protocol: Protocol) -> MolecularDynamics:
         dynamics.ndof = max(3 * len(atoms) - 3, 3)  # ASE counts the resting centre of mass
         dynamics.target_kinetic_energy = 0.5 * dynamics.ndof * units.kB * kelvin
         return dynamics
-    if not atoms.pbc.all():
-        raise UserError(
-            "ensemble: npt needs a structure periodic in x, y and z; use nvt, or say"
-            " fixed_cell: true of this structure in structures/index.yaml"
-        )
+    check_periodic(atoms)
     pressure = protocol.pressure * units.GPa
     if protocol.barostat == "axes":
         return AxesRescaling(atoms, timestep, kelvin, pressure, rng=generator, **alone)
@@ -80,6 +76,25 @@ def integrator(atoms: Atoms, protocol: Protocol) -> MolecularDynamics:
         rng=generator,
         **alone,
     )
+
+
+def check_periodic(atoms: Atoms) -> None:
+    """Refuse NPT of a structure without a volume to control.
+
+    Parameters
+    ----------
+    atoms : periodic or not
+
+    Raises
+    ------
+    UserError
+        Not periodic in three directions; with the remedy.
+    """
+    if not atoms.pbc.all():
+        raise UserError(
+            "ensemble: npt needs a structure periodic in x, y and z; use nvt, or say"
+            " fixed_cell: true of this structure in structures/index.yaml"
+        )
 
 
 def set_target(dynamics: MolecularDynamics, kelvin: float) -> None:
@@ -139,12 +154,35 @@ class AxesRescaling(Bussi):
 
     def _strain(self) -> np.ndarray:
         """Change of ln L (3,) in this step."""
-        cell, volume = self.atoms.cell.array, self.atoms.get_volume()
         stress = self.atoms.get_stress(voigt=False, include_ideal_gas=True)
-        along = -np.diag(cell @ stress @ np.linalg.inv(cell))
-        inertia = CELL_MODULUS * COUPLING
-        noise = np.sqrt(2 * self.temp * self.dt / (volume * inertia)) * self.rng.standard_normal(3)
-        return (along - self.pressure) * self.dt / inertia + noise
+        return rescaled(self.atoms, -stress, self.pressure, self.temp, self.dt, self.rng)
+
+
+def rescaled(
+    atoms: Atoms,
+    pressure: np.ndarray,
+    outside: float,
+    kt: float,
+    dt: float,
+    random: np.random.Generator,
+) -> np.ndarray:
+    """Change of ln L in one step of stochastic cell rescaling, as `AxesRescaling` describes it.
+
+    Parameters
+    ----------
+    atoms : cell, Å
+    pressure, outside : (3, 3) of the atoms, kinetic part included; the barostat's, eV/Å^3
+    kt, dt : eV, ASE's unit of time
+    random : of the noise
+
+    Returns
+    -------
+    (3,)
+    """
+    cell, inertia = atoms.cell.array, CELL_MODULUS * COUPLING
+    along = np.diag(cell @ pressure @ np.linalg.inv(cell))
+    noise = np.sqrt(2 * kt * dt / (atoms.get_volume() * inertia)) * random.standard_normal(3)
+    return (along - outside) * dt / inertia + noise
 
 
 class Straining(Bussi):

@@ -12,7 +12,14 @@ import numpy as np
 from ase import Atoms, units
 
 from atomistics.errors import UserError
-from atomistics.md.integrators import CELL_FRICTION, CELL_MODULUS, CELL_PERIOD, COUPLING
+from atomistics.md.integrators import (
+    CELL_FRICTION,
+    CELL_MODULUS,
+    CELL_PERIOD,
+    COUPLING,
+    check_periodic,
+    rescaled,
+)
 from atomistics.md.plain_protocol import Protocol
 from mtp.errors import MTPError
 
@@ -101,7 +108,7 @@ class BreathingCell:
         momenta : (N, 3) in ASE's units, of the same instant as the positions
         """
         atoms, dt, kt = self._atoms, self._dt, self._kt
-        volume, cell = atoms.get_volume(), atoms.cell.array
+        volume = atoms.get_volume()
         kinetic = (momenta / atoms.get_masses()[:, None]).T @ momenta
         pressure = kinetic / volume - atoms.calc.get_property("stress", atoms)[FROM_VOIGT]
         if self._isotropic:
@@ -112,10 +119,7 @@ class BreathingCell:
             self._rate = kept * (self._rate + dt * force / self._inertia) + noise
             self._strain = np.full(3, self._rate * dt)
         else:
-            along = np.diag(cell @ pressure @ np.linalg.inv(cell))
-            inertia = CELL_MODULUS * COUPLING
-            noise = np.sqrt(2 * kt * dt / (volume * inertia)) * self._random.standard_normal(3)
-            self._strain = (along - self._pressure) * dt / inertia + noise
+            self._strain = rescaled(atoms, pressure, self._pressure, kt, dt, self._random)
 
 
 class LammpsDynamics:
@@ -129,11 +133,8 @@ class LammpsDynamics:
     def __init__(self, atoms: Atoms, protocol: Protocol) -> None:
         """`atoms`: N atoms, Å, with calculator and momenta; UserError where LAMMPS lacks what
         the ensemble needs, or NPT is asked of a structure not periodic in three directions."""
-        if protocol.ensemble == "npt" and not atoms.pbc.all():
-            raise UserError(
-                "ensemble: npt needs a structure periodic in x, y and z; use nvt, or say"
-                " fixed_cell: true of this structure in structures/index.yaml"
-            )
+        if protocol.ensemble == "npt":
+            check_periodic(atoms)
         self._atoms, self._protocol = atoms, protocol
         self._error: BaseException | None = None
         self._sound = -1  # last step that got forces

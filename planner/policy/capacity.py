@@ -1,6 +1,7 @@
 """Rules for what labels cannot mend: a potential too small, energies off by a constant."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Literal
 
 from campaign.identifiers import iteration_of
 from campaign.results import Errors
@@ -43,15 +44,10 @@ def plateau(sit: Situation) -> Draft | None:
             return None
         reason = f"Training and held-out errors agree ({compared}): finish the fit before labels."
         return Draft(parameters.train(sit, "continue", "accurate"), reason, keys)
-    sizes = larger(sit, model)
-    if not sizes or sum(h.rule == RULE for h in sit.state.history) >= MOST_STEPS:
+    if not larger(sit, model) or sum(h.rule == RULE for h in sit.state.history) >= MOST_STEPS:
         return at_the_bound(sit, model, flat, compared)
-    (key, value), *_ = sizes.items()
-    reason = (
-        f"Training and held-out errors agree above the target ({compared}), where labels cannot"
-        f" help: {key.replace('_', ' ')} {value:g}, from {model.id}."
-    )
-    return Draft(parameters.train(sit, "continue", "accurate", **sizes), reason, keys)
+    why = f"Training and held-out errors agree above the target ({compared})"
+    return enlarge(sit, model, "accurate", f"{why}, where labels cannot help", keys)
 
 
 def outgrown(sit: Situation) -> Draft | None:
@@ -62,7 +58,7 @@ def outgrown(sit: Situation) -> Draft | None:
     of the second round go into a larger one.
     """
     model = sit.model
-    if model is None or sit.pending or not (sizes := larger(sit, model)):
+    if model is None or sit.pending or not larger(sit, model):
         return None
     raised = [h.iteration for h in sit.state.history if h.rule == RULE and h.action == "train"]
     new = {g.subsystem for d in sit.unused for g in d.groups if g.labels}
@@ -75,14 +71,26 @@ def outgrown(sit: Situation) -> Draft | None:
     ]
     if not small or len(raised) >= MOST_STEPS:
         return None
-    (key, value), *_ = sizes.items()
     names = ", ".join(s.name for s in small)
-    reason = (
-        f"{names}: unstable in two rounds, and errors on what was learnt are those on what was not:"
-        f" {key.replace('_', ' ')} {value:g}, from {model.id}."
+    why = (
+        f"{names}: unstable in two rounds, and errors on what was learnt are those on what was not"
     )
     keys = keys_of(small, "rounds", "early_stop_fraction", "held_out_force_mae")
-    return Draft(parameters.train(sit, "continue", "quick", **sizes), reason, keys)
+    return enlarge(sit, model, "quick", why, keys)
+
+
+def enlarge(
+    sit: Situation,
+    model: ModelRecord,
+    effort: Literal["quick", "accurate"],
+    why: str,
+    keys: Iterable[str],
+) -> Draft:
+    """A fit of the next size, begun from the smaller potential."""
+    sizes = larger(sit, model)
+    (key, value), *_ = sizes.items()
+    reason = f"{why}: {key.replace('_', ' ')} {value:g}, from {model.id}."
+    return Draft(parameters.train(sit, "continue", effort, **sizes), reason, keys)
 
 
 def underfitted(sit: Situation, s: SubsystemState, model: ModelRecord) -> bool:
