@@ -70,6 +70,12 @@ def focus(sit: Situation, model: str | None) -> Focus:
     return Focus(0, "finish", sit.targets)
 
 
+def target_due(sit: Situation, model: str | None) -> bool:
+    """Whether a target is evaluated next if `model` is the newest; None stands for a new fit."""
+    here = focus(sit, model)
+    return here.need == "evaluate" and any(s.role == "target" for s in here.subsystems)
+
+
 def unproven(sit: Situation, s: SubsystemState, model: str | None) -> bool:
     """Whether `model` meets the error targets of a target and nobody ran it at its use.
 

@@ -33,6 +33,7 @@ from planner.policy.curriculum import (
     run_at_use,
     sampled_since_evaluation,
     stuck,
+    target_due,
     unproven,
     unstable,
     use_of,
@@ -126,7 +127,7 @@ def train(sit: Situation) -> Draft | None:
     unused = [] if given_up(sit) else [d.id for d in sit.unused]
     if not unused and sit.model and sit.last("prune") <= sit.last("train"):
         return None
-    effort = "accurate" if focus(sit, None).need == "evaluate" else "quick"
+    effort = "accurate" if target_due(sit, None) else "quick"
     keys = ("models.count", *(f"datasets.{name}.active" for name in unused))
     if sit.model is None:
         reason = f"No usable model: first fit to {', '.join(unused)}."
@@ -216,8 +217,9 @@ def _stability(sit: Situation, s: SubsystemState) -> str:
 
 
 def sharpen(sit: Situation) -> Draft | None:
-    """An evaluation is made of an accurate fit."""
-    if _here(sit).need != "evaluate" or sit.model is None or sit.model.effort == "accurate":
+    """An evaluation of a target is made of an accurate fit; for a component a quick one will do,
+    since its labels are not the last that the potential takes in."""
+    if sit.model is None or sit.model.effort == "accurate" or not target_due(sit, sit.model.id):
         return None
     reason = f"An evaluation is due and {sit.model.id} is a quick fit: fit accurately first."
     return Draft(
