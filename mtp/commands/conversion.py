@@ -46,7 +46,10 @@ def convert(arguments: Arguments) -> int:
         by_type = all("type" in atoms.arrays for atoms in reading.frames)
         if arguments["append"] and not species and not by_type:
             raise MTPError("--append needs --species=Li,C,..., or types would not fit the output")
-        species = species or _elements(reading.frames, by_type)
+        nameless = by_type and result in ("txt", "lammps_datafile")
+        species = species or (
+            PLACEHOLDERS if nameless else _elements(reading.frames, by_type, source)
+        )
         configurations = [_configuration(atoms, species, by_type) for atoms in reading.frames]
     changed = _changed(configurations, arguments)
     if result == "txt":
@@ -103,13 +106,26 @@ def _read(path: Path, entry: str, options: ReadOptions) -> Reading:
     except Exception as error:
         detail = " ".join(f"{type(error).__name__}: {error}".split())
         raise MTPError(f"{path}: is no {entry} file that ASE can read ({detail:.160})") from None
+    if "type" in atoms.arrays:  # whose numbers are those of the elements above
+        atoms.numbers[:] = 0
     return Reading([atoms])
 
 
-def _elements(images: list[Atoms], by_type: bool) -> list[str]:
-    """Without --species: LAMMPS types as they are, or elements by first appearance."""
+def _elements(images: list[Atoms], by_type: bool, source: str) -> list[str]:
+    """Without --species: those that the file gives each LAMMPS type, or by first appearance."""
     if by_type:
-        return PLACEHOLDERS
+        named = {
+            pair
+            for atoms in images
+            for pair in zip(atoms.arrays["type"].tolist(), atoms.symbols, strict=True)
+        }
+        of_type = dict(named)
+        if len(of_type) < len(named) or "X" in of_type.values():
+            raise MTPError(
+                f"{source}: does not say which element each type is; give --species=A,B,... in "
+                "the order of the types"
+            )
+        return [of_type.get(kind, "X") for kind in range(1, max(of_type) + 1)]
     elements = list(dict.fromkeys(symbol for atoms in images for symbol in atoms.symbols))
     print("types: " + ", ".join(f"{kind} = {symbol}" for kind, symbol in enumerate(elements)))
     return elements
@@ -148,6 +164,8 @@ def _write(kept: list[Configuration], target: str, result: str, species: list[st
         species = PLACEHOLDERS
     if not species and kept:
         raise MTPError(f"--output_format={result} names elements: give --species=Li,C,... in order")
+    if any(configuration.ghosts is not None for configuration in kept):
+        raise MTPError(f"--output_format={result} has no ghost atoms, copies of others; write txt")
     images = [configuration.to_atoms(species) for configuration in kept]
     if result != "extxyz":
         images = [_boxed(atoms) for atoms in images]

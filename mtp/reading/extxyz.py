@@ -78,9 +78,12 @@ def _frame(block: list[str], where: str) -> Atoms:
     )
     header = re.sub(r"Properties=\"?([^\s\"]+)\"?", _properties, header)
     match = re.search(r"Properties=(\S+)", header)
+    names = match[1].split(":")[::3] if match else ["species", "pos"]
     widths = match[1].split(":")[2::3] if match else ["1", "3"]
     if not all(width.isdecimal() and len(width) < 5 for width in widths):
         raise MTPError(f"{where}: Properties={match[1]:.60} is no list of NAME:TYPE:COLUMNS")
+    if "pos" not in names:
+        raise MTPError(f"{where}: Properties names no pos:R:3 (positions in Å)")
     for row in block[2:]:
         if len(row.split()) != sum(map(int, widths)):
             raise MTPError(
@@ -98,7 +101,14 @@ def _frame(block: list[str], where: str) -> Atoms:
     _join_components(atoms)
     if not atoms.numbers.all():
         raise MTPError(f"{where}: an atom has no element; Properties needs species:S:1")
+    if {"species", "Z"} <= set(names) and _species(block[2:], names, widths) != [*atoms.symbols]:
+        raise MTPError(f"{where}: species and Z name different elements; leave one of them out")
     return atoms
+
+
+def _species(rows: list[str], names: list[str], widths: list[str]) -> list[str]:
+    at = sum(map(int, widths[: names.index("species")]))
+    return [row.split()[at].capitalize() for row in rows]
 
 
 def _join_components(atoms: Atoms) -> None:

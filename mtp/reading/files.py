@@ -8,7 +8,8 @@ from mtp.errors import MTPError
 from mtp.formats.cfg import iterate_cfg
 from mtp.reading.data_sets import is_mlearn, read_ase, read_deepmd, read_mlearn
 from mtp.reading.extxyz import read_extxyz
-from mtp.reading.frames import Reading, ReadOptions, plain_suffix, text_of
+from mtp.reading.frames import UNCONVERGED, Reading, ReadOptions, plain_suffix, text_of
+from mtp.reading.labels import stopped
 from mtp.reading.lammps_dump import read_dump
 from mtp.reading.vasp import read_outcar, read_vasprun
 
@@ -75,6 +76,12 @@ def _read_cfg(path: Path, options: ReadOptions) -> Reading:
         raise MTPError(f"{path}: a .cfg numbers its types; give --species=A,B,... in their order")
     reading = Reading()
     for configuration in iterate_cfg(path):
+        if configuration.ghosts is not None:
+            reading.left_out["with ghost atoms, which are copies of others"] += 1
+            continue
+        if stopped(configuration.features) and not options.nonconverged:
+            reading.left_out[UNCONVERGED] += 1
+            continue
         atoms = configuration.to_atoms(options.species)
         reading.unknown["site_en"] += configuration.site_energies is not None
         results = {} if atoms.calc is None else atoms.calc.results

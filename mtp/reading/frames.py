@@ -17,6 +17,7 @@ from mtp.errors import MTPError
 
 LABELS = ("energy", "forces", "stress")
 UNCONVERGED = "without electronic convergence"
+NO_ENERGY = "with an energy of exactly 0 beside forces, which none has"
 SHOWN = 12  # names in a line
 OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
@@ -88,6 +89,9 @@ class Reading:
     ) -> None:
         """Append a frame; one with a number that is not finite is left out and counted.
 
+        So is an energy of exactly 0 with forces, by which converters fill in what a file has not;
+        a stress of six zeros is taken as none.
+
         Parameters
         ----------
         atoms : N atoms, Å; the labels become its calculator
@@ -101,6 +105,13 @@ class Reading:
         if not all(np.isfinite(value).all() for value in numbers):
             self.left_out["with a number that is not finite"] += 1
             return
+        if forces is not None and np.any(forces):
+            if energy == 0:
+                self.left_out[NO_ENERGY] += 1
+                return
+            if stress is not None and not np.any(stress):
+                self.unknown["stress of exactly 0 beside forces"] += 1
+                del labels["stress"]
         atoms.calc = SinglePointCalculator(atoms, **labels) if labels else None
         self.frames.append(atoms)
 

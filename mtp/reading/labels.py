@@ -103,8 +103,11 @@ def units_of(info: Mapping[str, Any], options: ReadOptions, where: str) -> dict[
                 f"{where}: {key}={value!s:.40} does not say what it is the unit of; give "
                 "--units=energy=eV,length=A,forces=eV/A,stress=eV/A^3 as they are"
             )
-        if quantity is not None:
-            stated[quantity] = str(value)
+        if quantity is not None and stated.setdefault(quantity, str(value)) != str(value):
+            raise MTPError(
+                f"{where}: {quantity} is in {stated[quantity]} and by {key} in {value!s:.40}; say "
+                f"--units={quantity}=UNIT"
+            )
     return stated | {k: v for k, v in options.units.items() if k != "lammps"}
 
 
@@ -130,7 +133,7 @@ def interpret(
     """
     units = units_of(values | atoms.info, options, where)
     _whole(atoms, where)
-    if not options.nonconverged and _stopped(values):
+    if not options.nonconverged and stopped(values):
         reading.left_out[UNCONVERGED] += 1
         return
     length = required("length", units.get("length", "A"), where)
@@ -199,8 +202,19 @@ def _full(column: Any) -> bool:
         return False
 
 
-def _stopped(values: Mapping[str, Any]) -> bool:
-    """Whether a key such as converged=F, scf_converged=0 says that the loop did not converge."""
+def stopped(values: Mapping[str, Any]) -> bool:
+    """Whether a frame says of itself that its electronic loop did not converge.
+
+    Parameters
+    ----------
+    values : keys of the frame, such as converged=F, scf_converged=0, and MLIP's EFS_by
+
+    Returns
+    -------
+    whether one of them says so
+    """
+    if str(values.get("EFS_by")).endswith("not_converged"):  # MLIP's readers of OUTCARs
+        return True
     said = {k: str(v).lower() for k, v in values.items() if re.search(r"converged$", k.lower())}
     wrong = {"false", "f", "0", "no", "0.0"}
     return any((v in wrong) is not bool(re.search("un|not", k.lower())) for k, v in said.items())
@@ -295,6 +309,8 @@ def _one(
 
 def _numbers(label: FileLabel, where: str) -> np.ndarray:
     try:
+        if np.asarray(label.value).dtype == bool:
+            raise TypeError
         return np.asarray(label.value, float)
     except (TypeError, ValueError):
         shown = " ".join(str(label.value).split())

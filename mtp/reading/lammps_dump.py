@@ -27,7 +27,10 @@ def read_dump(path: Path, options: ReadOptions) -> Reading:
         text = stream.read()
     lines = text.splitlines()
     style = next((lines[i + 1].strip() for i, s in enumerate(lines) if s == "ITEM: UNITS"), None)
-    style = style or options.units.get("lammps", "metal")
+    told = options.units.get("lammps")
+    if style and told and style != told:
+        raise MTPError(f"{path}: its units style is {style}, not {told:.20}")
+    style = style or told or "metal"
     columns = [line.split()[2:] for line in lines if line.startswith("ITEM: ATOMS")]
     if style not in STYLES:
         raise MTPError(f"{path}: units style {style!r:.20}; only {', '.join(STYLES)} can be read")
@@ -43,7 +46,7 @@ def read_dump(path: Path, options: ReadOptions) -> Reading:
         raise MTPError(f"{path}: holds no ITEM: TIMESTEP; it is no LAMMPS dump")
     reading = Reading()
     for atoms, names in zip(images, columns, strict=True):
-        _elements(atoms, "element" in names, options, path)
+        _elements(atoms, names, options, path)
         forces = atoms.calc.results.get("forces") if atoms.calc is not None else None
         bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
         for name in atoms.arrays.keys() - bare.arrays.keys():
@@ -99,10 +102,19 @@ def _check_rows(rows: list[list[str]], announced: int, names: list[str], where: 
             )
 
 
-def _elements(atoms: Atoms, named: bool, options: ReadOptions, path: Path) -> None:
-    """Type t is `species[t - 1]`; elements of the file that say otherwise are an error."""
+def _elements(atoms: Atoms, names: list[str], options: ReadOptions, path: Path) -> None:
+    """Type t is `species[t - 1]`; elements of the file that say otherwise are an error.
+
+    Carbon everywhere says nothing: LAMMPS writes it where it was not told the elements. Those that
+    nothing says are X.
+    """
     kinds = atoms.arrays.get("type")
-    if kinds is None or not options.species:
+    default = "element" in names and kinds is not None and set(atoms.symbols) == {"C"}
+    if kinds is None:
+        return
+    if not options.species:
+        if not {"element", "mass"} & set(names) or (default and kinds.min() < kinds.max()):
+            atoms.numbers[:] = 0
         return
     if kinds.max() > len(options.species) or kinds.min() < 1:
         odd = kinds.min() if kinds.min() < 1 else kinds.max()
@@ -112,7 +124,7 @@ def _elements(atoms: Atoms, named: bool, options: ReadOptions, path: Path) -> No
         )
     symbols = [options.species[kind - 1] for kind in kinds]
     wrong = [k for k, (a, b) in enumerate(zip(symbols, atoms.symbols, strict=True)) if a != b]
-    if named and wrong:
+    if "element" in names and wrong and not default:
         k = wrong[0]
         raise MTPError(
             f"{path}: type {kinds[k]} is {atoms.symbols[k]} in the file and {symbols[k]} in "
