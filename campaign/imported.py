@@ -25,9 +25,9 @@ from atomistics.analysis.observables import outliers
 from atomistics.contract import Name, Strict
 from atomistics.neighbours import pairs
 from atomistics.structures import KEPT, TOO_CLOSE
-from campaign.config import Reference
 from campaign.errors import UserError
 from campaign.files import write_record
+from campaign.fingerprint import one_method, unlike
 from campaign.folder import Campaign
 from campaign.results import Count, SelectGroupResult
 from campaign.sources import FOLDER, Source, Sources, imported_file, sources_of
@@ -75,8 +75,7 @@ def take_in(
         _earlier_frames(campaign, "held_out"),
         _earlier_frames(campaign, "dataset"),
     )
-    reference = campaign.config.reference
-    checked = _method(files | tests, reference, wanted)
+    checked = _method(files | tests, campaign, wanted)
     left: Counter[str] = Counter()
     by_digest = {_digest(a): a for a in [*before, *held_before]}
     split: dict[bool, list[Atoms]] = {False: [], True: []}
@@ -253,19 +252,15 @@ def _held_out(frames: list[Atoms], fraction: float, elsewhere: bool) -> list[Ato
     return last or frames[len(frames) - (len(frames) > 1) :]
 
 
-def _method(files: dict[Path, Reading], reference: Reference, wanted: Wanted) -> str:
+def _method(files: dict[Path, Reading], campaign: Campaign, wanted: Wanted) -> str:
     """How the labels are known to be those of one method and of the reference; else UserError."""
-    methods = {path.name: reading.method for path, reading in files.items() if reading.method}
-    for name, method in methods.items():
-        first, expected = next(iter(methods.items()))
-        if odd := [k for k in method.keys() & expected.keys() if method[k] != expected[k]]:
-            differences = ", ".join(f"{k} {expected[k]} and {method[k]}" for k in sorted(odd))
-            raise UserError(f"{first} and {name} differ in {differences}; import one method only")
+    earlier = sources_of(campaign)
+    one_method(files, earlier.files if earlier else [])
     if wanted.alone:
         return "method: compared with nothing, the campaign is made of these labels"
     if wanted.same_method:
         return "method: the reference's, as the user says"
-    faults = _unlike(next(iter(methods.values()), {}), reference)
+    faults = unlike(files, campaign.config.reference)
     if faults and not wanted.recompute:
         raise UserError(
             f"{faults}; labels of two methods do not mix: compare with --recompute N, or say "
@@ -274,28 +269,6 @@ def _method(files: dict[Path, Reading], reference: Reference, wanted: Wanted) ->
     return "method: " + (
         "recomputed" if wanted.recompute else "as reference in the file's settings"
     )
-
-
-def _unlike(method: dict[str, str], reference: Reference) -> str:
-    """What keeps the files' method from being the reference's, in words; empty where nothing."""
-    program = method.get("program", "")
-    if not program:
-        return f"the files do not say by which method they are (reference is {reference.method})"
-    if program.lower() != reference.method:
-        return f"the files are of {program}, the campaign's reference is {reference.method}"
-    options = {key.upper(): value for key, value in reference.options.items()}
-    for key, value in method.items():
-        own = options.get(key)
-        if own is not None and str(own).lower() != value.lower() and _number(own) != _number(value):
-            return f"{key} is {value} in the files, {own} in reference.options"
-    return ""
-
-
-def _number(word: object) -> float | str:
-    try:
-        return float(str(word))
-    except ValueError:
-        return str(word).lower()[:1].replace("t", "true").replace("f", "false")
 
 
 def _recomputed(frames: list[Atoms], campaign: Campaign, count: int) -> str:

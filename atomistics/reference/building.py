@@ -212,7 +212,7 @@ def killed(recipe: Recipe, atoms: Atoms, process: int, reply: Failed) -> Failed:
     """
     for folder in outputs.FOLDER.glob(f".*-{process}-*"):
         words = last_words(folder)
-        reply = reply._replace(detail=f"{reply.detail}; {words}" if words else reply.detail)
+        reply = reply._replace(detail=f"{words}; {reply.detail}" if words else reply.detail)
         reply = _kept(recipe, atoms, folder, reply)
         _remove(folder)
     return reply
@@ -258,8 +258,7 @@ def _checked(reply: Results | Failed, calculator: Any, folder: Path) -> Results 
     if isinstance(reply, Results):
         return reply if free is None else reply._replace(energy=free)
     words = last_words(folder) if reply.kind == "crashed" else ""
-    said = f"{reply.detail}; {words}" if words else reply.detail
-    return Failed(reply.kind, said)
+    return Failed(reply.kind, f"{words}; {reply.detail}" if words else reply.detail)
 
 
 def _factory(recipe: Recipe) -> Callable[..., Any]:

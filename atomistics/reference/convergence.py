@@ -8,6 +8,7 @@ Codes differ in whether they end with an error (tblite, GPAW), go on with a line
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import CalledProcessError
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ase.calculators.calculator import SCFError
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from mtp.reading.frames import Reading
 
 UNCONVERGED = re.compile(
-    r"(not|n't|never)\W+(\w+\W+)?converg|convergence\W+(\w+\W+)?not|unconverged", re.I
+    r"(not|n't|never)\W+(\w+\W+)?converg|convergence\W+(\w+\W+)?not|unconverged|ConvergenceError",
+    re.I,
 )
 LONGEST_LINE = 500
 OUTPUTS = (".pwo", ".out", ".castep", ".abo", ".log", ".err")
@@ -54,8 +56,8 @@ SIGNS = (
     Sign(
         "ORCA",
         re.compile(
-            r"SCF NOT CONVERGED AFTER|[Ww]avefunction (IS )?not fully converged|"
-            r"wavefunction IS NOT YET CONVERGED"
+            r"(SCF|[Ww]avefunction) (is |IS |has |HAS )?(not|NOT) "
+            r"(yet |YET |fully |FULLY |\(fully\) )?(converged|CONVERGED)"
         ),
         re.compile(r"^\s*ORCA (LEAN-)?SCF\s*$|^\s*(LEAN-)?SCF ITERATIONS\s*$"),
         re.compile(r"SCF CONVERGED AFTER"),
@@ -151,14 +153,15 @@ def _lines(path: Path) -> Iterator[str]:
 
 
 def last_words(folder: Path) -> str:
-    """Last line that a program printed into the youngest text in `folder`; empty: none."""
+    """Last lines of a program's output in `folder`, and of its launcher's; empty: none."""
+    said = []
     paths = [path for path in folder.rglob("*") if path.is_file() and path.suffix in OUTPUTS]
     for path in sorted(paths, key=lambda one: (OUTPUTS.index(one.suffix), one.name)):
         lines = [" ".join(line.strip(" \t\r\n*-=%").split()) for line in _lines(path)]
         words = [line for line in lines if len(line) > 3]
-        if words:
-            return f"{path.name} ends: {' / '.join(words[-2:])[:200]}"
-    return ""
+        if words and (not said or path.suffix == ".err"):
+            said.append(f"{path.name} ends: {' / '.join(words[-2:])[:200]}")
+    return "; ".join(said)
 
 
 class LabelFailedError(UserError):
@@ -187,5 +190,10 @@ def failure(error: Exception, calculator: Any = None) -> LabelFailedError:
     if own and not isinstance(error, MTPError):
         raise error
     text = " ".join(str(error).split())[-300:] or type(error).__name__
-    unconverged = isinstance(error, SCFError) or UNCONVERGED.search(text)
+    if isinstance(error, CalledProcessError):
+        program = error.cmd if isinstance(error.cmd, str) else error.cmd[0]
+        text = f"{program.split()[0]} ended with exit status {error.returncode}"
+    unconverged = isinstance(error, SCFError) or UNCONVERGED.search(
+        f"{type(error).__name__}: {text}"
+    )
     return LabelFailedError("unconverged" if unconverged else "crashed", text)

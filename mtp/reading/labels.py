@@ -7,6 +7,7 @@ label is not guessed: it is counted where the label is there, and refused where 
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -308,13 +309,11 @@ def _one(
 
 
 def _numbers(label: FileLabel, where: str) -> np.ndarray:
-    try:
-        if np.asarray(label.value).dtype == bool:
-            raise TypeError
-        return np.asarray(label.value, float)
-    except (TypeError, ValueError):
-        shown = " ".join(str(label.value).split())
-        raise MTPError(f"{where}: {label.key}={shown:.40} is no number") from None
+    with suppress(TypeError, ValueError):
+        if np.asarray(label.value).dtype != bool:  # T would be 1
+            return np.asarray(label.value, float)
+    shown = " ".join(str(label.value).split())
+    raise MTPError(f"{where}: {label.key}={shown:.40} is no number")
 
 
 def _scaled(label: FileLabel | None, units: Mapping[str, str], where: str) -> Any:

@@ -11,9 +11,10 @@ VASP's forces and stress are the derivatives; E(sigma->0) is not.
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms, units
@@ -32,7 +33,10 @@ ITERATION = re.compile(r"Iteration\s+(\d+)\s*\(\s*(\d+)\)")
 TOTEN = re.compile(r"free  energy\s+TOTEN\s*=\s*(-?\d+\.\d+)")
 MOMENTS = re.compile(r"^ magnetization \(([xyz])\)\s*$")
 TAGS = ("ENCUT", "GGA", "METAGGA", "LHFCALC", "ISPIN", "ISMEAR", "SIGMA", "LDAU", "IVDW", "LVDW")
-TAG = re.compile(rf"^\s*({'|'.join(TAGS)})\s*=\s*([^\s;]+)")
+TAG = re.compile(rf"(?:^|;)\s*({'|'.join(TAGS)})\s*=\s*([^\s;]+)")
+HUBBARD = re.compile(r"(LDAU[LUJ])\s*=((?:\s*-?[\d.]+)+)\s*$")
+FUNCTIONALS = {"PAW_PBE": "PE", "PAW_GGA": "91", "PAW": "CA"}  # of POTCARs, where GGA is not set
+STATES = {"TRUE": "T", "FALSE": "F", "NONE": "--"}
 ORDER = [0, 1, 2, 4, 5, 3]  # VASP's xx yy zz xy yz zx to ASE's xx yy zz yz xz xy
 
 
@@ -41,12 +45,22 @@ class _Header:
     elements: list[str] = field(default_factory=list)
     titles: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
+    potcars: list[str] = field(default_factory=list)
     ions: int | None = None
     counts: list[int] = field(default_factory=list)
     nelm: int | None = None
     isif: int = 2
     cell: np.ndarray | None = None
     method: dict[str, str] = field(default_factory=dict)
+    hubbard: dict[str, list[float]] = field(default_factory=dict)
+
+    def settings(self) -> dict[str, str]:
+        """As `Reading.method`: tags, and by element its POTCAR and U."""
+        columns = (self.hubbard.get(tag, ()) for tag in ("LDAUL", "LDAUU", "LDAUJ"))
+        effective = [(u - j) * (shell >= 0) for shell, u, j in zip(*columns, strict=False)]
+        elements = [_element(title) for title in self.potcars]
+        hubbard = dict(zip(elements, effective, strict=False))
+        return _settings(self.method, self.potcars, hubbard)
 
     def numbers(self, path: Path) -> list[int]:
         """Atomic numbers: VRHFIN names the element whatever the POTCAR's title is."""
@@ -102,9 +116,45 @@ def read_outcar(path: Path, options: ReadOptions) -> Reading:
     reading.left_out += Counter()  # drops the zeros
     if current is None and not reading.left_out:
         raise MTPError(f"{path}: is no outcar file, or one cut short: it holds no electronic step")
-    reading.method = {"program": "VASP", **head.method}
+    reading.method = head.settings()
     _moments(reading)
     return reading
+
+
+def setting(value: object) -> str:
+    """A value of an INCAR as every place of VASP's files that names it can be compared.
+
+    Parameters
+    ----------
+    value : `.TRUE.`, T, `520.0`, `Pe`, None
+
+    Returns
+    -------
+    T, 520, PE, -- (not set)
+    """
+    word = str(value).strip().strip(".").upper()
+    try:
+        return f"{float(word):g}"
+    except ValueError:
+        return STATES.get(word, word or "--")
+
+
+def _element(title: str) -> str:
+    return (title.split() * 2)[1].split("_")[0]
+
+
+def _settings(
+    tags: dict[str, str], potcars: list[str], hubbard: Mapping[str, float]
+) -> dict[str, str]:
+    """As `Reading.method`; POTCARs and U - J (eV) by element, so that compositions may differ."""
+    if tags.get("METAGGA") == "F":  # of another switch, which VASP 5 prints so
+        tags = {tag: value for tag, value in tags.items() if tag != "METAGGA"}
+    kinds = {(title.split() or [""])[0] for title in potcars}
+    if tags.get("GGA") == "--" and len(kinds) == 1:
+        tags = tags | {"GGA": FUNCTIONALS.get(kinds.pop(), "--")}
+    named = {f"POTCAR {_element(title)}": title for title in potcars}
+    values = {f"U {element}": f"{u:g}" for element, u in hubbard.items()}
+    return {"program": "VASP", **tags, **named, **values}
 
 
 class _Counted:
@@ -124,9 +174,8 @@ def _header(line: str, head: _Header, lines: _Counted) -> None:
     if match := re.search(r"VRHFIN\s*=\s*([A-Za-z]+)", line):
         head.elements.append(match[1])
     elif match := re.search(r"TITEL\s*=\s*(.*\S)", line):
-        words = match[1].split()
-        head.titles.append((words + words)[1].split("_")[0])
-        head.method["POTCAR"] = " ".join([head.method.get("POTCAR", ""), match[1]]).strip()
+        head.titles.append(_element(match[1]))
+        head.potcars.append(match[1])
     elif line.startswith(" POTCAR:"):
         head.files.append([*line.split(), "", ""][2].split("_")[0])
     elif match := re.search(r"NIONS\s*=\s*(\d+)", line):
@@ -139,8 +188,10 @@ def _header(line: str, head: _Header, lines: _Counted) -> None:
         head.isif = int(match[1])
     elif "direct lattice vectors" in line and head.cell is None:
         head.cell = _rows(lines.take(3), 3, 3)
-    elif match := TAG.match(line):
-        head.method.setdefault(match[1], match[2])
+    elif match := HUBBARD.search(line):
+        head.hubbard[match[1]] = [float(word) for word in match[2].split()]
+    for tag, value in TAG.findall(line):
+        head.method.setdefault(tag, setting(value))
 
 
 def _rows(lines: list[str], count: int, width: int) -> np.ndarray | None:
@@ -210,17 +261,22 @@ def read_vasprun(path: Path, options: ReadOptions) -> Reading:
 
     switches = dict.fromkeys(("parse_dos", "parse_eigen", "parse_potcar_file"), False)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
             run = Vasprun(path, exception_on_bad_xml=False, **switches)
         steps, symbols = run.ionic_steps, run.atomic_symbols
+        limit, given = int(run.parameters["NELM"]), run.parameters | run.incar
+        hubbard = run.hubbards
     except OSError as error:
         raise MTPError(f"{path}: cannot be read ({error.strerror or error})") from None
     except Exception as error:  # pymatgen raises whatever the malformed file led to
         detail = " ".join(f"{type(error).__name__}: {error}".split())[:160]
         raise MTPError(f"{path}: is no vasprun.xml that pymatgen can read ({detail})") from None
     reading = Reading()
-    limit, pressure = int(run.parameters["NELM"]), float(run.parameters.get("PSTRESS", 0)) * KBAR
+    reading.left_out[CUT] += any("malformed" in str(one.message) for one in said)
+    reading.left_out += Counter()  # drops the zero
+    moments = _begun_from(run.parameters, len(symbols))
+    pressure = float(given.get("PSTRESS", 0)) * KBAR
     for step in steps:
         loop = len(step["electronic_steps"])
         if not loop:
@@ -231,25 +287,43 @@ def read_vasprun(path: Path, options: ReadOptions) -> Reading:
         elif "forces" not in step or step["structure"] is None or "e_fr_energy" not in step:
             reading.left_out[NO_FORCES] += 1
         else:
-            _step_of_xml(step, symbols, pressure, reading)
-    values = run.parameters | run.incar
-    reading.method = {"program": "VASP"} | {t: str(values[t]) for t in TAGS if t in values}
-    if run.potcar_symbols:
-        reading.method["POTCAR"] = " ".join(run.potcar_symbols)
+            _step_of_xml(step, symbols, pressure, moments, reading)
+    tags = {tag: setting(given[tag]) for tag in TAGS if tag in given}
+    reading.method = _settings(tags, list(run.potcar_symbols), hubbard)
     _moments(reading)
     return reading
 
 
+def _begun_from(parameters: Mapping[str, Any], count: int) -> np.ndarray | None:
+    """(N,) MAGMOM in µB, where it was what the run began from and not what another had left.
+
+    A vasprun.xml holds no moments of its steps (those of the last could be summed up from the
+    projections of all its bands).
+    """
+    fresh = parameters.get("ISTART") == 0 and parameters.get("ICHARG") in {2, 12}
+    moments = np.ravel(np.asarray(parameters.get("MAGMOM", ()), float))
+    spins = parameters.get("ISPIN") == 2 and not parameters.get("LNONCOLLINEAR")
+    return moments if fresh and spins and len(moments) == count else None
+
+
 def _moments(reading: Reading) -> None:
-    """Count frames of spins without them: vasprun.xml has no moments, OUTCAR where LORBIT says."""
+    """Count frames of spins without them: OUTCAR has them where LORBIT asks for them."""
     bare = [atoms for atoms in reading.frames if "initial_magmoms" not in atoms.arrays]
     if bare and reading.method.get("ISPIN") == "2":
         reading.unknown["magnetic moments (ISPIN = 2)"] = len(bare)
 
 
-def _step_of_xml(step: dict, symbols: list[str], pressure: float, reading: Reading) -> None:
+def _step_of_xml(
+    step: dict,
+    symbols: list[str],
+    pressure: float,
+    moments: np.ndarray | None,
+    reading: Reading,
+) -> None:
     lattice = step["structure"].lattice
     atoms = Atoms(symbols, cell=lattice.matrix, pbc=True)
+    if moments is not None:
+        atoms.set_array("initial_magmoms", moments)
     atoms.set_scaled_positions(step["structure"].frac_coords)
     stress = step.get("stress")
     if stress is not None:

@@ -278,6 +278,20 @@ def test_outputs_are_kept_by_choice(tmp_path, monkeypatch, keep, number):
     assert not list(tmp_path.rglob(".mine*"))
 
 
+def test_a_failure_begins_with_the_words_of_the_program(tmp_path, monkeypatch):
+    """A rank is dead: what the code said last, what its launcher said, then how it ended."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(PROGRAM)
+    said = "echo iteration 3 > mine.out; echo mpirun noticed that rank 1 died > mine.err; exit 137"
+    method = Method("ase", "mine:Mine", options={"command": said}, timeout=60)
+    with pytest.raises(LabelFailedError) as caught:
+        label(Atoms("N2", [[0, 0, 0], [0, 0, 1.1]]), reference_calculator(method, tmp_path))
+    begin = "mine.out ends: iteration 3; mine.err ends: mpirun noticed that rank 1 died; "
+    assert caught.value.detail.startswith(begin)
+    program = subprocess.CalledProcessError(137, ["srun", "-n", "2", "pw.x", "-in", "a.pwi"])
+    assert failure(program).detail == "srun ended with exit status 137"
+
+
 @pytest.mark.parametrize(
     "calculator", ["ase.calculators.emt:EMT", "ase.calculators.lj:LennardJones"]
 )
@@ -295,6 +309,11 @@ def test_words_of_unconverged():
     for text in ("SCF not converged in 250 cycles", "convergence NOT achieved", "unconverged SCF"):
         assert failure(RuntimeError(text)).kind == "unconverged"
     assert failure(RuntimeError("disk full")).kind == "crashed"
+
+    class KohnShamConvergenceError(Exception):
+        """GPAW's, which may come without a word."""
+
+    assert failure(KohnShamConvergenceError()).kind == "unconverged"
 
 
 def broken(_request):
@@ -405,6 +424,9 @@ ORCA = "                 ORCA SCF\n"
         ),
         ("orca.out", ORCA + "*        SCF NOT CONVERGED AFTER 125 CYCLES          *", "ORCA: "),
         ("orca.out", ORCA + "The wavefunction IS NOT YET CONVERGED!", "ORCA"),
+        ("orca.out", ORCA + "FINAL SINGLE POINT ENERGY  -76.1 (SCF not fully converged!)", "ORCA"),
+        ("orca.out", ORCA + "Energy -76.1 (Wavefunction not fully converged!)", "ORCA"),
+        ("orca.out", ORCA + "This wavefunction IS NOT FULLY CONVERGED!", "ORCA"),
         ("orca.out", ORCA, "orca.out does not say"),
         ("orca.out", ORCA.replace("ORCA ", "ORCA LEAN-"), "orca.out does not say"),
         ("orca.out", "LEAN-SCF ITERATIONS\n*  SCF CONVERGED AFTER  9 CYCLES  *", None),

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,14 +13,16 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from atomistics import dataset
+from campaign.errors import UserError
 from campaign.files import read
+from campaign.fingerprint import one_method, unlike
 from campaign.folder import Campaign
 from campaign.imported import read_files
 from campaign.sources import Sources
 from campaign.state import State
 from mtp.formats.cfg import read_cfg
 from mtp.reading.files import read_calculations
-from mtp.reading.frames import ReadOptions
+from mtp.reading.frames import Reading, ReadOptions
 from mtpilot.cli import main
 from planner.policy.rules import decide
 from tests.mtp.vasp_files import Step, outcar, vasprun
@@ -201,6 +204,57 @@ def test_folders_of_runs(made, capsys) -> None:
     assert "no element" in refused(capsys, "runs", "--species", "Cu,Zz")
     assert "files are of VASP" in refused(capsys, "runs")
     assert "element O" in refused(capsys, "runs", "--same-method")
+
+
+PBE = {"xc": "PBE", "encut": 400, "ismear": 1, "sigma": 0.2}
+NI = {"Cu": {"L": 2, "U": 6.2, "J": 0.0}}
+
+
+@pytest.mark.parametrize(
+    ("header", "options", "says"),
+    [
+        ("", PBE, ""),
+        ("", PBE | {"encut": 520}, "ENCUT is 400, by reference.options 520"),
+        ("", PBE | {"ivdw": 12}, "IVDW is 0, by reference.options 12"),
+        ("   IVDW   =   12\n", PBE, "IVDW is 12, by reference.options 0"),
+        ("   IVDW   =   12\n", PBE | {"ivdw": 12}, ""),
+        ("   GGA    =   --\n", PBE | {"xc": "pbesol"}, "GGA is PE, by reference.options PS"),
+        ("   GGA    =   --\n", PBE | {"xc": "SCAN"}, "METAGGA is --, by reference.options SCAN"),
+        ("   LHFCALC =  T\n", PBE, "LHFCALC is T, by reference.options F"),
+        ("", {"xc": "PBE", "encut": 400}, ""),
+        ("", {"xc": "PBE", "ismear": 0, "sigma": 0.05}, "ISMEAR is 1, by reference.options 0"),
+        ("   LDAU = T\n", PBE, "LDAU is T, by reference.options F"),
+        ("   LDAU = T\n", PBE | {"ldau_luj": NI}, ""),
+        ("   LDAU = T\n U LDAUL = 2 -1\n U LDAUU = 4.0 0.0\n U LDAUJ = 0.0 0.0\n",
+         PBE | {"ldau_luj": NI}, "U Cu is 4, by reference.options 6.2"),
+    ],
+)  # fmt: skip
+def test_settings_of_files_are_held_against_the_reference(tmp_path, header, options, says) -> None:
+    """What is not set counts too: as VASP's default, and as what `xc` stands for."""
+    path = tmp_path / "OUTCAR"
+    path.write_text(outcar([Step()]).replace("   NELM ", f"{header}   NELM ", 1))
+    reading = read_calculations(path, ReadOptions())
+    found = unlike({path: reading}, SimpleNamespace(method="vasp", options=options))
+    assert found == (f"OUTCAR: {says}" if says else "")
+
+
+def test_runs_of_two_settings_in_folders_of_their_own(made, capsys) -> None:
+    """Files of one name, of which each is looked at; an older import; a file that tells nothing."""
+    for name, cutoff in (("a", "400.0"), ("b", "520.0")):
+        Path(name).mkdir()
+        (Path(name) / "OUTCAR").write_text(outcar([Step()]).replace("400.0", cutoff))
+    files = read_files([Path("a"), Path("b")], ReadOptions(), None)
+    with pytest.raises(UserError, match="OUTCAR and b/OUTCAR differ in ENCUT 400 and 520"):
+        one_method(files, [])
+    first, second = files
+    old = SimpleNamespace(name="old", method=files[first].method)
+    with pytest.raises(UserError, match="old and b/OUTCAR differ in ENCUT 400 and 520"):
+        one_method({second: files[second]}, [old])
+    silent = Reading(list(files[first].frames))
+    told = SimpleNamespace(method="vasp", options=PBE)
+    assert "data.xyz does not say" in unlike({first: files[first], Path("data.xyz"): silent}, told)
+    Path("v.xml").write_text(vasprun([Step()]))
+    one_method({first: files[first], **read_files([Path("v.xml")], ReadOptions(), None)}, [])
 
 
 @pytest.mark.parametrize("name", ["o.extxyz", "o.cfg", "o.db", "o.traj"])

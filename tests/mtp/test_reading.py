@@ -82,7 +82,7 @@ def test_outcar(tmp_path, steps, nelm, version, kept, reason) -> None:
         assert str(atoms.symbols) == "CuO"
     assert (reason or "0 stress") in reading.line(()) or reason is None
     assert bool(reading.left_out) == (reason is not None)
-    assert reading.method["ENCUT"] == "400.0"
+    assert reading.method["ENCUT"] == "400"
 
 
 def test_outcar_of_another_wording(tmp_path) -> None:
@@ -150,9 +150,55 @@ def test_vasprun_gives_the_free_energy_without_work(tmp_path) -> None:
     learned = parsed(tmp_path, "vasprun.xml", vasprun([Step(), Step(iterations=0, learned=True)]))
     assert learned.left_out == {"predicted by VASP's machine learning": 1}
     whole = vasprun([Step(), Step(-7.6)])
-    assert energies(parsed(tmp_path, "vasprun.xml", whole[: whole.rindex("<scstep>")])) == [-7.5]
+    cut = parsed(tmp_path, "vasprun.xml", whole[: whole.rindex("<scstep>")])
+    assert energies(cut) == [-7.5]
+    assert cut.left_out == {"cut short": 1}
     with pytest.raises(MTPError, match=r"no vasprun.xml that pymatgen"):
         parsed(tmp_path, "vasprun.xml", "<modeling></modeling>")
+
+
+SPINS = """<i type="int" name="ISPIN">2</i><i type="int" name="ISTART">0</i>
+<i type="int" name="ICHARG">2</i><v name="MAGMOM">2.0 -1.0</v></parameters>"""
+
+
+def test_moments_of_a_vasprun_are_those_it_began_from(tmp_path) -> None:
+    """Where it began from nothing: MAGMOM is not what a run had that found wavefunctions."""
+    text = vasprun([Step()]).replace("</parameters>", SPINS)
+    (atoms,) = parsed(tmp_path, "vasprun.xml", text).frames
+    assert atoms.get_initial_magnetic_moments().tolist() == [2, -1]
+    for part in ('ISTART">0', 'ICHARG">2', "2.0 -1.0"):
+        other = text.replace(part, part[:-1] + "1")
+        if part == "2.0 -1.0":
+            other = text.replace(part, "0 0 2 0 0 -1")  # not collinear
+        reading = parsed(tmp_path, "vasprun.xml", other)
+        assert "initial_magmoms" not in reading.frames[0].arrays
+        assert "not understood: magnetic moments (ISPIN = 2) (1)" in reading.line(())
+
+
+HUBBARD = """   GGA     =    --    GGA type
+   METAGGA=      F    non-selfconsistent MetaGGA calc.
+   LDAU   =      T
+   angular momentum for each species LDAUL =     2   -1
+   U (eV)           for each species LDAUU =   6.2  4.0
+   J (eV)           for each species LDAUJ =   1.0  0.0
+   NELM """
+
+
+def test_settings_of_an_outcar(tmp_path) -> None:
+    """GGA of the POTCARs where none is set; U by element, none where no shell has one."""
+    text = outcar([Step()]).replace("   NELM ", HUBBARD, 1)
+    assert parsed(tmp_path, "OUTCAR", text).method == {
+        "program": "VASP",
+        "GGA": "PE",
+        "LDAU": "T",
+        "ENCUT": "400",
+        "ISMEAR": "1",
+        "SIGMA": "0.2",
+        "POTCAR Cu": "PAW_PBE Cu_pv 06Sep2000",
+        "POTCAR O": "PAW_PBE O 08Apr2002",
+        "U Cu": "5.2",
+        "U O": "0",
+    }
 
 
 # -- extended XYZ --
@@ -252,6 +298,10 @@ def test_extxyz_spellings(tmp_path, text) -> None:
             "'energies of each atom'; say with --keys=energy=none",
         ),
         (frame(f'{E} stress="0.5 0 0 0 0.6 0 0 0 0.7"'), "beyond 112 GPa if they are in eV/Å^3"),
+        (frame(f"{E} {S}").replace("pos:R:3", "frac_pos:R:3"), "names no pos:R:3"),
+        (frame(E, "Z:I:1:forces:R:3", ("29 0 0 0", "28 0 0 0")), "species and Z name different"),
+        (frame(f"REF_energy=T {S}"), "REF_energy=True is no number"),
+        (frame(f"{E} {S} pos_unit=Bohr lattice_unit=nm"), "length is in Bohr and by lattice_unit"),
     ],
 )
 def test_extxyz_refusals_name_what_settles_them(tmp_path, text, says) -> None:
@@ -307,6 +357,18 @@ def test_frames_that_say_they_are_not_converged(tmp_path) -> None:
     assert reading.left_out == {"without electronic convergence": 4}
     assert len(reading.frames) == 1
     assert len(parsed(tmp_path, "a.xyz", text, ReadOptions(nonconverged=True)).frames) == 5
+
+
+def test_what_converters_fill_in_is_no_label(tmp_path) -> None:
+    """An energy of exactly 0, six zeros of stress beside forces; those of a lone atom stay."""
+    nothing = 'stress="0 0 0 0 0 0 0 0 0"'
+    text = frame("energy=0.0") + frame(f"{E} {nothing}") + frame(f"{E} {S}")
+    text += f"1\n{LATTICE} Properties=species:S:1:pos:R:3:forces:R:3 energy=0 {nothing}\n"
+    reading = parsed(tmp_path, "a.xyz", text + "Cu 0 0 0 0 0 0\n")
+    assert reading.line(()) == (
+        "3 frames: energy 3, forces 3, stress 2; left out: with an energy of exactly 0 beside "
+        "forces, which none has (1); not understood: stress of exactly 0 beside forces (1)"
+    )
 
 
 def test_keys_that_no_one_takes_are_said(tmp_path) -> None:
@@ -410,6 +472,38 @@ def test_columns_of_a_dump_that_no_one_takes_are_said(tmp_path) -> None:
         parsed(tmp_path, "a.dump", text.replace("2 1 2 2 2", "2 0 2 2 2"), ReadOptions(("Cu",)))
 
 
+@pytest.mark.parametrize(
+    ("columns", "rows", "symbols"),
+    [
+        ("id type x y z", "1 1 0 0 0\n2 2 2 2 2", None),
+        ("id type element x y z", "1 1 C 0 0 0\n2 2 C 2 2 2", None),  # LAMMPS's default
+        ("id type element x y z", "1 1 C 0 0 0\n2 1 C 2 2 2", "C2"),
+        ("id type element x y z", "1 1 Cu 0 0 0\n2 2 O 2 2 2", "CuO"),
+    ],
+)
+def test_a_type_is_not_the_element_of_its_number(
+    tmp_path, monkeypatch, capsys, columns, rows, symbols
+) -> None:
+    """Types as they are in a .cfg; where elements are named, H and He had stood."""
+    monkeypatch.chdir(tmp_path)
+    Path("a.dump").write_text(DUMP.format(columns=columns, rows=rows))
+    words = ["convert", "a.dump", "o", "--input_format=lammps_dump"]
+    for form in ("poscar", "extxyz"):
+        assert main([*words, f"--output_format={form}"]) == (symbols is None)
+        assert symbols or "give --species=A,B" in capsys.readouterr().err
+        if symbols:
+            found = read("o", format={"poscar": "vasp"}.get(form, form))
+            assert str(found.symbols) == symbols
+    assert main(words) == 0
+    assert read_cfg("o")[0].types.tolist() == ([0, 0] if "2 1" in rows else [0, 1])
+    if symbols is None:
+        assert main([*words, "--output_format=extxyz", "--species=Cu,O"]) == 0
+        assert str(read("o", format="extxyz").symbols) == "CuO"
+    assert main([*words[:2], "o.data", words[3], "--output_format=lammps_datafile"]) == 0
+    back = ["convert", "o.data", "p", "--input_format=lammps_datafile", "--output_format=poscar"]
+    assert main(back) == 1
+
+
 def test_dump_units(tmp_path) -> None:
     text = DUMP.format(columns="id type x y z fx fy fz", rows="1 1 0 0 0 1 0 0\n2 1 2 2 2 0 0 0")
     real = ReadOptions(("Cu",), units={"lammps": "real"})
@@ -417,6 +511,8 @@ def test_dump_units(tmp_path) -> None:
     assert atoms.calc.results["forces"][0, 0] == pytest.approx(0.0433641, abs=1e-6)
     (atoms,) = parsed(tmp_path, "a.dump", "ITEM: UNITS\nreal\n" + text, ReadOptions(("Cu",))).frames
     assert atoms.calc.results["forces"][0, 0] == pytest.approx(0.0433641, abs=1e-6)
+    with pytest.raises(MTPError, match="units style is metal, not real"):
+        parsed(tmp_path, "a.dump", "ITEM: UNITS\nmetal\n" + text, real)
     with pytest.raises(MTPError, match="units style 'lj'"):
         parsed(tmp_path, "a.dump", "ITEM: UNITS\nlj\n" + text, ReadOptions(("Cu",)))
     with pytest.raises(MTPError, match="type 2 has no element in --species=Cu;"):
@@ -597,6 +693,24 @@ def test_site_energies_of_a_cfg_are_named(tmp_path) -> None:
     write_cfg(tmp_path / "a.cfg", [plain, replace(plain, site_energies=np.array([-1.0, -2.0]))])
     reading = read_calculations(tmp_path / "a.cfg", ReadOptions(species=("Cu", "O")))
     assert "not understood: site_en (1)" in reading.line(())
+
+
+def test_frames_of_a_cfg_that_are_no_labels(tmp_path, monkeypatch, capsys) -> None:
+    """What MLIP's readers of OUTCARs mark, and domains of a simulation, whose ghosts are copies."""
+    monkeypatch.chdir(tmp_path)
+    atoms = Atoms("CuO", [[0, 0, 0], [2.1, 2, 2]], cell=4 * np.eye(3), pbc=True)
+    plain = replace(from_atoms(atoms, ["Cu", "O"]), energy=-7.5, features={"EFS_by": "VASP"})
+    stopped = replace(plain, features={"EFS_by": "VASP_not_converged"})
+    domain = replace(plain, columns={"ghost": np.array([0.0, 1.0])})
+    write_cfg("a.cfg", [plain, stopped, domain])
+    reading = read_calculations(Path("a.cfg"), ReadOptions(species=("Cu", "O")))
+    assert len(reading.frames) == 1
+    left = "with ghost atoms, which are copies of others (1), without electronic convergence (1)"
+    assert f"left out: {left}" in reading.line(())
+    for form in ("poscar", "extxyz"):
+        words = ["convert", "a.cfg", "o", f"--output_format={form}", "--species=Cu,O"]
+        assert main(words) == 1
+        assert "has no ghost atoms" in capsys.readouterr().err
 
 
 def test_mlearn(tmp_path) -> None:
