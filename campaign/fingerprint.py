@@ -1,0 +1,95 @@
+"""Whether labels that exist already are of one method, and of the campaign's reference.
+
+What files tell of their settings is held against each other, against what was imported before, and
+against `reference`: its options, what its functional stands for, the program's own defaults.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from campaign.config import Reference
+from campaign.errors import UserError
+from campaign.sources import Source
+from mtp.reading.frames import Reading
+from mtp.reading.vasp import setting
+
+# VASP's where an INCAR is silent. ISPIN is each structure's own, ENCUT and GGA are the POTCARs'.
+OFF = {"IVDW": "0", "LVDW": "F", "LHFCALC": "F", "LDAU": "F", "METAGGA": "--"}
+DEFAULTS = {**OFF, "ISMEAR": 1, "SIGMA": 0.2}
+TETRAHEDRA = -4  # ISMEAR from here down has no use for SIGMA
+
+
+def one_method(files: Mapping[Path, Reading], earlier: Iterable[Source]) -> None:
+    """Refuse files that tell settings which differ.
+
+    Parameters
+    ----------
+    files : the readings of what is imported now
+    earlier : the records of what was imported before
+
+    Raises
+    ------
+    UserError
+        Names the files, the settings and their values.
+    """
+    known: dict[str, tuple[str, str]] = {}
+    told = [(one.name, one.method) for one in earlier]
+    told += [(str(path), reading.method) for path, reading in files.items()]
+    for name, method in told:
+        odd = {
+            k: known[k] for k in sorted(method.keys() & known.keys()) if known[k][0] != method[k]
+        }
+        if odd:
+            differences = ", ".join(f"{k} {value} and {method[k]}" for k, (value, _) in odd.items())
+            first = next(iter(odd.values()))[1]
+            raise UserError(f"{first} and {name} differ in {differences}; import one method only")
+        known |= {key: (value, name) for key, value in method.items() if key not in known}
+
+
+def unlike(files: Mapping[Path, Reading], reference: Reference) -> str:
+    """What keeps the method of the files from being the reference's.
+
+    Parameters
+    ----------
+    files : readings with what each file tells of its settings
+    reference : of the campaign
+
+    Returns
+    -------
+    the first difference in words, empty where there is none
+    """
+    for path, reading in files.items():
+        program = reading.method.get("program", "")
+        if not program:
+            return (
+                f"{path.name} does not say by which method its labels are (reference is "
+                f"{reference.method})"
+            )
+        if program.lower() != reference.method:
+            return f"{path.name} is of {program}, the campaign's reference is {reference.method}"
+        if difference := _different(reading.method, _vasp(reference.options)):
+            return f"{path.name}: {difference}"
+    return ""
+
+
+def _different(method: Mapping[str, str], own: Mapping[str, str]) -> str:
+    for key, value in {**OFF, **method}.items():
+        expected = own.get(key, "0" if key.startswith("U ") else None)
+        told = (key, value) != ("GGA", "--")  # of POTCARs that the file does not name
+        counts = key != "SIGMA" or float(own["ISMEAR"]) > TETRAHEDRA
+        if told and counts and expected not in (None, value):
+            return f"{key} is {value}, by reference.options {expected}"
+    return ""
+
+
+def _vasp(options: Mapping[str, Any]) -> dict[str, str]:
+    """What ASE's VASP calculator writes into an INCAR, as `Reading.method` has it."""
+    from ase.calculators.vasp.create_input import GenerateVaspInput
+
+    functional = GenerateVaspInput.xc_defaults.get(str(options.get("xc", "")).lower(), {})
+    table: Mapping[str, Mapping[str, Any]] = options.get("ldau_luj") or {}
+    given = DEFAULTS | {"LDAU": bool(table)}
+    given |= {key.upper(): value for key, value in {**functional, **options}.items()}
+    given |= {f"U {e}": (one["U"] - one["J"]) * (one["L"] >= 0) for e, one in table.items()}
+    return {key: setting(value) for key, value in given.items()}
