@@ -76,13 +76,7 @@ def run(plan: ModelEval, items: Items, state: Path | None, model: Path, output: 
         same = matched(reference)
         # by ASE, whatever the engine: the reference's own random numbers
         twin = None if name in before.labels_only else md.run(atoms, calculator, same, watchdog)
-        long = replace(
-            same,
-            temperature=plan.temperature,
-            steps=max(plan.steps, plan.most_steps),
-            interval=plan.interval,
-            seed=items[name]["seed"],
-        )
+        long = at_use(same, plan, items[name]["seed"])
         atoms.info |= {"source": name, "temperature": plan.temperature}
         counting = CountingCalculator(job.reference())
         with billed(counting):
@@ -177,6 +171,13 @@ def matched(reference: list[Atoms]) -> md.Protocol:
     """
     info = reference[0].info
     return md.Protocol(**{field.name: info[field.name] for field in fields(md.Protocol)})
+
+
+def at_use(same: md.Protocol, plan: ModelEval, seed: int) -> md.Protocol:
+    """A run of the plan's own under the conditions of the reference's, as long as it may get."""
+    steps = max(plan.steps, plan.most_steps)
+    kelvin, interval = plan.temperature, plan.interval
+    return replace(same, temperature=kelvin, steps=steps, interval=interval, seed=seed)
 
 
 def fresh_labels(frames: list[Atoms], count: int, reference: CountingCalculator) -> list[Atoms]:
