@@ -33,18 +33,20 @@ def one_method(files: Mapping[Path, Reading], earlier: Iterable[Source]) -> None
     UserError
         Names the files, the settings and their values.
     """
-    known: dict[str, tuple[str, str]] = {}
-    told = [(one.name, one.method) for one in earlier]
-    told += [(str(path), reading.method) for path, reading in files.items()]
-    for name, method in told:
+    settings: dict[str, tuple[str, str]] = {}
+    methods = [(one.name, one.method) for one in earlier]
+    methods += [(str(path), reading.method) for path, reading in files.items()]
+    for name, method in methods:
         odd = {
-            k: known[k] for k in sorted(method.keys() & known.keys()) if known[k][0] != method[k]
+            k: settings[k]
+            for k in sorted(method.keys() & settings.keys())
+            if settings[k][0] != method[k]
         }
         if odd:
             differences = ", ".join(f"{k} {value} and {method[k]}" for k, (value, _) in odd.items())
             first = next(iter(odd.values()))[1]
             raise UserError(f"{first} and {name} differ in {differences}; import one method only")
-        known |= {key: (value, name) for key, value in method.items() if key not in known}
+        settings |= {key: (value, name) for key, value in method.items() if key not in settings}
 
 
 def unlike(files: Mapping[Path, Reading], reference: Reference) -> str:
@@ -76,9 +78,9 @@ def unlike(files: Mapping[Path, Reading], reference: Reference) -> str:
 def _different(method: Mapping[str, str], own: Mapping[str, str]) -> str:
     for key, value in {**OFF, **method}.items():
         expected = own.get(key, "0" if key.startswith("U ") else None)
-        told = (key, value) != ("GGA", "--")  # of POTCARs that the file does not name
+        is_said = (key, value) != ("GGA", "--")  # of POTCARs that the file does not name
         counts = key != "SIGMA" or float(own["ISMEAR"]) > TETRAHEDRA
-        if told and counts and expected not in (None, value):
+        if is_said and counts and expected not in (None, value):
             return f"{key} is {value}, by reference.options {expected}"
     return ""
 

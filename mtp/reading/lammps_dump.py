@@ -27,10 +27,10 @@ def read_dump(path: Path, options: ReadOptions) -> Reading:
         text = stream.read()
     lines = text.splitlines()
     style = next((lines[i + 1].strip() for i, s in enumerate(lines) if s == "ITEM: UNITS"), None)
-    told = options.units.get("lammps")
-    if style and told and style != told:
-        raise MTPError(f"{path}: its units style is {style}, not {told:.20}")
-    style = style or told or "metal"
+    given = options.units.get("lammps")
+    if style and given and style != given:
+        raise MTPError(f"{path}: its units style is {style}, not {given:.20}")
+    style = style or given or "metal"
     columns = [line.split()[2:] for line in lines if line.startswith("ITEM: ATOMS")]
     if style not in STYLES:
         raise MTPError(f"{path}: units style {style!r:.20}; only {', '.join(STYLES)} can be read")
@@ -105,7 +105,7 @@ def _check_rows(rows: list[list[str]], announced: int, names: list[str], where: 
 def _elements(atoms: Atoms, names: list[str], options: ReadOptions, path: Path) -> None:
     """Type t is `species[t - 1]`; elements of the file that say otherwise are an error.
 
-    Carbon everywhere says nothing: LAMMPS writes it where it was not told the elements. Those that
+    Carbon everywhere says nothing: LAMMPS writes it where it was not given the elements. Those that
     nothing says are X.
     """
     kinds = atoms.arrays.get("type")

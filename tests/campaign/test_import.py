@@ -202,7 +202,7 @@ def test_folders_of_runs(made, capsys) -> None:
     Path("empty").mkdir()
     assert "no DeePMD system" in refused(capsys, "empty")
     assert "no element" in refused(capsys, "runs", "--species", "Cu,Zz")
-    assert "files are of VASP" in refused(capsys, "runs")
+    assert "is of VASP" in refused(capsys, "runs")
     assert "element O" in refused(capsys, "runs", "--same-method")
 
 
