@@ -26,6 +26,7 @@ from planner.policy.curriculum import (
     debris,
     dies_later,
     focus,
+    holds_at_use,
     hopeless,
     jobs_failed,
     lesson,
@@ -96,6 +97,30 @@ def proven(sit: Situation) -> Draft | None:
     keys = keys_of(sit.targets, "evaluation", "evaluated_model", "early_stop_fraction")
     reason = f"{sit.model.id} meets every target, and holds as far above its use as asked."
     return ending.end(sit, "converged", reason, keys)
+
+
+def target_first(sit: Situation) -> Draft | None:
+    """Errors of every target are met: run them at their use before labels of a part are bought.
+
+    What their parts still lack matters where a target shows that it does. MD and a fit cost no
+    label, and the trajectories wait. Not where a part that was run fell apart at its use: no
+    target stands on it.
+    """
+    model, parts = sit.model, [s for s in sit.state.subsystems if s.role != "target" and s.rounds]
+    if model is None or not sit.pending or not all(holds_at_use(sit, s) for s in parts):
+        return None
+    offered = {g.subsystem for record in sit.pending for g in record.groups if g.snapshots}
+    due = [s for s in sit.targets if s.evaluation != "passed" or s.evaluated_model != model.id]
+    if not due or any(s.name in offered or not unproven(sit, s, model.id) for s in due):
+        return None
+    names, bought = ", ".join(s.name for s in due), ", ".join(sorted(offered))
+    why = f"{names}: errors meet the targets; run at its use before labels of {bought} are bought"
+    keys = keys_of(due, "held_out_force_mae", "evaluated_model")
+    if model.effort == "quick":
+        section = parameters.train(sit, "continue", "accurate")
+        return Draft(section, f"{why}, by an accurate fit.", keys)
+    structures = [name for s in due for name in sit.baselines(s.name)]
+    return Draft(parameters.model_eval(sit, model.id, structures), f"{why}.", keys)
 
 
 def select(sit: Situation) -> Draft | None:
@@ -365,6 +390,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     *RECOVERY,
     *CAPACITY,
     ("R7-proven", proven),
+    ("R7-target-first", target_first),
     ("R7-select", select),
     ("R8-train", train),
     ("R9-give-up", give_up),
