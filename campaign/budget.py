@@ -58,6 +58,7 @@ def reserved_seconds(sit: Situation) -> float:
             structures=names,
             temperature=sit.task.temperature,
             steps=steps,
+            most_steps=sit.config.model_eval.longest * steps,
             interval=min(sit.config.model_eval.interval, steps),
             fresh_frames=reserved_calls(sit) // len(names),
             seed=0,
