@@ -16,7 +16,7 @@ from campaign.gates import limit_faults
 from campaign.plan import Plan
 from campaign.situation import Situation, unjudged
 from campaign.state import SubsystemState
-from campaign.verdict import DIFFUSIVE_PS, unmeasured, unmet
+from campaign.verdict import DIFFUSIVE_PS, beyond, margin_temperature, unmeasured, unmet
 from planner.policy import ending, parameters
 from planner.policy.beginning import BEGINNING, without_reference
 from planner.policy.capacity import CAPACITY
@@ -34,11 +34,11 @@ from planner.policy.curriculum import (
     run_at_use,
     sampled_since_evaluation,
     stuck,
-    target_due,
     unproven,
     unstable,
     use_of,
     window,
+    worth_accuracy,
 )
 from planner.policy.draft import Draft, keys_of
 from planner.policy.recovery import RECOVERY, blown_up, given_up
@@ -100,27 +100,43 @@ def proven(sit: Situation) -> Draft | None:
 
 
 def target_first(sit: Situation) -> Draft | None:
-    """Errors of every target are met: run them at their use before labels of a part are bought.
+    """Errors of every target are met: run them at their use before labels of a part are bought,
+    and up to their margin where they have passed.
 
     What their parts still lack matters where a target shows that it does. MD and a fit cost no
     label, and the trajectories wait. Not where a part that was run fell apart at its use: no
     target stands on it.
     """
     model, parts = sit.model, [s for s in sit.state.subsystems if s.role != "target" and s.rounds]
-    if model is None or not sit.pending or not all(holds_at_use(sit, s) for s in parts):
-        return None
     offered = {g.subsystem for record in sit.pending for g in record.groups if g.snapshots}
-    due = [s for s in sit.targets if s.evaluation != "passed" or s.evaluated_model != model.id]
-    if not due or any(s.name in offered or not unproven(sit, s, model.id) for s in due):
+    if model is None or not offered or any(s.name in offered for s in sit.targets):
         return None
-    names, bought = ", ".join(s.name for s in due), ", ".join(sorted(offered))
-    why = f"{names}: errors meet the targets; run at its use before labels of {bought} are bought"
+    if not all(holds_at_use(sit, s) for s in parts):
+        return None
+    due = [s for s in sit.targets if s.evaluation != "passed" or s.evaluated_model != model.id]
+    if any(not unproven(sit, s, model.id) for s in due):
+        return None
+    bought = f"before labels of {', '.join(sorted(offered))} are bought"
+    if not due:
+        return _margin(sit, model.id, bought)
+    why = f"{', '.join(s.name for s in due)}: errors meet the targets; run at its use {bought}"
     keys = keys_of(due, "held_out_force_mae", "evaluated_model")
     if model.effort == "quick":
         section = parameters.train(sit, "continue", "accurate")
         return Draft(section, f"{why}, by an accurate fit.", keys)
     structures = [name for s in due for name in sit.baselines(s.name)]
     return Draft(parameters.model_eval(sit, model.id, structures), f"{why}.", keys)
+
+
+def _margin(sit: Situation, model: str, bought: str) -> Draft | None:
+    """MD of the targets up to how far above their use they are asked to hold."""
+    open_ = [s for s in sit.targets if sit.training(s.name) and beyond(sit.state, s, model)]
+    if not open_:
+        return None
+    windows = {s.name: (use_of(sit, s), margin_temperature(sit.state, s)) for s in open_}
+    reason = f"{', '.join(windows)}: passed at its use; up to its margin {bought}."
+    keys = keys_of(open_, "evaluation", "evaluated_model", "sampled_temperature")
+    return Draft(parameters.model_sample(sit, windows), reason, keys)
 
 
 def select(sit: Situation) -> Draft | None:
@@ -152,7 +168,7 @@ def train(sit: Situation) -> Draft | None:
     unused = [] if given_up(sit) else [d.id for d in sit.unused]
     if not unused and sit.model and sit.last("prune") <= sit.last("train"):
         return None
-    effort = "accurate" if target_due(sit, None) else "quick"
+    effort = "accurate" if worth_accuracy(sit, None) else "quick"
     keys = ("models.count", *(f"datasets.{name}.active" for name in unused))
     if sit.model is None:
         reason = f"No usable model: first fit to {', '.join(unused)}."
@@ -242,9 +258,10 @@ def _stability(sit: Situation, s: SubsystemState) -> str:
 
 
 def sharpen(sit: Situation) -> Draft | None:
-    """An evaluation of a target is made of an accurate fit; for a component a quick one will do,
-    since its labels are not the last that the potential takes in."""
-    if sit.model is None or sit.model.effort == "accurate" or not target_due(sit, sit.model.id):
+    """An evaluation is made of an accurate fit, but a component's where that costs much."""
+    if sit.model is None or sit.model.effort == "accurate":
+        return None
+    if not worth_accuracy(sit, sit.model.id):
         return None
     reason = f"An evaluation is due and {sit.model.id} is a quick fit: fit accurately first."
     return Draft(
