@@ -26,7 +26,6 @@ from campaign.verdict import (
 )
 
 LAST_ROUNDS = 2
-AT_USE = 1.07  # times the temperature of use: no hotter
 CHEAP = 900  # core-seconds of a fit
 SAME = 3  # samplings of one window in a row
 LEARNT = ("duplicate",)  # rejections of what is learnt already
@@ -95,19 +94,6 @@ def unproven(sit: Situation, s: SubsystemState, model: str | None) -> bool:
         and bool(sit.baselines(s.name))
         and meets_errors(sit.state, s, record)
     )
-
-
-def holds_at_use(sit: Situation, s: SubsystemState) -> bool:
-    """Whether hardly a run of its last sampling stopped at the temperature of use; over the whole
-    window where stops were not kept by temperature."""
-    samplings = sit.samplings(s.name)
-    if not samplings or mostly_lost(sit, s) or debris(s) or s.early_stop_fraction is None:
-        return False
-    cool = [r for r in samplings[-1][1].rungs if r.temperature <= AT_USE * use_of(sit, s)]
-    if not sum(r.runs for r in cool):
-        return not unstable(sit, s)
-    limit = sit.config.rules.unstable_above
-    return sum(r.stops for r in cool) <= limit * sum(r.runs for r in cool)
 
 
 def unseen(sit: Situation, s: SubsystemState) -> bool:
@@ -294,7 +280,7 @@ def run_at_use(sit: Situation, s: SubsystemState) -> bool:
 
     Stops over a ladder of temperatures do not say that a potential fails where it is used.
     """
-    most = AT_USE * use_of(sit, s)
+    most = 1.07 * use_of(sit, s)
     return any(0 < group.temperature_high <= most for _, group in sit.samplings(s.name))
 
 

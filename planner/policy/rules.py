@@ -16,7 +16,7 @@ from campaign.gates import limit_faults
 from campaign.plan import Plan
 from campaign.situation import Situation, unjudged
 from campaign.state import SubsystemState
-from campaign.verdict import DIFFUSIVE_PS, beyond, margin_temperature, unmeasured, unmet
+from campaign.verdict import DIFFUSIVE_PS, unmeasured, unmet
 from planner.policy import ending, parameters
 from planner.policy.beginning import BEGINNING, without_reference
 from planner.policy.capacity import CAPACITY
@@ -26,7 +26,6 @@ from planner.policy.curriculum import (
     debris,
     dies_later,
     focus,
-    holds_at_use,
     hopeless,
     jobs_failed,
     lesson,
@@ -97,46 +96,6 @@ def proven(sit: Situation) -> Draft | None:
     keys = keys_of(sit.targets, "evaluation", "evaluated_model", "early_stop_fraction")
     reason = f"{sit.model.id} meets every target, and holds as far above its use as asked."
     return ending.end(sit, "converged", reason, keys)
-
-
-def target_first(sit: Situation) -> Draft | None:
-    """Errors of every target are met: run them at their use before labels of a part are bought,
-    and up to their margin where they have passed.
-
-    What their parts still lack matters where a target shows that it does. MD and a fit cost no
-    label, and the trajectories wait. Not where a part that was run fell apart at its use: no
-    target stands on it.
-    """
-    model, parts = sit.model, [s for s in sit.state.subsystems if s.role != "target" and s.rounds]
-    offered = {g.subsystem for record in sit.pending for g in record.groups if g.snapshots}
-    if model is None or not offered or any(s.name in offered for s in sit.targets):
-        return None
-    if not all(holds_at_use(sit, s) for s in parts):
-        return None
-    due = [s for s in sit.targets if s.evaluation != "passed" or s.evaluated_model != model.id]
-    if any(not unproven(sit, s, model.id) for s in due):
-        return None
-    bought = f"before labels of {', '.join(sorted(offered))} are bought"
-    if not due:
-        return _margin(sit, model.id, bought)
-    why = f"{', '.join(s.name for s in due)}: errors meet the targets; run at its use {bought}"
-    keys = keys_of(due, "held_out_force_mae", "evaluated_model")
-    if model.effort == "quick":
-        section = parameters.train(sit, "continue", "accurate")
-        return Draft(section, f"{why}, by an accurate fit.", keys)
-    structures = [name for s in due for name in sit.baselines(s.name)]
-    return Draft(parameters.model_eval(sit, model.id, structures), f"{why}.", keys)
-
-
-def _margin(sit: Situation, model: str, bought: str) -> Draft | None:
-    """MD of the targets up to how far above their use they are asked to hold."""
-    open_ = [s for s in sit.targets if sit.training(s.name) and beyond(sit.state, s, model)]
-    if not open_:
-        return None
-    windows = {s.name: (use_of(sit, s), margin_temperature(sit.state, s)) for s in open_}
-    reason = f"{', '.join(windows)}: passed at its use; up to its margin {bought}."
-    keys = keys_of(open_, "evaluation", "evaluated_model", "sampled_temperature")
-    return Draft(parameters.model_sample(sit, windows), reason, keys)
 
 
 def select(sit: Situation) -> Draft | None:
@@ -407,7 +366,6 @@ RULES: tuple[tuple[str, Rule], ...] = (
     *RECOVERY,
     *CAPACITY,
     ("R7-proven", proven),
-    ("R7-target-first", target_first),
     ("R7-select", select),
     ("R8-train", train),
     ("R9-give-up", give_up),
