@@ -165,9 +165,9 @@ def held_back(sit: Situation, s: SubsystemState, model: ModelRecord) -> str | No
     for key, unit in ERRORS.items():
         now, fitted = getattr(ours, key), getattr(own, key)
         bound = getattr(targets, key) * targets.slack(s.role)
-        known = key == "force_mae" or (before is not None and scattered(ours))
+        comparable = key == "force_mae" or (before is not None and scattered(ours))
         falling = before is not None and now < GAIN * getattr(before, key)
-        if now > CLEARLY * bound and fitted >= ALIKE * now and known and not falling:
+        if now > CLEARLY * bound and fitted >= ALIKE * now and comparable and not falling:
             return f"{now:.3g} {unit}"
     return None
 
