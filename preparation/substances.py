@@ -17,6 +17,9 @@ from campaign.material import CrystalSource, Ingredient, Phase
 
 LIST = TOOLKIT / "config" / "substances.yaml"
 HEAVY = re.compile(r"^(?:[DT]2O|HDO|HTO)$|-d[0-9]+$|deuter|triti|heavy water")
+HEAVY_WORDS = re.compile(
+    r"\b(?:[DT]2O|HDO|HTO|heavy water|deuterated \w+|\w+-d[0-9]+)\b", re.IGNORECASE
+)
 AVOGADRO = 0.602214076  # molecules per nm^3 at 1 mol per 1e-24 L; also g/cm3 to u/Å^3
 
 
@@ -101,6 +104,30 @@ def nearest(name: str) -> str:
     near += [one for one in _table() if sorted(one) == sorted(key) and one not in near]
     shown = [name for name in listed() if _key(name) in near] or near
     return f" (nearest: {', '.join(shown)})" if shown else ""
+
+
+def anagram(word: str) -> str | None:
+    """The listed name spelt with the same signs in another order; None where there is none."""
+    return next((one for one in names() if one != word and sorted(one) == sorted(word)), None)
+
+
+def by_moles(mixed: list[Ingredient], parts: list[float], units: list[str | None]) -> list[float]:
+    """Parts by volume (`vol`: pure liquids), weight (`wt`) or moles (None) as parts by moles.
+
+    The smallest becomes 1 where any is not by moles. UserError for a density that is not listed.
+    """
+    moles = []
+    for one, part, unit in zip(mixed, parts, units, strict=True):
+        grams = mass(content(one)[0]) if unit else 1.0
+        listed = substance(one.name)
+        dense = listed.density if listed and unit == "vol" else None
+        if unit == "vol" and not dense:
+            raise UserError(
+                f"{one.name}: no density is listed; give its part by weight (wt) or moles"
+            )
+        moles.append(part * (dense or 1.0) / grams)
+    least = min(moles) if any(units) else 1.0
+    return [round(amount / least, 4) for amount in moles]
 
 
 def elements(phase: Phase) -> set[str]:
