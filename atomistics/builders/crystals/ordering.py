@@ -77,6 +77,15 @@ def disordered(reference: str, folder: Path) -> bool:
     return structure is not None and not structure.is_ordered
 
 
+def occupied_density(reference: str, folder: Path) -> float:
+    """Atoms an Å^3 of a user's file by its occupancies; UserError where it cannot be read."""
+    path = inside(reference, folder)
+    structure = _parsed(path)
+    if structure is None:
+        raise UserError(f"{path}: no crystal")
+    return float(sum(structure.composition.values()) / structure.volume)
+
+
 def _parsed(path: Path) -> Structure | None:
     """pymatgen's reading of a CIF; None where it has none (ASE's own error is then told)."""
     try:
