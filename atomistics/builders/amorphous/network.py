@@ -67,7 +67,7 @@ def bound(atoms: Atoms) -> Atoms:
 
 
 def _apart(positions: np.ndarray, atoms: Atoms, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors (P, 3) from the first to the second of each pair by the nearest image, and lengths."""
+    """Vectors (P, 3) from first to second of each pair by the nearest image, and their lengths."""
     step = positions[pairs[:, 1]] - positions[pairs[:, 0]]
     step -= np.round(step @ np.linalg.inv(atoms.cell.array)) @ atoms.cell.array
     return step, np.linalg.norm(step, axis=1)
