@@ -47,10 +47,7 @@ def reserved_seconds(sit: Situation) -> float:
     model = sit.model.id if sit.model else "m000"
     seconds = 0.0
     if sit.active and (sit.model is None or sit.unused):
-        seconds += price(
-            Train(start="scratch", effort="accurate", datasets=[d.id for d in sit.active], seed=0),
-            sit,
-        ).core_seconds
+        seconds += accurate_seconds(sit)
     if names and not judged(sit):
         steps = steps_for(sit.state.targets.stable_ps, sit.config.md.timestep)
         last = ModelEval(
@@ -58,12 +55,21 @@ def reserved_seconds(sit: Situation) -> float:
             structures=names,
             temperature=sit.task.temperature,
             steps=steps,
+            most_steps=sit.config.model_eval.longest * steps,
             interval=min(sit.config.model_eval.interval, steps),
             fresh_frames=reserved_calls(sit) // len(names),
             seed=0,
         )
         seconds += price(last, sit).core_seconds
     return seconds
+
+
+def accurate_seconds(sit: Situation) -> float:
+    """Core-seconds of an accurate fit to all active data."""
+    names = [d.id for d in sit.active]
+    return price(
+        Train(start="scratch", effort="accurate", datasets=names, seed=0), sit
+    ).core_seconds
 
 
 def judged(sit: Situation) -> bool:

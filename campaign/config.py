@@ -358,6 +358,9 @@ class EvaluationSettings(Strict):
     fresh_most: int = Field(
         default=0, ge=0, description="where the density's bias is vaguer than its target; 0: never"
     )
+    longest: int = Field(
+        default=1, ge=1, description="times as long where density or energy still drift"
+    )
     protocol: ProtocolName = None
     grade: Positive = Field(
         default=1000.0, description="extrapolation grade that ends an evaluation as an early stop"

@@ -325,6 +325,11 @@ class EvaluatedStructure(Strict):
     status: Literal["ok", "early_stop", "failed"]
     stop: str | None = Field(default=None, description="class of the early stop or failure")
     picoseconds: float = Field(description="MD done, ps")
+    drifting: bool = Field(
+        default=False,
+        description="density or energy still drifted when the run was as long as allowed",
+        exclude_if=lambda drifting: not drifting,
+    )
     temperature: Temperature
     max_grade: float | None = Field(default=None, description="highest of the kept snapshots")
     compared: bool = Field(

@@ -15,6 +15,7 @@ from atomistics.analysis.layers import PhaseLayer, layers_of
 from atomistics.analysis.observables import mobile_share, standard_error
 from atomistics.md import plain as md
 from atomistics.md import stages
+from atomistics.md.steady import SteadyState
 from atomistics.md.watchdog import JudgedWatchdog, Watchdog
 from atomistics.properties.measure import MD
 from atomistics.reference.counting import CountingCalculator
@@ -75,28 +76,25 @@ def run(plan: ModelEval, items: Items, state: Path | None, model: Path, output: 
         same = matched(reference)
         # by ASE, whatever the engine: the reference's own random numbers
         twin = None if name in before.labels_only else md.run(atoms, calculator, same, watchdog)
-        long = replace(
-            same,
-            temperature=plan.temperature,
-            steps=plan.steps,
-            interval=plan.interval,
-            seed=items[name]["seed"],
-        )
+        long = at_use(same, plan, items[name]["seed"])
         atoms.info |= {"source": name, "temperature": plan.temperature}
         counting = CountingCalculator(job.reference())
         with billed(counting):
             judge = partial(agreed, potential=potential, job=job, reference=counting)
             judging = JudgedWatchdog(watchdog.limits, judge, plan.fresh_frames)
             engine = job.config.md.engine
-            outcome = md.run(atoms, calculator, long, judging, engine=engine)
-            soft = softness(outcome.frames, long)
+            # a film that is rebuilding is judged by what it becomes, not on the way there
+            still = SteadyState(plan.temperature, plan.steps, plan.interval)
+            outcome = md.run(atoms, calculator, long, judging, enough=still, engine=engine)
+            last = outcome.frames[-(plan.steps // plan.interval) :]
+            soft = softness(last, long)
             counts = (plan.fresh_frames - judging.labels, plan.fresh_most - judging.labels)
-            fresh, misfits = put_to_test(outcome.frames, counts, soft, (potential, job, counting))
+            fresh, misfits = put_to_test(last, counts, soft, (potential, job, counting))
         comparison = held_against(twin, reference, same.timestep, layers_of(atoms))
         report = _report(job, name, outcome, long, comparison) | told_of(twin, same, outcome)
         errors = residuals(potential, job.species, reference)
         report |= _errors(reference, errors, misfits, comparison)
-        report |= _bias(misfits, soft)
+        report |= _bias(misfits, soft) | {"drifting": not (outcome.stop or still.holds)}
         report["false_alarms"] = [{"kind": k, "count": n} for k, n in judging.widened.items()]
         comparison.add_long_run(outcome.frames, long.timestep)
         beside = of_reference(before, name)
@@ -173,6 +171,13 @@ def matched(reference: list[Atoms]) -> md.Protocol:
     """
     info = reference[0].info
     return md.Protocol(**{field.name: info[field.name] for field in fields(md.Protocol)})
+
+
+def at_use(same: md.Protocol, plan: ModelEval, seed: int) -> md.Protocol:
+    """A run of the plan's own under the conditions of the reference's, as long as it may get."""
+    steps = max(plan.steps, plan.most_steps)
+    kelvin, interval = plan.temperature, plan.interval
+    return replace(same, temperature=kelvin, steps=steps, interval=interval, seed=seed)
 
 
 def fresh_labels(frames: list[Atoms], count: int, reference: CountingCalculator) -> list[Atoms]:

@@ -1,4 +1,4 @@
-"""When a reference MD has gone on for long enough: its energy and density no longer drift."""
+"""When an MD has gone on for long enough: its energy and density no longer drift."""
 
 import numpy as np
 from ase import Atoms, units
@@ -19,6 +19,7 @@ class SteadyState:
         self._kelvin, self._least, self._interval = kelvin, least, interval
         self._energies: list[float] = []
         self._volumes: list[float] = []
+        self.holds = False
 
     def __call__(self, moving: Atoms) -> bool:
         """Look at the atoms after a step."""
@@ -28,10 +29,11 @@ class SteadyState:
         if steps < self._least or steps % self._interval:
             return False
         heat = units.kB * self._kelvin * (1.5 / len(moving)) ** 0.5
-        return (
+        self.holds = (
             abs(_drift(self._energies[-self._least :])) < max(SETTLED, heat)
             and abs(_drift(np.log(self._volumes[-self._least :]))) < EVEN
         )
+        return self.holds
 
 
 def _drift(values: list[float] | np.ndarray) -> float:

@@ -44,6 +44,11 @@ class ModelEvalResult(MovingResult):
             for s in self.structures
             if s.status != "ok"
         ]
+        stops += [
+            Event("evaluation: still drifting", s.subsystem, f"{s.picoseconds:g} ps", 1)
+            for s in self.structures
+            if s.drifting
+        ]
         left = [
             Event("left its limit, as the reference does", s.subsystem, alarm.kind, alarm.count)
             for s in self.structures
@@ -62,6 +67,13 @@ class ModelEval(Section):
     structures: list[Name] = Field(min_length=1)
     temperature: Temperature
     steps: int = Field(ge=2, le=10_000_000)
+    most_steps: int = Field(
+        default=0,
+        ge=0,
+        le=10_000_000,
+        description="so many where density or energy still drift after `steps`",
+        exclude_if=lambda count: not count,
+    )
     interval: int = Field(ge=1, le=1_000_000)
     fresh_frames: int = Field(
         ge=0,
@@ -91,12 +103,12 @@ class ModelEval(Section):
     def cost(self, state: State, protocols: Mapping[str, ProtocolInfo] | None = None) -> Cost:
         """Reference calls on fresh frames; MD with the model."""
         del state
-        runs = len(self.structures)
+        runs, longest = len(self.structures), max(self.steps, self.most_steps)
         return Cost(
             reference_calls=runs * max(self.fresh_frames, self.fresh_most),
-            md_steps=runs * (self.steps + protocol_steps(self.protocol, protocols)),
+            md_steps=runs * (longest + protocol_steps(self.protocol, protocols)),
             runs=2 * runs if self.protocol else runs,
-            snapshots=runs * (self.steps // self.interval + 1),
+            snapshots=runs * (longest // self.interval + 1),
         )
 
     def repeated_steps(self, sit: Situation) -> int:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from atomistics.properties.asked import CRYSTAL, KINDS, Kind, kind_of
 from campaign.actions.select_data import SelectGroup
-from campaign.budget import decisions_left, in_a_hurry, judged, purse
+from campaign.budget import accurate_seconds, decisions_left, in_a_hurry, judged, purse
 from campaign.identifiers import iteration_of
 from campaign.results import SampleGroupResult
 from campaign.situation import Situation
@@ -26,6 +26,7 @@ from campaign.verdict import (
 )
 
 LAST_ROUNDS = 2
+CHEAP = 900  # core-seconds of a fit
 SAME = 3  # samplings of one window in a row
 LEARNT = ("duplicate",)  # rejections of what is learnt already
 Need = Literal["sample", "evaluate", "improve", "finish"]
@@ -70,10 +71,13 @@ def focus(sit: Situation, model: str | None) -> Focus:
     return Focus(0, "finish", sit.targets)
 
 
-def target_due(sit: Situation, model: str | None) -> bool:
-    """Whether a target is evaluated next if `model` is the newest; None stands for a new fit."""
+def worth_accuracy(sit: Situation, model: str | None) -> bool:
+    """Whether an evaluation that deserves an accurate fit comes next if `model` is the newest (None
+    stands for a new fit): of a target always, of components where the fit is cheap, since theirs
+    are not the last labels that the potential takes in."""
     here = focus(sit, model)
-    return here.need == "evaluate" and any(s.role == "target" for s in here.subsystems)
+    final = any(s.role == "target" for s in here.subsystems)
+    return here.need == "evaluate" and (final or accurate_seconds(sit) < CHEAP)
 
 
 def unproven(sit: Situation, s: SubsystemState, model: str | None) -> bool:

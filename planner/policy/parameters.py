@@ -383,6 +383,7 @@ def model_eval(sit: Situation, model: str, structures: Sequence[str]) -> ModelEv
         structures=list(structures),
         temperature=sit.task.temperature,
         steps=steps,
+        most_steps=sit.config.model_eval.longest * steps,
         interval=min(sit.config.model_eval.interval, steps),
         fresh_frames=min(sit.config.model_eval.fresh_frames, calls // len(structures)),
         fresh_most=min(sit.config.model_eval.fresh_most, calls // len(structures)),

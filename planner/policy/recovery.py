@@ -8,7 +8,7 @@ from campaign.situation import Situation
 from campaign.state import DatasetRecord, ModelRecord, SubsystemState
 from planner.policy import ending, parameters
 from planner.policy.comparison import errors_of, worse_on_common_frames
-from planner.policy.curriculum import target_due
+from planner.policy.curriculum import worth_accuracy
 from planner.policy.draft import Draft, keys_of
 
 CHANCE = 0.05
@@ -63,7 +63,7 @@ def refused(sit: Situation) -> Draft | None:
     keys = ("models.count", f"models.{last.id}.status", f"models.{last.id}.failure")
     pruned = sit.last("prune") > sit.last("train")
     if count == 1 or (count == 2 and pruned):
-        due = target_due(sit, None) or last.effort == "accurate"
+        due = worth_accuracy(sit, None) or last.effort == "accurate"
         effort = "accurate" if due else "quick"
         reason = f"{last.id} was refused ({last.failure}): fit from scratch with another seed."
         return Draft(parameters.train(sit, "scratch", effort), reason, keys) if sit.active else None
@@ -354,7 +354,7 @@ def blown_up(sit: Situation) -> Draft | None:
         reason = (
             f"{split} force MAE of {model.id} is {mine:.3g} eV/Å, that of {least.id} was {mae:.3g}."
         )
-        effort = "accurate" if target_due(sit, None) else "quick"
+        effort = "accurate" if worth_accuracy(sit, None) else "quick"
         section = parameters.train(sit, "scratch", effort)
         return Draft(section, reason, force_keys((model, least), split))
     return None

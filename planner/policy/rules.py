@@ -33,11 +33,11 @@ from planner.policy.curriculum import (
     run_at_use,
     sampled_since_evaluation,
     stuck,
-    target_due,
     unproven,
     unstable,
     use_of,
     window,
+    worth_accuracy,
 )
 from planner.policy.draft import Draft, keys_of
 from planner.policy.recovery import RECOVERY, blown_up, given_up
@@ -127,7 +127,7 @@ def train(sit: Situation) -> Draft | None:
     unused = [] if given_up(sit) else [d.id for d in sit.unused]
     if not unused and sit.model and sit.last("prune") <= sit.last("train"):
         return None
-    effort = "accurate" if target_due(sit, None) else "quick"
+    effort = "accurate" if worth_accuracy(sit, None) else "quick"
     keys = ("models.count", *(f"datasets.{name}.active" for name in unused))
     if sit.model is None:
         reason = f"No usable model: first fit to {', '.join(unused)}."
@@ -217,9 +217,10 @@ def _stability(sit: Situation, s: SubsystemState) -> str:
 
 
 def sharpen(sit: Situation) -> Draft | None:
-    """An evaluation of a target is made of an accurate fit; for a component a quick one will do,
-    since its labels are not the last that the potential takes in."""
-    if sit.model is None or sit.model.effort == "accurate" or not target_due(sit, sit.model.id):
+    """An evaluation is made of an accurate fit, but a component's where that costs much."""
+    if sit.model is None or sit.model.effort == "accurate":
+        return None
+    if not worth_accuracy(sit, sit.model.id):
         return None
     reason = f"An evaluation is due and {sit.model.id} is a quick fit: fit accurately first."
     return Draft(

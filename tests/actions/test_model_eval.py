@@ -18,6 +18,7 @@ from atomistics.analysis.comparison import compare
 from atomistics.analysis.layers import PhaseLayer
 from atomistics.analysis.observables import rdf_overlap
 from atomistics.md import plain as md
+from atomistics.md.steady import SteadyState
 from atomistics.md.watchdog import JudgedWatchdog, Limits
 from campaign import prediction
 from campaign.actions.model_eval import ModelEval
@@ -210,6 +211,31 @@ def test_a_limit_that_the_reference_leaves_too_is_no_early_stop(
     begun.finalize()
     state = begun.campaign.state()
     assert all(bool(s.widened) == agree for s in state.subsystems if s.evaluated_model)
+
+
+@pytest.mark.parametrize(("most", "drifting"), [(400, False), (60, True)])
+def test_a_run_that_still_drifts_goes_on_and_is_labelled_at_its_end(
+    begun: Bench, monkeypatch: pytest.MonkeyPatch, most: int, drifting: bool
+) -> None:
+    steady = SteadyState.__call__
+
+    def drifts_for_80_steps(self: SteadyState, moving: Atoms) -> bool:
+        steady(self, moving)
+        self.holds = len(self._energies) > 80
+        return self.holds
+
+    monkeypatch.setattr(SteadyState, "__call__", drifts_for_80_steps)
+    found = evaluate(begun, most_steps=most)
+    events = {event.event for event in begun.result().events()}
+    assert ("evaluation: still drifting" in events) == drifting
+    for name, seen in found.items():
+        runs = begun.here / "model_eval/runs"
+        last = dataset.read(runs / f"{name}.h5")[-1].info["step"]
+        assert last == min(most, 80)
+        assert seen.picoseconds == pytest.approx(last * 0.004)
+        assert seen.drifting == drifting
+        fresh = dataset.read(runs / f"{name}.fresh.h5")
+        assert min(a.info["step"] for a in fresh) > last - 40
 
 
 def judging(run: Callable) -> Callable:

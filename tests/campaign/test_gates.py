@@ -299,16 +299,16 @@ def test_cost_of_reference_sampling() -> None:
     assert bound.labels == 6 * (6 * 21 + 5 + 5 * 2)
 
 
-def test_cost_of_an_evaluation_is_its_fresh_frames_at_most() -> None:
+def test_cost_of_an_evaluation_is_its_fresh_frames_and_its_longest_run() -> None:
     bound = decide(at(EVALUATE)).model_eval.cost(at(EVALUATE).state)
-    assert (bound.reference_calls, bound.md_steps) == (40, 10000)
+    assert (bound.reference_calls, bound.md_steps) == (40, 30_000)
 
 
 def test_a_call_costs_what_it_has_cost() -> None:
     sit = replace(at(EVALUATE), core_seconds=1.0)
     calls = sit.state.spent.reference_calls
     steps = cost(decide(sit), sit).md_steps  # with what repeats the reference's MD
-    assert steps == 10_000 + 150
+    assert steps == 30_000 + 150
     paid = 40 / calls + (steps - 40) * 2e-5 * 100  # an atom's step, of a hundred atoms
     assert cost(decide(sit), sit).core_seconds == pytest.approx(paid)
     known = replace(sit, rates=Rates(reference_call=3.0, model_step={"model_eval": 0.5}))
