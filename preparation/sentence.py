@@ -135,19 +135,21 @@ def left_out(sentence: str) -> list[str]:
             " own MD (same potential)"
         )
     text = _plain(sentence)
-    known = [*table.kinds, *table.lattices, *table.sheets, *table.passed]
+    words_of_tables = [*table.kinds, *table.lattices, *table.sheets, *table.passed]
     for words in [*table.properties.values(), *table.procedures.values()]:
-        known += words
+        words_of_tables += words
     parts = [w for system in table.systems for one in system.words for w in one]
     for alias in _aliases(text):
         text = re.sub(rf"(?<![\w-]){re.escape(alias)}(?![\w-])", " ", text)
-    for phrase in [word for word in [*known, *parts] if " " in word]:
+    for phrase in [word for word in [*words_of_tables, *parts] if " " in word]:
         text = re.sub(re.escape(phrase), " ", text, flags=re.IGNORECASE)
     for pattern in (*DEFECTS.values(), DOPED.pattern):
         text = re.sub(pattern, " ", text, flags=re.IGNORECASE)
     for word in TOKEN.findall(TEMPERATURE.sub(" ", RATIO.sub(" ", text))):
         plain = word.lower().strip(".")
-        if len(plain) > 2 and not any(plain.startswith(begin) for begin in [*known, *parts]):
+        if len(plain) > 2 and not any(
+            plain.startswith(begin) for begin in [*words_of_tables, *parts]
+        ):
             unknown.append(f"{word}{substances.nearest(word)}")
     read = [f"{word} as {meant}" for word, meant in _slips(sentence).items()]
     if read:
@@ -177,12 +179,12 @@ def _pair(token: re.Match[str]) -> str:
 def _slips(text: str) -> dict[str, str]:
     """Formulas spelt with the same signs as one that is listed: LiFP6, LiPF6."""
     listed = substances.names()
-    found: dict[str, str] = {}
+    slips: dict[str, str] = {}
     for word in TOKEN.findall(text):
         near = [n for n in listed if sorted(n) == sorted(word)] if FORMULA.match(word) else []
         if len(near) == 1 and word not in listed and not _is_formula(word):
-            found[word] = near[0]
-    return found
+            slips[word] = near[0]
+    return slips
 
 
 def _is_formula(word: str) -> bool:
@@ -256,12 +258,12 @@ def _of_sentence(phase: dict[str, Any], sentence: str) -> dict[str, Any]:
     phase = _faced(_of_lattice(phase, sentence), sentence)
     if phase["kind"] != "crystal":
         return phase
-    found = [name for name, words in DEFECTS.items() if re.search(words, sentence, re.IGNORECASE)]
+    defects = [name for name, words in DEFECTS.items() if re.search(words, sentence, re.IGNORECASE)]
     source = substances.crystal_of(Phase.model_validate(phase))
     if (share := SHARE.search(sentence)) and source and len(source.sites) == 1:
         missing = {"element": source.sites[0].split()[0], "fraction": float(share[1]) / 100}
         return {**phase, "substitutions": [missing]}
-    return {**phase, "defects": found} if found else phase
+    return {**phase, "defects": defects} if defects else phase
 
 
 def _meeting(record: dict[str, Any], sentence: str) -> None:
@@ -340,8 +342,8 @@ def _named(sentence: str) -> dict[str, int]:
     for alias, name in sorted(substances.names().items(), key=lambda item: -len(item[0])):
         flags = re.IGNORECASE if len(alias) > SHORT else 0
         unit = r"(?<!\d\s)" if len(alias) == 1 else ""  # 300 K is not of potassium
-        found = rf"(?<![\w-]){unit}{re.escape(alias)}(?![\w-]){COMPANY}"
-        match = re.search(found, left, flags)
+        pattern = rf"(?<![\w-]){unit}{re.escape(alias)}(?![\w-]){COMPANY}"
+        match = re.search(pattern, left, flags)
         if match:
             places.setdefault(name, match.start())
             left = left[: match.start()] + " " * len(match[0]) + left[match.end() :]

@@ -67,8 +67,8 @@ def expected(plan: StructurePlan, folder: Path) -> dict[str, int]:
     return sizes
 
 
-def _atoms(record: dict[str, Any], known: dict[str, int], folder: str) -> float:
-    """Atoms of a record of one family; `known` those of the structures it may rest on."""
+def _atoms(record: dict[str, Any], built: dict[str, int], folder: str) -> float:
+    """Atoms of a record of one family; `built` those of the structures it may rest on."""
     of_family = {
         "solid": _solid,
         "solid-surface": lambda r, _, f: _slab(r, _width(r), f),
@@ -78,25 +78,25 @@ def _atoms(record: dict[str, Any], known: dict[str, int], folder: str) -> float:
         "liquid-liquid": lambda r, *_: sum(_film(p, r["width_angstrom"]) for p in r["phases"]),
         "stack": _stack,
     }
-    return of_family.get(record["family"], _box)(record, known, folder)
+    return of_family.get(record["family"], _box)(record, built, folder)
 
 
-def _solid(record: dict[str, Any], known: dict[str, int], folder: str) -> float:
-    del known
+def _solid(record: dict[str, Any], built: dict[str, int], folder: str) -> float:
+    del built
     if not record.get("ordering") and "materials_project" not in record:
         return len(build(PARAMETERS.validate_python(record), 0, Path(folder)))
     return float(record.get("atoms", 100)) * (1.5 if record.get("further_repeats") else 1.0)
 
 
-def _wetted(record: dict[str, Any], known: dict[str, int], folder: str) -> float:
+def _wetted(record: dict[str, Any], built: dict[str, int], folder: str) -> float:
     """A slab under a liquid, or with a few molecules on it."""
-    del known
+    del built
     slab, film = record["surface"], record.get("liquid")
     added = _film(film, _width(slab)) if film else 0.0
     return _slab(slab, _width(slab), folder) + added
 
 
-def _on_crystal(record: dict[str, Any], known: dict[str, int], folder: str) -> float:
+def _on_crystal(record: dict[str, Any], built: dict[str, int], folder: str) -> float:
     """A film, a glass, another grain or a particle on a slab."""
     below, above = record["substrate"], record.get("film")
     width = MATCHED if above else _width(below)
@@ -106,11 +106,11 @@ def _on_crystal(record: dict[str, Any], known: dict[str, int], folder: str) -> f
     if record.get("amorphous"):
         return atoms + _film(record["amorphous"], width)
     if isinstance(record.get("particle"), dict):
-        return atoms + _atoms(record["particle"], known, folder)
+        return atoms + _atoms(record["particle"], built, folder)
     return 2 * atoms if record.get("grain") else atoms
 
 
-def _stack(record: dict[str, Any], known: dict[str, int], folder: str) -> float:
+def _stack(record: dict[str, Any], built: dict[str, int], folder: str) -> float:
     contents = [layer.get("content", {}) for layer in record["layers"]]
     slabs = [content for content in contents if content.get("family") == "solid-surface"]
     width = _width(slabs[0]) if slabs else 10.0
@@ -121,7 +121,7 @@ def _stack(record: dict[str, Any], known: dict[str, int], folder: str) -> float:
         elif layer.get("thickness_angstrom"):
             atoms += _film({**content, "thickness_angstrom": layer["thickness_angstrom"]}, width)
         else:
-            atoms += known.get(layer.get("structure", ""), 0) or _box(content, known, folder)
+            atoms += built.get(layer.get("structure", ""), 0) or _box(content, built, folder)
     return atoms
 
 
@@ -175,9 +175,9 @@ def _film(mixture: dict[str, Any], width: float) -> float:
     return float(per_volume * max(width**2 * mixture["thickness_angstrom"], least))
 
 
-def _box(record: dict[str, Any], known: dict[str, int], folder: str) -> float:
+def _box(record: dict[str, Any], built: dict[str, int], folder: str) -> float:
     """A mixture alone, or chains with what is in them."""
-    del known, folder
+    del built, folder
     if record.get("repeat_unit"):
         unit = composition(record["repeat_unit"].replace("[*]", ""))[0].total() - 2
         return float(record["chains"] * (unit * record["degree_of_polymerisation"] + 2))

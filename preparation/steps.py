@@ -219,9 +219,15 @@ def _unquenched(task: Task) -> None:
         if glass and network(phase) is None:
             say(
                 f"note: {phase.name}: packed at random, as no published potential here melts and"
-                f" quenches {', '.join(sorted(elements(phase)))}; the campaign's own MD does, or"
+                f" quenches {', '.join(sorted(elements(phase)))}; the campaign's own MD, at most"
+                f" {_ceiling(task, phase.name)} K, is what settles it; or"
                 " give melt_quench: {potential: reference} in structures/plan.yaml, or a file"
             )
+
+
+def _ceiling(task: Task, name: str) -> int:
+    """K, the highest temperature at which a phase by itself is sampled."""
+    return max((s.max_temperature for s in task.subsystems if s.name == name), default=0)
 
 
 def _purpose(folder: Path, task: Task) -> None:

@@ -151,9 +151,24 @@ def elements(phase: Phase) -> set[str]:
 
 
 def melting(phase: Phase) -> int | None:
-    """Highest listed melting point of a glass's oxides, K."""
+    """Highest listed melting point of a glass's oxides, K; the elements' mean of a metallic glass."""
     points = [entry.melting for part in phase.substances if (entry := substance(part.name))]
-    return max((kelvin for kelvin in points if kelvin), default=None)
+    listed_highest = max((kelvin for kelvin in points if kelvin), default=None)
+    return listed_highest or _mean_melting(phase)
+
+
+def _mean_melting(phase: Phase) -> int | None:
+    """K, of the elements of a metallic glass by their shares; None where any is no metal."""
+    from pymatgen.core import Element
+
+    shares: Counter[str] = Counter()
+    for part in phase.substances:
+        for symbol, number in content(part)[0].items():
+            shares[symbol] += number * (part.ratio or 1.0)  # type: ignore[assignment]
+    points = {s: float(Element(s).melting_point or 0) for s in shares if Element(s).is_metal}
+    if not shares or len(points) < len(shares) or not all(points.values()):
+        return None
+    return round(sum(points[s] * share for s, share in shares.items()) / sum(shares.values()))
 
 
 def density_of(phase: Phase) -> float | None:

@@ -397,6 +397,10 @@ def test_a_glass_that_nothing_here_quenches_is_told(tmp_path, types) -> None:
     path = written(tmp_path, {"phases": [glass]})
     status, out, _ = types(["prepare", "--answers", path, tmp_path / "x", "--only", "plan"])
     assert (status, "no published potential here melts and quenches B, O" in out) == (0, True), out
+    metals = [{"name": s, "formula": s, "ratio": 1} for s in ("Zr", "Cu")]
+    path = written(tmp_path, {"phases": [{**glass, "density": 7.3, "substances": metals}]})
+    _, out, _ = types(["prepare", "--answers", path, tmp_path / "z", "--only", "plan"])
+    assert "at most 1917 K" in out  # 1.1 times the mean of 2128 and 1358 K
     silica = {**glass, "density": 2.2, "substances": [{"name": "SiO2", "formula": "SiO2"}]}
     path = written(tmp_path, {"phases": [silica]})
     _, out, _ = types(["prepare", "--answers", path, tmp_path / "y", "--only", "plan"])

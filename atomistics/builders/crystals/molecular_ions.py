@@ -68,21 +68,21 @@ def ions(atoms: Atoms) -> dict[str, tuple[int, int, dict[str, int]]]:
     """
     number = molecules(atoms)
     joined = whole(atoms)
-    found: dict[str, tuple[int, int, dict[str, int]]] = {}
+    kinds: dict[str, tuple[int, int, dict[str, int]]] = {}
     unknown = set()
     for one in range(number.max() + 1):
         member = joined[number == one]
         formula, symbols = member.get_chemical_formula(), set(member.symbols)
-        if formula in found:
-            count, charge, content = found[formula]
-            found[formula] = count + 1, charge, content
+        if formula in kinds:
+            count, charge, content = kinds[formula]
+            kinds[formula] = count + 1, charge, content
         elif formula not in unknown and ("H" in symbols or {"C", "N"} <= symbols):
             charge = _charge(member)
             if charge is None:
                 unknown.add(formula)
             else:
-                found[formula] = 1, charge, dict(member.symbols.formula.count())
-    return found
+                kinds[formula] = 1, charge, dict(member.symbols.formula.count())
+    return kinds
 
 
 def _charge(molecule: Atoms) -> int | None:
@@ -105,7 +105,7 @@ def _charge(molecule: Atoms) -> int | None:
         trial = Chem.Mol(drawn)
         try:
             rdDetermineBonds.DetermineBonds(trial, charge=charge, embedChiral=False)
-        except Exception:  # RDKit raises of several kinds where no bonds can be drawn
+        except (ValueError, RuntimeError):  # no bonds can be drawn
             continue
         if Chem.GetFormalCharge(trial) == charge and not any(
             a.GetNumRadicalElectrons() for a in trial.GetAtoms()

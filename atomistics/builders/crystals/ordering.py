@@ -367,7 +367,7 @@ def _apart(
     counted = coo_matrix((np.ones(len(entries)), (row, column)), (len(labels), len(entries)))
     exactly = [groups[g].counts[s] for g, s in labels]
     one, other = np.nonzero(np.triu(split))
-    found = milp(
+    filling = milp(
         rng.random(len(entries)),
         integrality=np.ones(len(entries)),
         bounds=Bounds(0, 1),
@@ -377,7 +377,7 @@ def _apart(
         ],
         options={"time_limit": SECONDS, "mip_rel_gap": 0.2},
     )
-    if found.x is None:
+    if filling.x is None:
         raise UserError(
             f"{name}: split sites nearer than {SPLIT} Å exclude each other, and the occupancies"
             " leave no filling without such pairs (molecules in several orientations are not"
@@ -385,7 +385,7 @@ def _apart(
         )
     filled = trial.copy()
     filled[site] = ""
-    for take in np.flatnonzero(found.x > 0.5):
+    for take in np.flatnonzero(filling.x > 0.5):
         filled[entries[take][0]] = entries[take][1]
     return filled
 
