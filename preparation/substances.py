@@ -151,7 +151,7 @@ def elements(phase: Phase) -> set[str]:
 
 
 def melting(phase: Phase) -> int | None:
-    """Highest listed melting point of a glass's oxides, K; the elements' mean of a metallic glass."""
+    """Highest listed melting point of a glass's oxides, K; the mean of a metal's elements."""
     points = [entry.melting for part in phase.substances if (entry := substance(part.name))]
     listed_highest = max((kelvin for kelvin in points if kelvin), default=None)
     return listed_highest or _mean_melting(phase)
