@@ -34,7 +34,8 @@ def finalize(result: Path, ledger: Path, state: Path) -> None:
     sweep(read(Config, folder / "config.yaml").reference.keep)
     following = after(before, plan, outcome, hashes)
     text = dump_yaml(following.model_copy(update={"files": {**before.files, **made}}))
-    closes = {n: file_sha256(folder / n) for n in CLOSING if (folder / n).is_file()}
+    closing = (*CLOSING, f"{plan.action}/result.yaml")
+    closes = {n: file_sha256(folder / n) for n in closing if (folder / n).is_file()}
     carried = totals(campaign.iteration(number - 1) / "ledger.jsonl")
     lines = gather(folder, plan.action, carried, {**closes, "state.yaml": sha256(text)})
     write_text(ledger, "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines))

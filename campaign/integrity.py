@@ -31,7 +31,8 @@ PRODUCTS = (
     "train/model.almtp",
     "train/model.almtp.core",
 )
-CLOSING = ("plan.yaml", "config.yaml", "decision.json", "approval.json")  # by their hashes
+# by their hashes, with the state and the action's result
+CLOSING = ("plan.yaml", "config.yaml", "decision.json", "approval.json")
 PUT_BACK = "put it back as it was"
 FORK = "fork.json"
 NO_MATTER = re.compile(  # how a program is started, spread over cores, brought to convergence
@@ -165,6 +166,9 @@ def _finalized(campaign: Campaign, number: int) -> Iterator[str]:
     """A finalized iteration: what it was made from, its ledger, record and configuration."""
     folder = campaign.iteration(number)
     ledger = folder / "ledger.jsonl"
+    if not folder.is_dir():
+        yield f"{folder}: missing, later iterations rest on it; put it back"
+        return
     totals(ledger)  # whole, or an error of its own
     if not intact(ledger):
         yield (
@@ -176,11 +180,11 @@ def _finalized(campaign: Campaign, number: int) -> Iterator[str]:
     if whose not in (None, number):
         yield f"{ledger}: is that of iteration {whose}; {PUT_BACK}"
         return
-    for name in ("state.yaml", *CLOSING) if closes else ():
-        path, was = folder / name, closes.get(name)
-        if was and not path.is_file() and name != "approval.json":  # a fork leaves it behind
+    for name, was in closes.items():
+        path = folder / name
+        if not path.is_file() and name != "approval.json":  # a fork leaves it behind
             yield f"{path}: missing, iteration {number} was finalized with it; {PUT_BACK}"
-        elif was and path.is_file() and file_sha256(path) != was:
+        elif path.is_file() and file_sha256(path) != was:
             yield f"{path}: changed since iteration {number} was finalized with it; {PUT_BACK}"
     if not closes and number == campaign.finalized:
         yield from _unsealed(campaign, number)

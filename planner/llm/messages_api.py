@@ -13,6 +13,7 @@ import os
 import re
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,8 +30,10 @@ from planner.llm.secrecy import KEY, TOKEN, blotted
 
 OFFICIAL = "https://api.anthropic.com"
 LARGEST_REPLY = 4_000_000
+LARGEST_ERROR = 100_000
 CONNECT = 20.0
 HTML = re.compile(rb"^\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)?<(?:!doctype\s+)?html", re.I | re.S)
+STREAM = re.compile(rb"\s*(?:event:|data:|:)")
 OF_STATUS = {  # nothing a planner could do about it: the campaign's owner must
     400: "bad_request",
     401: "authentication",
@@ -69,8 +72,18 @@ PAGE = "a web page came back, not the API: is a proxy or a portal in between?"
 
 
 def address(settings: Llm) -> str:
-    """Base URL of the server."""
-    return settings.base_url or os.environ.get("ANTHROPIC_BASE_URL") or OFFICIAL
+    """Base URL of the server; UserError where it is none."""
+    of_environment = os.environ.get("ANTHROPIC_BASE_URL", "").strip()
+    url = settings.base_url or of_environment or OFFICIAL
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        sound = False
+    if not sound or "@" in url or re.search(r"\s", url):
+        name = "llm.base_url" if settings.base_url else "ANTHROPIC_BASE_URL"
+        raise UserError(f"{name}: no address of a server, which is https://HOST[:PORT][/PATH]")
+    return url
 
 
 def host(settings: Llm) -> str:
@@ -122,9 +135,37 @@ def client(settings: Llm) -> anthropic.Anthropic:
     url = address(settings)
     given = credential(url)
     http = httpx2.Client(
-        trust_env=not loopback(url), follow_redirects=False, timeout=settings.deadline
+        trust_env=not loopback(url),
+        follow_redirects=False,
+        timeout=settings.deadline,
+        event_hooks={"response": [_shortened]},
     )
     return anthropic.Anthropic(**given, base_url=url, max_retries=0, http_client=http)  # type: ignore[arg-type]
+
+
+class _Beginning(httpx2.SyncByteStream):
+    """The first bytes of a body as they came over the wire."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def __iter__(self) -> Iterator[bytes]:
+        length = 0
+        for chunk in self.stream:
+            yield chunk
+            length += len(chunk)
+            if length > LARGEST_ERROR:
+                return
+
+    def close(self) -> None:
+        self.stream.close()
+
+
+def _shortened(response: httpx2.Response) -> None:
+    """Of an error the beginning is read, not unpacked: the SDK reads all of it into memory."""
+    if response.status_code >= 300:
+        response.headers.pop("content-encoding", None)
+        response.stream = _Beginning(response.stream)
 
 
 class Server:
@@ -237,20 +278,43 @@ def judged(data: bytes) -> tuple[str | None, str, dict[str, Any] | None]:
 
 
 def _json(data: bytes) -> Any:
-    """JSON, alone or as the last event of a stream nobody asked for; None where it is neither."""
-    if data[:6] in (b"event:", b"data: "):
-        events = [line[5:] for line in data.splitlines() if line.startswith(b"data:")]
-        data = events[-1] if events else b""
+    """JSON, or the message of a stream that nobody asked for; None where it is neither."""
     try:
+        if STREAM.match(data):
+            lines = [line[5:] for line in data.splitlines() if line.startswith(b"data:")]
+            return _streamed([json.loads(line, parse_constant=_refuse) for line in lines])
         return json.loads(data, parse_constant=_refuse)
     except (ValueError, RecursionError):
+        return None
+
+
+def _streamed(events: list[Any]) -> Any:
+    """The message that the events of a stream make up; where they make none, the last of them.
+
+    A stream without its `message_stop` was cut, and is none.
+    """
+    kinds = [event.get("type") if isinstance(event, dict) else None for event in events]
+    if kinds[:1] != ["message_start"] or kinds[-1:] != ["message_stop"]:
+        return events[-1] if events else None
+    try:
+        message, blocks = events[0]["message"], {}
+        for event in events:
+            if event["type"] == "content_block_start":
+                blocks[event["index"]] = dict(event["content_block"])
+            elif event["type"] == "content_block_delta" and event["delta"]["type"] == "text_delta":
+                blocks[event["index"]]["text"] += event["delta"]["text"]
+            elif event["type"] == "message_delta":
+                usage = {**message.get("usage", {}), **event.get("usage", {})}
+                message = {**message, **event["delta"], "usage": usage}
+        return {**message, "content": list(blocks.values())}
+    except (KeyError, TypeError, AttributeError):
         return None
 
 
 def _reported(body: dict[str, Any]) -> tuple[str, str] | None:
     """Name and text of the error that a body reports; None where it reports none we know."""
     error = body.get("error")
-    if error is None or "content" in body:
+    if error is None or body.get("content"):
         return None
     if not isinstance(error, dict):
         error = {"message": error}

@@ -14,6 +14,7 @@ from planner.policy.draft import Draft, keys_of
 
 ALIKE = 0.8  # training over held-out error, from which both are the same
 CLEARLY = 1.1  # times the bound
+ERRORS = {"force_mae": "eV/Å", "energy_mae": "eV/atom"}
 GAIN = 0.9  # of the error before: less is no gain
 RULE = "R6-capacity"
 MOST_STEPS = 8
@@ -33,12 +34,10 @@ def plateau(sit: Situation) -> Draft | None:
     flat = [s for s in sit.state.subsystems if model and held_back(sit, s, model)]
     if model is None or not flat:
         return None
-    compared = "; ".join(
-        f"{s.name} {e.force_mae:.3g} eV/Å"
-        for s in flat
-        if (e := errors_of(model, s.name, "held_out"))
-    )
-    keys = [f"models.{model.id}.errors.{i}.force_mae" for i in range(len(model.errors))]
+    compared = "; ".join(f"{s.name} {held_back(sit, s, model)}" for s in flat)
+    keys = [
+        f"models.{model.id}.errors.{i}.{key}" for i in range(len(model.errors)) for key in ERRORS
+    ]
     if model.effort == "quick":
         if not any(levelled(sit, s, model) for s in flat):
             return None
@@ -149,25 +148,28 @@ def survives(sit: Situation, model: ModelRecord) -> bool:
     return all(rows) and all(e.status == "ok" for row in rows for e in row)
 
 
-def held_back(sit: Situation, s: SubsystemState, model: ModelRecord) -> bool:
-    """Whether errors of a subsystem agree, miss its bound by more than a tenth, and do not fall.
+def held_back(sit: Situation, s: SubsystemState, model: ModelRecord) -> str | None:
+    """The error of a subsystem that labels do not bring down, in words: of forces, or of energies.
 
-    It is held against the fit before to other labels: that it beats a quick or smaller one to the
-    same says what optimiser and basis bring, not what labels do.
+    It is as large on training as on held-out frames, misses its bound by more than a tenth, and
+    does not fall. It is held against the fit before to other labels: that it beats a quick or
+    smaller one to the same says what optimiser and basis bring, not what labels do. Energies have
+    one number a frame, and fall late: without a fit before they say nothing; nor do energies that
+    are all off by the same.
     """
     own, ours = (errors_of(model, s.name, split) for split in ("train", "held_out"))
-    bound = bound_of(sit, s)
-    if own is None or ours is None or ours.force_mae <= bound * CLEARLY:
-        return False
     before = errors_before(sit, s, model)
-    falling = before is not None and ours.force_mae < GAIN * before.force_mae
-    return own.force_mae >= ALIKE * ours.force_mae and not falling
-
-
-def bound_of(sit: Situation, s: SubsystemState) -> float:
-    """Largest force error that is asked of a subsystem, eV/Å."""
+    if own is None or ours is None:
+        return None
     targets = sit.state.targets
-    return targets.force_mae * targets.slack(s.role)
+    for key, unit in ERRORS.items():
+        now, fitted = getattr(ours, key), getattr(own, key)
+        bound = getattr(targets, key) * targets.slack(s.role)
+        comparable = key == "force_mae" or (before is not None and scattered(ours))
+        falling = before is not None and now < GAIN * getattr(before, key)
+        if now > CLEARLY * bound and fitted >= ALIKE * now and comparable and not falling:
+            return f"{now:.3g} {unit}"
+    return None
 
 
 def errors_before(sit: Situation, s: SubsystemState, model: ModelRecord) -> Errors | None:

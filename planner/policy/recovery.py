@@ -6,6 +6,7 @@ from campaign.actions.prune import FEW, MOST_OUTLIERS, Prune
 from campaign.results import EvaluatedStructure, FrameSet, SampleGroupResult
 from campaign.situation import Situation
 from campaign.state import DatasetRecord, ModelRecord, SubsystemState
+from campaign.verdict import criteria
 from planner.policy import ending, parameters
 from planner.policy.comparison import errors_of, worse_on_common_frames
 from planner.policy.curriculum import worth_accuracy
@@ -410,6 +411,31 @@ def failed_evaluation(sit: Situation) -> Draft | None:
     return None
 
 
+def short_evaluation(sit: Situation) -> Draft | None:
+    """A target that was run for less than is asked and misses nothing else: run it as long.
+
+    A plan by hand or by a model may ask for fewer steps; labels do not lengthen a run.
+    """
+    model, targets = sit.model, sit.state.targets
+    if model is None or sit.last("model_eval") != sit.state.iteration:
+        return None
+    short = [
+        e
+        for s in sit.targets
+        for e in sit.evaluated(s.name, model.id)
+        for missed in [[c for c in criteria(e, s.role, targets) if c.met is False]]
+        if e.status == "ok" and [c.key for c in missed] == ["picoseconds"]
+    ]
+    names = [e.structure for e in short if e.structure in sit.state.with_reference]
+    runs = [e.structure for r in sit.state.evaluations if r.model == model.id for e in r.structures]
+    if not names or any(runs.count(name) > 1 for name in names):
+        return None
+    keys = keys_of(sit.targets, "evaluation", "evaluated_model")
+    lengths = ", ".join(f"{e.structure} {e.picoseconds:g} ps" for e in short)
+    reason = f"{lengths} of {targets.stable_ps:g} ps, and nothing else is missed: run it as long."
+    return Draft(parameters.model_eval(sit, model.id, names), reason, keys)
+
+
 RECOVERY: tuple[tuple[str, Callable[[Situation], Draft | None]], ...] = (
     ("R4-labels-fail", labels_fail),
     ("R4-refused", refused),
@@ -419,4 +445,5 @@ RECOVERY: tuple[tuple[str, Callable[[Situation], Draft | None]], ...] = (
     ("R6-fit-worse", worse_fit),
     ("R6-undone", undone),
     ("R6-evaluation-jobs", failed_evaluation),
+    ("R6-evaluation-short", short_evaluation),
 )

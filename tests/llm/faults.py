@@ -106,6 +106,7 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
         reports("overloaded_error"),
         raw(b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error"}}\n\n'),
         raw(b'{"error": "the model is overloaded"}'),
+        raw(b'{"error": {"type": "overloaded_error"}, "content": []}'),
         raw(b'{"error": {"message": "busy", "code": 503}}'),
         lambda h, _: h.error(500, "overloaded_error", "Overloaded"),
         fails(529, retry_after="-1"),

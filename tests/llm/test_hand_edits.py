@@ -139,7 +139,10 @@ def sealed(waiting: Campaign) -> Campaign:
     """As `waiting`, ledgers with the hashes of what closed their iterations, as `finalize` does."""
     for number in (1, 2, 3):
         folder = waiting.iteration(number)
-        names = ("state.yaml", *CLOSING)
+        result = folder / "train/result.yaml"
+        result.parent.mkdir(exist_ok=True)
+        result.write_text("status: ok\n")
+        names = ("state.yaml", *CLOSING, "train/result.yaml")
         closes = {n: file_sha256(folder / n) for n in names if (folder / n).is_file()}
         before = totals(waiting.iteration(number - 1) / "ledger.jsonl")
         lines = gather(folder, waiting.plan(number).action, before, closes)
@@ -163,6 +166,8 @@ BY_HAND: dict[str, Callable[[Path], object]] = {
     "iterations/002/ledger.jsonl": another("ledger.jsonl", 1),
     "iterations/003/ledger.jsonl": edit("{", "{oops\n{"),
     "iterations/003/state.yaml": edit("rounds: 0", "rounds: 3"),
+    "iterations/002/train/result.yaml": edit("ok", "refused"),
+    "iterations/001": shutil.rmtree,
     "iterations/004/decision.json": another("decision.json", 3),
     "structures/index.yaml": edit("held_out: true", "held_out: false"),
     "task.yaml": edit(r"max_temperature: \d+", "max_temperature: 4000"),

@@ -1,8 +1,10 @@
 """The real SDK against a faulty server: every fault has a name and an end."""
 
 import base64
+import gzip
 import json
 import time
+import tracemalloc
 from contextlib import suppress
 
 import pytest
@@ -13,7 +15,7 @@ from planner.decide import next_plan
 from planner.decision import HaltError
 from planner.llm.answer import AnswerError, choice
 from planner.llm.consult import consult
-from planner.llm.messages_api import Server, credential
+from planner.llm.messages_api import Server, address, credential
 from planner.llm.requests import request
 from planner.policy import rules
 from planner.record import request_costs
@@ -99,6 +101,44 @@ def test_redirect_is_not_followed() -> None:
         double.will(lambda h, _: h.give(b"", 302, location=f"{elsewhere.url}/v1/messages"))
         assert ask(double).failure == "redirected"
     assert not elsewhere.requests
+
+
+def streamed(handler, proper):
+    """The proper answer as a stream of events, which nobody asked for."""
+    text = proper["content"][-1]["text"]
+    start = {"type": "message_start", "message": {**proper, "content": [], "stop_reason": None}}
+    block = {
+        "type": "content_block_start",
+        "index": 0,
+        "content_block": {"type": "text", "text": ""},
+    }
+    deltas = [
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": piece}}
+        for piece in (text[:40], text[40:])
+    ]
+    close = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {}}
+    events = [start, block, *deltas, close, {"type": "message_stop"}]
+    data = "".join(f"event: {e['type']}\r\ndata: {json.dumps(e)}\r\n\r\n" for e in events)
+    handler.give(data.encode(), content_type="text/event-stream")
+
+
+def test_a_stream_that_nobody_asked_for_is_read() -> None:
+    with serve(SCENE) as double:
+        double.keeps([streamed] * 9)
+        talk = ask(double)
+    assert talk.plan.fingerprint == rules.decide(SCENE).fingerprint
+
+
+def test_of_an_error_the_beginning_is_read() -> None:
+    bomb = gzip.compress(b"0" * 10**8)
+    with serve(SCENE) as double:
+        double.keeps([lambda h, _: h.give(bomb, 500, content_encoding="gzip")] * 9)
+        tracemalloc.start()
+        talk = ask(double, attempts=1)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert talk.failure == "server_error"
+    assert most < 5e7
 
 
 def test_nobody_listens() -> None:
@@ -200,6 +240,10 @@ SPELT = (
     KEY.upper(),
     KEY[:15],
     KEY[:4] + "\u200b" + KEY[4:],
+    KEY.encode().hex(":"),
+    "".join(f"%{ord(c):02x}" for c in KEY),
+    "".join(f"&#{ord(c)};" for c in KEY),
+    "....".join(KEY[i : i + 4] for i in range(0, len(KEY), 4)),
 )
 
 
@@ -257,6 +301,15 @@ def test_of_two_credentials_one_goes(monkeypatch, url: str, header: str, value: 
     monkeypatch.setenv("ANTHROPIC_API_KEY", "key")
     monkeypatch.setenv("ANTHROPIC_AUTH_TOKEN", "token")
     assert credential(url) == {header: value}
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[::1", "http://127.0.0.1:99999", "javascript:1", "http://", "http://a:b@c"]
+)
+def test_what_is_no_address_is_named(monkeypatch, url: str) -> None:
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", url)
+    with pytest.raises(UserError, match=r"^ANTHROPIC_BASE_URL: no address of a server"):
+        address(SCENE.config.llm)
 
 
 def test_both_credentials_set_is_no_error(monkeypatch) -> None:
