@@ -23,11 +23,11 @@ from campaign.files import canonical_json, sha256, write_text
 from campaign.material import Phase
 from preparation import phase_parameters
 from preparation.pool import Order, built, outcome
+from preparation.sizes import cost
 from preparation.structure_plan import FILE, Category, StructurePlan, Variant, short
 
 REPORT = "report.yaml"
 FORMAT = 1
-BEYOND = 2.5  # times the atoms asked for: told with what it costs
 TRIED = 2  # structures of a category before it is given up
 
 
@@ -335,18 +335,9 @@ def summary(
 def _sizes(
     plan: StructurePlan, report: dict[str, dict[str, Any]], asked: int | None
 ) -> Iterator[str]:
-    """What the largest structures cost a plane-wave reference, beside one of the size asked for."""
+    """What the largest structures that were built cost a plane-wave reference."""
     sizes = {v.id: report[v.id]["atoms"] for v in plan.variants if _sound(report, v)}
-    beyond = {name: n for name, n in sizes.items() if asked and n > BEYOND * asked}
-    if asked and beyond:
-        largest = max(beyond, key=lambda name: beyond[name])
-        times = (beyond[largest] / asked) ** 3
-        yield (
-            f"sizes: {len(beyond)} of {len(sizes)} structures have more than {BEYOND:g} times the"
-            f" {asked} atoms asked for; a call of the largest ({largest}, {beyond[largest]} atoms)"
-            f" costs plane-wave DFT about {times:.0f} times one of {asked}: fewer atoms, or take"
-            f" it out of structures/{FILE}"
-        )
+    yield from cost(sizes, asked, about=False)
 
 
 def _notes(plan: StructurePlan, report: dict[str, dict[str, Any]]) -> list[str]:

@@ -20,7 +20,7 @@ from campaign.files import parse, write_text
 from campaign.material import Answers, ReferenceChoice
 from preparation import notation
 from preparation.missing import OpenPoint, needed, open_points
-from preparation.sentence import recognised
+from preparation.sentence import left_out, recognised
 
 FILE = "dialogue.json"
 OPENING = "What shall be simulated?"
@@ -203,6 +203,8 @@ def _proposed(dialogue: Dialogue, terminal: Terminal) -> dict[str, Any]:
     if dialogue.known.get("phases"):
         return {}
     proposal, questions = recognised(dialogue.sentence)
+    for line in left_out(dialogue.sentence):
+        terminal.write(f"Of the sentence: {line}")
     if proposal:
         text = format_yaml(proposal, width=96).rstrip()
         terminal.write(f"Recognised in the sentence; type `{PROPOSED}` to take it:")

@@ -9,13 +9,15 @@ from collections.abc import Callable
 from typing import Any, get_args
 
 from campaign.errors import UserError
-from campaign.material import Defect, PhaseKind
+from campaign.material import Defect, Ingredient, PhaseKind
+from preparation import substances
 
 KINDS = get_args(PhaseKind)
 DEFECTS = get_args(Defect)
 AS_ATOMS = " as atoms"
 NAME = re.compile(r"[^a-z0-9_-]+")
-AMOUNT = re.compile(r"^([0-9.]+)\s*(mol/l|mol/L|M)?$")
+AMOUNT = re.compile(r"^([0-9.]+)\s*(mol/l|mol/L|M|vol|wt)?$")
+SHARES = ("vol", "wt")  # parts of a mixture by what, besides moles
 NONE = ("none", "no", "-")
 
 
@@ -65,8 +67,9 @@ def layers(text: str) -> dict[str, Any]:
 
 
 def mixture(text: str) -> list[dict[str, Any]]:
-    """`EC 1, DMC 1, LiPF6 1.0 mol/L, NAME=SMILES 2, As2S3 as atoms`."""
-    components = []
+    """`EC 1, DMC 1, LiPF6 1.0 mol/L, NAME=SMILES 2, As2S3 as atoms`; `EC 3 wt, EMC 7 wt` by weight,
+    `EC 1 vol, DMC 1 vol` by the volumes of the pure liquids."""
+    components, units = [], []
     for part in filter(None, map(str.strip, text.split(","))):
         words = part.split()
         amount = None
@@ -81,10 +84,25 @@ def mixture(text: str) -> list[dict[str, Any]]:
             entry["smiles"] = smiles.strip()
         elif text_left.endswith(AS_ATOMS):
             entry["formula"] = label.strip()
-        key = "molarity" if amount and amount[2] else "ratio"
+        unit = amount[2] if amount else None
+        units.append(unit)
+        key = "molarity" if unit and unit not in SHARES else "ratio"
         components.append({**entry, key: float(amount[1]) if amount else 1.0})
     if not components:
         raise ValueError("write NAME AMOUNT, NAME AMOUNT mol/L, NAME=SMILES, or SiO2 as atoms")
+    parts = [n for n, part in enumerate(components) if "ratio" in part]
+    if any(units[n] for n in parts):
+        if len({units[n] for n in parts}) > 1:
+            raise ValueError("give all parts in the same measure: moles, vol or wt")
+        mixed = [
+            Ingredient(name=components[n]["name"], smiles=components[n].get("smiles"))
+            for n in parts
+        ]
+        ratios = substances.by_moles(
+            mixed, [components[n]["ratio"] for n in parts], [units[n] for n in parts]
+        )
+        for n, ratio in zip(parts, ratios, strict=True):
+            components[n]["ratio"] = ratio
     return components
 
 
@@ -336,7 +354,11 @@ FURTHER = (
     ("adsorbates", "water, CO=[C-]#[O+] (molecules on the face)", ("crystal",)),
     ("passivated", "yes (broken bonds of the face ended by H, or by H and OH)", ("crystal",)),
     ("sheets", "1 (a monolayer or a few in vacuum)", ("crystal",)),
-    ("substances", "EC 1, LiPF6 1 mol/L, X=CCO 2, SiO2 as atoms", ("amorphous", "liquid", "melt")),
+    (
+        "substances",
+        "EC 1, LiPF6 1 mol/L, X=CCO 2, SiO2 as atoms; or EC 1 vol, DMC 1 vol; or wt",
+        ("amorphous", "liquid", "melt"),
+    ),
     ("substances", "LiTFSI 0.05 (by repeat unit)", ("polymer",)),
     ("density", "1.3 (g/cm3)", ("amorphous", "liquid", "melt", "polymer")),
     ("units", "20 (repeat units a chain)", ("polymer",)),

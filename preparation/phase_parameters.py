@@ -11,14 +11,15 @@ BuilderInput = dict[str, Any]
 CUBIC, HEXAGONAL, TETRAGONAL = range(195, 231), range(143, 195), range(75, 143)
 
 
-def crystal(phase: Phase, rank: int = 0) -> BuilderInput:
-    """Source and substitutions of a crystal; `rank` of the orderings of shared sites."""
+def crystal(phase: Phase, rank: int = 0, atoms: int = 100) -> BuilderInput:
+    """Source and substitutions of a crystal; `rank` of the orderings of shared sites, in cells of
+    about so many atoms."""
     lattice = substances.crystal_of(phase)
     if lattice is None:
         raise UserError(f"task.yaml: material.phases.{phase.name}.crystal: missing")
     parameters: BuilderInput = {"file": lattice.file} if lattice.file else {}
     if lattice.shared_sites:
-        parameters["ordering"] = {"rank": rank}
+        parameters["ordering"] = {"rank": rank, "atoms": atoms}
     if lattice.materials_project:
         parameters = {"materials_project": lattice.materials_project}
     if lattice.spacegroup:

@@ -122,7 +122,7 @@ def solid(material: Material, phase: Phase) -> list[VariantDraft]:
             words,
             {
                 "family": "solid",
-                **phase_parameters.crystal(phase, rank),
+                **phase_parameters.crystal(phase, rank, material.atoms),
                 "scale": scale,
                 # of the scaled lattice: every scale has as many cells
                 "min_length_angstrom": round(LOWEST * scale - 0.005, 2),
@@ -134,7 +134,8 @@ def solid(material: Material, phase: Phase) -> list[VariantDraft]:
         for rank, (suffix, words, scale, further, strain) in enumerate(rows)
     ]
     if any(rule.by is None for rule in phase.substitutions):
-        whole = {key: value for key, value in drafts[0][2].items() if key != "substitutions"}
+        kept = [rule for rule in drafts[0][2]["substitutions"] if rule.get("by")]
+        whole = {**drafts[0][2], "substitutions": kept}
         drafts.insert(1, ("pristine", "reference lattice, no vacancy", whole))
     return drafts
 

@@ -5,16 +5,18 @@ is a proposal that a person takes or not; nothing is inferred that is not in one
 """
 
 import re
+from bisect import bisect_right
 from functools import cache
 from typing import Any
 
+from ase.data import atomic_numbers
 from pydantic import Field
 
 from atomistics.contract import Name, Strict
 from atomistics.yaml_files import read_yaml
 from campaign import TOOLKIT
 from campaign.files import parse
-from campaign.material import Phase, PhaseKind
+from campaign.material import Ingredient, Phase, PhaseKind
 from preparation import substances
 from preparation.notation import plane, slug
 
@@ -26,6 +28,22 @@ HEXAGON = 3**0.5 / 2  # area of a rhombus of 120 degrees and edge 1
 DOPED = re.compile(r"\bdoped (?:with|by)\b", re.IGNORECASE)
 ALONE, SOLVENTS = ("particle", "molecule", "crystal"), ("liquid", "polymer")
 SHORT = 3  # letters; shorter names count only as they are written (Si, not si)
+PARTS = re.compile(r"\b(?:on|over|under|and|with|in|against|between)\b|[/|,;]")
+TOKEN = re.compile(r"(?<![\[\w])[A-Za-z][A-Za-z0-9.]*(?:-[A-Za-z0-9.]+)*")
+COMPANY = r"(?![\s-]*(?:ion\b|batter|cells?\b))"  # a lithium-ion battery is no piece of lithium
+RATIO = re.compile(
+    r"(?P<parts>\d+(?:\.\d+)?(?:\s*:\s*\d+(?:\.\d+)?)+)(?P<basis>[\s,(]*(?:by\s+)?"
+    r"(?:v(?:ol(?:ume)?)?\b|v/v|w(?:eigh)?t\b|w/w|mass\b|mol(?:e|es|ar)?\b))?",
+    re.IGNORECASE,
+)
+SHARE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*%\s*(?:of\s+)?(?:\w+\s+)?vacanc")
+DEFECTS = {
+    "grain-boundary": r"grain[\s-]boundar\w*",
+    "stacking-fault": r"stacking[\s-]faults?",
+    "antisite": r"anti-?sites?",
+    "interstitial": r"interstitials?",
+    "vacancy": r"vacanc\w*",
+}
 
 
 class System(Strict):
@@ -34,6 +52,9 @@ class System(Strict):
     words: list[list[str]]
     phases: list[Phase]
     layers: list[Name] = Field(default=[])
+    named: dict[PhaseKind, Name] = Field(
+        default={}, description="phase that the first named phase of that kind takes the place of"
+    )
     procedure: str | None = None
     ask: dict[str, str] = Field(default={}, description="key: question, once it is taken")
 
@@ -53,6 +74,8 @@ class Sentences(Strict):
     kinds: dict[str, PhaseKind]
     lattices: dict[str, Lattice]
     sheets: list[str] = Field(description="words that ask for one sheet of a layered crystal")
+    rewritten: dict[str, str] = Field(description="words -> the words they are read as")
+    passed: list[str] = Field(description="beginnings of words that say nothing of the structures")
     properties: dict[str, list[str]] = Field(description="measured kind: words that ask for it")
     procedures: dict[str, list[str]] = Field(description="protocol: words that ask for it")
     systems: list[System]
@@ -80,35 +103,167 @@ def kelvin_in(text: str) -> int | None:
 
 def recognised(sentence: str) -> tuple[dict[str, Any], dict[str, str]]:
     """Answers proposed from a sentence (empty where nothing is known), and questions by key."""
-    words = set(re.findall(r"[\w-]+", sentence.lower()))
+    text = _plain(sentence)
+    words = set(re.findall(r"[\w-]+", text.lower()))
+    host, _, dopant = DOPED.sub("\0", text, count=1).partition("\0")
+    places = _named(host)
     record: dict[str, Any] = {}
     questions: dict[str, str] = {}
+    phases = [_of_sentence(p, text) for p in _phases(places, host)]
     for system in _table().systems:
-        if any(all(_said(part, sentence, words) for part in one) for one in system.words):
-            phases = [p.model_dump(mode="json", exclude_unset=True) for p in system.phases]
-            record, questions = {"phases": phases}, dict(system.ask)
-            if system.procedure:
-                record["procedure"] = system.procedure
-            if system.layers:
-                record["layers"] = system.layers
+        if any(all(_said(part, text, words) for part in one) for one in system.words):
+            record, questions = _system(system, phases), dict(system.ask)
             break
     else:
-        kind = next((k for word, k in _table().kinds.items() if word in words), None)
-        host, _, dopant = DOPED.sub("\0", sentence, count=1).partition("\0")
-        if phases := _phases(_named(host), kind, host):
-            record["phases"] = [_faced(_of_lattice(p, sentence), sentence) for p in phases]
-            _meeting(record, sentence)
-            if dopant and (crystals := [p["name"] for p in phases if p["kind"] == "crystal"]):
-                key = f"phases.{crystals[0]}.substitutions"
-                questions[key] = (
-                    f"How much of which atoms is replaced by {dopant.split()[0]}? Like Ni by Li"
-                    " 0.02 (a final fraction), or Ni by Li 1 atom"
-                )
-    if record and (kelvin := kelvin_in(sentence)):
+        if phases:
+            record["phases"] = phases
+            _meeting(record, text)
+            questions = _open(phases, text, dopant)
+    if record and (kelvin := kelvin_in(text)):
         record["temperature"] = kelvin
-    elif record and "room temperature" in sentence.lower():
+    elif record and "room temperature" in text.lower():
         record["temperature"] = 300
     return record, questions
+
+
+def left_out(sentence: str) -> list[str]:
+    """What a sentence says that no table knows, a line each: words that change nothing here."""
+    table, lines, unknown = _table(), [], []
+    if heavy := substances.HEAVY_WORDS.search(sentence):
+        lines.append(
+            f"{heavy[0]}: isotopes are not kept apart here; write water, and set the mass in your"
+            " own MD (same potential)"
+        )
+    text = _plain(sentence)
+    words_of_tables = [*table.kinds, *table.lattices, *table.sheets, *table.passed]
+    for words in [*table.properties.values(), *table.procedures.values()]:
+        words_of_tables += words
+    parts = [w for system in table.systems for one in system.words for w in one]
+    for alias in _aliases(text):
+        text = re.sub(rf"(?<![\w-]){re.escape(alias)}(?![\w-])", " ", text)
+    for phrase in [word for word in [*words_of_tables, *parts] if " " in word]:
+        text = re.sub(re.escape(phrase), " ", text, flags=re.IGNORECASE)
+    for pattern in (*DEFECTS.values(), DOPED.pattern):
+        text = re.sub(pattern, " ", text, flags=re.IGNORECASE)
+    for word in TOKEN.findall(TEMPERATURE.sub(" ", RATIO.sub(" ", text))):
+        plain = word.lower().strip(".")
+        if len(plain) > 2 and not any(
+            plain.startswith(begin) for begin in [*words_of_tables, *parts]
+        ):
+            unknown.append(f"{word}{substances.nearest(word)}")
+    read = [f"{word} as {meant}" for word, meant in _slips(sentence).items()]
+    if read:
+        lines.append(f"read as slips of the pen: {', '.join(read)}")
+    if unknown:
+        lines.append(f"not understood, and left out: {', '.join(dict.fromkeys(unknown))}")
+    return lines
+
+
+def _plain(sentence: str) -> str:
+    """The sentence with the table's rewordings, slips of the pen mended, isotopes left out."""
+    text = substances.HEAVY_WORDS.sub(" ", sentence)
+    for words, meant in _table().rewritten.items():
+        text = re.sub(rf"(?<![\w-]){re.escape(words)}(?![\w-])", meant, text, flags=re.IGNORECASE)
+    for word, meant in _slips(text).items():
+        text = re.sub(rf"(?<![\w-]){re.escape(word)}(?![\w-])", meant, text)
+    return TOKEN.sub(_pair, text)
+
+
+def _pair(token: re.Match[str]) -> str:
+    """Zr-Cu as Zr + Cu, where both are listed and the whole is not."""
+    parts = token[0].split("-")
+    whole = len(parts) == 1 or substances.substance(token[0])
+    return token[0] if whole or not all(map(substances.substance, parts)) else " + ".join(parts)
+
+
+def _slips(text: str) -> dict[str, str]:
+    """Formulas spelt with the same signs as one that is listed: LiFP6, LiPF6."""
+    listed = substances.names()
+    slips: dict[str, str] = {}
+    for word in TOKEN.findall(text):
+        near = [n for n in listed if sorted(n) == sorted(word)] if FORMULA.match(word) else []
+        if len(near) == 1 and word not in listed and not _is_formula(word):
+            slips[word] = near[0]
+    return slips
+
+
+def _is_formula(word: str) -> bool:
+    """Whether a word that no list knows may be a compound: elements in an order that is written."""
+    symbols = re.findall(r"[A-Z][a-z]?", word)
+    return (
+        len(set(symbols)) > 1
+        and all(s in atomic_numbers for s in symbols)
+        and any(c.isdigit() or c.islower() for c in word)
+        and substances.anagram(word) is None
+    )
+
+
+def _aliases(text: str) -> list[str]:
+    """Names and aliases that stand in a text, and formulas that were taken for crystals."""
+    listed = [
+        a for a in substances.names() if re.search(rf"(?<![\w-]){re.escape(a)}(?![\w-])", text)
+    ]
+    return listed + [word for word in TOKEN.findall(text) if _is_formula(word)]
+
+
+def _system(system: System, phases: list[dict[str, Any]]) -> dict[str, Any]:
+    """A named system's phases, those that the sentence names in the place of the table's own."""
+    made = [p.model_dump(mode="json", exclude_unset=True) for p in system.phases]
+    for kind, place in system.named.items():
+        said = next((phase for phase in phases if phase["kind"] == kind), None)
+        own = next(phase for phase in made if phase["name"] == place)
+        if not said:
+            continue
+        named = said.get("substances", [])
+        if all("." in (substances.smiles_of(Ingredient(**part)) or "") for part in named):
+            solvents = [part for part in own.get("substances", []) if "molarity" not in part]
+            named = [*solvents, *({"molarity": 1.0, **part} for part in named)] if named else []
+        face = own.get("surface") if own.get("crystal") == said.get("crystal") else None
+        own.clear()
+        own.update({**({"surface": face} if face else {}), **said, "name": place})
+        own.update({"substances": named} if named else {})
+    record: dict[str, Any] = {"phases": made}
+    if system.procedure:
+        record["procedure"] = system.procedure
+    if system.layers:
+        record["layers"] = system.layers
+    return record
+
+
+def _open(phases: list[dict[str, Any]], sentence: str, dopant: str) -> dict[str, str]:
+    """What the sentence leaves open of phases that it names, by key."""
+    questions: dict[str, str] = {}
+    if dopant and (crystals := [p["name"] for p in phases if p["kind"] == "crystal"]):
+        questions[f"phases.{crystals[0]}.substitutions"] = (
+            f"How much of which atoms is replaced by {dopant.split(maxsplit=1)[0]}? Like Ni by Li"
+            " 0.02 (a final fraction), or Ni by Li 1 atom"
+        )
+    for phase in phases:
+        if phase["kind"] == "crystal" and "substitutions" not in phase and SHARE.search(sentence):
+            questions[f"phases.{phase['name']}.substitutions"] = (
+                "Which atoms are missing, and what share of them? Like O by nothing 2 %"
+            )
+        amounts = [p for p in phase.get("substances", []) if "molarity" not in p]
+        ratio = RATIO.search(sentence)
+        if len(amounts) > 1 and not (ratio and ratio["basis"]):
+            questions[f"phases.{phase['name']}.substances"] = (
+                f"In which ratio is {phase['name']} mixed? By moles as shown, or like A 1 vol, B 1"
+                " vol; A 3 wt, B 7 wt"
+            )
+    return questions
+
+
+def _of_sentence(phase: dict[str, Any], sentence: str) -> dict[str, Any]:
+    """A crystal with the lattice, the face and the defects that the sentence gives it."""
+    phase = _faced(_of_lattice(phase, sentence), sentence)
+    if phase["kind"] != "crystal":
+        return phase
+    defects = [name for name, words in DEFECTS.items() if re.search(words, sentence, re.IGNORECASE)]
+    source = substances.crystal_of(Phase.model_validate(phase))
+    if (share := SHARE.search(sentence)) and source and len(source.sites) == 1:
+        missing = {"element": source.sites[0].split()[0], "fraction": float(share[1]) / 100}
+        return {**phase, "substitutions": [missing]}
+    return {**phase, "defects": defects} if defects else phase
 
 
 def _meeting(record: dict[str, Any], sentence: str) -> None:
@@ -158,9 +313,10 @@ def _faced(phase: dict[str, Any], sentence: str) -> dict[str, Any]:
     """A crystal with the face written behind one of its names: Cu(111), rutile (1 1 0)."""
     if phase["kind"] != "crystal":
         return phase
-    if any(word in sentence.lower() for word in _table().sheets):
-        phase = {**phase, "surface": [0, 0, 1], "sheets": 1}
     own = [a for a, name in substances.names().items() if slug(name) == phase["name"]]
+    part = next((p for p in PARTS.split(sentence) if any(_stands(a, p) for a in own)), sentence)
+    if any(word in part.lower() for word in _table().sheets):
+        phase = {**phase, "surface": [0, 0, 1], "sheets": 1}
     for alias in own:
         match = re.search(rf"(?<![\w-]){re.escape(alias)}\s?\(([-\d\s]{{3,12}})\)", sentence)
         if match:
@@ -169,36 +325,106 @@ def _faced(phase: dict[str, Any], sentence: str) -> dict[str, Any]:
 
 
 def _said(part: str, sentence: str, words: set[str]) -> bool:
-    return part in words if " " not in part else part in sentence.lower()
+    return part in words if " " not in part else part in sentence.lower().replace("-", " ")
 
 
-def _named(sentence: str) -> list[str]:
-    """Listed substances in the order in which the sentence names them, the longest names first."""
+def _stands(alias: str, text: str) -> bool:
+    """Whether a name stands in a text by itself; short ones as they are written."""
+    flags = re.IGNORECASE if len(alias) > SHORT else 0
+    return bool(re.search(rf"(?<![\w-]){re.escape(alias)}(?![\w-])", text, flags))
+
+
+def _named(sentence: str) -> dict[str, int]:
+    """Listed substances, and formulas that are not, with the place where the sentence names them;
+    the longest names first."""
     places: dict[str, int] = {}
     left = sentence
     for alias, name in sorted(substances.names().items(), key=lambda item: -len(item[0])):
         flags = re.IGNORECASE if len(alias) > SHORT else 0
         unit = r"(?<!\d\s)" if len(alias) == 1 else ""  # 300 K is not of potassium
-        match = re.search(rf"(?<![\w-]){unit}{re.escape(alias)}(?![\w-])", left, flags)
+        pattern = rf"(?<![\w-]){unit}{re.escape(alias)}(?![\w-]){COMPANY}"
+        match = re.search(pattern, left, flags)
         if match:
             places.setdefault(name, match.start())
             left = left[: match.start()] + " " * len(match[0]) + left[match.end() :]
-    return sorted(places, key=places.__getitem__)
+    for match in TOKEN.finditer(left):
+        if _is_formula(match[0]):
+            places.setdefault(match[0], match.start())
+    return dict(sorted(places.items(), key=lambda item: item[1]))
 
 
-def _phases(names: list[str], kind: str | None, sentence: str) -> list[dict[str, Any]]:
+def _kinds(places: dict[str, int], sentence: str) -> dict[str, str | None]:
+    """The kind that the sentence gives to each name: by a word in its own part of it, else by one
+    in a part without names, else by that of a substance of its like (molten NaCl and KCl)."""
+    table = _table().kinds
+    starts = [0, *(match.end() for match in PARTS.finditer(sentence))]
+    said = []
+    for start, end in zip(starts, [*starts[1:], len(sentence)], strict=True):
+        words = re.findall(r"[\w-]+", sentence[start:end].lower())
+        said.append(next((kind for word, kind in table.items() if word in words), None))
+    part = {name: bisect_right(starts, place) - 1 for name, place in places.items()}
+    free = next((kind for n, kind in enumerate(said) if kind and n not in part.values()), None)
+    kinds = {name: said[n] or free for name, n in part.items()}
+    usual = {name: _phase(name, None)["kind"] for name in places}
+    for name in places:
+        like = [
+            kinds[n] for n in places if usual[n] == usual[name] and kinds[n] not in (None, *ALONE)
+        ]
+        kinds[name] = kinds[name] or next(iter(like), None)
+    return kinds
+
+
+def _ratios(places: dict[str, int], sentence: str) -> dict[str, float]:
+    """Parts by moles of the names before (or else behind) a ratio like 3:7 by weight."""
+    match, names = RATIO.search(sentence), list(places)
+    if not match:
+        return {}
+    parts = [float(part) for part in match["parts"].split(":")]
+    before = [name for name in names if places[name] < match.start()][-len(parts) :]
+    behind = [name for name in names if places[name] > match.start()][: len(parts)]
+    last = substances.names()
+    ends = [
+        places[n] + len(a)
+        for n in before
+        for a, one in last.items()
+        if n == one and _stands(a, sentence)
+    ]
+    near = before and not re.search(r"\w", sentence[max(ends, default=0) : match.start()])
+    chosen = before if len(before) == len(parts) and (near or len(behind) < len(parts)) else behind
+    if len(chosen) != len(parts) or not all(map(substances.substance, chosen)):
+        return {}
+    basis = (match["basis"] or "").strip(" ,(").lower().removeprefix("by").strip()[:1]
+    by = {"v": "vol", "w": "wt"}.get(basis, "wt" if "mass" in (match["basis"] or "") else None)
+    mixed = [Ingredient(name=name) for name in chosen]
+    return dict(zip(chosen, substances.by_moles(mixed, parts, [by] * len(parts)), strict=True))
+
+
+def _phases(places: dict[str, int], sentence: str) -> list[dict[str, Any]]:
     """A phase a substance; a crystal, particle or molecule is the first named, salts go into the
     liquids or polymer named too, which are then one mixture, as melts are."""
-    made = [_phase(name, None if n and kind in ALONE else kind) for n, name in enumerate(names)]
-    if len(made) > 1 and {phase["kind"] for phase in made} == {"melt"}:
+    kinds, names, ratio = _kinds(places, sentence), list(places), _ratios(places, sentence)
+    alone = {name: kind in ALONE and n for n, (name, kind) in enumerate(kinds.items())}
+    made = [_phase(name, None if alone[name] else kinds[name]) for name in names]
+    if len(made) > 1 and ({p["kind"] for p in made} == {"melt"} or _alloyed(made, sentence)):
         parts = [part for phase in made for part in phase["substances"]]
-        return [{**made[0], "name": "melt", "substances": parts}]
+        return [
+            {**made[0], "name": made[0]["kind"].replace("amorphous", "glass"), "substances": parts}
+        ]
     salts = [n for n, phase in enumerate(made) if _salt(phase, names[n], sentence)]
     solvents = [p for n, p in enumerate(made) if p["kind"] in SOLVENTS and n not in salts]
-    if not salts or not solvents:
+    for name, phase in zip(names, made, strict=True):
+        if name in ratio and phase["kind"] == "liquid":
+            phase["substances"] = [{**phase["substances"][0], "ratio": ratio[name]}]
+    mixed_up = len(ratio) > 1 or re.search(r"\b(?:mixture|mixed|blend)", sentence, re.IGNORECASE)
+    if not solvents or not (salts or mixed_up):
         return made
     into = solvents[0]
-    mixed = [p for p in solvents[1:] if into["kind"] == p["kind"] == "liquid"]
+    mixed = [
+        p
+        for p in solvents[1:]
+        if into["kind"] == p["kind"] == "liquid"
+        and (salts or not ratio or "ratio" in p["substances"][0])
+    ]
     parts = [part for phase in [into, *mixed] for part in phase.get("substances", [])]
     for name in (names[n] for n in salts):
         share = {"ratio": 0.1}  # of a repeat unit
@@ -206,6 +432,13 @@ def _phases(names: list[str], kind: str | None, sentence: str) -> list[dict[str,
         parts.append({"name": name, **amount})
     into["substances"] = parts
     return [p for n, p in enumerate(made) if n not in salts and p not in mixed]
+
+
+def _alloyed(made: list[dict[str, Any]], sentence: str) -> bool:
+    """Whether all are elements of one glass, as Zr-Cu is written."""
+    return " + " in sentence and all(
+        p["kind"] == "amorphous" and "formula" in p["substances"][0] for p in made
+    )
 
 
 def _salt(phase: dict[str, Any], name: str, sentence: str) -> bool:
@@ -224,14 +457,18 @@ def _molar(name: str, sentence: str) -> float | None:
 
 
 def _phase(name: str, kind: str | None) -> dict[str, Any]:
-    """A phase of one listed substance; of the kind said, as far as it can be."""
+    """A phase of one substance; of the kind said, as far as it can be. One that is not listed is a
+    crystal or a glass, and asked for."""
     entry = substances.substance(name)
-    assert entry is not None  # `_named` gives listed names only
+    if entry is None:
+        glass = {"kind": "amorphous", "substances": [{"name": name, "formula": name}]}
+        return {"name": slug(name), **(glass if kind == "amorphous" else {"kind": "crystal"})}
     own = "polymer" if entry.repeat else "crystal" if entry.crystal else "liquid"
+    element = bool(entry.crystal and len({s.split()[0] for s in entry.crystal.sites}) == 1)
     possible = {
-        "melt": bool(entry.smiles),
+        "melt": bool(entry.smiles) or element,
         "liquid": bool(entry.smiles),
-        "amorphous": bool(entry.smiles or entry.density),
+        "amorphous": bool(entry.smiles or entry.density) or element,
         "crystal": True,
         "particle": bool(entry.crystal),
         "molecule": bool(entry.smiles) and "." not in (entry.smiles or "."),

@@ -6,7 +6,7 @@ any two a person may edit what was written and give the same command again.
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,6 +88,8 @@ def prepare(folder: Path, sentence: str | None, options: Options) -> None:
             return say(f"{folder}/task.yaml: written; planner prepare goes on from it")
         plan = _plan(folder, task, options, config)
         say(table(plan))
+        for line in _expected(folder, task, plan):
+            say(line)
         if options.only == "plan":
             return say(f"{folder}/structures/{PLAN}: written; planner prepare goes on from it")
         if not options.answers and not (folder / "structures/report.yaml").is_file():
@@ -217,9 +219,15 @@ def _unquenched(task: Task) -> None:
         if glass and network(phase) is None:
             say(
                 f"note: {phase.name}: packed at random, as no published potential here melts and"
-                f" quenches {', '.join(sorted(elements(phase)))}; the campaign's own MD does, or"
+                f" quenches {', '.join(sorted(elements(phase)))}; the campaign's own MD, at most"
+                f" {_ceiling(task, phase.name)} K, is what settles it; or"
                 " give melt_quench: {potential: reference} in structures/plan.yaml, or a file"
             )
+
+
+def _ceiling(task: Task, name: str) -> int:
+    """K, the highest temperature at which a phase by itself is sampled."""
+    return max((s.max_temperature for s in task.subsystems if s.name == name), default=0)
 
 
 def _purpose(folder: Path, task: Task) -> None:
@@ -273,6 +281,14 @@ def _plan(folder: Path, task: Task, options: Options, config: Config) -> Structu
         plan = varied(folder, task, plan, config, say)
     _write(folder, f"structures/{PLAN}", HEAD + dump(plan))
     return plan
+
+
+def _expected(folder: Path, task: Task, plan: StructurePlan) -> Iterator[str]:
+    """What the largest planned structures will cost, before any is built."""
+    from preparation.sizes import cost, expected
+
+    if task.material and not (folder / "structures/report.yaml").is_file():
+        yield from cost(expected(plan, folder), task.material.atoms, about=True)
 
 
 def _agreed(folder: Path) -> None:

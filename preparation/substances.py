@@ -17,6 +17,9 @@ from campaign.material import CrystalSource, Ingredient, Phase
 
 LIST = TOOLKIT / "config" / "substances.yaml"
 HEAVY = re.compile(r"^(?:[DT]2O|HDO|HTO)$|-d[0-9]+$|deuter|triti|heavy water")
+HEAVY_WORDS = re.compile(
+    r"\b(?:[DT]2O|HDO|HTO|heavy water|deuterated \w+|\w+-d[0-9]+)\b", re.IGNORECASE
+)
 AVOGADRO = 0.602214076  # molecules per nm^3 at 1 mol per 1e-24 L; also g/cm3 to u/Å^3
 
 
@@ -103,6 +106,30 @@ def nearest(name: str) -> str:
     return f" (nearest: {', '.join(shown)})" if shown else ""
 
 
+def anagram(word: str) -> str | None:
+    """The listed name spelt with the same signs in another order; None where there is none."""
+    return next((one for one in names() if one != word and sorted(one) == sorted(word)), None)
+
+
+def by_moles(mixed: list[Ingredient], parts: list[float], units: list[str | None]) -> list[float]:
+    """Parts by volume (`vol`: pure liquids), weight (`wt`) or moles (None) as parts by moles.
+
+    The smallest becomes 1 where any is not by moles. UserError for a density that is not listed.
+    """
+    moles = []
+    for one, part, unit in zip(mixed, parts, units, strict=True):
+        grams = mass(content(one)[0]) if unit else 1.0
+        listed = substance(one.name)
+        dense = listed.density if listed and unit == "vol" else None
+        if unit == "vol" and not dense:
+            raise UserError(
+                f"{one.name}: no density is listed; give its part by weight (wt) or moles"
+            )
+        moles.append(part * (dense or 1.0) / grams)
+    least = min(moles) if any(units) else 1.0
+    return [round(amount / least, 4) for amount in moles]
+
+
 def elements(phase: Phase) -> set[str]:
     """Elements of a phase, as far as they can be told without reading a file."""
     symbols: set[str] = set()
@@ -124,9 +151,24 @@ def elements(phase: Phase) -> set[str]:
 
 
 def melting(phase: Phase) -> int | None:
-    """Highest listed melting point of a glass's oxides, K."""
+    """Highest listed melting point of a glass's oxides, K; the mean of a metal's elements."""
     points = [entry.melting for part in phase.substances if (entry := substance(part.name))]
-    return max((kelvin for kelvin in points if kelvin), default=None)
+    listed_highest = max((kelvin for kelvin in points if kelvin), default=None)
+    return listed_highest or _mean_melting(phase)
+
+
+def _mean_melting(phase: Phase) -> int | None:
+    """K, of the elements of a metallic glass by their shares; None where any is no metal."""
+    from pymatgen.core import Element
+
+    shares: Counter[str] = Counter()
+    for part in phase.substances:
+        for symbol, number in content(part)[0].items():
+            shares[symbol] += number * (part.ratio or 1.0)  # type: ignore[assignment]
+    points = {s: float(Element(s).melting_point or 0) for s in shares if Element(s).is_metal}
+    if not shares or len(points) < len(shares) or not all(points.values()):
+        return None
+    return round(sum(points[s] * share for s, share in shares.items()) / sum(shares.values()))
 
 
 def density_of(phase: Phase) -> float | None:

@@ -31,6 +31,7 @@ PLAUSIBLE = (0.02, 25.0)  # g/cm3, of anything without vacuum
 ANIONS = frozenset({"O", "F", "Cl", "Br", "I", "S", "Se", "N"})
 NONMETAL_SYMBOLS = frozenset(chemical_symbols[n] for n in NONMETALS)
 NEAREST = 0.7  # of the sum of the covalent radii; N-N 0.77, C-O 0.79, H-H 1.19 in their molecules
+NEAREST_HYDROGENS = 1.1  # of two hydrogens: 0.68 Å
 ALIKE = 1e-5
 # Å, of anions (Shannon, Acta Cryst. A 32, 751 (1976), six neighbours)
 IONIC_RADII = {"O": 1.40, "F": 1.33, "Cl": 1.81, "Br": 1.96, "I": 2.20, "S": 1.84, "Se": 1.98}
@@ -68,7 +69,7 @@ def check(atoms: Atoms, asked: Asked) -> list[str]:
         *_molecules(atoms),
         *_amounts(atoms, asked.parameters),
         *_formula(atoms, asked.parameters),
-        *_distances(atoms),
+        *_distances(atoms, asked.parameters.get("family") == "isolated"),
     ]
 
 
@@ -96,6 +97,11 @@ def notes(atoms: Atoms) -> list[str]:
             " another face or termination, compensated: true (atoms moved to the other face), or"
             " passivated: true (H on anions, OH on cations)"
         )
+    if rounded := atoms.info.get("rounded"):
+        lines.append(
+            f"shared sites filled with whole atoms: {rounded} in the file; more atoms"
+            " (ordering.atoms) come nearer"
+        )
     elements = set(atoms.symbols)
     if (
         atoms.info.get("family") in ("solid", "other")
@@ -108,16 +114,26 @@ def notes(atoms: Atoms) -> list[str]:
 
 def _chemistry(atoms: Atoms) -> Iterator[str]:
     """Ions of a compound whose charges do not balance, and anions nearer than anions are."""
-    from atomistics.builders.crystals.ordering import oxidation_states
+    from atomistics.builders.crystals.molecular_ions import ions
+    from atomistics.builders.crystals.ordering import oxidation_states, oxidation_states_beside
 
     formula = atoms.get_chemical_formula(empirical=True)
     if any(key in atoms.info for key in ("interstitials", "substitutions")):
         why = "a cell without net charge has a hole or electron of its own; or add a counterpart"
     else:
-        why = "is it the compound meant?"
-    charges = oxidation_states(formula)
-    if not charges:
-        yield f"no usual oxidation states balance {formula}; {why}"
+        why = "is it the compound meant? Hydrogen may be missing from the file"
+    molecules = ions(atoms)
+    beside = Counter(atoms.get_chemical_symbols())
+    for count, _, content in molecules.values():
+        beside.subtract({symbol: count * number for symbol, number in content.items()})
+    beside = +beside
+    charge = sum(count * own for count, own, _ in molecules.values())
+    charges = oxidation_states_beside(beside, charge) if molecules else oxidation_states(formula)
+    if not charges and (beside or charge):
+        parts = " with " + ", ".join(
+            f"{name} of charge {own:+d}" for name, (_, own, _) in molecules.items()
+        )
+        yield (f"no usual oxidation states balance {formula}{parts if molecules else ''}; {why}")
     anions = [
         atomic_numbers[symbol]
         for symbol, charge in charges.items()
@@ -202,17 +218,20 @@ def _density(atoms: Atoms, parameters: dict[str, Any]) -> Iterator[str]:
         yield f"density {value:.3f} g/cm3 is outside {low:.3f} to {high:.3f}"
 
 
-def _distances(atoms: Atoms) -> Iterator[str]:
-    """The pair nearest to each other for its radii, where that is nearer than matter has."""
+def _distances(atoms: Atoms, dimer: bool) -> Iterator[str]:
+    """The pair nearest to each other for its radii, where that is nearer than matter has; dimers
+    are brought nearer by purpose."""
     radii = covalent_radii[atoms.numbers]
     near = pairs(atoms, 2 * NEAREST * radii.max())
     ratio = near.distance / (radii[near.i] + radii[near.j])
+    hydrogens = (atoms.numbers[near.i] == 1) & (atoms.numbers[near.j] == 1)
+    ratio = np.where(hydrogens & (not dimer), ratio * NEAREST / NEAREST_HYDROGENS, ratio)
     if len(ratio) and ratio.min() < NEAREST:
         worst = int(ratio.argmin())
         names = "-".join(f"{atoms.symbols[k]}{k}" for k in (near.i[worst], near.j[worst]))
         yield (
-            f"{names} {near.distance[worst]:.2f} Å apart, {ratio.min():.2f} of the sum of their"
-            f" covalent radii (at least {NEAREST})"
+            f"{names} {near.distance[worst]:.2f} Å apart, nearer than"
+            f" {near.distance[worst] * NEAREST / ratio.min():.2f} Å, the least that matter has"
         )
 
 

@@ -9,6 +9,7 @@ from ase.filters import FrechetCellFilter
 from ase.neighborlist import neighbor_list
 from ase.optimize import BFGS
 
+from atomistics.analysis.checks import notes
 from atomistics.builders.amorphous.pedone import Pedone
 from atomistics.builders.crystals.ordering import oxidation_states
 from campaign.errors import UserError
@@ -45,6 +46,35 @@ LLZO = HEAD.format(
     "Li1 Li 0.375 0 0.25 0.542\nLi2 Li 0.0966 0.6853 0.5773 0.448\nLa1 La 0.125 0 0.25 1\n"
     "Zr1 Zr 0 0 0 1\nO1 O -0.0318 0.0549 0.1493 1\n"
 )
+ICE = """data_x
+_cell_length_a 4.5
+_cell_length_b 4.5
+_cell_length_c 7.32
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 120
+_space_group_name_H-M_alt 'P 63/m m c'
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+_atom_site_occupancy
+O1 O 0.333333 0.666667 0.0629 1
+H1 H 0.333333 0.666667 0.197 0.5
+H2 H 0.4551 0.9102 0.0172 0.5
+"""
+PEROVSKITE = [("Pb", 0, 0, 0), ("I", 0.5, 0, 0), ("I", 0, 0.5, 0), ("I", 0, 0, 0.5)]
+AMMONIUM = [  # CH3NH3+ staggered, C-N 1.49, N-H 1.02, C-H 1.09 Å in a cell of 6.3 Å
+    ("C", 0.5, 0.5, 0.38),
+    ("N", 0.5, 0.5, 0.38 + 1.49 / 6.3),
+    *(
+        ("H", 0.5 + r * np.cos(turn) / 6.3, 0.5 + r * np.sin(turn) / 6.3, z)
+        for r, z, phase in ((0.95, 0.38 + 1.85 / 6.3, 0.0), (1.03, 0.38 - 0.36 / 6.3, np.pi / 3))
+        for turn in phase + np.arange(3) * 2 * np.pi / 3
+    ),
+]
 MOS2 = {
     "space_group": 194,
     "lattice": {"a_angstrom": 3.16, "c_angstrom": 12.295},
@@ -53,6 +83,12 @@ MOS2 = {
         {"element": "S", "position": [1 / 3, 2 / 3, 0.621]},
     ],
 }
+
+
+def written(sites) -> str:
+    """A CIF of a cube of 6.3 Å without symmetry."""
+    lines = [f"{s}{n} {s} {x:.6f} {y:.6f} {z:.6f} 1" for n, (s, x, y, z) in enumerate(sites)]
+    return HEAD.format(a=6.3, name="P 1", group=1) + "\n".join(lines) + "\n"
 
 
 def nearest(atoms, one: str, other: str) -> float:
@@ -223,7 +259,56 @@ def test_valences_of_large_formula_units() -> None:
 def test_sites_of_two_groups_that_exclude_each_other_and_charges_that_nearly_balance(tmp_path):
     (tmp_path / "files").mkdir()
     (tmp_path / "files/llzo.cif").write_text(LLZO)
-    atoms = made("solid", file="files/llzo.cif", ordering={"rank": 0}, folder=tmp_path)
-    count = atoms.symbols.formula.count()
-    assert count == {"Li": 56, "La": 24, "Zr": 16, "O": 96}
-    assert nearest(atoms, "Li", "Li") > 2.0
+    orders = [
+        made("solid", file="files/llzo.cif", ordering={"rank": rank}, folder=tmp_path)
+        for rank in (0, 5)
+    ]
+    for atoms in orders:
+        assert atoms.symbols.formula.count() == {"Li": 56, "La": 24, "Zr": 16, "O": 96}
+        assert nearest(atoms, "Li", "Li") > 2.0
+    assert list(orders[0].positions[:56, 0]) != list(orders[1].positions[:56, 0])
+
+
+def test_hydrogen_of_ice_follows_the_ice_rules(tmp_path):
+    """Two hydrogens at each oxygen, one on each line between two of them."""
+    atoms = solid(tmp_path, ICE, ordering={"rank": 1}, supercell=[2, 2, 2])
+    i, j, d = neighbor_list("ijd", atoms, 2.2)
+    oxygen = atoms.numbers[i] == 8
+    bonded = oxygen & (atoms.numbers[j] == 1) & (d < 1.1)
+    accepted = oxygen & (atoms.numbers[j] == 1) & (d > 1.1)
+    assert set(np.bincount(i[bonded], minlength=len(atoms))[atoms.numbers == 8]) == {2}
+    assert set(np.bincount(i[accepted], minlength=len(atoms))[atoms.numbers == 8]) == {2}
+
+
+def test_whole_atoms_keep_to_the_size_asked_for_and_say_what_was_rounded(tmp_path):
+    text = SALT + "Na1 Na 0 0 0 0.9\nK1 K 0 0 0 0.1\nCl1 Cl 0.5 0.5 0.5 1\n"
+    small = solid(tmp_path, text, ordering={"atoms": 30})
+    large = solid(tmp_path, text, ordering={"atoms": 250})
+    assert len(small) == 16
+    shares = [Counter(a.symbols)["K"] / Counter(a.symbols)["Cl"] for a in (small, large)]
+    assert shares == [1 / 8, 3 / 32]
+    assert ("rounded" in small.info, "rounded" in large.info) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("atoms", "said"),
+    [
+        ([*PEROVSKITE, ("C", 0.5, 0.5, 0.39), ("N", 0.5, 0.5, 0.61)], "C at 0.500, 0.500, 0.390"),
+        ([*PEROVSKITE, *AMMONIUM[:-1]], "C at .* has bonds of 2.9"),
+    ],
+)
+def test_molecules_without_hydrogen_are_refused(tmp_path, atoms, said):
+    with pytest.raises(UserError, match=said + ".*hydrogen"):
+        solid(tmp_path, written(atoms))
+
+
+def test_molecular_ions_count_with_their_charges(tmp_path):
+    """CH3NH3PbI3 balances; CH3NH3PbI2 and one without an ammonium's proton do not."""
+    whole = solid(tmp_path, written([*PEROVSKITE, *AMMONIUM]))
+    whole.info["family"] = "solid"
+    assert notes(whole) == []
+    of_two = solid(tmp_path, written([*PEROVSKITE[:-1], *AMMONIUM]))
+    amine = solid(tmp_path, written([*PEROVSKITE, *AMMONIUM[:2], *AMMONIUM[3:]]))
+    for wrong, charge in ((of_two, "CH6N of charge +1"), (amine, "CH5N of charge +0")):
+        wrong.info["family"] = "solid"
+        assert charge in notes(wrong)[0]

@@ -8,7 +8,7 @@ import yaml
 from campaign.material import Answers
 from preparation import notation
 from preparation.missing import needed
-from preparation.sentence import recognised
+from preparation.sentence import left_out, recognised
 from preparation.task import task_of
 from tests.prepare.test_answers import GOOD, written
 from tests.prepare.test_form import answered
@@ -289,6 +289,68 @@ def test_salts_melts_and_what_lies_where(sentence: str, phases: dict, layers: li
     assert record.get("layers") == layers
 
 
+@pytest.mark.parametrize(
+    ("sentence", "ratio"),
+    [
+        # molar volumes 66.7 and 84.7 cm3, molar masses 88.06 and 104.10
+        ("1 M LiPF6 in EC:DMC 1:1 by volume", [84.74 / 66.71, 1.0]),
+        ("1 M LiPF6 in EC/EMC 3:7 by weight", [1.0, 7 / 104.10 / (3 / 88.06)]),
+        ("1:2 EC and DMC with LiPF6", [1.0, 2.0]),
+    ],
+)
+def test_parts_by_volume_and_weight_become_moles(sentence: str, ratio: list) -> None:
+    (phase,) = recognised(sentence)[0]["phases"]
+    assert [p["ratio"] for p in phase["substances"][:2]] == pytest.approx(ratio, rel=1e-3)
+    typed = "EC 3 wt, EMC 7 wt, LiPF6 1 mol/L"
+    parts = notation.read("phases.a.substances", typed)
+    assert parts[1]["ratio"] / parts[0]["ratio"] == pytest.approx(1.974, rel=1e-3)
+    with pytest.raises(notation.NotationError, match="same measure"):
+        notation.read("phases.a.substances", "EC 3 wt, EMC 7")
+
+
+@pytest.mark.parametrize(
+    ("sentence", "kinds"),
+    [
+        ("silica glass and water", {"sio2": "amorphous", "water": "liquid"}),
+        ("Si melt", {"silicon": "melt"}),
+        ("Zr-Cu metallic glass", {"glass": "amorphous"}),
+        ("Li metal | Li3PS4 interface", {"lithium": "crystal", "li3ps4": "crystal"}),
+        ("MoS2 on graphene", {"mos2": "crystal", "graphite": "crystal"}),
+        ("heavy water at 300 K", {}),
+    ],
+)
+def test_a_kind_is_that_of_the_words_beside_it(sentence: str, kinds: dict) -> None:
+    phases = recognised(sentence)[0].get("phases", [])
+    assert {p["name"]: p["kind"] for p in phases} == kinds
+
+
+def test_what_a_sentence_leaves_out_is_told() -> None:
+    assert "isotopes are not kept apart" in left_out("D2O")[0]
+    assert left_out("SEI on lithium metal with LiFP6 at 300 C") == [
+        "read as slips of the pen: LiFP6 as LiPF6"
+    ]
+    assert left_out("iron with carbon in montmorillonite") == [
+        "not understood, and left out: carbon, montmorillonite"
+    ]
+    assert left_out("water on rutile at 25 C") == []
+
+
+def test_a_named_anode_and_electrolyte_go_before_those_of_the_table() -> None:
+    record, _ = recognised("solid-electrolyte interphase on lithium metal, 1.2 M LiFP6 in EC/DMC")
+    phases = {p["name"]: p for p in record["phases"]}
+    assert phases["anode"] == {"name": "anode", "kind": "crystal", "crystal": "lithium"}
+    assert [p["name"] for p in phases["electrolyte"]["substances"]] == ["EC", "DMC", "LiPF6"]
+    assert phases["electrolyte"]["substances"][2]["molarity"] == 1.2
+    of_battery = recognised("SEI of a lithium-ion battery")[0]["phases"]
+    assert of_battery[0]["crystal"] == "graphite"
+
+
+def test_defects_are_proposed() -> None:
+    assert recognised("grain boundary of Al")[0]["phases"][0]["defects"] == ["grain-boundary"]
+    (phase,) = recognised("copper with 2 % vacancies")[0]["phases"]
+    assert phase["substitutions"] == [{"element": "Cu", "fraction": 0.02}]
+
+
 def test_a_gas_on_a_face_is_an_adsorbate() -> None:
     record, _ = recognised("CO on Pt(111) at 400 K")
     (phase,) = record["phases"]
@@ -335,6 +397,10 @@ def test_a_glass_that_nothing_here_quenches_is_told(tmp_path, types) -> None:
     path = written(tmp_path, {"phases": [glass]})
     status, out, _ = types(["prepare", "--answers", path, tmp_path / "x", "--only", "plan"])
     assert (status, "no published potential here melts and quenches B, O" in out) == (0, True), out
+    metals = [{"name": s, "formula": s, "ratio": 1} for s in ("Zr", "Cu")]
+    path = written(tmp_path, {"phases": [{**glass, "density": 7.3, "substances": metals}]})
+    _, out, _ = types(["prepare", "--answers", path, tmp_path / "z", "--only", "plan"])
+    assert "at most 1917 K" in out  # 1.1 times the mean of 2128 and 1358 K
     silica = {**glass, "density": 2.2, "substances": [{"name": "SiO2", "formula": "SiO2"}]}
     path = written(tmp_path, {"phases": [silica]})
     _, out, _ = types(["prepare", "--answers", path, tmp_path / "y", "--only", "plan"])

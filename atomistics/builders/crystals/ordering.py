@@ -10,6 +10,7 @@ import warnings
 from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
+from math import gcd
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from ase import Atoms
 from pymatgen.analysis.ewald import EwaldSummation
 from pymatgen.core import Composition, Element, Structure
 from pymatgen.io.cif import CifParser
+from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.sparse import coo_matrix, vstack
 
 from atomistics.builders.crystals.parameters import Ordering
 from atomistics.builders.sources import inside, user_file
@@ -25,10 +28,13 @@ from atomistics.errors import UserError
 EXACT = 0.012  # of a site, what rounding may change an occupancy by where a supercell allows it
 MOST_SITES = 260  # of the supercell
 STARTS = 16
+ROUNDED = 0.005  # of all atoms, beyond which a composition made whole is told
 GUESSED = 60  # atoms of a formula unit, beyond which an element has one valence
+LARGER = 1.5  # times the atoms wanted that a supercell may have
 NEARLY, MOST_STATES = 0.02, 20000
 SPLIT, CORE = 2.0, 5.0  # Å, eV/e^2
-COOLED, EXCHANGES = (10.0, 0.1), 20000  # eV; of one start whose split sites are too near
+HYDROGEN = {1: 0.7, 2: 1.2}  # Å, SPLIT of pairs with so many hydrogens: O-H 0.96, H-H of water 1.5
+SECONDS = 20.0  # of the search for one filling without split sites at once
 ISOTOPES = ("D", "T")
 
 
@@ -69,6 +75,15 @@ def disordered(reference: str, folder: Path) -> bool:
     path = inside(reference, folder)
     structure = _parsed(path) if path.suffix == ".cif" and path.is_file() else None
     return structure is not None and not structure.is_ordered
+
+
+def occupied_density(reference: str, folder: Path) -> float:
+    """Atoms an Å^3 of a user's file by its occupancies; UserError where it cannot be read."""
+    path = inside(reference, folder)
+    structure = _parsed(path)
+    if structure is None:
+        raise UserError(f"{path}: no crystal")
+    return float(sum(structure.composition.values()) / structure.volume)
 
 
 def _parsed(path: Path) -> Structure | None:
@@ -124,7 +139,7 @@ def ordered(structure: Structure, ordering: Ordering, name: str) -> Atoms:
     UserError where no supercell of at most 260 sites balances the charges, or ranks end before.
     """
     charges = oxidation_states(structure.composition) or _nearly_balanced(structure.composition)
-    wide, groups = _whole_numbers(structure, charges, name)
+    wide, groups = _whole_numbers(structure, charges, ordering.atoms, name)
     rng = np.random.default_rng(ordering.seed)
     species = np.array([next(iter(s.species)).symbol for s in wide], dtype="U2")
     split = _split(wide, groups)
@@ -133,27 +148,23 @@ def ordered(structure: Structure, ordering: Ordering, name: str) -> Atoms:
     energy_of: dict[tuple[str, ...], float] = {}
     for _ in range(STARTS):
         trial = _filled(species, groups, rng)
+        if split.any():
+            trial = _apart(trial, groups, split, rng, name)
         energy = _lowered(trial, groups, charges, energies)
-        if (split[np.ix_(trial != "", trial != "")]).any():  # the best exchanges end too early
-            _annealed(trial, groups, charges, energies, rng)
-            energy = _lowered(trial, groups, charges, energies)
         energy_of.setdefault(tuple(trial), round(energy, 6))
     ranked = sorted(energy_of, key=lambda one: (energy_of[one], one))
     if ordering.rank >= len(ranked):
         raise UserError(f"{name}: ordering.rank {ordering.rank}: there are {len(ranked)}")
     chosen = np.array(ranked[ordering.rank])
     kept = chosen != ""
-    if (clash := np.argwhere(np.triu(split[np.ix_(kept, kept)]))).size:
-        apart = wide.distance_matrix[np.ix_(kept, kept)][tuple(clash[0])]
-        one, other = chosen[kept][clash[0]]
-        raise UserError(
-            f"{name}: ordering.rank {ordering.rank}: sites of {one} and {other} {apart:.2f} Å apart"
-            " exclude each other, and the occupancies leave no other places that were found; take"
-            " a lower rank or another seed, or give an ordered file"
-        )
     atoms = Atoms(chosen[kept].tolist(), wide.cart_coords[kept], cell=wide.lattice.matrix, pbc=True)
     rank_text = f"rank {ordering.rank} of {len(ranked)} seed {ordering.seed}"
     atoms.info["ordering"] = f"{rank_text} {atoms.get_chemical_formula(empirical=True)}"
+    of_file = structure.composition.fractional_composition
+    of_cell = Composition(atoms.get_chemical_formula()).fractional_composition
+    if not of_cell.almost_equals(of_file, rtol=0.0, atol=ROUNDED):
+        shown = structure.composition.reduced_formula
+        atoms.info["rounded"] = f"{atoms.get_chemical_formula(empirical=True)} of {shown}"
     return atoms
 
 
@@ -163,12 +174,23 @@ def oxidation_states(composition: Composition | str) -> dict[str, float]:
     return dict(_guessed(whole))
 
 
+def oxidation_states_beside(counts: dict[str, int], charge: int) -> dict[str, float]:
+    """Likely charges (e) of the atoms beside molecules that have `charge` together; as above."""
+    if not counts:
+        return {}
+    common = gcd(charge, *counts.values())
+    formula = "".join(f"{symbol}{number // common}" for symbol, number in counts.items())
+    return dict(_guessed(formula, -charge // common))
+
+
 @lru_cache(maxsize=256)
-def _guessed(formula: str) -> tuple[tuple[str, float], ...]:
+def _guessed(formula: str, total: int = 0) -> tuple[tuple[str, float], ...]:
     composition = Composition(formula)
     if composition.num_atoms > GUESSED:  # pymatgen would try every mixture of valences
-        return _one_valence_each(composition)
-    guesses = composition.oxi_state_guesses(max_sites=-GUESSED)
+        return _one_valence_each(composition, total)
+    guesses = composition.oxi_state_guesses(
+        target_charge=total, max_sites=None if total else -GUESSED
+    )
     return tuple(guesses[0].items()) if guesses and any(guesses[0].values()) else ()
 
 
@@ -188,21 +210,22 @@ def _nearly_balanced(composition: Composition) -> dict[str, float]:
     return dict(zip(amounts, map(float, best), strict=True)) if off(best) < NEARLY else {}
 
 
-def _one_valence_each(composition: Composition) -> tuple[tuple[str, float], ...]:
+def _one_valence_each(composition: Composition, total: int) -> tuple[tuple[str, float], ...]:
     """The first balance in which every element has one of its common oxidation states."""
     amounts = composition.get_el_amt_dict()
     for states in itertools.product(
         *(Element(symbol).common_oxidation_states for symbol in amounts)
     ):
-        if not sum(q * n for q, n in zip(states, amounts.values(), strict=True)):
+        if sum(q * n for q, n in zip(states, amounts.values(), strict=True)) == total:
             return tuple(zip(amounts, map(float, states), strict=True))
     return ()
 
 
 def _whole_numbers(
-    structure: Structure, charges: dict[str, float], name: str
+    structure: Structure, charges: dict[str, float], wanted: int, name: str
 ) -> tuple[Structure, list[Group]]:
-    """The smallest supercell, nearest to a cube, whose occupancies are nearly whole numbers."""
+    """The smallest supercell, nearest to a cube, whose occupancies are nearly whole numbers; of
+    those with about the `wanted` atoms the one nearest to them, where any balances the charges."""
     best: tuple[float, tuple[int, int, int], list[dict[str, int]]] | None = None
     keys = [f"{site.label} {site.species}" for site in structure]
     sizes = Counter(key for key, site in zip(keys, structure, strict=True) if not site.is_ordered)
@@ -213,8 +236,13 @@ def _whole_numbers(
     fixed = sum(
         charges.get(next(iter(site.species)).symbol, 0) for site in structure if site.is_ordered
     )
+    full = sum(structure.composition.values())
+    shared_elements = {s for share_of in shares.values() for s in share_of}
+    shared_elements -= {s for key, of in shares.items() if key not in sizes for s in of}
     for times in _multiples(structure):
         n = int(np.prod(times))
+        if best and best[0] < 1 and n * full > LARGER * wanted:
+            break
         groups = [(shares[key], size * n) for key, size in sizes.items()]
         counts = _rounded(groups, charges, fixed * n)
         if counts is None:
@@ -224,6 +252,8 @@ def _whole_numbers(
             for (share_of, size), count in zip(groups, counts, strict=True)
             for s, share in share_of.items()
         )
+        kept = {s for count in counts for s, number in count.items() if number}
+        error += len(shared_elements - kept)  # an element is not rounded away
         if best is None or error < best[0] - 1e-9:
             best = error, times, counts
         if error < EXACT:
@@ -312,32 +342,52 @@ def _split(structure: Structure, groups: list[Group]) -> np.ndarray:
     they repel each other besides, as cores do."""
     sites = np.concatenate([group.sites for group in groups])
     distance = structure.distance_matrix
+    hydrogens = np.zeros(len(distance), int)
+    for group in groups:
+        hydrogens[group.sites] = set(group.counts) == {"H"}
+    limit = np.full(distance.shape, SPLIT)
+    for number, least in HYDROGEN.items():
+        limit[hydrogens[:, None] + hydrogens[None] == number] = least
     near = np.zeros(distance.shape, bool)
     near[np.ix_(sites, sites)] = True
-    return near & (distance > 0) & (distance < SPLIT)
+    return near & (distance > 0) & (distance < limit)
 
 
-def _annealed(
-    trial: np.ndarray,
-    groups: list[Group],
-    charges: dict[str, float],
-    energies: np.ndarray,
-    rng: np.random.Generator,
-) -> None:
-    """Random exchanges within groups by Metropolis, ever colder."""
-    q = np.array([charges.get(s, 0.0) if s else 0.0 for s in trial])
-    field = energies @ q
-    for kt in np.geomspace(*COOLED, EXCHANGES):
-        at = groups[int(rng.integers(len(groups)))].sites
-        i, j = rng.choice(at, 2) if len(at) > 1 else (at[0], at[0])
-        if not (step := q[j] - q[i]):
-            continue
-        change = 2 * step * (field[i] - field[j])
-        change += step**2 * (energies[i, i] + energies[j, j] - 2 * energies[i, j])
-        if change < 0 or rng.random() < np.exp(-change / kt):
-            trial[[i, j]] = trial[[j, i]]
-            q[[i, j]] = q[[j, i]]
-            field += step * (energies[:, i] - energies[:, j])
+def _apart(
+    trial: np.ndarray, groups: list[Group], split: np.ndarray, rng: np.random.Generator, name: str
+) -> np.ndarray:
+    """The groups filled so that no two split sites hold atoms at once, with random preferences:
+    an integer programme (HiGHS through scipy). UserError where there is no such filling."""
+    entries = [(int(i), s, g) for g, of in enumerate(groups) for s in of.counts for i in of.sites]
+    column = np.arange(len(entries))
+    site = np.array([i for i, _, _ in entries])
+    held = coo_matrix((np.ones(len(entries)), (site, column)), (len(trial), len(entries))).tocsr()
+    labels = [(g, s) for g, of in enumerate(groups) for s in of.counts]
+    row = [labels.index((g, s)) for _, s, g in entries]
+    counted = coo_matrix((np.ones(len(entries)), (row, column)), (len(labels), len(entries)))
+    exactly = [groups[g].counts[s] for g, s in labels]
+    one, other = np.nonzero(np.triu(split))
+    filling = milp(
+        rng.random(len(entries)),
+        integrality=np.ones(len(entries)),
+        bounds=Bounds(0, 1),
+        constraints=[
+            LinearConstraint(counted, exactly, exactly),
+            LinearConstraint(vstack([held, held[one] + held[other]]), ub=1),
+        ],
+        options={"time_limit": SECONDS, "mip_rel_gap": 0.2},
+    )
+    if filling.x is None:
+        raise UserError(
+            f"{name}: split sites nearer than {SPLIT} Å exclude each other, and the occupancies"
+            " leave no filling without such pairs (molecules in several orientations are not"
+            " told apart here); give an ordered file"
+        )
+    filled = trial.copy()
+    filled[site] = ""
+    for take in np.flatnonzero(filling.x > 0.5):
+        filled[entries[take][0]] = entries[take][1]
+    return filled
 
 
 def _lowered(

@@ -87,6 +87,9 @@ class Ordering(Strict):
 
     rank: int = Field(default=0, ge=0, le=15, description="0: lowest electrostatic energy")
     seed: int = Field(default=0, ge=0, lt=2**31)
+    atoms: int = Field(
+        default=100, ge=1, le=2000, description="about how many the supercell of whole atoms has"
+    )
 
 
 class Crystal(Strict):

@@ -14,6 +14,7 @@ from scipy.spatial import Voronoi, cKDTree
 
 from atomistics.bonded import deformed
 from atomistics.builders.crystals.databases import from_materials_project, from_optimade
+from atomistics.builders.crystals.molecular_ions import without_hydrogen
 from atomistics.builders.crystals.ordering import from_file
 from atomistics.builders.crystals.parameters import (
     CellParameters,
@@ -61,8 +62,13 @@ def lattice_of(source: Crystal, folder: Path) -> Atoms:
         atoms = from_optimade(source.optimade or "", source.optimade_id or "")
     if atoms.cell.rank < 3:
         raise UserError("crystal: its source has no cell of three vectors; give a periodic one")
+    if (source.space_group or source.file) and (few := without_hydrogen(atoms)):
+        raise UserError(
+            f"{source.file or 'sites'}: {few}: hydrogen seems to be left out; give a crystal with"
+            " all its atoms, or kind: other, which takes a file as it is"
+        )
     plain = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
-    plain.info = {key: value for key, value in atoms.info.items() if key == "ordering"}
+    plain.info = {key: value for key, value in atoms.info.items() if key in ("ordering", "rounded")}
     return plain if source.scale == 1 else deformed(plain, source.scale * np.eye(3))
 
 
