@@ -344,7 +344,9 @@ class EvaluatedStructure(Strict):
     density_deviation: float | None = Field(default=None, description="fraction of the reference")
     bulk: bool = Field(default=True, description="periodic in x, y and z: has density and RDF")
     pressure_bias: float | None = Field(
-        default=None, description="model minus reference over the fresh frames, GPa"
+        default=None,
+        description="model minus reference over the fresh frames, GPa: soft axes weigh more, and of"
+        " a stack what solid layers make up for themselves does not count",
     )
     density_bias: float | None = Field(
         default=None,

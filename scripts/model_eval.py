@@ -1,7 +1,7 @@
 """MD with a model against the reference; files: see rules/model_eval.smk."""
 
 import json
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from atomistics import dataset
 from atomistics.analysis.comparison import Comparison, compare
 from atomistics.analysis.layers import PhaseLayer, layers_of
 from atomistics.analysis.observables import mobile_share, standard_error
+from atomistics.analysis.rigid_layers import inner_virial, solid_layers
 from atomistics.md import plain as md
 from atomistics.md import stages
 from atomistics.md.steady import SteadyState
@@ -48,6 +49,7 @@ from mtp.potential import Potential
 
 FEWEST_PRESSURES = 3
 STIFFEST = 2.5  # GPa: bulk modulus of a molecular liquid; water's is 2.2, methanol's 0.8
+HEIGHT = np.array([0.0, 0.0, 1.0])  # of a stack
 WORK = Path("model_eval")
 RUNS = WORK / "runs"
 
@@ -87,14 +89,14 @@ def run(plan: ModelEval, items: Items, state: Path | None, model: Path, output: 
             still = SteadyState(plan.temperature, plan.steps, plan.interval)
             outcome = md.run(atoms, calculator, long, judging, enough=still, engine=engine)
             last = outcome.frames[-(plan.steps // plan.interval) :]
-            soft = softness(last, long)
+            response = VolumeResponse.of(last, long, layers_of(atoms))
             counts = (plan.fresh_frames - judging.labels, plan.fresh_most - judging.labels)
-            fresh, misfits = put_to_test(last, counts, soft, (potential, job, counting))
+            fresh, misfits = put_to_test(last, counts, response, (potential, job, counting))
         comparison = held_against(twin, reference, same.timestep, layers_of(atoms))
         report = _report(job, name, outcome, long, comparison) | told_of(twin, same, outcome)
         errors = residuals(potential, job.species, reference)
         report |= _errors(reference, errors, misfits, comparison)
-        report |= _bias(misfits, soft) | {"drifting": not (outcome.stop or still.holds)}
+        report |= response.bias(fresh, misfits) | {"drifting": not (outcome.stop or still.holds)}
         report["false_alarms"] = [{"kind": k, "count": n} for k, n in judging.widened.items()]
         comparison.add_long_run(outcome.frames, long.timestep)
         beside = of_reference(before, name)
@@ -213,18 +215,18 @@ def fresh_labels(frames: list[Atoms], count: int, reference: CountingCalculator)
 def put_to_test(
     frames: list[Atoms],
     counts: tuple[int, int],
-    soft: float | None,
+    response: "VolumeResponse",
     work: tuple[Potential, Job, CountingCalculator],
 ) -> tuple[list[Atoms], list[Residuals]]:
     """Fresh labels in order of time and the model's errors there.
 
     `counts`: how many, and how many where those leave the bias of the density too vague for its
-    target, with the compressibility `soft` (1/GPa).
+    target.
     """
     potential, job, reference = work
     fresh = fresh_labels(frames, counts[0], reference)
     misfits = residuals(potential, job.species, fresh)
-    if density_error(misfits, soft) > density_bound(job) / 2:
+    if response.error(fresh, misfits) > density_bound(job) / 2:
         fresh += more_labels(frames, fresh, counts[1], reference)
         fresh.sort(key=lambda atoms: atoms.info["step"])
         misfits = residuals(potential, job.species, fresh)
@@ -306,54 +308,85 @@ def density_bound(job: Job) -> float:
     return targets.density_bias or targets.density_deviation
 
 
-def _bias(fresh: list[Residuals], soft: float | None) -> dict[str, Any]:
-    """Pressure (GPa) of the model less the reference's on the model's own MD, and what it makes
-    of the density.
+@dataclass(frozen=True)
+class VolumeResponse:
+    """How the volume of the model's own MD answers to a pressure that is not the reference's.
 
-    A reference MD is too short to settle its density; but where the two differ, so do their
-    pressures at the same volumes: d ln rho = -kappa dP, with `soft` for kappa (1/GPa). Only what
-    goes beyond the standard error of the mean over the fresh frames counts as a bias.
+    `soft` (3,) 1/GPa for the pressure along each axis, None at constant volume or of too short a
+    run; `rigid` are the layers of a stack that keep their shape.
     """
-    pressures = _pressures(fresh)
-    if len(pressures) < FEWEST_PRESSURES:
-        return {}
-    mean = float(np.mean(pressures))
-    bias: dict[str, Any] = {"pressure_bias": mean}
-    if soft:
-        error = float(np.std(pressures, ddof=1) / np.sqrt(len(pressures)))
-        bias["density_bias"] = -soft * np.sign(mean) * max(0.0, abs(mean) - error)
-    return bias
+
+    soft: np.ndarray | None
+    rigid: list[PhaseLayer]
+
+    @classmethod
+    def of(
+        cls, frames: list[Atoms], protocol: md.Protocol, layers: list[PhaseLayer]
+    ) -> "VolumeResponse":
+        """From the frames of a run at constant pressure."""
+        axes = protocol.barostat == "axes"
+        return cls(softness(frames, protocol), solid_layers(frames, layers) if axes else [])
+
+    def bias(self, fresh: list[Atoms], misfits: list[Residuals]) -> dict[str, Any]:
+        """Pressure (GPa) of the model less the reference's on the model's own MD, and what it makes
+        of the density.
+
+        A reference MD is too short to settle its density; but where the two differ, so do their
+        pressures at the same volumes: d ln rho = -sum of kappa_i dP_i over the axes. Only what goes
+        beyond the standard error of the mean over the fresh frames counts as a bias.
+        """
+        felt = self._felt(fresh, misfits)
+        if len(felt) < FEWEST_PRESSURES:
+            return {}
+        mean, error = float(np.mean(felt)), float(np.std(felt, ddof=1) / np.sqrt(len(felt)))
+        bias: dict[str, Any] = {"pressure_bias": mean}
+        if self.soft is not None:
+            bias["density_bias"] = -self.soft.sum() * np.sign(mean) * max(0.0, abs(mean) - error)
+        return bias
+
+    def error(self, fresh: list[Atoms], misfits: list[Residuals]) -> float:
+        """Standard error of the bias of the density, a fraction; 0 where there is none to know."""
+        felt = self._felt(fresh, misfits)
+        if len(felt) < FEWEST_PRESSURES or self.soft is None:
+            return 0.0
+        return float(self.soft.sum() * np.std(felt, ddof=1) / np.sqrt(len(felt)))
+
+    def _felt(self, fresh: list[Atoms], misfits: list[Residuals]) -> np.ndarray:
+        """Model less reference, GPa, of each frame: the mean of the axes by their softness."""
+        weights = np.full(3, 1 / 3) if self.soft is None else self.soft / self.soft.sum()
+        felt = []
+        for atoms, row in zip(fresh, misfits, strict=True):
+            if row.stress is not None:
+                inner = inner_virial(atoms, row.forces, self.rigid) / atoms.get_volume() / units.GPa
+                felt.append(-row.stress[:3] @ weights - inner * weights[2])
+        return np.array(felt)
 
 
-def density_error(fresh: list[Residuals], soft: float | None) -> float:
-    """Standard error of the bias of the density, as a fraction; 0 where there is none to know."""
-    pressures = _pressures(fresh)
-    if len(pressures) < FEWEST_PRESSURES or not soft:
-        return 0.0
-    return soft * float(np.std(pressures, ddof=1) / np.sqrt(len(pressures)))
+def softness(frames: list[Atoms], protocol: md.Protocol) -> np.ndarray | None:
+    """What a pressure along each axis takes from ln V in a long enough NPT run, (3,) 1/GPa.
 
-
-def _pressures(fresh: list[Residuals]) -> list[float]:
-    """Of the model less the reference's, GPa."""
-    return [-float(r.stress[:3].mean()) for r in fresh if r.stress is not None]
-
-
-def softness(frames: list[Atoms], protocol: md.Protocol) -> float | None:
-    """Compressibility of a long enough NPT run, 1/GPa.
-
-    kappa = <dV^2> / (kT <V>) (Allen and Tildesley, section 2.5), about the line that the volume
-    follows: its drift, as of a crystal that melts, is no fluctuation. The volume of a molecular
-    liquid wanders for longer than such a run: it counts as no stiffer than STIFFEST, and eight
-    times the pressure on it, which hardly any is; a stack by the share of it that is liquid.
+    kappa_i = <V> <e_i (e_x + e_y + e_z)> / kT of the strains e of the axes about the line that each
+    follows: drift, as of a crystal that melts, is no fluctuation. The sum is the compressibility,
+    <dV^2> / (kT <V>) (Allen and Tildesley, section 2.5). The volume of a molecular liquid wanders
+    for longer than such a run: it counts as no stiffer than STIFFEST, and eight times the pressure
+    on it, which hardly any is; a stack by the share of it that is liquid, along its height.
     """
     later = frames[len(frames) // 3 :]
-    volumes = np.array([a.get_volume() for a in later])
-    if protocol.ensemble != "npt" or len(volumes) <= 20:
+    if protocol.ensemble != "npt" or len(later) <= 20:
         return None
-    kelvin, times = units.kB * protocol.temperature, np.arange(len(volumes))
-    about = volumes - np.polynomial.Polynomial.fit(times, volumes, 1)(times)
-    measured = float(about.var() / (kelvin * volumes.mean()) * units.GPa)
-    return max(measured, mobile_share(later) / (STIFFEST + 8 * max(0.0, protocol.pressure)))
+    logs, times = np.log([a.cell.lengths() for a in later]), np.arange(len(later))
+    strains = (
+        logs
+        - np.polynomial.polynomial.polyval(
+            times, np.polynomial.polynomial.polyfit(times, logs, 1)
+        ).T
+    )
+    volume = np.mean([a.get_volume() for a in later])
+    heat = units.kB * protocol.temperature / volume / units.GPa
+    soft = strains.T @ strains.sum(axis=1) / len(strains) / heat
+    least = mobile_share(later) / (STIFFEST + 8 * max(0.0, protocol.pressure))
+    along = HEIGHT if protocol.barostat == "axes" else np.full(3, 1 / 3)
+    return soft + max(0.0, least - soft.sum()) * along
 
 
 def _mae(prefix: str, errors: list[Residuals]) -> dict[str, np.ndarray]:

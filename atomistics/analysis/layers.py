@@ -53,14 +53,24 @@ def thickness(atoms: Atoms, layer: PhaseLayer) -> float:
     -------
     Å
     """
-    heights = _heights(atoms, layer)
+    heights = heights_in(atoms, layer)
     masses = atoms.get_masses()[layer.atoms]
     mean = np.average(heights, weights=masses)
     return float(np.sqrt(12 * np.average((heights - mean) ** 2, weights=masses)))
 
 
-def _heights(atoms: Atoms, layer: PhaseLayer) -> np.ndarray:
-    """Heights (N,) in Å above the a-b plane, images next to the layer's circular mean."""
+def heights_in(atoms: Atoms, layer: PhaseLayer) -> np.ndarray:
+    """Heights of a layer's atoms from its circular mean, each of the nearest image.
+
+    Parameters
+    ----------
+    atoms : all of the structure, Å
+    layer : M of them
+
+    Returns
+    -------
+    (M,) Å, across the a-b plane
+    """
     height = atoms.cell.volume / np.linalg.norm(np.cross(atoms.cell[0], atoms.cell[1]))
     parts = atoms.get_scaled_positions(wrap=False)[layer.atoms, 2]
     middle = np.angle(np.exp(2j * np.pi * parts).mean()) / (2 * np.pi)

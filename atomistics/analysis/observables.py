@@ -263,11 +263,27 @@ def mobile_share(frames: Sequence[Atoms]) -> float:
     -------
     0 (a solid, ions or atoms alone) to 1 (a molecular liquid)
     """
-    first, last = frames[0], frames[-1]
+    return float(np.mean((molecules(frames[0]) >= 0) & mobile_atoms(frames)))
+
+
+def mobile_atoms(frames: Sequence[Atoms], chosen: np.ndarray | None = None) -> np.ndarray:
+    """Which atoms have left their places from the first frame to the last.
+
+    Parameters
+    ----------
+    frames : N atoms each, Å, not wrapped back into their cells
+    chosen : indices of M atoms, whose drift as a whole does not count; all without
+
+    Returns
+    -------
+    (M,) of bool
+    """
+    chosen = np.arange(len(frames[0])) if chosen is None else chosen
+    first, last = frames[0][chosen], frames[-1][chosen]
     scaled = [a.cell.scaled_positions(a.positions) for a in (first, last)]  # a barostat moves none
     moved = (scaled[1] - scaled[0]) @ last.cell.array
     moved -= np.average(moved, axis=0, weights=first.get_masses())
-    return float(np.mean((molecules(first) >= 0) & (np.linalg.norm(moved, axis=1) > LEFT)))
+    return np.linalg.norm(moved, axis=1) > LEFT
 
 
 def diffusion(frames: Sequence[Atoms], element: str, interval: float, blocks: int = 4) -> Estimate:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -424,6 +425,35 @@ def test_compressibility_is_that_of_the_volumes_or_of_a_liquid(
         for n, v in enumerate(volumes)
     ]
     protocol = md.Protocol("npt", kelvin, 1000, 1.0, pressure=pressure)
-    assert script("model_eval").softness(frames, protocol) == pytest.approx(
-        max(expected, 0.1), rel=1e-3
-    )
+    soft = script("model_eval").softness(frames, protocol)
+    assert soft.sum() == pytest.approx(max(expected, 0.1), rel=2e-3)
+
+
+def test_a_stack_answers_along_its_height_and_its_slab_for_its_own_bonds() -> None:
+    """A bar of two atoms in a liquid whose height alone breathes: forces f on a bar of length d
+    make d f of virial, and the liquid feels none of it."""
+    module, generator = script("model_eval"), np.random.default_rng(7)
+    volume, kelvin, kappa = 8000.0, 300, 0.5
+    spread = np.sqrt(kappa / units.GPa * units.kB * kelvin / volume)
+    frames = []
+    for strain in spread * generator.standard_normal(4000):
+        atoms = Atoms("Xe4", cell=[20, 20, 20 * np.exp(strain)], pbc=True)
+        atoms.positions = [[5, 5, 19], [5, 5, 21], [9, 9, 8], [9, 9, 12]]
+        frames.append(atoms)
+    frames[-1].positions[2:] += [[4, 0, 0], [0, 4, 0]]
+    layers = [PhaseLayer("bar", np.array([0, 1])), PhaseLayer("liquid", np.array([2, 3]))]
+    protocol = md.Protocol("npt", kelvin, 1000, 1.0, barostat="axes")
+    response = module.VolumeResponse.of(frames, protocol, layers)
+    assert response.soft == pytest.approx([0, 0, kappa], rel=0.06)
+    assert [layer.name for layer in response.rigid] == ["bar"]
+    pull = np.zeros((4, 3))
+    pull[:2, 2] = -3.0, 3.0
+    pressure = np.array([0.0, 0.0, 2 * 3.0 / volume / units.GPa])
+    rows = [
+        prediction.Residuals(0.0, pull, np.append(-pressure - [9, 0, liquid], [0, 0, 0]), pull)
+        for liquid in (0.1, 0.1, 0.1)
+    ]
+    bias = response.bias(frames[:3], rows)
+    assert bias["pressure_bias"] == pytest.approx(0.1, rel=0.02)
+    assert bias["density_bias"] == pytest.approx(-0.1 * kappa, rel=0.06)
+    assert replace(response, rigid=[]).bias(frames[:3], rows)["pressure_bias"] > 0.15
