@@ -26,7 +26,7 @@ from campaign.verdict import (
 )
 
 LAST_ROUNDS = 2
-CHEAP = 900  # core-seconds of a fit
+CHEAP = 3600  # core-seconds of a fit
 SAME = 3  # samplings of one window in a row
 LEARNT = ("duplicate",)  # rejections of what is learnt already
 Need = Literal["sample", "evaluate", "improve", "finish"]

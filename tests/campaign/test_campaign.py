@@ -107,14 +107,13 @@ def test_single_commands_do_what_run_does(campaign: Path, finished: Path) -> Non
 
 def files(folder: Path) -> list[Path]:
     """Files of all iterations but Snakemake's, logs, and what tells of the clock alone."""
-    return [
-        path
-        for path in sorted(folder.glob("iterations/**/*"))
-        if path.is_file()
-        and path.suffix != ".log"
-        and path.name not in ("audit.json", "progress.json")
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
+    paths = []
+    for here, folders, names in os.walk(folder / "iterations"):
+        # hidden ones are not looked into: Snakemake, as it is killed, still takes some away
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths += [Path(here, name) for name in names if not name.startswith(".")]
+    told = ("audit.json", "progress.json")
+    return sorted(path for path in paths if path.suffix != ".log" and path.name not in told)
 
 
 def timeless(value: Any) -> Any:
