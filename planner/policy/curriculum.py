@@ -26,7 +26,7 @@ from campaign.verdict import (
 )
 
 LAST_ROUNDS = 2
-CHEAP = 3600  # core-seconds of a fit
+CHEAP = 0.001  # of the core-hours allowed, for a fit
 SAME = 3  # samplings of one window in a row
 LEARNT = ("duplicate",)  # rejections of what is learnt already
 Need = Literal["sample", "evaluate", "improve", "finish"]
@@ -77,7 +77,8 @@ def worth_accuracy(sit: Situation, model: str | None) -> bool:
     are not the last labels that the potential takes in."""
     here = focus(sit, model)
     final = any(s.role == "target" for s in here.subsystems)
-    return here.need == "evaluate" and (final or accurate_seconds(sit) < CHEAP)
+    cheap = CHEAP * sit.config.limits.core_hours * 3600
+    return here.need == "evaluate" and (final or accurate_seconds(sit) < cheap)
 
 
 def unproven(sit: Situation, s: SubsystemState, model: str | None) -> bool:
