@@ -77,6 +77,16 @@ def criteria(
     return table + [held(evaluated, asked, slack) for asked in properties]
 
 
+def misses(
+    evaluated: EvaluatedStructure,
+    role: str,
+    targets: Targets,
+    properties: Sequence[PropertyTarget] = (),
+) -> list[Criterion]:
+    """Those of the criteria that are asked and not met."""
+    return [c for c in criteria(evaluated, role, targets, properties) if c.met is False]
+
+
 def held(evaluated: EvaluatedStructure, asked: PropertyTarget, slack: float = 1.0) -> Criterion:
     """Difference of model and reference (or the number given), in its unit or as a fraction.
 
@@ -121,8 +131,7 @@ def unmeasured(state: State, model: str) -> list[str]:
         for s in state.subsystems
         if s.role == "target"
         for e in state.evaluated(s.name, model)
-        for c in criteria(e, s.role, state.targets, property_targets(s, state.targets))
-        if c.met is False
+        for c in misses(e, s.role, state.targets, property_targets(s, state.targets))
     ]
     always = EvaluatedStructure.model_fields
     if any(c.value is not None or c.key in always for _, c in missed):
@@ -137,7 +146,7 @@ def shortfalls(
     properties: Sequence[PropertyTarget] = (),
 ) -> list[str]:
     """Every target that `evaluated` misses, with value and bound; stability first."""
-    missed = [c for c in criteria(evaluated, role, targets, properties) if c.met is False]
+    missed = misses(evaluated, role, targets, properties)
     missed.sort(key=lambda c: c.key != "picoseconds")
     units = UNITS | {t.name: unit_of(t.name) or "" for t in properties if t.absolute}
     return [f"{evaluated.structure}: {_shortfall(evaluated, c, units)}" for c in missed]

@@ -140,7 +140,7 @@ def left_out(sentence: str) -> list[str]:
         words_of_tables += words
     parts = [w for system in table.systems for one in system.words for w in one]
     for alias in _aliases(text):
-        text = re.sub(rf"(?<![\w-]){re.escape(alias)}(?![\w-])", " ", text)
+        text = re.sub(_alone(alias), " ", text)
     for phrase in [word for word in [*words_of_tables, *parts] if " " in word]:
         text = re.sub(re.escape(phrase), " ", text, flags=re.IGNORECASE)
     for pattern in (*DEFECTS.values(), DOPED.pattern):
@@ -163,9 +163,9 @@ def _plain(sentence: str) -> str:
     """The sentence with the table's rewordings, slips of the pen mended, isotopes left out."""
     text = substances.HEAVY_WORDS.sub(" ", sentence)
     for words, meant in _table().rewritten.items():
-        text = re.sub(rf"(?<![\w-]){re.escape(words)}(?![\w-])", meant, text, flags=re.IGNORECASE)
+        text = re.sub(_alone(words), meant, text, flags=re.IGNORECASE)
     for word, meant in _slips(text).items():
-        text = re.sub(rf"(?<![\w-]){re.escape(word)}(?![\w-])", meant, text)
+        text = re.sub(_alone(word), meant, text)
     return TOKEN.sub(_pair, text)
 
 
@@ -181,7 +181,7 @@ def _slips(text: str) -> dict[str, str]:
     listed = substances.names()
     slips: dict[str, str] = {}
     for word in TOKEN.findall(text):
-        near = [n for n in listed if sorted(n) == sorted(word)] if FORMULA.match(word) else []
+        near = substances.anagrams(word) if FORMULA.match(word) else []
         if len(near) == 1 and word not in listed and not _is_formula(word):
             slips[word] = near[0]
     return slips
@@ -194,15 +194,13 @@ def _is_formula(word: str) -> bool:
         len(set(symbols)) > 1
         and all(s in atomic_numbers for s in symbols)
         and any(c.isdigit() or c.islower() for c in word)
-        and substances.anagram(word) is None
+        and not substances.anagrams(word)
     )
 
 
 def _aliases(text: str) -> list[str]:
     """Names and aliases that stand in a text, and formulas that were taken for crystals."""
-    listed = [
-        a for a in substances.names() if re.search(rf"(?<![\w-]){re.escape(a)}(?![\w-])", text)
-    ]
+    listed = [a for a in substances.names() if re.search(_alone(a), text)]
     return listed + [word for word in TOKEN.findall(text) if _is_formula(word)]
 
 
@@ -331,7 +329,12 @@ def _said(part: str, sentence: str, words: set[str]) -> bool:
 def _stands(alias: str, text: str) -> bool:
     """Whether a name stands in a text by itself; short ones as they are written."""
     flags = re.IGNORECASE if len(alias) > SHORT else 0
-    return bool(re.search(rf"(?<![\w-]){re.escape(alias)}(?![\w-])", text, flags))
+    return bool(re.search(_alone(alias), text, flags))
+
+
+def _alone(words: str) -> str:
+    """A pattern for words that are no part of a longer one."""
+    return rf"(?<![\w-]){re.escape(words)}(?![\w-])"
 
 
 def _named(sentence: str) -> dict[str, int]:
@@ -382,11 +385,10 @@ def _ratios(places: dict[str, int], sentence: str) -> dict[str, float]:
     parts = [float(part) for part in match["parts"].split(":")]
     before = [name for name in names if places[name] < match.start()][-len(parts) :]
     behind = [name for name in names if places[name] > match.start()][: len(parts)]
-    last = substances.names()
     ends = [
         places[n] + len(a)
         for n in before
-        for a, one in last.items()
+        for a, one in substances.names().items()
         if n == one and _stands(a, sentence)
     ]
     near = before and not re.search(r"\w", sentence[max(ends, default=0) : match.start()])

@@ -106,9 +106,9 @@ def nearest(name: str) -> str:
     return f" (nearest: {', '.join(shown)})" if shown else ""
 
 
-def anagram(word: str) -> str | None:
-    """The listed name spelt with the same signs in another order; None where there is none."""
-    return next((one for one in names() if one != word and sorted(one) == sorted(word)), None)
+def anagrams(word: str) -> list[str]:
+    """Listed names spelt with the same signs in another order."""
+    return [one for one in names() if one != word and sorted(one) == sorted(word)]
 
 
 def by_moles(mixed: list[Ingredient], parts: list[float], units: list[str | None]) -> list[float]:

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from ase import Atoms, units
@@ -320,9 +320,7 @@ class VolumeResponse:
     rigid: list[PhaseLayer]
 
     @classmethod
-    def of(
-        cls, frames: list[Atoms], protocol: md.Protocol, layers: list[PhaseLayer]
-    ) -> "VolumeResponse":
+    def of(cls, frames: list[Atoms], protocol: md.Protocol, layers: list[PhaseLayer]) -> Self:
         """From the frames of a run at constant pressure."""
         axes = protocol.barostat == "axes"
         return cls(softness(frames, protocol), solid_layers(frames, layers) if axes else [])
@@ -335,10 +333,9 @@ class VolumeResponse:
         pressures at the same volumes: d ln rho = -sum of kappa_i dP_i over the axes. Only what goes
         beyond the standard error of the mean over the fresh frames counts as a bias.
         """
-        felt = self._felt(fresh, misfits)
-        if len(felt) < FEWEST_PRESSURES:
+        if (pressure := self._pressure(fresh, misfits)) is None:
             return {}
-        mean, error = float(np.mean(felt)), float(np.std(felt, ddof=1) / np.sqrt(len(felt)))
+        mean, error = pressure
         bias: dict[str, Any] = {"pressure_bias": mean}
         if self.soft is not None:
             bias["density_bias"] = -self.soft.sum() * np.sign(mean) * max(0.0, abs(mean) - error)
@@ -346,10 +343,16 @@ class VolumeResponse:
 
     def error(self, fresh: list[Atoms], misfits: list[Residuals]) -> float:
         """Standard error of the bias of the density, a fraction; 0 where there is none to know."""
+        pressure = self._pressure(fresh, misfits)
+        return 0.0 if pressure is None or self.soft is None else self.soft.sum() * pressure[1]
+
+    def _pressure(self, fresh: list[Atoms], misfits: list[Residuals]) -> tuple[float, float] | None:
+        """Mean over the frames of the model's less the reference's, GPa, and its standard error;
+        None of too few."""
         felt = self._felt(fresh, misfits)
-        if len(felt) < FEWEST_PRESSURES or self.soft is None:
-            return 0.0
-        return float(self.soft.sum() * np.std(felt, ddof=1) / np.sqrt(len(felt)))
+        if len(felt) < FEWEST_PRESSURES:
+            return None
+        return float(np.mean(felt)), float(np.std(felt, ddof=1) / np.sqrt(len(felt)))
 
     def _felt(self, fresh: list[Atoms], misfits: list[Residuals]) -> np.ndarray:
         """Model less reference, GPa, of each frame: the mean of the axes by their softness."""
@@ -375,12 +378,8 @@ def softness(frames: list[Atoms], protocol: md.Protocol) -> np.ndarray | None:
     if protocol.ensemble != "npt" or len(later) <= 20:
         return None
     logs, times = np.log([a.cell.lengths() for a in later]), np.arange(len(later))
-    strains = (
-        logs
-        - np.polynomial.polynomial.polyval(
-            times, np.polynomial.polynomial.polyfit(times, logs, 1)
-        ).T
-    )
+    slopes, levels = np.polyfit(times, logs, 1)
+    strains = logs - np.outer(times, slopes) - levels
     volume = np.mean([a.get_volume() for a in later])
     heat = units.kB * protocol.temperature / volume / units.GPa
     soft = strains.T @ strains.sum(axis=1) / len(strains) / heat

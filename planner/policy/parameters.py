@@ -17,7 +17,7 @@ from campaign.cost import price, settling_calls, settling_labels, steps_for
 from campaign.results import EvaluatedStructure
 from campaign.situation import Situation
 from campaign.state import SubsystemState
-from campaign.verdict import criteria, meets_errors
+from campaign.verdict import meets_errors, misses
 from planner.policy.curriculum import early_stops, ladder, severe, unstable
 
 SHARE_OF_FIRST_DATA = 0.75
@@ -307,8 +307,7 @@ def missing_density(sit: Situation, s: SubsystemState) -> list[EvaluatedStructur
     """Structures of its newest evaluation whose pressure is not the reference's."""
     targets = sit.state.targets
     rows = sit.evaluated(s.name, s.evaluated_model or "") if s.evaluation == "failed" else []
-    missed = [(e, c) for e in rows for c in criteria(e, s.role, targets) if c.met is False]
-    return [e for e, c in missed if c.key == "density_bias"]
+    return [e for e in rows if "density_bias" in [c.key for c in misses(e, s.role, targets)]]
 
 
 def select_data(sit: Situation) -> SelectData | None:

@@ -6,7 +6,7 @@ from campaign.actions.prune import FEW, MOST_OUTLIERS, Prune
 from campaign.results import EvaluatedStructure, FrameSet, SampleGroupResult
 from campaign.situation import Situation
 from campaign.state import DatasetRecord, ModelRecord, SubsystemState
-from campaign.verdict import criteria
+from campaign.verdict import misses
 from planner.policy import ending, parameters
 from planner.policy.comparison import errors_of, worse_on_common_frames
 from planner.policy.curriculum import worth_accuracy
@@ -423,8 +423,7 @@ def short_evaluation(sit: Situation) -> Draft | None:
         e
         for s in sit.targets
         for e in sit.evaluated(s.name, model.id)
-        for missed in [[c for c in criteria(e, s.role, targets) if c.met is False]]
-        if e.status == "ok" and [c.key for c in missed] == ["picoseconds"]
+        if e.status == "ok" and [c.key for c in misses(e, s.role, targets)] == ["picoseconds"]
     ]
     names = [e.structure for e in short if e.structure in sit.state.with_reference]
     runs = [e.structure for r in sit.state.evaluations if r.model == model.id for e in r.structures]

@@ -15,13 +15,13 @@ from atomistics.builders.crystals.ordering import oxidation_states
 from campaign.errors import UserError
 from tests.builders.recipes import COPPER, EC, GRAPHITE, LITHIUM_CARBONATE, MGO, formulas, made
 
-HEAD = """data_x
+COLUMNS = """data_x
 _cell_length_a {a}
 _cell_length_b {a}
-_cell_length_c {a}
+_cell_length_c {c}
 _cell_angle_alpha 90
 _cell_angle_beta 90
-_cell_angle_gamma 90
+_cell_angle_gamma {gamma}
 _space_group_name_H-M_alt '{name}'
 _space_group_IT_number {group}
 loop_
@@ -32,39 +32,28 @@ _atom_site_fract_y
 _atom_site_fract_z
 _atom_site_occupancy
 """
-SALT = HEAD.format(a=5.64, name="F m -3 m", group=225)
+
+
+def head(a: float, name: str, group: int, c: float | None = None, gamma: int = 90) -> str:
+    return COLUMNS.format(a=a, c=c or a, gamma=gamma, name=name, group=group)
+
+
+SALT = head(a=5.64, name="F m -3 m", group=225)
 SHARED = SALT + "Na1 Na 0 0 0 0.6\nK1 K 0 0 0 0.4\nCl1 Cl 0.5 0.5 0.5 1\n"
 ISOTOPE = SALT + "Li1 Li 0 0 0 1\nD1 D 0.5 0.5 0.5 1\n"
-ARGYRODITE = HEAD.format(a=9.859, name="F -4 3 m", group=216) + (
+ARGYRODITE = head(a=9.859, name="F -4 3 m", group=216) + (
     "Li1 Li 0.183 0.183 0.024 0.5\nP1 P 0.5 0.5 0.5 1\n"
     "S1 S 0.25 0.25 0.25 0.615\nCl1 Cl 0.25 0.25 0.25 0.385\n"
     "S2 S 0.6198 0.6198 0.6198 1\nS3 S 0 0 0 0.385\nCl3 Cl 0 0 0 0.615\n"
 )
-LLZO = HEAD.format(
-    a=12.975, name="I a -3 d", group=230
-) + (  # Li sites 1.6 Å apart exclude each other
+LLZO = head(a=12.975, name="I a -3 d", group=230) + (  # Li sites 1.6 Å apart exclude each other
     "Li1 Li 0.375 0 0.25 0.542\nLi2 Li 0.0966 0.6853 0.5773 0.448\nLa1 La 0.125 0 0.25 1\n"
     "Zr1 Zr 0 0 0 1\nO1 O -0.0318 0.0549 0.1493 1\n"
 )
-ICE = """data_x
-_cell_length_a 4.5
-_cell_length_b 4.5
-_cell_length_c 7.32
-_cell_angle_alpha 90
-_cell_angle_beta 90
-_cell_angle_gamma 120
-_space_group_name_H-M_alt 'P 63/m m c'
-loop_
-_atom_site_label
-_atom_site_type_symbol
-_atom_site_fract_x
-_atom_site_fract_y
-_atom_site_fract_z
-_atom_site_occupancy
-O1 O 0.333333 0.666667 0.0629 1
-H1 H 0.333333 0.666667 0.197 0.5
-H2 H 0.4551 0.9102 0.0172 0.5
-"""
+ICE = head(a=4.5, name="P 63/m m c", group=194, c=7.32, gamma=120) + (
+    "O1 O 0.333333 0.666667 0.0629 1\nH1 H 0.333333 0.666667 0.197 0.5\n"
+    "H2 H 0.4551 0.9102 0.0172 0.5\n"
+)
 PEROVSKITE = [("Pb", 0, 0, 0), ("I", 0.5, 0, 0), ("I", 0, 0.5, 0), ("I", 0, 0, 0.5)]
 AMMONIUM = [  # CH3NH3+ staggered, C-N 1.49, N-H 1.02, C-H 1.09 Å in a cell of 6.3 Å
     ("C", 0.5, 0.5, 0.38),
@@ -88,7 +77,7 @@ MOS2 = {
 def written(sites) -> str:
     """A CIF of a cube of 6.3 Å without symmetry."""
     lines = [f"{s}{n} {s} {x:.6f} {y:.6f} {z:.6f} 1" for n, (s, x, y, z) in enumerate(sites)]
-    return HEAD.format(a=6.3, name="P 1", group=1) + "\n".join(lines) + "\n"
+    return head(a=6.3, name="P 1", group=1) + "\n".join(lines) + "\n"
 
 
 def nearest(atoms, one: str, other: str) -> float:

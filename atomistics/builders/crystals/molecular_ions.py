@@ -4,7 +4,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii
 
-from atomistics.bonded import BOND, NONMETALS, molecules, whole
+from atomistics.bonded import BOND, NONMETALS, whole
 from atomistics.neighbours import pairs
 
 SINGLE, PER_DECADE = 1.0, 0.71  # bond order 10^((d1 - d)/0.71 Å), d1 the sum of the radii: Pauling
@@ -13,6 +13,7 @@ COORDINATED = 1.25  # of the sum of the radii: nearer metals make any valence po
 # sum of bond orders below which hydrogen is missing, by neighbours that are non-metals. Whole: CO
 # 2.5, CO2 4.6, benzene 4.1, diamond 4; N2 2.8, azide 2.3. Without hydrogen: ring CH 3.1, NH2 1.4
 LEAST = {6: (0.1, 2.3, 3.5, 3.4), 7: (0.1, 1.9), 8: (0.1,)}
+VALENCES = {6: 4, 7: 3, 8: 2}
 CHARGES = (0, 1, -1, 2, -2, 3, -3)
 LARGEST = 80  # atoms of a molecule whose charge is looked for
 
@@ -47,7 +48,7 @@ def without_hydrogen(atoms: Atoms) -> str | None:
                 place = ", ".join(f"{x:.3f}" for x in atoms.get_scaled_positions()[n])
                 return (
                     f"{atoms.symbols[n]} at {place} has bonds of {valence[n]:.1f} in all where"
-                    f" {dict(zip((6, 7, 8), (4, 3, 2), strict=True))[number]} belong"
+                    f" {VALENCES[number]} belong"
                 )
     return None
 
@@ -66,8 +67,8 @@ def ions(atoms: Atoms) -> dict[str, tuple[int, int, dict[str, int]]]:
     -------
     by formula; a molecule for which no charge is found is left out
     """
-    number = molecules(atoms)
     joined = whole(atoms)
+    number = joined.arrays["molecule"]
     kinds: dict[str, tuple[int, int, dict[str, int]]] = {}
     unknown = set()
     for one in range(number.max() + 1):
