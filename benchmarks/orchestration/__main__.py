@@ -64,7 +64,7 @@ def real(items: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name).resolve()
         wall, head = cost(snakemake(folder, items, 4, 0.0, 1), folder)
-        rows = _tell("sacct", "-X", "-n", "-P", "-o", "JobID,WorkDir").split("\n")
+        rows = _tell("sacct", "-X", "-n", "-P", "-S", "now-1day", "-o", "JobID,WorkDir").split("\n")
         ids = [row.partition("|")[0] for row in rows if row.endswith(f"|{folder}")]
         used = _tell("sacct", "-n", "-P", "-j", ",".join(ids), "-o", "TotalCPU,JobID").split("\n")
         node = sum(_seconds(row) for row in used if row.endswith(".batch"))

@@ -92,11 +92,21 @@ class Site:
         logs = [self.folder / "said", *self.folder.glob("iterations/*/snakemake.log")]
         return "".join(p.read_text() for p in logs if p.exists())
 
+    def accounted(self, field: str) -> list[tuple[str, str]]:
+        """The given field and the state of every job of this campaign, requeued ones once more.
+
+        Without a start `sacct` tells of jobs since midnight, and a test may run over it."""
+        asked = ("-X", "-n", "-P", "-D", "-S", "now-1day", "-o", f"{field},State,WorkDir")
+        rows = [row.split("|") for row in self.lab.tell("sacct", *asked).splitlines()]
+        return [(value, state) for value, state, folder in rows if folder == str(self.folder)]
+
     def jobs(self) -> dict[str, str]:
         """State by id of all jobs of this campaign that the accounting knows."""
-        rows = self.lab.tell("sacct", "-X", "-n", "-P", "-D", "-o", "JobID,State,WorkDir")
-        found = [line.split("|") for line in rows.splitlines()]
-        return {i: state for i, state, folder in found if folder == str(self.folder)}
+        return dict(self.accounted("JobID"))
+
+    def submitted(self, number: str) -> int:
+        """How many jobs of this iteration were ever submitted."""
+        return sum(f"-{number}-" in name for name, _ in self.accounted("JobName"))
 
     def queue(self, *states: str) -> list[str]:
         """Ids of this campaign's jobs in the given states."""

@@ -107,13 +107,8 @@ def test_killed_driver_takes_over_what_runs(site: Callable[..., Site], local: Pa
     assert "taken over" in here.said
     first = [i for i, state in here.jobs().items() if state == "COMPLETED"]
     assert set(before) <= set(first)
-    assert _submitted(here, "001") == 1, here.said[-3000:]
+    assert here.submitted("001") == 1, here.said[-3000:]
     like_local(here, local)
-
-
-def _submitted(here: Site, number: str) -> int:
-    names = here.lab.tell("sacct", "-X", "-n", "-P", "-D", "-o", "JobName,WorkDir").split("\n")
-    return sum(f"-{number}-" in row and row.endswith(f"|{here.folder}") for row in names)
 
 
 def test_failing_and_hanging_labels_are_quarantined(site: Callable[..., Site], local: Path) -> None:

@@ -46,12 +46,6 @@ def carried_on(here: Site, local: Path, waited: Callable[[], None] = lambda: Non
     like_local(here, local)
 
 
-def names(here: Site) -> int:
-    """How many jobs of the first iteration were ever submitted."""
-    rows = here.lab.tell("sacct", "-X", "-n", "-P", "-D", "-o", "JobName,WorkDir").split("\n")
-    return sum("-001-" in row and row.endswith(f"|{here.folder}") for row in rows)
-
-
 @pytest.mark.parametrize("alone", [False, True])
 def test_killed_while_a_job_is_submitted(
     site: Callable[..., Site], local: Path, alone: bool
@@ -64,7 +58,7 @@ def test_killed_while_a_job_is_submitted(
     (here.folder / "told").touch()
     carried_on(here, local)
     assert f"SLURM job {before[0]} still does" in here.said
-    assert names(here) == 1
+    assert here.submitted("001") == 1
 
 
 def test_killed_while_its_jobs_wait(site: Callable[..., Site], local: Path) -> None:
@@ -74,7 +68,7 @@ def test_killed_while_its_jobs_wait(site: Callable[..., Site], local: Path) -> N
         until(lambda: "has been submitted with SLURM jobid" in here.said)
         kill(driver)
     carried_on(here, local)
-    assert names(here) == 1
+    assert here.submitted("001") == 1
 
 
 def test_killed_and_started_again_after_its_jobs_ended(
@@ -167,7 +161,7 @@ def test_power_cut_of_a_node_with_requeue(site: Callable[..., Site], local: Path
     finally:
         here.lab.node(node)
     assert set(here.jobs()) == {job}
-    assert names(here) == 2  # the accounting has both runs of it
+    assert here.submitted("001") == 2  # the accounting has both runs of it
     like_local(here, local)
 
 
