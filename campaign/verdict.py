@@ -40,8 +40,9 @@ def criteria(
 ) -> list[Criterion]:
     """Every target held against `evaluated`, `properties` last; a missing value meets none.
 
-    Errors outside target subsystems may be `targets.component_factor` times larger. Stability is
-    asked of every role: an early stop is a miss whatever the errors are.
+    Errors outside target subsystems may be `targets.component_factor` times larger, and diffusion
+    is asked of targets alone: nobody pays for reference MD of every part that is long enough for
+    it. Stability is asked of every role: an early stop is a miss whatever the errors are.
     """
     slack = targets.slack(role)
     upper = {
@@ -68,7 +69,7 @@ def criteria(
     # what is not periodic has neither density nor RDF, and labels alone show none
     asked = evaluated.bulk and evaluated.compared
     table.append(Criterion("rdf_overlap", overlap, least, alike if asked else None))
-    if targets.diffusion_deviation is not None:
+    if targets.diffusion_deviation is not None and role == "target":
         table.append(_diffusion(evaluated, targets.diffusion_deviation * slack))
     wanted = targets.stable_ps if role == "target" else None
     long_enough = wanted is None or evaluated.picoseconds >= wanted * (1 - 1e-9)

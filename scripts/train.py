@@ -173,7 +173,7 @@ def iteration_seconds(
 
     Notes
     -----
-    An iteration takes 1.35 gradients of all data and, every tenth time, a Gauss-Newton matrix of
+    An iteration takes 1.35 gradients of all data and, every 16th time, a Gauss-Newton matrix of
     one batch (mtp.training.optimisers). On 24 to 192 frames of 32 atoms, levels 8 to 16, that was
     0.8 to 1.5 times the truth. The start, pre-training and the active set are not in it, nor
     further batches an optimiser may want, the ranks' waiting, or an `mlp` of another make.
@@ -185,11 +185,11 @@ def iteration_seconds(
         began = time.process_time()
         objective.value_and_gradient(start.parameters)
         gradient = time.process_time() - began
-        objective.curvature(start.parameters, 0, 1)
+        objective.curvature(start.parameters, 0)
         matrix = time.process_time() - began - gradient
     share = sum(map(len, part)) / sum(map(len, configurations))
     batch = max(1.0, len(configurations) / MOST_BATCHES / objective.batch_sizes[0])
-    return 1.35 * gradient / share + matrix * batch / 10
+    return 1.35 * gradient / share + matrix * batch / 16
 
 
 def say(line: str) -> None:

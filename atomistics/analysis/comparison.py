@@ -20,6 +20,8 @@ from atomistics.analysis.observables import (
 
 FEWEST_FOR_DIFFUSION = 40  # frames: four blocks of ten
 R_MAX = 6.0
+FEWEST_DISTANCES = 50  # independent ones of a pair of elements, for a distribution
+MEMORY_PS = 0.25  # for so long a distance is about the same
 
 
 @dataclass
@@ -28,7 +30,7 @@ class Comparison:
 
     density g/cm3; density_deviation (model - reference) / reference; density_error and
     deviation_error their standard errors, None for runs too short to tell; rdf_overlap least
-    over the pairs of elements, 1 is equal, rdf_pair the pair that has it.
+    over the pairs of elements that have a distribution, 1 is equal, rdf_pair the pair that has it.
     """
 
     density: float | None = None
@@ -89,22 +91,36 @@ def compare(
         comparison.density_error = errors[0]
         if None not in errors:
             comparison.deviation_error = float(np.hypot(*errors)) / theirs
-    _radial(comparison, *late)
+    _radial(comparison, *late, timestep)
     for layer in layers if reference[0].pbc.all() else ():
-        _layered(comparison, *late, layer)
+        _layered(comparison, *late, layer, timestep)
     _mobility(comparison, model, reference, timestep)
     return comparison
 
 
-def _radial(comparison: Comparison, model: list[Atoms], reference: list[Atoms]) -> None:
+def _radial(
+    comparison: Comparison, model: list[Atoms], reference: list[Atoms], timestep: float
+) -> None:
     if not reference[0].pbc.all():
         return
     mine, theirs = rdf(model, R_MAX), rdf(reference, R_MAX)
     pairs = [pair for pair in theirs.g if pair in mine.g]
-    overlaps = {p: rdf_overlap(theirs.r, mine.g[p], theirs.g[p]) for p in pairs}
+    judged = _distributed(theirs, pairs, reference, timestep)
+    overlaps = {p: rdf_overlap(theirs.r, mine.g[p], theirs.g[p]) for p in judged}
     comparison.rdf_pair = min(overlaps, key=overlaps.__getitem__)
     comparison.rdf_overlap = overlaps[comparison.rdf_pair]
     comparison.curves["rdf"] = _curves_of(mine, theirs, pairs)
+
+
+def _distributed(rdf: Rdf, pairs: list[str], frames: list[Atoms], timestep: float) -> list[str]:
+    """Those pairs of elements with enough distances for a distribution, or the one with most.
+
+    The one Li and the one P of a cell have one distance, which a short run hardly changes: two
+    runs share nothing of it, whatever the potential."""
+    picoseconds = (frames[-1].info["step"] - frames[0].info["step"]) * timestep / 1000
+    fewest = FEWEST_DISTANCES / (1 + picoseconds / MEMORY_PS)
+    enough = [pair for pair in pairs if rdf.distances[pair] >= fewest]
+    return enough or sorted(pairs, key=rdf.distances.__getitem__)[-1:]
 
 
 def _curves_of(model: Rdf, reference: Rdf, pairs: list[str]) -> dict[str, Any]:
@@ -121,13 +137,18 @@ def _curves_of(model: Rdf, reference: Rdf, pairs: list[str]) -> dict[str, Any]:
 
 
 def _layered(
-    comparison: Comparison, model: list[Atoms], reference: list[Atoms], layer: PhaseLayer
+    comparison: Comparison,
+    model: list[Atoms],
+    reference: list[Atoms],
+    layer: PhaseLayer,
+    timestep: float,
 ) -> None:
     """Density (g/cm3), least overlap of RDFs and profile along the height, of one layer."""
     mine, theirs = (mean_density(frames, layer) for frames in (model, reference))
     ours, true = (layer_rdf(frames, layer, R_MAX) for frames in (model, reference))
     pairs = [pair for pair in true.g if true.g[pair].any()]
-    overlaps = [rdf_overlap(true.r, ours.g[pair], true.g[pair]) for pair in pairs]
+    judged = _distributed(true, pairs, reference, timestep)
+    overlaps = [rdf_overlap(true.r, ours.g[pair], true.g[pair]) for pair in judged]
     comparison.layers.append(
         {
             "layer": layer.name,

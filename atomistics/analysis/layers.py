@@ -129,7 +129,7 @@ def layer_rdf(frames: Sequence[Atoms], layer: PhaseLayer, reach: float) -> Rdf:
     height = frames[0].cell.volume / area
     share = float(np.mean([thickness(atoms, layer) for atoms in frames])) / height
     whole = rdf([atoms[layer.atoms] for atoms in frames], reach)
-    return Rdf(whole.r, {pair: g * share for pair, g in whole.g.items()})
+    return whole._replace(g={pair: g * share for pair, g in whole.g.items()})
 
 
 def profile(frames: Sequence[Atoms], layer: PhaseLayer, bins: int = 100) -> np.ndarray:

@@ -93,10 +93,13 @@ def _by_pair(atoms: Atoms, i: np.ndarray, j: np.ndarray) -> dict[tuple[str, str]
 
 
 class Rdf(NamedTuple):
-    """Radii (bins,) of the bins' middles, Å, and g (bins,) by pair of elements ('B-N')."""
+    """Radii (bins,) of the bins' middles, Å, and g (bins,) by pair of elements ('B-N').
+
+    distances: how many of a pair a frame has within reach, each once."""
 
     r: np.ndarray
     g: dict[str, np.ndarray]
+    distances: dict[str, float]
 
 
 def rdf(frames: Sequence[Atoms], reach: float = 6.0, bins: int = 120) -> Rdf:
@@ -118,7 +121,7 @@ def rdf(frames: Sequence[Atoms], reach: float = 6.0, bins: int = 120) -> Rdf:
 
     Returns
     -------
-    r (bins,) Å, the middles of the shells, and g (bins,) by pair of elements
+    r (bins,) Å, the middles of the shells, g (bins,) and distances a frame by pair of elements
 
     Raises
     ------
@@ -128,6 +131,7 @@ def rdf(frames: Sequence[Atoms], reach: float = 6.0, bins: int = 120) -> Rdf:
     edges = np.linspace(0, reach, bins + 1)
     shells = 4 / 3 * np.pi * np.diff(edges**3)
     total: dict[str, np.ndarray] = {}
+    distances: dict[str, float] = {}
     for atoms in frames:
         if not atoms.pbc.all():
             raise UserError("rdf: a frame is not periodic in three directions; it has no density")
@@ -139,7 +143,9 @@ def rdf(frames: Sequence[Atoms], reach: float = 6.0, bins: int = 120) -> Rdf:
             g = neighbour_counts * atoms.cell.volume / (both * shells * len(frames))
             name = pair_name(one, other)
             total[name] = total.get(name, 0) + g
-    return Rdf((edges[1:] + edges[:-1]) / 2, dict(sorted(total.items())))
+            seen = neighbour_counts.sum() / 2 / len(frames)  # `near` has both directions
+            distances[name] = distances.get(name, 0.0) + float(seen)
+    return Rdf((edges[1:] + edges[:-1]) / 2, dict(sorted(total.items())), distances)
 
 
 def rdf_difference(r: np.ndarray, one: np.ndarray, other: np.ndarray) -> float:

@@ -102,23 +102,21 @@ class Share:
             total += np.concatenate([system.matrix.ravel(), system.vector])
         return total
 
-    def gauss_newton(self, x: NDArray[np.float64], chosen: list[int]) -> NDArray[np.float64]:
-        """Gauss-Newton matrix of this rank's part of some batches.
+    def gauss_newton(self, x: NDArray[np.float64], number: int) -> NDArray[np.float64]:
+        """Gauss-Newton matrix of this rank's part of a batch.
 
         Parameters
         ----------
         x : (n,) coefficients
-        chosen : numbers of the batches
+        number : of the batch
 
         Returns
         -------
         (n * n,): summed matrix, row by row
         """
         self.engine.update(x)
-        total = np.zeros((len(x), len(x)))
-        for batch in filter(None, (self.batches[number] for number in chosen)):
-            total += self.engine.gauss_newton(*batch).matrix
-        return total.ravel()
+        batch = self.batches[number]
+        return self.engine.gauss_newton(*batch).matrix.ravel() if batch else np.zeros(len(x) ** 2)
 
     def loss(self, x: NDArray[np.float64], chosen: range) -> NDArray[np.float64]:
         """Loss of this rank's part of some batches.
@@ -215,7 +213,7 @@ class Objective:
         gradient[self.held] = 0.0
         return float(total[0]) + penalty, gradient
 
-    def curvature(self, x: NDArray[np.float64], first: int, count: int) -> NDArray[np.float64]:
+    def curvature(self, x: NDArray[np.float64], batch: int) -> NDArray[np.float64]:
         """Gauss-Newton matrix from a part of the data.
 
         A batch has at least 12 residuals per coefficient, often enough for a good preconditioner
@@ -224,15 +222,14 @@ class Objective:
         Parameters
         ----------
         x : (n,) coefficients
-        first, count : batches in use, `count` of them from number `first` on, in a circle
+        batch : number of one in use
 
         Returns
         -------
         (n, n), penalty included
         """
-        chosen = [(first + k) % self.batches for k in range(count)]
-        matrix = self._sum("gauss_newton", x, chosen).reshape(len(x), len(x))
-        matrix = 2.0 / self.batch_sizes[chosen].sum() * matrix + self.penalty.curvature(x)
+        matrix = self._sum("gauss_newton", x, batch).reshape(len(x), len(x))
+        matrix = 2.0 / self.batch_sizes[batch] * matrix + self.penalty.curvature(x)
         matrix[self.held] = matrix[:, self.held] = 0.0
         matrix[self.held, self.held] = np.eye(self.held.stop - (self.held.start or 0))
         return matrix

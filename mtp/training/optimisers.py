@@ -17,6 +17,8 @@ from mtp.training.line_search import EXACT, LOOSE, LinePoint, Wolfe, wolfe_point
 LINEAR_SOLVES = (25, 70, 100, 150, 250, 400)
 SMALLEST_DAMPING, LARGEST_DAMPING = 1e-8, 1e6
 STALE_STEP, STEP_GROWTH = 0.2, 1.3
+MOST_AVERAGED = 4  # Gauss-Newton matrices, each of another batch
+REMEMBERED = 16  # steps that a fresh inverse Hessian learns anew
 
 
 class Problem(Protocol):
@@ -38,14 +40,13 @@ class Problem(Protocol):
         """
         ...
 
-    def curvature(self, x: NDArray[np.float64], first: int, count: int) -> NDArray[np.float64]:
+    def curvature(self, x: NDArray[np.float64], batch: int) -> NDArray[np.float64]:
         """Gauss-Newton matrix of f: the Hessian without second derivatives of residuals.
 
         Parameters
         ----------
         x : (n,)
-        first, count : estimate from `count` of the `batches` of the data, from number `first` in a
-            circle
+        batch : estimate from this one of the `batches` of the data
 
         Returns
         -------
@@ -71,6 +72,8 @@ class Problem(Protocol):
 class OptimiserState:
     """Everything an optimiser needs to go on, so that a restart repeats the run bit for bit.
 
+    curvature (n, n) is the mean Gauss-Newton matrix of the last `averaged` batches, of which up to
+    `sample` are taken; steps (2, m, n) the last moves and the changes of the gradient along them.
     part, passes, unseen and stale belong to mtp.training.pretraining: batches in use (0: all),
     passes over all data so far, lowest loss of unseen batches, checks since it fell.
     """
@@ -85,6 +88,9 @@ class OptimiserState:
     age: int = 0
     next_batch: int = 0
     sample: int = 1
+    averaged: int = 0
+    curvature: NDArray[np.float64] | None = None
+    steps: NDArray[np.float64] | None = None
     evaluations: int = 0
     part: int = 0
     passes: float = 0.0
@@ -216,10 +222,13 @@ def gauss_newton(
 
     The linear parameters take part in the matrix but not in its damping, which projects them out
     of the damped step (Kaufman's variable projection, BIT 15, 49, 1975; Golub & Pereyra, Inverse
-    Problems 19, R1, 2003). Marquardt's scaling of the damping by the diagonal keeps the gauge
-    directions, along which the loss is flat, from taking part at all. The BFGS updates in between
-    add the curvature of the residuals that Gauss-Newton leaves out; their first trial step follows
-    the last accepted one, because the old matrix is too soft for a model of such a high degree.
+    Problems 19, R1, 2003). A matrix is that of one batch of the data, averaged with those of the
+    batches before it (taken at coefficients that have moved a little since), and the last steps
+    are applied to it anew: they know the curvature of all data where the fit is going. Marquardt's
+    scaling of the damping by the diagonal keeps the gauge directions, along which the loss is
+    flat, from taking part at all. The BFGS updates in between add the curvature of the residuals
+    that Gauss-Newton leaves out; their first trial step follows the last accepted one, because
+    the old matrix is too soft for a model of such a high degree.
     Ends where no step lowers the value although the matrix is fresh and heavily damped.
     """
     while True:
@@ -234,26 +243,55 @@ def gauss_newton(
             continue
         fresh = state.age == 0
         step = min(1.0, following.step * (STALE_STEP if fresh else STEP_GROWTH))
+        steps = _with_step(state, following) if problem.batches > 1 else None
         if fresh:
             following = _adapted(problem, state, following)
-        state = replace(following, iteration=state.iteration + 1, age=state.age + 1, step=step)
+        done, age = state.iteration + 1, state.age + 1
+        state = replace(following, iteration=done, age=age, step=step, steps=steps)
         yield state
 
 
+def _with_step(before: OptimiserState, after: OptimiserState) -> NDArray[np.float64]:
+    """The remembered steps (2, m, n) with the one between two states."""
+    new = np.array([[after.x - before.x], [after.gradient - before.gradient]])
+    kept = new if before.steps is None else np.concatenate([before.steps, new], axis=1)
+    return kept[:, -REMEMBERED:]
+
+
 def _refreshed(problem: Problem, state: OptimiserState) -> OptimiserState:
-    matrix = problem.curvature(state.x, state.next_batch, state.sample)
+    matrix = problem.curvature(state.x, state.next_batch)
+    averaged = min(state.averaged + 1, state.sample)
+    if state.curvature is not None:
+        matrix = state.curvature + (matrix - state.curvature) / averaged
+    inverse, damping = _damped_inverse(matrix, problem.linear_start, state.damping)
+    for step, change in zip(*(() if state.steps is None else state.steps), strict=True):
+        inverse = bfgs_update(inverse, step, change)
+    return replace(
+        state,
+        inverse_hessian=inverse,
+        damping=damping,
+        curvature=matrix,
+        averaged=averaged,
+        age=0,
+        step=1.0,
+        next_batch=(state.next_batch + 1) % problem.batches,
+    )
+
+
+def _damped_inverse(
+    matrix: NDArray[np.float64], linear_start: int, strength: float
+) -> tuple[NDArray[np.float64], float]:
+    """Inverse of a matrix with a damping of at least this strength, and the strength it took."""
     damping = np.diag(matrix).copy()
-    damping[: problem.linear_start] *= state.damping
-    damping[problem.linear_start :] *= SMALLEST_DAMPING
+    damping[:linear_start] *= strength
+    damping[linear_start:] *= SMALLEST_DAMPING
     damping += 1e-14 * float(np.max(np.diag(matrix)))
     try:
         factor = np.linalg.cholesky(matrix + np.diag(damping))
     except np.linalg.LinAlgError:
-        return _refreshed(problem, replace(state, damping=4.0 * max(state.damping, 1e-6)))
+        return _damped_inverse(matrix, linear_start, 4.0 * max(strength, 1e-6))
     half = np.linalg.solve(factor, np.eye(len(matrix)))
-    inverse = half.T @ half
-    following = (state.next_batch + state.sample) % problem.batches
-    return replace(state, inverse_hessian=inverse, age=0, step=1.0, next_batch=following)
+    return half.T @ half, strength
 
 
 def _adapted(problem: Problem, state: OptimiserState, following: OptimiserState) -> OptimiserState:
@@ -266,6 +304,6 @@ def _adapted(problem: Problem, state: OptimiserState, following: OptimiserState)
         return replace(following, damping=max(0.2 * state.damping, SMALLEST_DAMPING))
     if following.step >= 0.5 and ratio >= 0.25:
         return following
-    if state.sample < problem.batches:
-        return replace(following, sample=min(2 * state.sample, problem.batches))
+    if state.sample < (most := min(MOST_AVERAGED, problem.batches)):
+        return replace(following, sample=min(2 * state.sample, most))
     return replace(following, damping=min(4.0 * state.damping, LARGEST_DAMPING))

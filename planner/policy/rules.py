@@ -10,6 +10,7 @@ is bounded: samplings by `rules.max_rounds`, retries by a count of one or two, a
 from collections.abc import Callable
 
 from campaign.budget import decisions_left, purse, reached
+from campaign.cost import price
 from campaign.errors import UserError
 from campaign.evidence import evidence_at
 from campaign.gates import limit_faults
@@ -317,7 +318,11 @@ def teach(sit: Situation) -> Draft | None:
 
 
 def improve(sit: Situation) -> Draft | None:
-    """A failed evaluation: sample what failed; a fit from scratch if that taught nothing."""
+    """A failed evaluation: sample what failed; a fit from scratch if that taught nothing.
+
+    A quick fit is finished before, where that costs no more than the runs: what it misses may be
+    in the labels already.
+    """
     here = _here(sit)
     if here.need != "improve" or sit.model is None:
         return None
@@ -332,9 +337,14 @@ def improve(sit: Situation) -> Draft | None:
         if s.rounds < rounds or (s.rounds < rounds + LAST_ROUNDS and dies_later(sit, s))
     ]
     if able:
-        windows = {s.name: window(sit, s) for s in able}
+        section = parameters.model_sample(sit, {s.name: window(sit, s) for s in able})
+        fit = parameters.train(sit, "continue", "accurate")
+        dearer = price(section, sit).core_seconds >= price(fit, sit).core_seconds
+        if sit.model.effort == "quick" and dearer:
+            reason = f"{names}: evaluation of {sit.model.id} failed, a quick fit: finish it first."
+            return Draft(fit, reason, (*keys, f"models.{sit.model.id}.effort"))
         reason = f"{names}: evaluation of {sit.model.id} failed; sample where it failed."
-        return Draft(parameters.model_sample(sit, windows), reason, keys)
+        return Draft(section, reason, keys)
     if fresh and decisions_left(sit) < A_ROUND:
         return ending.wind_up(sit, f"{decisions_left(sit)} decisions make no round")
     if not fresh and sit.model.parent:

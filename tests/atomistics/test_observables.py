@@ -27,7 +27,7 @@ def test_min_distances():
 
 def coordination(frames, pair, partners, reach, bins=600):
     """Neighbours of one atom up to each r, from g and the partners' number density."""
-    r, g = ob.rdf(frames, reach, bins)
+    r, g, _ = ob.rdf(frames, reach, bins)
     edges = np.linspace(0, reach, bins + 1)
     rho = partners / frames[0].cell.volume
     return r, np.cumsum(rho * g[pair] * 4 / 3 * np.pi * np.diff(edges**3))
@@ -57,7 +57,7 @@ def test_rdf_of_an_ideal_gas_is_one():
         Atoms(["He"] * 40 + ["Ne"] * 60, rng.uniform(0, 20, (100, 3)), cell=[20] * 3, pbc=True)
         for _ in range(40)
     ]
-    r, g = ob.rdf(gas, 9.0, 30)
+    r, g, _ = ob.rdf(gas, 9.0, 30)
     far = r > 3
     assert g["He-Ne"][far].mean() == pytest.approx(1, abs=0.01)
     assert g["Ne-Ne"][far].mean() == pytest.approx(59 / 60, abs=0.015)

@@ -89,6 +89,7 @@ def test_diffusion_counts_where_the_task_asks(model: float, error: float, missed
     measured = SEEN.model_copy(update={"diffusion": [pair]})
     assert len(shortfalls(measured, "target", asked)) == missed
     assert not shortfalls(measured, "target", TARGETS)
+    assert not shortfalls(SEEN, "component", asked), "nobody pays for it there"
     assert "not measured" in shortfalls(SEEN, "target", asked)[0]
     short = measured.model_copy(update={"compared_ps": 1.9})
     assert "not measured" in shortfalls(short, "target", asked)[0]

@@ -13,9 +13,8 @@ from mtp.training.optimisers import OptimiserState, bfgs, first_state, gauss_new
 class Exponentials:
     """y(t) = sum_k c_k exp(-theta_k t), the classic separable least-squares problem."""
 
-    batches = 1
-
-    def __init__(self, seed=0, terms=3, noise=1e-4):
+    def __init__(self, seed=0, terms=3, noise=1e-4, batches=1):
+        self.batches, self.asked = batches, []
         rng = np.random.default_rng(seed)
         self.t = np.linspace(0, 4, 60)
         rates = np.array([0.3, 1.1, 3.5])[:terms]
@@ -32,9 +31,10 @@ class Exponentials:
         r, jacobian, _ = self.parts(x)
         return float(r @ r), 2 * jacobian.T @ r
 
-    def curvature(self, x, first, count):
-        _, jacobian, _ = self.parts(x)
-        return 2 * jacobian.T @ jacobian
+    def curvature(self, x, batch):
+        self.asked.append(batch)
+        jacobian = self.parts(x)[1][batch :: self.batches]
+        return 2 * self.batches * jacobian.T @ jacobian
 
     def solve_linear(self, x):
         _, _, basis = self.parts(x)
@@ -93,12 +93,24 @@ def test_values_never_rise_and_the_end_is_stationary(optimiser):
     assert np.linalg.norm(states[-1].gradient) < 1e-4
 
 
+def test_a_matrix_is_of_one_batch_after_the_other_and_averaged_with_those_before():
+    problem = Exponentials(batches=4)
+    start = first_state(problem, problem.solve_linear(START))
+    end = last(gauss_newton(problem, start, refresh=3), 300)
+    assert end.value < 1e-6 < start.value
+    assert problem.asked[:6] == [0, 1, 2, 3, 0, 1]
+    assert end.averaged == end.sample == 4
+    whole = sum(problem.curvature(end.x, batch) for batch in range(4)) / 4
+    assert end.curvature == pytest.approx(whole, rel=1e-3, abs=1e-3 * np.abs(whole).max())
+
+
+@pytest.mark.parametrize("batches", [1, 4])
 @pytest.mark.parametrize("optimiser", [bfgs, gauss_newton])
-def test_a_run_resumed_at_any_state_repeats_bit_for_bit(optimiser):
-    problem = Exponentials()
-    states = list(itertools.islice(optimiser(problem, first_state(problem, START)), 12))
-    for middle in (0, 3, 7):
-        resumed = list(itertools.islice(optimiser(problem, states[middle]), 11 - middle))
+def test_a_run_resumed_at_any_state_repeats_bit_for_bit(optimiser, batches):
+    problem = Exponentials(batches=batches)
+    states = list(itertools.islice(optimiser(problem, first_state(problem, START)), 36))
+    for middle in (0, 3, 7, 19):
+        resumed = list(itertools.islice(optimiser(problem, states[middle]), 35 - middle))
         for one, other in zip(states[middle + 1 :], resumed, strict=True):
             assert one.x.tobytes() == other.x.tobytes()
             assert one.value == other.value
