@@ -143,8 +143,8 @@ def rdf(frames: Sequence[Atoms], reach: float = 6.0, bins: int = 120) -> Rdf:
             g = neighbour_counts * atoms.cell.volume / (both * shells * len(frames))
             name = pair_name(one, other)
             total[name] = total.get(name, 0) + g
-            seen = neighbour_counts.sum() / 2 / len(frames)  # `near` has both directions
-            distances[name] = distances.get(name, 0.0) + float(seen)
+            each_once = float(neighbour_counts.sum()) / 2 / len(frames)
+            distances[name] = distances.get(name, 0.0) + each_once
     return Rdf((edges[1:] + edges[:-1]) / 2, dict(sorted(total.items())), distances)
 
 
