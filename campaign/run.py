@@ -238,13 +238,23 @@ class Meter:
         minutes = (self.core_seconds + sum(c["core_seconds"] for c in costs)) / 60
         labels = len(list(self.folder.glob("select_data/labels/*.cost.json")))
         more = f", {self.labels + labels} labels, {minutes:.1f} core-min,"
-        more += f" about {left / 60:.1f} min left in this action"
+        fit = self._fit()
+        more += f" {fit}" if fit else f" about {left / 60:.1f} min left in this action"
         if self.redraw:
             self.redraw(done, total, more)
         else:
             title = f"[{self.plan.iteration:>3} {self.plan.action}]"
             self.say(f"  {title} {done}/{total} jobs{more}")
         progress = {"at": datetime.now().astimezone().isoformat(timespec="seconds")}
-        progress |= {"jobs": total, "done": done, "seconds_left": round(left)}
+        progress |= {"jobs": total, "done": done, "seconds_left": None if fit else round(left)}
         write_text(self.folder / "progress.json", json.dumps(progress) + "\n")
         self.rest = time.monotonic() + 20 * (time.monotonic() - now)
+
+    def _fit(self) -> str:
+        """What a fit will take at most, while one runs: jobs before it say nothing of it."""
+        expected = self.folder / "train/estimate.json"
+        if not expected.is_file() or (self.folder / "train/fit.json").is_file():
+            return ""
+        most = read_json(expected, "iterations", "core_seconds")
+        minutes = most["core_seconds"] / 60
+        return f"a fit of at most {most['iterations']} iterations, about {minutes:.1f} core-min"

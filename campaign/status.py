@@ -33,6 +33,7 @@ def status(campaign: Campaign) -> dict[str, Any]:
             "source": source(campaign, plan),
             "chunks_done": len(list(folder.glob(f"{plan.action}/chunks/*.json"))),
             "progress": _written(folder / "progress.json"),
+            "fit": _last_line(folder / "train/train.log"),
             "queue": _written(folder / "queue.json"),
         },
         "spent": {**state.spent.model_dump(), "core_hours": campaign.core_seconds() / 3600},
@@ -59,6 +60,14 @@ def _written(path: Path) -> dict[str, Any] | None:
         return None
 
 
+def _last_line(path: Path) -> str | None:
+    """The last line of a fit's log, which tells its loss and the time left; None without one."""
+    try:
+        return plain(read_text(path).splitlines()[-1], 100)
+    except (UserError, IndexError):
+        return None
+
+
 def _under_way(plan: dict[str, Any]) -> list[str]:
     """Lines on progress and queue, each with the time it was seen."""
     try:
@@ -70,8 +79,10 @@ def _under_way(plan: dict[str, Any]) -> list[str]:
 def _plan_lines(plan: dict[str, Any]) -> list[str]:
     lines = []
     if report := plan["progress"]:
-        left = f"about {report['seconds_left'] / 60:.1f} min left"
+        seconds = report["seconds_left"]
+        left = "the fit runs" if seconds is None else f"about {seconds / 60:.1f} min left"
         lines.append(f"      {report['done']}/{report['jobs']} jobs done, {left} at {report['at']}")
+        lines += [f"      {plan['fit']}"] if seconds is None and plan["fit"] else []
     if report := plan["queue"]:
         states = ", ".join(f"{n} {state.lower()}" for state, n in report["states"].items())
         why = ", ".join(f"{reason} ({n})" for reason, n in report["waiting_for"].items())

@@ -191,6 +191,12 @@ def test_status_shows_progress_and_queue_from_files(tmp_path: Path) -> None:
     text = render(status(type(campaign).at(campaign.folder)))
     assert "queue: 3 running, 2 pending; waiting for Priority (2) at 12:00" in text
     assert "4/9 jobs done, about 5.0 min left" in text
+    (folder / "progress.json").write_text(json.dumps(left | {"seconds_left": None}))
+    (folder / "train").mkdir()
+    (folder / "train/train.log").write_text("start\nBFGS iter 9: f=0.1  3 s, at most 40 s left\n")
+    lines = render(status(type(campaign).at(campaign.folder))).splitlines()
+    (at,) = (i for i, line in enumerate(lines) if "4/9 jobs done, the fit runs" in line)
+    assert lines[at + 1].strip() == "BFGS iter 9: f=0.1 3 s, at most 40 s left"
     (folder / "queue.json").write_text("{half")
     assert "queue:" not in render(status(type(campaign).at(campaign.folder)))
 

@@ -35,6 +35,17 @@ def test_a_failed_evaluation_samples_what_failed() -> None:
     assert temperatures(plan) == {"joint": (300, 1000)}
 
 
+def test_a_quick_fit_that_failed_is_finished_where_runs_cost_more() -> None:
+    """What it misses may be in the labels already; where runs are cheap they show more."""
+    sit = with_last(failed_evaluation(), "models", effort="quick")
+    for steps, rule, action in ((3000, "R15-improve", "sample"), (10**6, "R15-improve", "train")):
+        long = sit.config.model_sample.model_copy(update={"steps": steps})
+        config = sit.config.model_copy(update={"model_sample": long})
+        plan = decided(replace(sit, config=config))
+        assert (plan.rule, plan.action) == (rule, action)
+    assert (plan.train.start, plan.train.effort) == ("continue", "accurate")
+
+
 def test_a_failed_evaluation_is_labelled_more() -> None:
     sit = with_subsystem(at(SELECT_JOINT), "joint", evaluation="failed")
     assert decided(sit).select_data.groups[0].fraction == 0.175
