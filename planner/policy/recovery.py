@@ -208,7 +208,8 @@ def worse_evaluation(sit: Situation) -> Draft | None:
     """An evaluation that an older model stood better: take the newest back, and do not run it.
 
     It passed and fails now, or it collapses, or its errors are far larger on the same trajectory.
-    MD with a model that has just become worse samples the debris of its own mistakes.
+    MD with a model that has just become worse samples the debris of its own mistakes. One that
+    passes on more subsystems than the older did has not become worse.
     """
     model = sit.model
     if (
@@ -246,7 +247,7 @@ def given_up(sit: Situation) -> bool:
 def _stood_better(
     sit: Situation, s: SubsystemState, newest: ModelRecord, older: ModelRecord
 ) -> bool:
-    if older.id == newest.id:
+    if older.id == newest.id or passes(sit, newest) > passes(sit, older):
         return False
     if any(s.name in e.passed and e.model == older.id for e in sit.state.evaluations):
         return True
@@ -257,9 +258,20 @@ def _stood_better(
     )
 
 
+def passes(sit: Situation, model: ModelRecord) -> int:
+    """Subsystems on which a model's evaluations passed."""
+    return len({name for e in sit.state.evaluations if e.model == model.id for name in e.passed})
+
+
 def collapsed(now: EvaluatedStructure, before: EvaluatedStructure, sit: Situation) -> bool:
-    """Whether one structure fares far worse than with the model before."""
+    """Whether one structure fares far worse than with the model before.
+
+    Pressures against labels say more of a density than a run that stopped on its way to it.
+    """
     if "failed" in (now.status, before.status):
+        return False
+    biases = [abs(e.density_bias) for e in (now, before) if e.density_bias is not None]
+    if now.stop == "density" and len(biases) == 2 and biases[0] < biases[1]:
         return False
     if now.status == "early_stop":
         return before.status == "ok" or before.picoseconds > 2 * now.picoseconds

@@ -59,6 +59,25 @@ def test_a_target_that_passed_before_takes_the_newest_model_back() -> None:
     assert (plan.rule, plan.prune.models) == ("R5-evaluation-worse", ["m009"])
 
 
+def test_a_model_that_is_better_elsewhere_or_by_pressure_is_not_taken_back() -> None:
+    """SEI: four of six components passed that had failed before, and a solvent whose density is
+    now off by 2 %, not 18, stopped on its way to it."""
+    sit = failed_evaluation(force_mae=0.1, status="early_stop", stop="density", picoseconds=1.8)
+    now = sit.state.evaluations[-1]
+    calm = [s.model_copy(update={"status": "ok", "stop": None}) for s in now.structures]
+    before = now.model_copy(update={"model": "m006", "iteration": 7, "structures": calm})
+    worse = bent(sit, evaluations=[before, now])
+    assert decided(worse).rule == "R5-evaluation-worse"
+    elsewhere = now.model_copy(update={"passed": ["oxide"]})
+    assert decided(bent(sit, evaluations=[before, elsewhere])).rule != "R5-evaluation-worse"
+    off = [
+        [s.model_copy(update={"density_bias": bias}) for s in e.structures]
+        for e, bias in ((before, 0.178), (now, -0.021))
+    ]
+    pair = [e.model_copy(update={"structures": s}) for e, s in zip((before, now), off, strict=True)]
+    assert decided(bent(sit, evaluations=pair)).rule != "R5-evaluation-worse"
+
+
 def test_a_component_holds_the_campaign_up_for_two_failed_evaluations() -> None:
     seen = [
         s.model_copy(update={"structure": "oxide-v0", "subsystem": "oxide", "force_mae": 0.9})
