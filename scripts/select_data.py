@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -163,17 +164,24 @@ def _numbered(frames: list[Atoms], job: Job) -> list:
     return configurations
 
 
-def pick(frames: list[Atoms], group: SelectGroup, total: int, plan: SelectData, job: Job) -> list:
+def pick(
+    frames: list[Atoms],
+    group: SelectGroup,
+    wanted: int,
+    plan: SelectData,
+    job: Job,
+    beyond: list[Atoms],
+) -> list[Atoms]:
     """Frames of one subsystem worth a reference call, in the order they were chosen.
 
-    all: evenly over the runs up to the quota. error: every candidate, ranked once labelled.
-    maxvol: D-optimal among all of them, up to the quota.
-    grade: D-optimal (MaxVol) among those that extrapolate, the highest grades first; the quota
-    of `total` candidates is an upper bound, and nothing is bought where nothing extrapolates.
+    all: evenly over the runs up to `wanted`. error: every candidate, ranked once labelled.
+    maxvol: D-optimal among all of them, up to `wanted`.
+    grade: those of `beyond`, which are D-optimal (MaxVol) among all that extrapolate, of every
+    subsystem of the plan; `wanted` is an upper bound, and nothing is bought where nothing
+    extrapolates.
     """
     if plan.method == "error" or not frames:
         return frames
-    wanted = group.quota(total)
     if plan.method == "all":
         return spaced(frames, wanted)
     if plan.method == "maxvol":
@@ -181,7 +189,8 @@ def pick(frames: list[Atoms], group: SelectGroup, total: int, plan: SelectData, 
         chosen = from_nothing(frames, job, wanted, job.config.seed)
         return list({id(a): a for a in [*single, *chosen]}.values())[:wanted]
     first = before_stops(frames) + spaced(later_halves(frames), group.spaced)
-    rest = extrapolating(frames, plan, job)
+    own = {id(a) for a in frames}
+    rest = [a for a in beyond if id(a) in own]
     return list({id(a): a for a in first + rest}.values())[:wanted]
 
 
@@ -205,7 +214,13 @@ def before_stops(frames: list[Atoms]) -> list[Atoms]:
 
 
 def extrapolating(frames: list[Atoms], plan: SelectData, job: Job) -> list[Atoms]:
-    """What MaxVol would add of the frames that extrapolate, the highest grades first."""
+    """What MaxVol would add of the frames that extrapolate, the highest grades first.
+
+    The frames of all subsystems compete: what two of them share is labelled once, and the training
+    set is gone through once.
+    """
+    if not frames:
+        return []
     model = model_file(plan.model)
     grades = graded(frames, model, job)
     for atoms, grade in zip(frames, grades, strict=True):
@@ -244,7 +259,7 @@ def choose(plan: SelectData, state: Path | None, chosen: Path, gate: Path) -> No
     """Gate, then choose, per subsystem; the gate's rejections go to a file of their own."""
     job = Job()
     before = previous_state(job, state)
-    picked: list[list[Atoms]] = []
+    offered: list[list[Atoms]] = []
     counts = {}
     for group in plan.groups:
         frames = candidates(plan, group, before)
@@ -254,11 +269,16 @@ def choose(plan: SelectData, state: Path | None, chosen: Path, gate: Path) -> No
         doubtful = [r for r in rejected if r.reason == "density" and "stop" in frames[r.index].info]
         kept = sorted([*kept, *(r.index for r in doubtful)])  # drifted: the reference will say
         rejected = [r for r in rejected if r not in doubtful]
-        picked.append(pick([frames[i] for i in kept], group, len(frames), plan, job))
+        offered.append([frames[i] for i in kept])
         counts[group.subsystem] = {
             "candidates": len(frames),
             "rejected": dict(sorted(Counter(r.reason for r in rejected).items())),
         }
+    beyond = extrapolating(list(chain(*offered)), plan, job) if plan.method == "grade" else []
+    picked = [
+        pick(frames, group, group.quota(counts[group.subsystem]["candidates"]), plan, job, beyond)
+        for group, frames in zip(plan.groups, offered, strict=True)
+    ]
     if plan.method != "error":
         shares = apportion([len(frames) for frames in picked], plan.max_labels)
         cut = spaced if plan.method == "all" else lambda frames, count: frames[:count]

@@ -217,6 +217,18 @@ def test_by_grade_what_does_not_extrapolate_is_not_bought(
     assert [a.info["grade"] for a in frames] == pytest.approx(grades, rel=1e-6)
 
 
+def test_by_grade_what_two_subsystems_share_is_bought_once(sampled: Bench) -> None:
+    """The frames of all compete: the same ones under another name bring nothing new."""
+    runs = sampled.campaign.iteration(4) / "sample/runs"
+    shared = dataset.read(runs / "cu_small-nvt-300k.h5")
+    dataset.write(runs / "alloy_a-nvt-300k.h5", shared)
+    sampled.begin(plan("grade"))
+    both = choose(sampled)
+    sampled.begin(plan("grade", ("copper", {"fraction": 1.0})))
+    alone = choose(sampled)
+    assert len(both) == len(alone) > 1
+
+
 def test_by_grade_nothing_is_bought_where_nothing_extrapolates(
     sampled: Bench, reference: Reference
 ) -> None:
