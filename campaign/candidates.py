@@ -9,9 +9,15 @@ from campaign.results import ReferenceRange
 
 
 def bands(
-    ranges: Sequence[ReferenceRange], subsystem: str, config: Config, wider: Mapping[str, int]
+    ranges: Sequence[ReferenceRange],
+    subsystem: str,
+    config: Config,
+    wider: Mapping[str, int],
+    settled: Sequence[float] = (),
 ) -> Bands:
     """Bands of what the reference MD of one subsystem visited, widened as the watchdog's.
+
+    A cell that is built wide or dense, and settled by the reference, is as sound as its MD.
 
     Parameters
     ----------
@@ -23,6 +29,8 @@ def bands(
         `watchdog.min_distance_factor` and `watchdog.density_margin`.
     wider
         How often labels found an early stop of a class to be a false alarm.
+    settled
+        Densities, g/cm3, at which the reference settled what the candidates began from.
 
     Returns
     -------
@@ -39,8 +47,8 @@ def bands(
     return Bands(
         min_distance=config.watchdog.min_distance_factor * min(nearest, default=0.0),
         density=(
-            min(d.low for d in densities) * (1 - margin),
-            max(d.high for d in densities) * (1 + margin),
+            min([*(d.low for d in densities), *settled]) * (1 - margin),
+            max([*(d.high for d in densities), *settled]) * (1 + margin),
         )
         if densities
         else None,

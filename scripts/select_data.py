@@ -10,7 +10,7 @@ from ase import Atoms
 from scipy.stats import spearmanr
 
 from atomistics import dataset
-from atomistics.analysis.observables import min_distance
+from atomistics.analysis.observables import density, min_distance
 from atomistics.analysis.screening import screen
 from atomistics.reference.counting import CountingCalculator
 from atomistics.reference.methods import label as labelled
@@ -255,6 +255,12 @@ def owned(state: State, subsystem: str) -> list[Atoms]:
     return [a for a in frames if a.info["subsystem"] == subsystem]
 
 
+def settled_densities(frames: list[Atoms], job: Job) -> list[float]:
+    """Densities, g/cm3, at which the reference settled the structures that runs began from."""
+    names = sorted({a.info["structure"] for a in frames if a.pbc.all()})
+    return [density(job.start(name)) for name in names if job.settled(name)]
+
+
 def choose(plan: SelectData, state: Path | None, chosen: Path, gate: Path) -> None:
     """Gate, then choose, per subsystem; the gate's rejections go to a file of their own."""
     job = Job()
@@ -264,7 +270,8 @@ def choose(plan: SelectData, state: Path | None, chosen: Path, gate: Path) -> No
     for group in plan.groups:
         frames = candidates(plan, group, before)
         wider = before.subsystem(group.subsystem).widened
-        bands = bands_of(before.reference, group.subsystem, job.config, wider)
+        settled = settled_densities(frames, job)
+        bands = bands_of(before.reference, group.subsystem, job.config, wider, settled)
         kept, rejected = screen(frames, bands, owned(before, group.subsystem))
         doubtful = [r for r in rejected if r.reason == "density" and "stop" in frames[r.index].info]
         kept = sorted([*kept, *(r.index for r in doubtful)])  # drifted: the reference will say

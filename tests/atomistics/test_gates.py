@@ -68,6 +68,9 @@ def test_bands_of_a_campaign():
     assert bands_of(rows, "a", config, {"density": 2}).density == pytest.approx(
         (1.9 * 0.775, 2.1 * 1.225)
     )
+    # what was built wide and settled by the reference at its own density is sound
+    wide = bands_of(rows, "a", config, {}, settled=[1.4, 2.05])
+    assert wide.density == pytest.approx((1.4 * 0.9, 2.1 * 1.1))
     assert bands_of([], "a", config, {}) == Bands()
 
 
@@ -101,7 +104,8 @@ def test_thermal_snapshots_are_not_duplicates(seed, amplitude):
     nudged.positions[0] += np.copysign([0.02, 0.0, 0.01], away)
     swapped.symbols[[0, 1]] = swapped.symbols[[1, 0]]
     larger.set_cell(larger.cell * 1.003, scale_atoms=True)
-    assert not reasons([*frames, nudged, swapped, larger], Bands())
+    found = reasons([*frames, nudged, swapped, larger], Bands())  # an exchange may crowd two
+    assert "duplicate" not in found.values()
 
 
 def test_consecutive_frames_of_md_are_not_duplicates():
