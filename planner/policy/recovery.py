@@ -209,7 +209,7 @@ def worse_evaluation(sit: Situation) -> Draft | None:
 
     It passed and fails now, or it collapses, or its errors are far larger on the same trajectory.
     MD with a model that has just become worse samples the debris of its own mistakes. One that
-    passes on more subsystems than the older did has not become worse.
+    passes on more of what both were evaluated on has not become worse.
     """
     model = sit.model
     if (
@@ -247,7 +247,7 @@ def given_up(sit: Situation) -> bool:
 def _stood_better(
     sit: Situation, s: SubsystemState, newest: ModelRecord, older: ModelRecord
 ) -> bool:
-    if older.id == newest.id or passes(sit, newest) > passes(sit, older):
+    if older.id == newest.id or passes_on_more(sit, newest, older):
         return False
     if any(s.name in e.passed and e.model == older.id for e in sit.state.evaluations):
         return True
@@ -258,9 +258,19 @@ def _stood_better(
     )
 
 
-def passes(sit: Situation, model: ModelRecord) -> int:
-    """Subsystems on which a model's evaluations passed."""
-    return len({name for e in sit.state.evaluations if e.model == model.id for name in e.passed})
+def passes_on_more(sit: Situation, model: ModelRecord, other: ModelRecord) -> bool:
+    """Whether a model passes on more of the subsystems that both were evaluated on."""
+    ours, theirs = (
+        {
+            name: name in e.passed
+            for e in sit.state.evaluations
+            if e.model == m.id
+            for name in [*e.passed, *e.failed]
+        }
+        for m in (model, other)
+    )
+    common = ours.keys() & theirs.keys()
+    return sum(ours[name] for name in common) > sum(theirs[name] for name in common)
 
 
 def collapsed(now: EvaluatedStructure, before: EvaluatedStructure, sit: Situation) -> bool:
