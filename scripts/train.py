@@ -175,8 +175,8 @@ def iteration_seconds(
     -----
     An iteration takes 1.35 gradients of all data and, every 16th time, a Gauss-Newton matrix of
     one batch (mtp.training.optimisers). On 24 to 192 frames of 32 atoms, levels 8 to 16, that was
-    0.8 to 1.5 times the truth. The start, pre-training and the active set are not in it, nor
-    further batches an optimiser may want, the ranks' waiting, or an `mlp` of another make.
+    0.8 to 1.5 times the truth. The start, pre-training and the active set are not in it, nor the
+    ranks' waiting, or an `mlp` of another make.
     """
     part = configurations[:: max(1, len(configurations) // FRAMES_TIMED)]
     loads, _ = survey(part, start.max_dist)

@@ -91,36 +91,36 @@ def compare(
         comparison.density_error = errors[0]
         if None not in errors:
             comparison.deviation_error = float(np.hypot(*errors)) / theirs
-    _radial(comparison, *late, timestep)
+    picoseconds = float(np.ptp(_times(late[1], timestep)))
+    _radial(comparison, *late, picoseconds)
     for layer in layers if reference[0].pbc.all() else ():
-        _layered(comparison, *late, layer, timestep)
+        _layered(comparison, *late, layer, picoseconds)
     _mobility(comparison, model, reference, timestep)
     return comparison
 
 
 def _radial(
-    comparison: Comparison, model: list[Atoms], reference: list[Atoms], timestep: float
+    comparison: Comparison, model: list[Atoms], reference: list[Atoms], picoseconds: float
 ) -> None:
     if not reference[0].pbc.all():
         return
     mine, theirs = rdf(model, R_MAX), rdf(reference, R_MAX)
     pairs = [pair for pair in theirs.g if pair in mine.g]
-    judged = _distributed(theirs, pairs, reference, timestep)
-    overlaps = {p: rdf_overlap(theirs.r, mine.g[p], theirs.g[p]) for p in judged}
+    overlaps = _overlaps(mine, theirs, pairs, picoseconds)
     comparison.rdf_pair = min(overlaps, key=overlaps.__getitem__)
     comparison.rdf_overlap = overlaps[comparison.rdf_pair]
     comparison.curves["rdf"] = _curves_of(mine, theirs, pairs)
 
 
-def _distributed(rdf: Rdf, pairs: list[str], frames: list[Atoms], timestep: float) -> list[str]:
-    """Those pairs of elements with enough distances for a distribution, or the one with most.
+def _overlaps(model: Rdf, reference: Rdf, pairs: list[str], picoseconds: float) -> dict[str, float]:
+    """Overlap of the pairs of elements with enough distances for a distribution, or with most.
 
     The one Li and the one P of a cell have one distance, which a short run hardly changes: two
     runs share nothing of it, whatever the potential."""
-    picoseconds = (frames[-1].info["step"] - frames[0].info["step"]) * timestep / 1000
     fewest = FEWEST_DISTANCES / (1 + picoseconds / MEMORY_PS)
-    enough = [pair for pair in pairs if rdf.distances[pair] >= fewest]
-    return enough or sorted(pairs, key=rdf.distances.__getitem__)[-1:]
+    enough = [pair for pair in pairs if reference.distances[pair] >= fewest]
+    judged = enough or sorted(pairs, key=reference.distances.__getitem__)[-1:]
+    return {p: rdf_overlap(reference.r, model.g[p], reference.g[p]) for p in judged}
 
 
 def _curves_of(model: Rdf, reference: Rdf, pairs: list[str]) -> dict[str, Any]:
@@ -141,20 +141,19 @@ def _layered(
     model: list[Atoms],
     reference: list[Atoms],
     layer: PhaseLayer,
-    timestep: float,
+    picoseconds: float,
 ) -> None:
     """Density (g/cm3), least overlap of RDFs and profile along the height, of one layer."""
     mine, theirs = (mean_density(frames, layer) for frames in (model, reference))
     ours, true = (layer_rdf(frames, layer, R_MAX) for frames in (model, reference))
     pairs = [pair for pair in true.g if true.g[pair].any()]
-    judged = _distributed(true, pairs, reference, timestep)
-    overlaps = [rdf_overlap(true.r, ours.g[pair], true.g[pair]) for pair in judged]
+    overlaps = _overlaps(ours, true, pairs, picoseconds)
     comparison.layers.append(
         {
             "layer": layer.name,
             "density": mine,
             "density_deviation": (mine - theirs) / theirs,
-            "rdf_overlap": min(overlaps, default=None),
+            "rdf_overlap": min(overlaps.values(), default=None),
         }
     )
     comparison.curves.setdefault("layers", {})[layer.name] = {

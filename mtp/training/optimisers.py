@@ -264,8 +264,9 @@ def _refreshed(problem: Problem, state: OptimiserState) -> OptimiserState:
     if state.curvature is not None:
         matrix = state.curvature + (matrix - state.curvature) / averaged
     inverse, damping = _damped_inverse(matrix, problem.linear_start, state.damping)
-    for step, change in zip(*(() if state.steps is None else state.steps), strict=True):
-        inverse = bfgs_update(inverse, step, change)
+    if state.steps is not None:
+        for step, change in zip(*state.steps, strict=True):
+            inverse = bfgs_update(inverse, step, change)
     return replace(
         state,
         inverse_hessian=inverse,

@@ -338,12 +338,13 @@ def improve(sit: Situation) -> Draft | None:
     ]
     if able:
         section = parameters.model_sample(sit, {s.name: window(sit, s) for s in able})
-        fit = parameters.train(sit, "continue", "accurate")
-        dearer = price(section, sit).core_seconds >= price(fit, sit).core_seconds
-        if sit.model.effort == "quick" and dearer:
-            reason = f"{names}: evaluation of {sit.model.id} failed, a quick fit: finish it first."
-            return Draft(fit, reason, (*keys, f"models.{sit.model.id}.effort"))
-        reason = f"{names}: evaluation of {sit.model.id} failed; sample where it failed."
+        failed = f"{names}: evaluation of {sit.model.id} failed"
+        if sit.model.effort == "quick":
+            fit = parameters.train(sit, "continue", "accurate")
+            if price(fit, sit).core_seconds <= price(section, sit).core_seconds:
+                unfinished = (*keys, f"models.{sit.model.id}.effort")
+                return Draft(fit, f"{failed}, a quick fit: finish it first.", unfinished)
+        reason = f"{failed}; sample where it failed."
         return Draft(section, reason, keys)
     if fresh and decisions_left(sit) < A_ROUND:
         return ending.wind_up(sit, f"{decisions_left(sit)} decisions make no round")

@@ -104,8 +104,8 @@ def test_thermal_snapshots_are_not_duplicates(seed, amplitude):
     nudged.positions[0] += np.copysign([0.02, 0.0, 0.01], away)
     swapped.symbols[[0, 1]] = swapped.symbols[[1, 0]]
     larger.set_cell(larger.cell * 1.003, scale_atoms=True)
-    found = reasons([*frames, nudged, swapped, larger], Bands())  # an exchange may crowd two
-    assert "duplicate" not in found.values()
+    crowded = {len(frames) + 1: "distance"}  # as an exchange may be: Cl is the larger
+    assert reasons([*frames, nudged, swapped, larger], Bands()) in ({}, crowded)
 
 
 def test_consecutive_frames_of_md_are_not_duplicates():
