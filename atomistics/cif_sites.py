@@ -11,6 +11,17 @@ SAME_SITE = 1e-3  # fractional coordinates
 FULL = 0.999
 TYPE = re.compile(r"[A-Z][a-z]?\d*[+-]?\d*")  # Na, Na1+, O2-; NA and Na0.6K0.4 ASE reads as N, Na
 NOT_GIVEN = ("?", ".")
+NAME_OF_GROUP = re.compile(r"(space_group|symmetry).*name_")
+READ = (  # by ASE, of the tags that give a symmetry
+    "_space_group_symop_operation_xyz",
+    "_space_group_symop.operation_xyz",
+    "_symmetry_equiv_pos_as_xyz",
+    "_space_group.it_number",
+    "_space_group_it_number",
+    "_symmetry_int_tables_number",
+    "_space_group_name_h-m_alt",
+    "_symmetry_space_group_name_h-m",
+)
 REMEDY = "write an ordered cell or use substitutions"
 
 
@@ -27,7 +38,7 @@ def fault(block: CIFBlock) -> str | None:
         if not TYPE.fullmatch(str(kind)):
             return f"_atom_site_type_symbol {str(kind)!r:.20} is no element"
     alone = _of_the_list(block, names)
-    return alone or _shared(block, names) or _formula(block)
+    return alone or _shared(block, names) or _formula(block) or _count(block)
 
 
 def _column(block: CIFBlock, name: str, count: int) -> list:
@@ -81,12 +92,41 @@ def _same(place: np.ndarray, places: np.ndarray) -> np.ndarray:
     return np.abs(apart - apart.round()).max(1) < SAME_SITE
 
 
-def _formula(block: CIFBlock) -> str | None:
-    """Whether the sites are what _chemical_formula_sum says: hydrogens are often without any."""
+def _said(block: CIFBlock) -> Counter:
+    """Atoms by element in _chemical_formula_sum."""
     given = re.findall(r"([A-Z][a-z]?)([\d.]*)", str(block.get("_chemical_formula_sum", "")))
     said = Counter()
     for symbol, number in given:
         said["H" if symbol == "D" else symbol] += float(number or 1)
+    return said
+
+
+def _count(block: CIFBlock) -> str | None:
+    """Whether its symmetry makes as many atoms of the sites as _cell_formula_units_Z says.
+
+    It does not where the group is missing, or is a name that stands for two origins. Some programs
+    write all atoms of the cell as the formula.
+    """
+    unread = [tag for tag in block if NAME_OF_GROUP.search(tag)]
+    if unread and not any(tag in block for tag in READ):  # ASE takes it for P 1
+        return f"its symmetry stands only in {unread[0]}; write the symmetry operations"
+    said, units = _said(block), block.get("_cell_formula_units_z")
+    if not said or not isinstance(units, int):
+        return None
+    of_the_cell = all(number % units == 0 for number in said.values())
+    there, formula = len(block.get_atoms()), sum(said.values())
+    if any(abs(there - n * formula) < 0.5 for n in (units, *([1] if of_the_cell else []))):
+        return None
+    return (
+        f"its symmetry makes {there} atoms of its sites, _cell_formula_units_Z {units} of"
+        f" {block['_chemical_formula_sum']} are {units * formula:g}; write the symmetry operations,"
+        " or mend Z"
+    )
+
+
+def _formula(block: CIFBlock) -> str | None:
+    """Whether the sites are what _chemical_formula_sum says: hydrogens are often without any."""
+    said = _said(block)
     symbols = block.get_atoms().symbols
     there = Counter(map(str, symbols))
     if not said or not set(said) <= set(chemical_symbols):

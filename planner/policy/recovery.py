@@ -6,7 +6,7 @@ from campaign.actions.prune import FEW, MOST_OUTLIERS, Prune
 from campaign.results import EvaluatedStructure, FrameSet, SampleGroupResult
 from campaign.situation import Situation
 from campaign.state import DatasetRecord, ModelRecord, SubsystemState
-from campaign.verdict import misses
+from campaign.verdict import misses, property_targets
 from planner.policy import ending, parameters
 from planner.policy.comparison import errors_of, worse_on_common_frames
 from planner.policy.curriculum import worth_accuracy
@@ -445,7 +445,9 @@ def short_evaluation(sit: Situation) -> Draft | None:
         e
         for s in sit.targets
         for e in sit.evaluated(s.name, model.id)
-        if e.status == "ok" and [c.key for c in misses(e, s.role, targets)] == ["picoseconds"]
+        if e.status == "ok"
+        if [c.key for c in misses(e, s.role, targets, property_targets(s, targets))]
+        == ["picoseconds"]
     ]
     names = [e.structure for e in short if e.structure in sit.state.with_reference]
     runs = [e.structure for r in sit.state.evaluations if r.model == model.id for e in r.structures]

@@ -257,6 +257,41 @@ def test_a_cif_that_lists_other_atoms_than_are_there(tmp_path, columns, rows, sa
     assert says in str(error.value)
 
 
+NAMED = "_symmetry_space_group_name_H-M 'F m -3 m'"
+ORIGINS = "_space_group_IT_number 227"
+TWO = ["Na1 Na 0 0 0", "Cl1 Cl 0.5 0.5 0.5"]
+
+
+@pytest.mark.parametrize(
+    ("symmetry", "formula", "rows", "says"),
+    [
+        (NAMED, "Na Cl", TWO, "Na4Cl4"),
+        (NAMED, "Na4 Cl4", TWO, "Na4Cl4"),  # of the cell, as pymatgen writes it
+        ("", "Na Cl", TWO, "makes 2 atoms of its sites, _cell_formula_units_Z 4 of Na Cl are 8"),
+        (
+            "_space_group_name_Hall '-F 4 2 3'",
+            "Na Cl",
+            TWO,
+            "stands only in _space_group_name_hall",
+        ),
+        ("_space_group.name_H-M_alt 'F m -3 m'", "Na Cl", TWO, "stands only in _space_group.name"),
+        (ORIGINS, "Na2", ["Na1 Na 0 0 0"], "Na8"),
+        (ORIGINS, "Na2", ["Na1 Na .125 .125 .125"], "makes 16 atoms of its sites"),  # origin 2
+    ],
+)
+def test_a_cif_whose_symmetry_is_lost_or_stands_for_two(tmp_path, symmetry, formula, rows, says):
+    head = f"_cell_formula_units_Z 4\n_chemical_formula_sum '{formula}'\n{symmetry}"
+    text = CIF.format(column="").replace(NAMED, head).rstrip() + "\n" + "\n".join(rows) + "\n"
+    path = tmp_path / "x.cif"
+    path.write_text(text)
+    if says.startswith("Na"):
+        assert str(structures.frames(path)[0].symbols) == says
+        return
+    with pytest.raises(UserError) as error:
+        structures.frames(path)
+    assert says in str(error.value)
+
+
 @pytest.mark.parametrize(
     "key", ["charge", "total_charge", "MAGMOM", "total_spin", "U", "hubbard_u"]
 )

@@ -175,6 +175,15 @@ def test_errors_come_before_properties() -> None:
     assert plan.rule == "R15-improve"
 
 
+def test_a_short_run_is_lengthened_where_nothing_else_is_missed() -> None:
+    newest = {"iteration": at(END).state.evaluations[-1].iteration}
+    assert decided(bent(failed_evaluation(force_mae=0.1, picoseconds=1.0), **newest)).rule == (
+        "R6-evaluation-short"
+    )
+    plan = decided(bent(missed_property("c44", picoseconds=1.0), **newest))
+    assert plan.rule != "R6-evaluation-short"
+
+
 def test_teaching_ends() -> None:
     sit = missed_property("c44")
     entry = sit.state.history[-1].model_copy(update={"rule": "R15-teach"})
