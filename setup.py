@@ -33,7 +33,7 @@ setup(
     ext_modules=[
         Pybind11Extension(
             "mtp._kernel",
-            [f"mtp/kernel/{name}.cpp" for name in ("bindings", "baseline", "avx2")],
+            [f"mtp/kernel/{name}.cpp" for name in ("bindings", "baseline", "avx2", "avx512")],
             cxx_std=17,
             depends=sorted(map(str, Path("mtp/kernel").glob("*.hpp"))),
             extra_compile_args=[

@@ -4,6 +4,7 @@
 #include "tables.hpp"
 
 #if defined(__x86_64__)
+#include <immintrin.h>
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
 #else
@@ -11,16 +12,11 @@
 #pragma GCC target("avx2,fma")
 #endif
 
-#define MTP_WIDE
+#define MTP_WIDTH 4
 namespace mtp {
 namespace avx2 {
-#include "vectors.hpp"
-#include "site.hpp"
-#include "graph.hpp"
-#include "passes.hpp"
-#include "loss.hpp"
-#include "jacobian.hpp"
-}  // namespace avx2
+#include "variant.hpp"
+}
 }  // namespace mtp
 
 #if defined(__clang__)
@@ -29,11 +25,7 @@ namespace avx2 {
 #pragma GCC pop_options
 #endif
 
-const mtp::Kernel &mtp::avx2_kernel() {
-    static const Kernel kernel{avx2::evaluate, avx2::loss_gradient, avx2::site_rows,
-                               avx2::configuration_rows};
-    return kernel;
-}
+const mtp::Kernel &mtp::avx2_kernel() { return avx2::kernel; }
 #else
 const mtp::Kernel &mtp::avx2_kernel() { return baseline_kernel(); }
 #endif

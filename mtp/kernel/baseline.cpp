@@ -5,17 +5,7 @@
 
 namespace mtp {
 namespace baseline {
-#include "vectors.hpp"
-#include "site.hpp"
-#include "graph.hpp"
-#include "passes.hpp"
-#include "loss.hpp"
-#include "jacobian.hpp"
-}  // namespace baseline
-
-const Kernel &baseline_kernel() {
-    static const Kernel kernel{baseline::evaluate, baseline::loss_gradient, baseline::site_rows,
-                               baseline::configuration_rows};
-    return kernel;
+#include "variant.hpp"
 }
+const Kernel &baseline_kernel() { return baseline::kernel; }
 }  // namespace mtp

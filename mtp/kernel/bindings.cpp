@@ -20,16 +20,36 @@ void mtp::out_of_memory() { throw std::bad_alloc(); }
 
 namespace {
 
-bool use_avx2() {
+struct Variant {
+    const char *name;
+    const Kernel &(*kernel)();
+};
+
+// What this processor can run, the widest vectors first.
+std::vector<Variant> variants() {
+    std::vector<Variant> found;
 #if defined(__x86_64__)
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-#else
-    return false;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+        if (__builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+            found.push_back({"avx512", avx512_kernel});
+        found.push_back({"avx2", avx2_kernel});
+    }
 #endif
+    found.push_back({"baseline", baseline_kernel});
+    return found;
 }
 
-bool fast = use_avx2();
-const Kernel &kernel() { return fast ? avx2_kernel() : baseline_kernel(); }
+Variant chosen = variants().front();
+const Kernel &kernel() { return chosen.kernel(); }
+
+void use(const std::string &name) {
+    for (const Variant &variant : variants())
+        if (variant.name == name) {
+            chosen = variant;
+            return;
+        }
+    throw std::invalid_argument("this processor does not run " + name);
+}
 
 // Consecutive configurations per thread with nearly equal numbers of pairs.
 std::vector<int64_t> shares(const Neighbours &n, int threads) {
@@ -225,6 +245,10 @@ PYBIND11_MODULE(_kernel, m) {
     m.attr("fast_text") = fast_text;
     m.def("parse_table", &table_of_text);
     m.def("format_table", &text_of_table);
-    m.def("instruction_set", [] { return fast ? "avx2" : "baseline"; });
-    m.def("use_baseline", [](bool baseline) { fast = !baseline && use_avx2(); });
+    m.def("instruction_sets", [] {
+        std::vector<std::string> names;
+        for (const Variant &variant : variants()) names.push_back(variant.name);
+        return names;
+    });
+    m.def("use", &use);  // one of these; the first without a word
 }

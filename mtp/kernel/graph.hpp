@@ -1,14 +1,14 @@
-// The contraction graph for four atoms at a time, one per lane, as reverse-mode differentiation of
+// The contraction graph for W atoms at a time, one per lane, as reverse-mode differentiation of
 // E = sum_k xi_k moment[mapping_k]. The reverse sums gather all uses of a moment instead of adding
 // to two moments per product: no store waits for another. Included inside each variant's namespace.
 
 template <class Node>
 MTP_INLINE const Node &at(const Node *nodes, uint32_t offset) {
-    return *(const Node *)((const char *)nodes + uint64_t(offset) * (sizeof(Node) / sizeof(v4)));
+    return *(const Node *)((const char *)nodes + uint64_t(offset) * (sizeof(Node) / 32));
 }
 
-MTP_INLINE v4 sum_of(const Run &run, const Factors *factors, const v4 *a, const v4 *b) {
-    v4 even = splat(0), odd = splat(0);
+MTP_INLINE vec sum_of(const Run &run, const Factors *factors, const vec *a, const vec *b) {
+    vec even = splat(0), odd = splat(0);
     int k = run.begin;
     for (; k + 1 < run.end; k += 2) {
         even += at(a, factors[k].a) * at(b, factors[k].b);
@@ -18,20 +18,20 @@ MTP_INLINE v4 sum_of(const Run &run, const Factors *factors, const v4 *a, const 
     return run.c * (even + odd);
 }
 
-MTP_INLINE void forward(const Tables &t, v4 *m) {
+MTP_INLINE void forward(const Tables &t, vec *m) {
     for (int n = t.basics; n < t.nodes; ++n) m[n] = splat(0);
     for (const Run *run = t.run; run < t.run + t.runs; ++run)
         m[run->node] += sum_of(*run, t.factors, m, m);
 }
 
 // Adjoints of all nodes from those given for the scalars.
-MTP_INLINE void reverse_seeded(const Tables &t, const v4 *m, v4 *g) {
+MTP_INLINE void reverse_seeded(const Tables &t, const vec *m, vec *g) {
     for (const Run *run = t.use; run < t.use + t.uses; ++run)
         g[run->node] += sum_of(*run, t.use_factors, g, m);
 }
 
 // g = dE/dmoment for all nodes.
-MTP_INLINE void reverse(const Tables &t, const v4 *m, v4 *g) {
+MTP_INLINE void reverse(const Tables &t, const vec *m, vec *g) {
     for (int n = 0; n < t.nodes; ++n) g[n] = splat(0);
     for (int k = 0; k < t.scalars; ++k) g[t.mapping[k]] += t.moment_coeff[k];
     reverse_seeded(t, m, g);
@@ -39,13 +39,13 @@ MTP_INLINE void reverse(const Tables &t, const v4 *m, v4 *g) {
 
 // A moment with its change along the direction of the pass, and likewise their adjoints.
 struct Dual {
-    v4 value, change;
+    vec value, change;
 };
 
 MTP_INLINE void forward(const Tables &t, Dual *m) {
     for (int n = t.basics; n < t.nodes; ++n) m[n] = {splat(0), splat(0)};
     for (const Run *run = t.run; run < t.run + t.runs; ++run) {
-        v4 value = splat(0), left = splat(0), right = splat(0);
+        vec value = splat(0), left = splat(0), right = splat(0);
         for (int k = run->begin; k < run->end; ++k) {
             const Dual &a = at(m, t.factors[k].a), &b = at(m, t.factors[k].b);
             value += a.value * b.value;
@@ -58,14 +58,14 @@ MTP_INLINE void forward(const Tables &t, Dual *m) {
 }
 
 // Adjoints of T = sum_k xi_k (weight value_k + change_k): g.value by `value`, g.change by `change`.
-MTP_INLINE void reverse(const Tables &t, const Dual *m, v4 weight, Dual *g) {
+MTP_INLINE void reverse(const Tables &t, const Dual *m, vec weight, Dual *g) {
     for (int n = 0; n < t.nodes; ++n) g[n] = {splat(0), splat(0)};
     for (int k = 0; k < t.scalars; ++k) {
         g[t.mapping[k]].change += t.moment_coeff[k];
         g[t.mapping[k]].value += t.moment_coeff[k] * weight;
     }
     for (const Run *run = t.use; run < t.use + t.uses; ++run) {
-        v4 change = splat(0), left = splat(0), right = splat(0);
+        vec change = splat(0), left = splat(0), right = splat(0);
         for (int k = run->begin; k < run->end; ++k) {
             const Dual &from = at(g, t.use_factors[k].a), &other = at(m, t.use_factors[k].b);
             change += from.change * other.value;
@@ -78,7 +78,7 @@ MTP_INLINE void reverse(const Tables &t, const Dual *m, v4 weight, Dual *g) {
 }
 
 // The second derivatives of E along a change of the moments, m and g known: dg = d2E/dm2 dm.
-MTP_INLINE void second_derivatives(const Tables &t, const v4 *m, const v4 *g, v4 *dm, v4 *dg) {
+MTP_INLINE void second_derivatives(const Tables &t, const vec *m, const vec *g, vec *dm, vec *dg) {
     for (int n = t.basics; n < t.nodes; ++n) dm[n] = splat(0);
     for (const Run *run = t.run; run < t.run + t.runs; ++run)
         dm[run->node] += sum_of(*run, t.factors, dm, m) + sum_of(*run, t.factors, m, dm);

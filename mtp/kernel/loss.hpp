@@ -3,9 +3,9 @@
 void evaluate(const Tables &t, const Pairs &pairs, int64_t begin, int64_t end, const Outputs &out) {
     Worker worker(t, pairs);
     for (int64_t c = begin; c < end; ++c)
-        for (int64_t i = pairs.atom_begin[c]; i < pairs.atom_begin[c + 1]; i += 4) {
+        for (int64_t i = pairs.atom_begin[c]; i < pairs.atom_begin[c + 1]; i += W) {
             const int64_t left = pairs.atom_begin[c + 1] - i;
-            worker.group(c, i, left < 4 ? int(left) : 4, out, false);
+            worker.group(c, i, left < W ? int(left) : W, out, false);
         }
 }
 
@@ -44,18 +44,18 @@ double loss_gradient(const Tables &t, const Pairs &pairs, int64_t begin, int64_t
     Worker worker(t, pairs);
     Buffer direction;
     const int64_t radial = int64_t(t.species) * t.species * t.radial_count * t.radial_size;
-    v4 *sums = (v4 *)worker.radial_sums.need(4 * radial);
+    vec *sums = (vec *)worker.radial_sums.need(W * radial);
     for (int64_t k = 0; k < radial; ++k) sums[k] = splat(0);
     double loss = 0;
     for (int64_t c = begin; c < end; ++c) {
         const int64_t first = pairs.atom_begin[c], last = pairs.atom_begin[c + 1];
         if (gradient) worker.prepare(c);
-        for (int64_t i = first; i < last; i += 4)
-            worker.group(c, i, last - i < 4 ? int(last - i) : 4, out, gradient != nullptr);
+        for (int64_t i = first; i < last; i += W)
+            worker.group(c, i, last - i < W ? int(last - i) : W, out, gradient != nullptr);
         double *v = direction.need(3 * (last - first) + 1), energy, lambda[6];
         loss += residuals(pairs, c, target, out, &energy, v, lambda);
-        for (int64_t i = first; gradient && i < last; i += 4)
-            worker.gradient(c, i, last - i < 4 ? int(last - i) : 4, energy, v, lambda,
+        for (int64_t i = first; gradient && i < last; i += W)
+            worker.gradient(c, i, last - i < W ? int(last - i) : W, energy, v, lambda,
                             gradient + radial, gradient + radial + t.species);
     }
     for (int64_t k = 0; gradient && k < radial; ++k) gradient[k] += t.scaling * sum(sums[k]);

@@ -4,7 +4,7 @@
 struct Worker {
     const Tables &t;
     const Pairs &pairs;
-    Site site[4];
+    Site site[W];
     Buffer moments, adjoints, coefficient, rows, gathered, saved, saved_moments, saved_offsets, sums;
     Buffer radial_sums;
 
@@ -14,17 +14,18 @@ struct Worker {
         return pairs.types + pairs.atom_begin[configuration];
     }
 
-    // Energies, and dV_i/dr_ij added to forces and stress, of up to four atoms of a configuration.
-    // With `keep`, the polynomials of every neighbour and the basic moments stay for `gradient`.
+    // Energies, and dV_i/dr_ij added to forces and stress, of up to W atoms of a configuration.
+    // With `keep`, what `gradient` needs of every neighbour and the basic moments stay.
     void group(int64_t configuration, int64_t atom, int lanes, const Outputs &out, bool keep) {
-        v4 *m = (v4 *)moments.need(4 * (t.nodes + 1)), *g = (v4 *)adjoints.need(4 * (t.nodes + 1));
+        vec *m = (vec *)moments.need(W * (t.nodes + 1)), *g = (vec *)adjoints.need(W * (t.nodes + 1));
         for (int n = 0; n < t.basics; ++n) m[n] = splat(0);
         for (int l = 0; l < lanes; ++l) {
-            site[l].build(t, pairs, atom + l, types(configuration));
+            site[l].build(t, pairs, atom + l, types(configuration),
+                          keep ? kept_rows(configuration, atom + l) : nullptr);
             site[l].moments(t, (double *)m + l);
         }
         forward(t, m);
-        v4 energy = splat(0);
+        vec energy = splat(0);
         for (int k = 0; k < t.scalars; ++k) energy += t.moment_coeff[k] * m[t.mapping[k]];
         reverse(t, m, g);
         for (int l = 0; l < lanes; ++l) {
@@ -38,7 +39,7 @@ struct Worker {
 
     const double *adjoint_coefficients(const double *g) {
         double *flat = gathered.need(t.basics + 1);
-        for (int n = 0; n < t.basics; ++n) flat[n] = g[4 * n];
+        for (int n = 0; n < t.basics; ++n) flat[n] = g[W * n];
         flat[t.basics] = 0;
         double *c = coefficient.need(4 * t.term_begin[2 * t.radial_count] + 4);
         gather(t, flat, c);
@@ -51,7 +52,7 @@ struct Worker {
         double *q = keep ? kept_polynomials(configuration, atom)
                          : rows.need(4 * int64_t(t.radial_count) * s.stride);
         s.polynomials(t, c, q);
-        double *pull = sums.need(3 * s.stride + 4);
+        double *pull = sums.need(3 * s.stride + W);
         pair_gradient(s, q, pull, out.stress ? out.stress + 6 * configuration : nullptr,
                       pairs.first[atom]);
         double *force = out.forces + 3 * pairs.atom_begin[configuration];
@@ -69,25 +70,25 @@ struct Worker {
 
     // dV/dr = u sum f' Q + (H - u (u . H)) / r with H = sum f dQ/du; virial stress -sum r dV/dr.
     void pair_gradient(const Site &s, const double *q, double *pull, double *stress, int64_t first) {
-        v4 w[6] = {};
-        for (int i = 0; i < 4 * s.vectors; i += 4) {
-            v4 along = splat(0), h[3] = {};
+        vec w[6] = {};
+        for (int i = 0; i < W * s.vectors; i += W) {
+            vec along = splat(0), h[3] = {};
             for (int mu = 0; mu < t.radial_count; ++mu) {
                 const double *row = q + 4 * int64_t(mu) * s.stride + i;
-                const v4 f = load(s.f + mu * s.stride + i);
+                const vec f = load(s.f + mu * s.stride + i);
                 along += load(s.d + mu * s.stride + i) * load(row);
                 for (int k = 0; k < 3; ++k) h[k] += f * load(row + (k + 1) * s.stride);
             }
-            const v4 u[3] = {load(s.u[0] + i), load(s.u[1] + i), load(s.u[2] + i)};
-            const v4 inverse = load(s.inverse + i);
+            const vec u[3] = {load(s.u[0] + i), load(s.u[1] + i), load(s.u[2] + i)};
+            const vec inverse = load(s.inverse + i);
             along -= (u[0] * h[0] + u[1] * h[1] + u[2] * h[2]) * inverse;
-            v4 a[3];
+            vec a[3];
             for (int k = 0; k < 3; ++k) {
                 a[k] = u[k] * along + h[k] * inverse;
                 store(pull + k * s.stride + i, a[k]);
             }
-            const v4 x = load(pairs.x + first + i), y = load(pairs.y + first + i);
-            const v4 z = load(pairs.z + first + i);
+            const vec x = load(pairs.x + first + i), y = load(pairs.y + first + i);
+            const vec z = load(pairs.z + first + i);
             w[0] += x * a[0];
             w[1] += y * a[1];
             w[2] += z * a[2];
@@ -107,12 +108,16 @@ struct Worker {
         for (int64_t i = 0; i < atoms; ++i) {
             offset[i] = total;
             const int64_t count = pairs.first[begin + i + 1] - pairs.first[begin + i];
-            total += 4 * t.radial_count * 4 * ((count + 3) / 4 + 1);
+            total += (Site::kept_rows(t) + 4 * t.radial_count) * Site::row_length(count);
         }
-        saved.need(total + 8);
+        saved.need(total + 2 * W);
         saved_moments.need(atoms * t.basics + 1);
     }
     double *kept_polynomials(int64_t configuration, int64_t atom) {
+        const int64_t count = pairs.first[atom + 1] - pairs.first[atom];
+        return kept_rows(configuration, atom) + Site::kept_rows(t) * Site::row_length(count);
+    }
+    double *kept_rows(int64_t configuration, int64_t atom) {
         return saved.need(0) + ((int64_t *)saved_offsets.need(0))[atom - pairs.atom_begin[configuration]];
     }
     double *kept_moments(int64_t configuration, int64_t atom) {
@@ -120,20 +125,20 @@ struct Worker {
     }
     void keep_moments(int64_t configuration, int64_t atom, const double *m) {
         double *to = kept_moments(configuration, atom);
-        for (int n = 0; n < t.basics; ++n) to[n] = m[4 * n];
+        for (int n = 0; n < t.basics; ++n) to[n] = m[W * n];
     }
 
     // ---- gradient ---------------------------------------------------------------------------------
-    // d/dtheta of T = energy_weight E + D_delta E for four atoms, delta the displacements of the
+    // d/dtheta of T = energy_weight E + D_delta E for W atoms, delta the displacements of the
     // neighbours: r_ij changes by -(v_j - v_i) - lambda r_ij. gradient: radial part in radial_sums.
     void gradient(int64_t configuration, int64_t atom, int lanes, double energy_weight, const double *v,
                   const double *lambda, double *species, double *moment) {
-        Dual *m = (Dual *)moments.need(8 * (t.nodes + 1)), *g = (Dual *)adjoints.need(8 * (t.nodes + 1));
+        Dual *m = (Dual *)moments.need(2 * W * (t.nodes + 1)), *g = (Dual *)adjoints.need(2 * W * (t.nodes + 1));
         for (int n = 0; n < t.basics; ++n) m[n] = {splat(0), splat(0)};
-        double *change = gathered.need(t.basics + 1), *motion[4];
+        double *change = gathered.need(t.basics + 1), *motion[W];
         int64_t size = 0;
         for (int l = 0; l < lanes; ++l) {
-            site[l].build(t, pairs, atom + l, types(configuration));
+            site[l].again(t, pairs, atom + l, types(configuration), kept_rows(configuration, atom + l));
             size += 4 * site[l].stride;
         }
         double *next = sums.need(size);
@@ -174,16 +179,16 @@ struct Worker {
             for (int k = 0; k < 3; ++k) out[(k + 1) * s.stride + i] = own[k] - other[k];
         }
         for (int k = 1; k < 4; ++k)
-            for (int i = s.count; i < 4 * s.vectors; ++i) out[k * s.stride + i] = 0;
-        for (int i = 0; i < 4 * s.vectors; i += 4) {
-            const v4 x = load(pairs.x + first + i), y = load(pairs.y + first + i);
-            const v4 z = load(pairs.z + first + i);
+            for (int i = s.count; i < W * s.vectors; ++i) out[k * s.stride + i] = 0;
+        for (int i = 0; i < W * s.vectors; i += W) {
+            const vec x = load(pairs.x + first + i), y = load(pairs.y + first + i);
+            const vec z = load(pairs.z + first + i);
             double *row = out + s.stride + i;
-            const v4 a = load(row) - (lambda[0] * x + lambda[5] * y + lambda[4] * z);
-            const v4 b = load(row + s.stride) - (lambda[5] * x + lambda[1] * y + lambda[3] * z);
-            const v4 c = load(row + 2 * s.stride) - (lambda[4] * x + lambda[3] * y + lambda[2] * z);
-            const v4 ux = load(s.u[0] + i), uy = load(s.u[1] + i), uz = load(s.u[2] + i);
-            const v4 along = a * ux + b * uy + c * uz, inverse = load(s.inverse + i);
+            const vec a = load(row) - (lambda[0] * x + lambda[5] * y + lambda[4] * z);
+            const vec b = load(row + s.stride) - (lambda[5] * x + lambda[1] * y + lambda[3] * z);
+            const vec c = load(row + 2 * s.stride) - (lambda[4] * x + lambda[3] * y + lambda[2] * z);
+            const vec ux = load(s.u[0] + i), uy = load(s.u[1] + i), uz = load(s.u[2] + i);
+            const vec along = a * ux + b * uy + c * uz, inverse = load(s.inverse + i);
             store(out + i, along);
             store(row, (a - ux * along) * inverse);
             store(row + s.stride, (b - uy * along) * inverse);
@@ -194,9 +199,9 @@ struct Worker {
     const double *weights(const Site &s, const double *motion) {
         double *out = rows.need(4 * int64_t(t.radial_count) * s.stride);
         for (int mu = 0; mu < t.radial_count; ++mu)
-            for (int i = 0; i < 4 * s.vectors; i += 4) {
+            for (int i = 0; i < W * s.vectors; i += W) {
                 double *row = out + 4 * int64_t(mu) * s.stride + i;
-                const v4 f = load(s.f + mu * s.stride + i);
+                const vec f = load(s.f + mu * s.stride + i);
                 store(row, load(s.d + mu * s.stride + i) * load(motion + i));
                 for (int k = 1; k < 4; ++k)
                     store(row + k * s.stride, f * load(motion + k * s.stride + i));
@@ -206,36 +211,36 @@ struct Worker {
 
     // dT/dc_k += sum_j phi_k Y + phi'_k Z with Y = sum_b g_b P_b + du . grad Q, Z = Q dr.
     void radial_gradient(Site &s, const double *g, const double *kept, const double *motion, int central) {
-        double *y = rows.need(t.radial_count * int64_t(2 * s.stride + 4)), *z = y + t.radial_count * s.stride;
+        double *y = rows.need(t.radial_count * int64_t(2 * s.stride + W)), *z = y + t.radial_count * s.stride;
         s.values(t, g, y);
         for (int mu = 0; mu < t.radial_count; ++mu) {
-            store(z + mu * s.stride + 4 * s.vectors, splat(0));
-            for (int i = 0; i < 4 * s.vectors; i += 4) {
+            store(z + mu * s.stride + W * s.vectors, splat(0));
+            for (int i = 0; i < W * s.vectors; i += W) {
                 const double *q = kept + 4 * int64_t(mu) * s.stride + i;
-                v4 a = load(y + mu * s.stride + i);
+                vec a = load(y + mu * s.stride + i);
                 for (int k = 1; k < 4; ++k) a += load(motion + k * s.stride + i) * load(q + k * s.stride);
                 store(y + mu * s.stride + i, a);
                 store(z + mu * s.stride + i, load(motion + i) * load(q));
             }
         }
-        project(s, y, z, (v4 *)radial_sums.need(0) +
+        project(s, y, z, (vec *)radial_sums.need(0) +
                              int64_t(central) * t.species * t.radial_count * t.radial_size);
     }
 
     // total[species, mu, k] += sum_j phi_k y + phi'_k z over the neighbours of each species; rows of
     // y and z by radial index. z may be null.
-    void project(Site &s, const double *y, const double *z, v4 *total) const {
+    void project(Site &s, const double *y, const double *z, vec *total) const {
         for (int other = 0; other < t.species; ++other) {
             const int end = s.begin[other + 1];
-            for (int i = s.begin[other]; i < end; i += 4) {
+            for (int i = s.begin[other]; i < end; i += W) {
                 s.chebyshev.evaluate(t, load(s.r + i));
-                v4 mask;
-                for (int l = 0; l < 4; ++l) mask[l] = i + l < end;
-                v4 *sums_of = total + int64_t(other) * t.radial_count * t.radial_size;
+                vec mask;
+                for (int l = 0; l < W; ++l) mask[l] = i + l < end;
+                vec *sums_of = total + int64_t(other) * t.radial_count * t.radial_size;
                 for (int mu = 0; mu < t.radial_count; ++mu, sums_of += t.radial_size) {
-                    const v4 slope = z ? mask * load(z + mu * s.stride + i) : splat(0);
-                    const v4 b = slope * s.chebyshev.factor;
-                    const v4 a = mask * load(y + mu * s.stride + i) * s.chebyshev.factor +
+                    const vec slope = z ? mask * load(z + mu * s.stride + i) : splat(0);
+                    const vec b = slope * s.chebyshev.factor;
+                    const vec a = mask * load(y + mu * s.stride + i) * s.chebyshev.factor +
                                  slope * s.chebyshev.factor_slope;
                     for (int k = 0; k < t.radial_size; ++k)
                         sums_of[k] += a * s.chebyshev.value[k] + b * s.chebyshev.slope[k];

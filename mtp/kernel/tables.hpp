@@ -1,5 +1,5 @@
-// Plain views shared by the Python binding and the two instruction-set variants of the kernel.
-// Only pointers here: a template of the standard library instantiated in the AVX2 file could be
+// Plain views shared by the Python binding and the instruction-set variants of the kernel.
+// Only pointers here: a template of the standard library instantiated in the AVX files could be
 // the copy the linker keeps for everybody, and crash an older processor.
 #pragma once
 #include <cstdint>
@@ -15,7 +15,7 @@ struct Term {
     double factor[4];
 };
 
-// Two nodes as byte offsets into an array of four doubles per node.
+// Two nodes as byte offsets into an array of four doubles per node; scaled where a node has more.
 struct Factors {
     uint32_t a, b;
 };
@@ -79,5 +79,6 @@ struct Kernel {
 
 const Kernel &baseline_kernel();
 const Kernel &avx2_kernel();
+const Kernel &avx512_kernel();
 
 }  // namespace mtp

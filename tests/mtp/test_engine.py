@@ -27,22 +27,25 @@ few = settings(max_examples=15, deadline=None)
 levels = st.sampled_from([2, 6, 8, 10, 12])
 
 
-@pytest.fixture(params=[False, True], ids=["fast", "baseline"])
+SETS = _kernel.instruction_sets()  # of this processor, the one in use first
+
+
+@pytest.fixture(params=SETS)
 def instruction_set(request):
-    _kernel.use_baseline(request.param)
+    _kernel.use(request.param)
     yield
-    _kernel.use_baseline(False)
+    _kernel.use(SETS[0])
 
 
 @few
-@given(samples, levels, st.integers(3, 4), st.booleans())
-def test_site_energies_are_those_of_the_definition(sample, level, species, baseline):
+@given(samples, levels, st.integers(3, 4), st.sampled_from(SETS))
+def test_site_energies_are_those_of_the_definition(sample, level, species, instructions):
     potential = random_potential(level, species, level)
-    _kernel.use_baseline(baseline)
+    _kernel.use(instructions)
     try:
         result = Engine(potential).evaluate([sample])[0]
     finally:
-        _kernel.use_baseline(False)
+        _kernel.use(SETS[0])
     expected = site_energies(potential, sample)
     assert np.allclose(result.site_energies, expected, rtol=1e-9, atol=1e-9)
     assert result.energy == pytest.approx(expected.sum(), rel=1e-9, abs=1e-9)
