@@ -26,6 +26,7 @@ FORMULA = re.compile(r"^(?:[A-Z][a-z]?[0-9]{0,3})+$")
 ON, UNDER = re.compile(r"\b(?:on|over)\b"), re.compile(r"\bunder\b")
 HEXAGON = 3**0.5 / 2  # area of a rhombus of 120 degrees and edge 1
 DOPED = re.compile(r"\bdoped (?:with|by)\b", re.IGNORECASE)
+MIXED = re.compile(r"\b(?:mixture|mixed|blend|in(?! contact))\b", re.IGNORECASE)
 ALONE, SOLVENTS = ("particle", "molecule", "crystal"), ("liquid", "polymer")
 SHORT = 3  # letters; shorter names count only as they are written (Si, not si)
 PARTS = re.compile(r"\b(?:on|over|under|and|with|in|against|between)\b|[/|,;]")
@@ -73,7 +74,7 @@ class Sentences(Strict):
 
     kinds: dict[str, PhaseKind]
     lattices: dict[str, Lattice]
-    sheets: list[str] = Field(description="words that ask for one sheet of a layered crystal")
+    sheets: dict[str, int] = Field(description="word: sheets of a layered crystal")
     rewritten: dict[str, str] = Field(description="words -> the words they are read as")
     passed: list[str] = Field(description="beginnings of words that say nothing of the structures")
     properties: dict[str, list[str]] = Field(description="measured kind: words that ask for it")
@@ -140,7 +141,7 @@ def left_out(sentence: str) -> list[str]:
         words_of_tables += words
     parts = [w for system in table.systems for one in system.words for w in one]
     for alias in _aliases(text):
-        text = re.sub(_alone(alias), " ", text)
+        text = re.sub(_alone(alias), " ", text, flags=_case(alias))
     for phrase in [word for word in [*words_of_tables, *parts] if " " in word]:
         text = re.sub(re.escape(phrase), " ", text, flags=re.IGNORECASE)
     for pattern in (*DEFECTS.values(), DOPED.pattern):
@@ -200,7 +201,7 @@ def _is_formula(word: str) -> bool:
 
 def _aliases(text: str) -> list[str]:
     """Names and aliases that stand in a text, and formulas that were taken for crystals."""
-    listed = [a for a in substances.names() if re.search(_alone(a), text)]
+    listed = [a for a in substances.names() if _stands(a, text)]
     return listed + [word for word in TOKEN.findall(text) if _is_formula(word)]
 
 
@@ -313,8 +314,9 @@ def _faced(phase: dict[str, Any], sentence: str) -> dict[str, Any]:
         return phase
     own = [a for a, name in substances.names().items() if slug(name) == phase["name"]]
     part = next((p for p in PARTS.split(sentence) if any(_stands(a, p) for a in own)), sentence)
-    if any(word in part.lower() for word in _table().sheets):
-        phase = {**phase, "surface": [0, 0, 1], "sheets": 1}
+    for word, count in _table().sheets.items():
+        if word in part.lower():
+            phase = {**phase, "surface": [0, 0, 1], "sheets": count}
     for alias in own:
         match = re.search(rf"(?<![\w-]){re.escape(alias)}\s?\(([-\d\s]{{3,12}})\)", sentence)
         if match:
@@ -328,8 +330,11 @@ def _said(part: str, sentence: str, words: set[str]) -> bool:
 
 def _stands(alias: str, text: str) -> bool:
     """Whether a name stands in a text by itself; short ones as they are written."""
-    flags = re.IGNORECASE if len(alias) > SHORT else 0
-    return bool(re.search(_alone(alias), text, flags))
+    return bool(re.search(_alone(alias), text, _case(alias)))
+
+
+def _case(alias: str) -> re.RegexFlag:
+    return re.IGNORECASE if len(alias) > SHORT else re.NOFLAG
 
 
 def _alone(words: str) -> str:
@@ -343,10 +348,9 @@ def _named(sentence: str) -> dict[str, int]:
     places: dict[str, int] = {}
     left = sentence
     for alias, name in sorted(substances.names().items(), key=lambda item: -len(item[0])):
-        flags = re.IGNORECASE if len(alias) > SHORT else 0
         unit = r"(?<!\d\s)" if len(alias) == 1 else ""  # 300 K is not of potassium
         pattern = rf"(?<![\w-]){unit}{re.escape(alias)}(?![\w-]){COMPANY}"
-        match = re.search(pattern, left, flags)
+        match = re.search(pattern, left, _case(alias))
         if match:
             places.setdefault(name, match.start())
             left = left[: match.start()] + " " * len(match[0]) + left[match.end() :]
@@ -404,9 +408,13 @@ def _ratios(places: dict[str, int], sentence: str) -> dict[str, float]:
 def _phases(places: dict[str, int], sentence: str) -> list[dict[str, Any]]:
     """A phase a substance; a crystal, particle or molecule is the first named, salts go into the
     liquids or polymer named too, which are then one mixture, as melts are."""
+    places = {n: at for n, at in places.items() if not _moving(n, places, sentence)}
     kinds, names, ratio = _kinds(places, sentence), list(places), _ratios(places, sentence)
     alone = {name: kind in ALONE and n for n, (name, kind) in enumerate(kinds.items())}
     made = [_phase(name, None if alone[name] else kinds[name]) for name in names]
+    for name, phase in zip(names, made, strict=True):
+        if name in ratio and phase["kind"] in ("liquid", "melt"):
+            phase["substances"] = [{**phase["substances"][0], "ratio": ratio[name]}]
     if len(made) > 1 and ({p["kind"] for p in made} == {"melt"} or _alloyed(made, sentence)):
         parts = [part for phase in made for part in phase["substances"]]
         return [
@@ -414,10 +422,12 @@ def _phases(places: dict[str, int], sentence: str) -> list[dict[str, Any]]:
         ]
     salts = [n for n, phase in enumerate(made) if _salt(phase, names[n], sentence)]
     solvents = [p for n, p in enumerate(made) if p["kind"] in SOLVENTS and n not in salts]
-    for name, phase in zip(names, made, strict=True):
-        if name in ratio and phase["kind"] == "liquid":
-            phase["substances"] = [{**phase["substances"][0], "ratio": ratio[name]}]
-    mixed_up = len(ratio) > 1 or re.search(r"\b(?:mixture|mixed|blend)", sentence, re.IGNORECASE)
+    if not solvents and any(_molar(names[n], sentence) for n in salts):
+        solvents = [_phase("water", None)]  # what is given by molarity is dissolved
+        names.insert(salts[0], "water")
+        made.insert(salts[0], solvents[0])
+        salts = [n + 1 for n in salts]
+    mixed_up = len(ratio) > 1 or MIXED.search(sentence)
     if not solvents or not (salts or mixed_up):
         return made
     into = solvents[0]
@@ -429,11 +439,33 @@ def _phases(places: dict[str, int], sentence: str) -> list[dict[str, Any]]:
     ]
     parts = [part for phase in [into, *mixed] for part in phase.get("substances", [])]
     for name in (names[n] for n in salts):
-        share = {"ratio": 0.1}  # of a repeat unit
-        amount = share if into["kind"] == "polymer" else {"molarity": _molar(name, sentence) or 1.0}
+        molar = _molar(name, sentence)
+        polymer = into["kind"] == "polymer"
+        amount = _share(into, molar) if polymer else {"molarity": molar or 1.0}
         parts.append({"name": name, **amount})
     into["substances"] = parts
     return [p for n, p in enumerate(made) if n not in salts and p not in mixed]
+
+
+def _share(polymer: dict[str, Any], molar: float | None) -> dict[str, float]:
+    """Salt per repeat unit: of the molarity said, in the room of the polymer alone, or 0.1."""
+    phase = Phase.model_validate(polymer)
+    unit, density = substances.repeat_of(phase), substances.density_of(phase)
+    if not molar or not unit or not density:
+        return {"ratio": 0.1}
+    grams = substances.mass(substances.composition(unit)[0])
+    return {"ratio": round(molar * grams / (1000 * density), 3)}
+
+
+def _moving(name: str, places: dict[str, int], sentence: str) -> bool:
+    """Whether an element is only what moves, or is missing, in a compound that is named too."""
+    symbol = _formula(name, entry) if (entry := substances.substance(name)) else ""
+    if not any(symbol in re.findall(r"[A-Z][a-z]?", other) for other in places if other != name):
+        return False
+    words = "|".join(re.escape(a) for a, one in substances.names().items() if one == name)
+    moves = r"(?:diffus|migrat|mobil|transport|conduct|vacanc|interstitial|ion\b|ions\b)\w*"
+    said = rf"\b{moves} of (?:{words})\b|\b(?:{words})\+?[\s-]+{moves}"
+    return bool(re.search(said, sentence, re.IGNORECASE))
 
 
 def _alloyed(made: list[dict[str, Any]], sentence: str) -> bool:
@@ -475,6 +507,8 @@ def _phase(name: str, kind: str | None) -> dict[str, Any]:
         "particle": bool(entry.crystal),
         "molecule": bool(entry.smiles) and "." not in (entry.smiles or "."),
     }
+    if kind == "liquid" and not possible["liquid"] and possible["melt"]:
+        kind = "melt"  # liquid aluminium
     kind = kind if kind and possible.get(kind) else own
     phase: dict[str, Any] = {"name": slug(name), "kind": kind}
     if kind == "polymer":

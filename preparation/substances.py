@@ -100,7 +100,7 @@ def content(ingredient: Ingredient) -> tuple[Counter[str], int]:
 def nearest(name: str) -> str:
     """Listed names spelt like this one, as part of a message; empty where none are."""
     key = _key(name)
-    near = difflib.get_close_matches(key, _table(), n=3, cutoff=0.7)
+    near = difflib.get_close_matches(key, _table(), n=3, cutoff=0.75)
     near += [one for one in _table() if sorted(one) == sorted(key) and one not in near]
     shown = [name for name in listed() if _key(name) in near] or near
     return f" (nearest: {', '.join(shown)})" if shown else ""

@@ -22,6 +22,12 @@ from tests.prepare.test_form import answered
         ("water on rutile at 25 C", {"water": "liquid", "rutile": "crystal"}, 298),
         ("isolated methanol", {"methanol": "molecule"}, None),
         ("PEO with LiTFSI", {"peo": "polymer"}, None),
+        ("Liquid aluminium at 1000 K", {"aluminium": "melt"}, 1000),
+        ("Diffusion of Li in Li7La3Zr2O12", {"li7la3zr2o12": "crystal"}, None),
+        ("Li vacancies in LiCoO2", {"licoo2": "crystal"}, None),
+        ("lithium metal against LiCoO2", {"lithium": "crystal", "licoo2": "crystal"}, None),
+        ("methanol in water", {"methanol": "liquid"}, None),
+        ("Brine on calcite (104), 1 M NaCl", {"water": "liquid", "caco3": "crystal"}, None),
         ("nanoparticle of Pt on MgO", {"platinum": "particle", "mgo": "crystal"}, None),
         ("silly words in a siding", {}, None),
     ],
@@ -30,6 +36,31 @@ def test_what_a_sentence_says(sentence: str, kinds: dict, temperature: int | Non
     known, _ = recognised(sentence)
     assert {p["name"]: p["kind"] for p in known.get("phases", [])} == kinds
     assert known.get("temperature") == temperature
+
+
+def test_amounts_that_a_sentence_gives() -> None:
+    def substances(sentence: str) -> list[dict]:
+        (phase,) = recognised(sentence)[0]["phases"]
+        return phase["substances"]
+
+    assert substances("Molten FLiNaK salt") == [
+        {"name": "LiF", "ratio": 46.5},
+        {"name": "NaF", "ratio": 11.5},
+        {"name": "KF", "ratio": 42.0},
+    ]
+    assert substances("0.5 M NaCl") == [{"name": "water"}, {"name": "NaCl", "molarity": 0.5}]
+    # 44.05 g of C2H4O take 39 cm3 at 1.13 g/cm3
+    assert substances("PEO with 1 M LiTFSI") == [{"name": "LiTFSI", "ratio": 0.039}]
+
+
+def test_sheets_are_counted() -> None:
+    for word, count in (("monolayer", 1), ("bilayer", 2), ("trilayer", 3)):
+        (phase,) = recognised(f"Sulfur vacancies in a MoS2 {word}")[0]["phases"]
+        assert (phase["sheets"], phase["defects"]) == (count, ["vacancy"])
+
+
+def test_names_are_known_at_the_start_of_a_sentence() -> None:
+    assert left_out("Water on anatase TiO2 (101)") == []
 
 
 def test_a_proposal_is_shown_and_taken_only_when_said_so(tmp_path, types) -> None:
