@@ -92,12 +92,7 @@ def line(level: int, configurations: list[Configuration], limit: float) -> str:
     potential = random_potential(level)
     engine = Engine(potential)
     near = neighbours(configurations, potential.max_dist)
-    targets = Labels(
-        np.array([c.energy for c in configurations]),
-        np.concatenate([c.forces for c in configurations]),
-        np.array([c.virial for c in configurations]),
-    )
-    weights = Weights(*(np.full(len(near), w) for w in (1.0, 0.01, 0.001)))
+    targets, weights = data(configurations)
     motep_efs, motep_gradient = motep_functions(potential, configurations)
     motep_efs(), motep_gradient()
     efs = best([lambda: repeat(lambda: engine.evaluate(near), 20), motep_efs], ROUNDS)
@@ -119,6 +114,16 @@ def line(level: int, configurations: list[Configuration], limit: float) -> str:
         text += f"{mine / atoms * 1e6:9.2f}{other / atoms * 1e6:9.1f}{other / mine:7.1f}{goal:5d}"
         text += f"{share:7.0%} |"
     return text + f"{listing / atoms * 1e6:7.2f}"
+
+
+def data(configurations: list[Configuration]) -> tuple[Labels, Weights]:
+    """Labels of all configurations, and the weights of MLIP-3."""
+    labels = Labels(
+        np.array([c.energy for c in configurations]),
+        np.concatenate([c.forces for c in configurations]),
+        np.array([c.virial for c in configurations]),
+    )
+    return labels, Weights(*(np.full(len(configurations), w) for w in (1.0, 0.01, 0.001)))
 
 
 def repeat(function: Callable[[], object], times: int) -> None:

@@ -17,13 +17,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).parent))
-from against_motep import SHARED, best, dgemm_rate, operations, random_potential, read
+from against_motep import SHARED, best, data, dgemm_rate, operations, random_potential, read
 
 from mtp import _kernel
-from mtp.engine import Engine, Labels, Weights
+from mtp.engine import Engine
 from mtp.neighbours import neighbours
 
 if TYPE_CHECKING:
@@ -55,12 +53,7 @@ def lines(level: int, configurations: list[Configuration], limit: float) -> list
     potential = random_potential(level)
     engine = Engine(potential)
     near = neighbours(configurations, potential.max_dist)
-    targets = Labels(
-        np.array([c.energy for c in configurations]),
-        np.concatenate([c.forces for c in configurations]),
-        np.array([c.virial for c in configurations]),
-    )
-    weights = Weights(*(np.full(len(near), w) for w in (1.0, 0.01, 0.001)))
+    targets, weights = data(configurations)
     names = _kernel.instruction_sets()
 
     def timed(name: str, work: Callable[[], object]) -> Callable[[], None]:
