@@ -85,7 +85,7 @@ def run(row: str, seed: int, given: argparse.Namespace) -> dict:
         stopped = led(folder, work, row, seed)
     result = facts(folder) | ({"stopped": stopped} if stopped else {})
     result["log"] = log(folder)
-    if (folder / "result/potential.almtp").is_file():
+    if not stopped and (folder / "result/potential.almtp").is_file():
         result |= mobility.compared(work, folder, given.picoseconds)
     return result
 
