@@ -38,7 +38,7 @@ def fault(block: CIFBlock) -> str | None:
         if not TYPE.fullmatch(str(kind)):
             return f"_atom_site_type_symbol {str(kind)!r:.20} is no element"
     alone = _of_the_list(block, names)
-    return alone or _shared(block, names) or _formula(block) or _count(block)
+    return alone or _shared(block, names) or _group(block) or _formula(block)
 
 
 def _column(block: CIFBlock, name: str, count: int) -> list:
@@ -92,41 +92,24 @@ def _same(place: np.ndarray, places: np.ndarray) -> np.ndarray:
     return np.abs(apart - apart.round()).max(1) < SAME_SITE
 
 
-def _said(block: CIFBlock) -> Counter:
-    """Atoms by element in _chemical_formula_sum."""
+def _group(block: CIFBlock) -> str | None:
+    """Whether its symmetry stands only in words that ASE does not read, which makes it P 1."""
+    unread = [tag for tag in block if NAME_OF_GROUP.search(tag)]
+    named = [tag for tag in unread if str(block[tag]).replace(" ", "").lower() != "p1"]
+    if not named or any(tag in block for tag in READ):
+        return None
+    return f"its symmetry stands only in {named[0]}; write the symmetry operations"
+
+
+def _formula(block: CIFBlock) -> str | None:
+    """Whether the sites are what _chemical_formula_sum says: hydrogens are often without any.
+
+    And as many as _cell_formula_units_Z says: a lost group makes fewer, one of two origins others.
+    """
     given = re.findall(r"([A-Z][a-z]?)([\d.]*)", str(block.get("_chemical_formula_sum", "")))
     said = Counter()
     for symbol, number in given:
         said["H" if symbol == "D" else symbol] += float(number or 1)
-    return said
-
-
-def _count(block: CIFBlock) -> str | None:
-    """Whether its symmetry makes as many atoms of the sites as _cell_formula_units_Z says.
-
-    It does not where the group is missing, or is a name that stands for two origins. Some programs
-    write all atoms of the cell as the formula.
-    """
-    unread = [tag for tag in block if NAME_OF_GROUP.search(tag)]
-    if unread and not any(tag in block for tag in READ):  # ASE takes it for P 1
-        return f"its symmetry stands only in {unread[0]}; write the symmetry operations"
-    said, units = _said(block), block.get("_cell_formula_units_z")
-    if not said or not isinstance(units, int):
-        return None
-    of_the_cell = all(number % units == 0 for number in said.values())
-    there, formula = len(block.get_atoms()), sum(said.values())
-    if any(abs(there - n * formula) < 0.5 for n in (units, *([1] if of_the_cell else []))):
-        return None
-    return (
-        f"its symmetry makes {there} atoms of its sites, _cell_formula_units_Z {units} of"
-        f" {block['_chemical_formula_sum']} are {units * formula:g}; write the symmetry operations,"
-        " or mend Z"
-    )
-
-
-def _formula(block: CIFBlock) -> str | None:
-    """Whether the sites are what _chemical_formula_sum says: hydrogens are often without any."""
-    said = _said(block)
     symbols = block.get_atoms().symbols
     there = Counter(map(str, symbols))
     if not said or not set(said) <= set(chemical_symbols):
@@ -134,8 +117,22 @@ def _formula(block: CIFBlock) -> str | None:
     total = sum(said.values()), sum(there.values())
     off = [e for e in said | there if abs(said[e] / total[0] - there[e] / total[1]) > 0.01]
     if not off:
-        return None
+        return _count(block, said, total)
     return (
         f"its sites are {symbols.formula.reduce()[0]:hill}, its formula (_chemical_formula_sum) is "
         f"{block['_chemical_formula_sum']}; write the atoms that lack, or mend the formula"
+    )
+
+
+def _count(block: CIFBlock, said: Counter, total: tuple[float, int]) -> str | None:
+    units, (formula, there) = block.get("_cell_formula_units_z"), total
+    if not isinstance(units, int):
+        return None
+    of_the_cell = all(number % units == 0 for number in said.values())  # as some programs write it
+    if any(abs(there - n * formula) < 0.5 for n in (units, *([1] if of_the_cell else []))):
+        return None
+    return (
+        f"its symmetry makes {there} atoms of its sites, _cell_formula_units_Z {units} of"
+        f" {block['_chemical_formula_sum']} are {units * formula:g}; write the symmetry operations,"
+        " or mend Z"
     )

@@ -26,7 +26,7 @@ FORMULA = re.compile(r"^(?:[A-Z][a-z]?[0-9]{0,3})+$")
 ON, UNDER = re.compile(r"\b(?:on|over)\b"), re.compile(r"\bunder\b")
 HEXAGON = 3**0.5 / 2  # area of a rhombus of 120 degrees and edge 1
 DOPED = re.compile(r"\bdoped (?:with|by)\b", re.IGNORECASE)
-MIXED = re.compile(r"\b(?:mixture|mixed|blend|in(?! contact))\b", re.IGNORECASE)
+MIXED = re.compile(r"\b(?:mixture|mixed|blend)", re.IGNORECASE)
 ALONE, SOLVENTS = ("particle", "molecule", "crystal"), ("liquid", "polymer")
 SHORT = 3  # letters; shorter names count only as they are written (Si, not si)
 PARTS = re.compile(r"\b(?:on|over|under|and|with|in|against|between)\b|[/|,;]")
@@ -337,6 +337,11 @@ def _case(alias: str) -> re.RegexFlag:
     return re.IGNORECASE if len(alias) > SHORT else re.NOFLAG
 
 
+def _words(name: str) -> str:
+    """A pattern for any name or alias of a listed substance."""
+    return "|".join(re.escape(alias) for alias, one in substances.names().items() if one == name)
+
+
 def _alone(words: str) -> str:
     """A pattern for words that are no part of a longer one."""
     return rf"(?<![\w-]){re.escape(words)}(?![\w-])"
@@ -427,7 +432,9 @@ def _phases(places: dict[str, int], sentence: str) -> list[dict[str, Any]]:
         names.insert(salts[0], "water")
         made.insert(salts[0], solvents[0])
         salts = [n + 1 for n in salts]
-    mixed_up = len(ratio) > 1 or MIXED.search(sentence)
+    others = "|".join(_words(n) for n, p in zip(names, made, strict=True) if p in solvents[1:])
+    dissolved = others and re.search(rf"\bin (?:{others})(?![\w-])", sentence, re.IGNORECASE)
+    mixed_up = len(ratio) > 1 or dissolved or MIXED.search(sentence)
     if not solvents or not (salts or mixed_up):
         return made
     into = solvents[0]
@@ -462,7 +469,7 @@ def _moving(name: str, places: dict[str, int], sentence: str) -> bool:
     symbol = _formula(name, entry) if (entry := substances.substance(name)) else ""
     if not any(symbol in re.findall(r"[A-Z][a-z]?", other) for other in places if other != name):
         return False
-    words = "|".join(re.escape(a) for a, one in substances.names().items() if one == name)
+    words = _words(name)
     moves = r"(?:diffus|migrat|mobil|transport|conduct|vacanc|interstitial|ion\b|ions\b)\w*"
     said = rf"\b{moves} of (?:{words})\b|\b(?:{words})\+?[\s-]+{moves}"
     return bool(re.search(said, sentence, re.IGNORECASE))
@@ -483,8 +490,7 @@ def _salt(phase: dict[str, Any], name: str, sentence: str) -> bool:
 
 def _molar(name: str, sentence: str) -> float | None:
     """mol/L written before or behind a name: 1.2 M LiPF6, NaCl 3 mol/L."""
-    aliases = [alias for alias, one in substances.names().items() if one == name]
-    names = "|".join(map(re.escape, aliases))
+    names = _words(name)
     amount = r"([0-9]+(?:\.[0-9]+)?)\s*(?:M|mol/[lL])"
     amount_of = re.search(rf"{amount}\s+(?:{names})\b|\b(?:{names})\s+{amount}\b", sentence)
     return float(amount_of[1] or amount_of[2]) if amount_of else None

@@ -260,6 +260,8 @@ def test_a_cif_that_lists_other_atoms_than_are_there(tmp_path, columns, rows, sa
 NAMED = "_symmetry_space_group_name_H-M 'F m -3 m'"
 ORIGINS = "_space_group_IT_number 227"
 TWO = ["Na1 Na 0 0 0", "Cl1 Cl 0.5 0.5 0.5"]
+FOUR = [f"Na Na {at}" for at in ("0 0 0", "0 .5 .5", ".5 0 .5", ".5 .5 0")]
+FOUR += [f"Cl Cl {at}" for at in (".5 0 0", ".5 .5 .5", "0 0 .5", "0 .5 0")]
 
 
 @pytest.mark.parametrize(
@@ -274,6 +276,7 @@ TWO = ["Na1 Na 0 0 0", "Cl1 Cl 0.5 0.5 0.5"]
             TWO,
             "stands only in _space_group_name_hall",
         ),
+        ("_space_group_name_Hall 'P 1'", "Na4 Cl4", FOUR, "Na4Cl4"),
         ("_space_group.name_H-M_alt 'F m -3 m'", "Na Cl", TWO, "stands only in _space_group.name"),
         (ORIGINS, "Na2", ["Na1 Na 0 0 0"], "Na8"),
         (ORIGINS, "Na2", ["Na1 Na .125 .125 .125"], "makes 16 atoms of its sites"),  # origin 2

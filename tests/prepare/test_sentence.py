@@ -27,6 +27,8 @@ from tests.prepare.test_form import answered
         ("Li vacancies in LiCoO2", {"licoo2": "crystal"}, None),
         ("lithium metal against LiCoO2", {"lithium": "crystal", "licoo2": "crystal"}, None),
         ("methanol in water", {"methanol": "liquid"}, None),
+        ("water in contact with hexane", {"water": "liquid", "hexane": "liquid"}, None),
+        ("diffusion in water and hexane", {"water": "liquid", "hexane": "liquid"}, None),
         ("Brine on calcite (104), 1 M NaCl", {"water": "liquid", "caco3": "crystal"}, None),
         ("nanoparticle of Pt on MgO", {"platinum": "particle", "mgo": "crystal"}, None),
         ("silly words in a siding", {}, None),
