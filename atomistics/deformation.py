@@ -5,6 +5,7 @@ from ase import Atoms, units
 from ase.calculators.calculator import Calculator
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.parallel import DummyMPI
+from numpy.typing import NDArray
 
 from atomistics.bonded import whole
 from atomistics.contacts import pushed
@@ -15,6 +16,9 @@ from atomistics.reference.methods import label
 
 STRAIN = 0.02  # standard deviation of each component
 PROBE = 0.03  # Å
+EXPANSION = 0.03  # of every second warm copy's lengths: crystals melt at about that
+NEAREST = 0.75  # of a distance at rest, of a warm copy; heat brings no two atoms nearer
+DRAWS = 100
 
 
 def compression(atoms: Atoms, factors: list[float]) -> list[Atoms]:
@@ -54,8 +58,16 @@ def compression(atoms: Atoms, factors: list[float]) -> list[Atoms]:
     return frames
 
 
-def rattle(atoms: Atoms, amplitude: float, seed: int, index: int, strain: float = 0.0) -> Atoms:
-    """Copy with Gaussian displacements, and a random strain before them.
+def rattle(
+    atoms: Atoms,
+    amplitude: float,
+    seed: int,
+    index: int,
+    strain: float = 0.0,
+    expansion: float = 0.0,
+    nearest: float = 0.0,
+) -> Atoms:
+    """Copy with Gaussian displacements, and a strain before them.
 
     Parameters
     ----------
@@ -63,6 +75,9 @@ def rattle(atoms: Atoms, amplitude: float, seed: int, index: int, strain: float 
     amplitude : Å, standard deviation of each component
     seed, index : copy number `index` is the same for the same seed
     strain : standard deviation of each component of a symmetric strain, of a cell of three vectors
+    expansion : of the lengths of such a cell, beside it
+    nearest : atoms that come nearer to another than this fraction of their distance are displaced
+        anew, by less and less
 
     Returns
     -------
@@ -72,9 +87,25 @@ def rattle(atoms: Atoms, amplitude: float, seed: int, index: int, strain: float 
     generator = np.random.default_rng([seed, index])
     if strain and atoms.cell.rank == 3:
         tensor = generator.normal(0.0, strain, (3, 3))
-        frame.set_cell(atoms.cell.array @ (np.eye(3) + (tensor + tensor.T) / 2), scale_atoms=True)
-    frame.positions += generator.normal(0.0, amplitude, frame.positions.shape)
+        deformation = (1 + expansion) * np.eye(3) + (tensor + tensor.T) / 2
+        frame.set_cell(atoms.cell.array @ deformation, scale_atoms=True)
+    rest, least = frame.positions.copy(), nearest * _distances(frame) if nearest else None
+    frame.positions += generator.normal(0.0, amplitude, rest.shape)
+    for _ in range(DRAWS if nearest else 0):
+        amplitude *= 0.95
+        pressed = np.flatnonzero((_distances(frame) < least).any(axis=1))
+        if not len(pressed):
+            break
+        displaced = generator.normal(0.0, amplitude, (len(pressed), 3))
+        frame.positions[pressed] = rest[pressed] + displaced
     return frame
+
+
+def _distances(atoms: Atoms) -> NDArray[np.float64]:
+    """(N, N) Å, of the nearest images; an atom is infinitely far from itself."""
+    table = atoms.get_all_distances(mic=True)
+    np.fill_diagonal(table, np.inf)
+    return table
 
 
 def rattle_and_relax(
@@ -136,7 +167,9 @@ def warm_copies(
     """Labelled copies displaced in even steps up to what three times `kelvin` does to a crystal.
 
     What MD will visit, for a call a frame, the first of which tells how stiff it is (and one more
-    where `atoms` is not labelled). Under a random strain of 2 % each.
+    where `atoms` is not labelled). Under a random strain of 2 % each, every second one expanded as
+    heat expands a crystal. Of rock salt at 600 K (NEP89) first fits were off by 0.10 GPa in the
+    mean, by 0.23 where displaced atoms might come as near to each other as they liked.
     Of molecules and ions every second copy is `pushed` together instead, each body as it is.
 
     Parameters
@@ -164,7 +197,8 @@ def warm_copies(
     close = pushed(atoms, count // 2, seed)
     for index in range(count):
         try:
-            copy = rattle(atoms, largest * (index + 1) / count, seed, index, STRAIN)
+            amplitude, wide = largest * (index + 1) / count, EXPANSION * (index % 2)
+            copy = rattle(atoms, amplitude, seed, index, STRAIN, wide, NEAREST)
             if index % 2 == 0 and index // 2 < len(close):
                 copy = close[index // 2]
             frames.append(label(copy, counting))

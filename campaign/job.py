@@ -295,9 +295,10 @@ class Job:
 
 
 def barostat(start: Atoms) -> Barostat:
-    """Each axis by its own stress where layers meet: a liquid that contracts in a cell that keeps
-    its shape presses the solid beside it."""
-    return "axes" if len(layers_of(start)) > 1 else "isotropic"
+    """The height alone where layers meet, along which they are stacked: their base is that of the
+    crystal among them. A cell that keeps its shape lets a liquid that contracts press the solid
+    beside it; one that is free in all directions pulls the sheets of graphite apart."""
+    return "height" if len(layers_of(start)) > 1 else "isotropic"
 
 
 def widening(wider: Mapping[str, int], kind: str) -> float:

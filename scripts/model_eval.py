@@ -322,8 +322,8 @@ class VolumeResponse:
     @classmethod
     def of(cls, frames: list[Atoms], protocol: md.Protocol, layers: list[PhaseLayer]) -> Self:
         """From the frames of a run at constant pressure."""
-        axes = protocol.barostat == "axes"
-        return cls(softness(frames, protocol), solid_layers(frames, layers) if axes else [])
+        stack = protocol.barostat == "height"
+        return cls(softness(frames, protocol), solid_layers(frames, layers) if stack else [])
 
     def bias(self, fresh: list[Atoms], misfits: list[Residuals]) -> dict[str, Any]:
         """Pressure (GPa) of the model less the reference's on the model's own MD, and what it makes
@@ -384,7 +384,7 @@ def softness(frames: list[Atoms], protocol: md.Protocol) -> np.ndarray | None:
     heat = units.kB * protocol.temperature / volume / units.GPa
     soft = strains.T @ strains.sum(axis=1) / len(strains) / heat
     least = mobile_share(later) / (STIFFEST + 8 * max(0.0, protocol.pressure))
-    along = HEIGHT if protocol.barostat == "axes" else np.full(3, 1 / 3)
+    along = HEIGHT if protocol.barostat == "height" else np.full(3, 1 / 3)
     return soft + max(0.0, least - soft.sum()) * along
 
 

@@ -29,6 +29,7 @@ from mtp.formats.cfg import write_cfg
 from mtp.parallel import Ranks, one_blas_thread
 from mtp.potential import Potential
 from mtp.training.loss import LossWeights
+from mtp.training.mean_stress import MEAN_FEATURE
 from mtp.training.objective import MOST_BATCHES, Objective, survey
 from mtp.training.starting_point import enlarged, level_of, with_random_functions
 
@@ -57,6 +58,10 @@ def inputs(plan: Train, state: Path | None, data: Path, frames: Path, estimate: 
         raise UserError(f"plan.yaml: train.datasets: {plan.datasets} hold no active frame")
     spans = stress_spans([atoms for _, _, atoms in rows])
     configurations = [weighed(job, atoms, spans) for _, _, atoms in rows]
+    for (name, _, atoms), configuration in zip(rows, configurations, strict=True):
+        if configuration.virial is not None and not alone(job, atoms):
+            # a set is one round of sampling: its means are those of a temperature and a kind
+            configuration.features[MEAN_FEATURE] = f"{atoms.info['subsystem']}/{name}"
     write_cfg(data, configurations)
     places = [[name, index, atoms.info["subsystem"]] for name, index, atoms in rows]
     write_text(frames, json.dumps(places) + "\n")

@@ -22,6 +22,7 @@ COUPLING = 100 * units.fs  # thermostats
 CELL_FRICTION = 50 * units.fs  # below critical for solids, above for liquids
 CELL_PERIOD = 200 * units.fs  # of the volume of a solid of CELL_MODULUS
 CELL_MODULUS = 100 * units.GPa
+FREE = {"axes": np.ones(3), "height": np.array([0.0, 0.0, 1.0])}
 
 
 def integrator(atoms: Atoms, protocol: Protocol) -> MolecularDynamics:
@@ -32,7 +33,7 @@ def integrator(atoms: Atoms, protocol: Protocol) -> MolecularDynamics:
     fixed shape: Langevin-Hoover (Quigley and Probert, J. Chem. Phys. 120, 11432 (2004)) in the
     BAOAB splitting (Leimkuhler and Matthews, J. Chem. Phys. 138, 174102 (2013)): isothermal-
     isobaric and damped, so that a strained start settles in some 0.5 ps, where a Nosé-Hoover
-    barostat rings. NPT with free axes: `AxesRescaling`. None of them needs an aligned cell.
+    barostat rings. NPT with axes free, or the third: `AxesRescaling`. None needs an aligned cell.
 
     Parameters
     ----------
@@ -62,8 +63,9 @@ def integrator(atoms: Atoms, protocol: Protocol) -> MolecularDynamics:
         return dynamics
     check_periodic(atoms)
     pressure = protocol.pressure * units.GPa
-    if protocol.barostat == "axes":
-        return AxesRescaling(atoms, timestep, kelvin, pressure, rng=generator, **alone)
+    if protocol.barostat != "isotropic":
+        free = FREE[protocol.barostat]
+        return AxesRescaling(atoms, timestep, kelvin, pressure, free, rng=generator, **alone)
     return LangevinBAOAB(
         atoms,
         timestep,
@@ -107,7 +109,7 @@ def set_target(dynamics: MolecularDynamics, kelvin: float) -> None:
 
 
 class AxesRescaling(Bussi):
-    """Bussi's thermostat with velocity Verlet while the three axes of the cell breathe apart.
+    """Bussi's thermostat with velocity Verlet while axes of the cell breathe apart, all or some.
 
     Stochastic cell rescaling (Bernetti and Bussi, J. Chem. Phys. 153, 114107 (2020); with more
     than one length: Del Tatto et al., Appl. Sci. 12, 1139 (2022)): of each length L
@@ -118,11 +120,17 @@ class AxesRescaling(Bussi):
     """
 
     def __init__(
-        self, atoms: Atoms, timestep: float, kelvin: float, pressure: float, **options: Any
+        self,
+        atoms: Atoms,
+        timestep: float,
+        kelvin: float,
+        pressure: float,
+        free: np.ndarray,
+        **options: Any,
     ) -> None:
-        """`timestep` in ASE's unit of time, `pressure` in eV/Å^3."""
+        """`timestep` in ASE's units, `pressure` in eV/Å^3; `free` (3,): 1 breathes, 0 does not."""
         super().__init__(atoms, timestep, kelvin, taut=COUPLING, **options)
-        self.pressure = pressure
+        self.pressure, self.free = pressure, free
         self.ndof = max(3 * len(atoms) - 3, 3)
         self.target_kinetic_energy = 0.5 * self.ndof * self.temp
 
@@ -155,7 +163,8 @@ class AxesRescaling(Bussi):
     def _strain(self) -> np.ndarray:
         """Change of ln L (3,) in this step."""
         stress = self.atoms.get_stress(voigt=False, include_ideal_gas=True)
-        return rescaled(self.atoms, -stress, self.pressure, self.temp, self.dt, self.rng)
+        strain = rescaled(self.atoms, -stress, self.pressure, self.temp, self.dt, self.rng)
+        return self.free * strain
 
 
 def rescaled(

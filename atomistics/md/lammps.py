@@ -17,6 +17,7 @@ from atomistics.md.integrators import (
     CELL_MODULUS,
     CELL_PERIOD,
     COUPLING,
+    FREE,
     check_periodic,
     rescaled,
 )
@@ -69,6 +70,7 @@ class BreathingCell:
         """`atoms`: N atoms, Å, with calculator; momenta are handed to the methods."""
         self._atoms = atoms
         self._isotropic = protocol.barostat == "isotropic"
+        self._free = FREE.get(protocol.barostat, np.ones(3))
         self._kt = units.kB * protocol.temperature
         self._pressure = protocol.pressure * units.GPa
         self._dt = protocol.timestep * units.fs
@@ -119,7 +121,8 @@ class BreathingCell:
             self._rate = kept * (self._rate + dt * force / self._inertia) + noise
             self._strain = np.full(3, self._rate * dt)
         else:
-            self._strain = rescaled(atoms, pressure, self._pressure, kt, dt, self._random)
+            strain = rescaled(atoms, pressure, self._pressure, kt, dt, self._random)
+            self._strain = self._free * strain
 
 
 class LammpsDynamics:

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 from atomistics.errors import UserError
 
 PlainEnsemble = Literal["nvt", "npt", "nve"]
-Barostat = Literal["isotropic", "axes"]
+Barostat = Literal["isotropic", "axes", "height"]
 MdEngine = Literal["ase", "lammps"]
 
 
@@ -15,7 +15,8 @@ class Protocol:
     """One MD run: temperature in K, timestep in fs, pressure in GPa (positive compresses).
 
     A frame is kept every `interval` steps, the start left out. `barostat` says whether an NPT
-    cell keeps its shape (liquids too) or its three axes breathe apart (interfaces, solids).
+    cell keeps its shape (liquids too), its three axes breathe apart (solids), or its third alone
+    does, along which layers are stacked.
     """
 
     ensemble: PlainEnsemble

@@ -28,8 +28,9 @@ class Thermal(Strict):
 
     ensemble: Ensemble = "nvt"
     pressure: Pressure = Field(default=0.0, description="GPa, npt only")
-    barostat: Literal["isotropic", "axes"] = Field(
-        default="isotropic", description="npt only; axes: the cell's three lengths breathe apart"
+    barostat: Literal["isotropic", "axes", "height"] = Field(
+        default="isotropic",
+        description="npt only; axes: the cell's three lengths breathe apart; height: the third",
     )
 
     @model_validator(mode="after")

@@ -74,7 +74,7 @@ def simulate(path: Path, calculator: Calculator, campaign: Campaign, picoseconds
     atoms.calc = calculator
     pressure = campaign.config.md.pressure * units.GPa
     damping = {"tdamp": 100 * units.fs, "pdamp": 1000 * units.fs}
-    axes = (True, True, True)  # each by its own stress: no layer is pressed by another's liquid
+    axes = np.array([False, False, True])  # as the campaign's own; a tuple would be an index
     dynamics = MaskedMTKNPT(
         atoms, step * units.fs, temperature_K=kelvin, pressure_au=pressure, mask=axes, **damping
     )

@@ -100,7 +100,7 @@ def simulate(
     """
     atoms = Atoms(start.numbers, start.positions, cell=start.cell, pbc=start.pbc)
     atoms.info["layers"] = start.info.get("layers", "")
-    layered = " " in atoms.info["layers"]  # each axis by its own stress
+    layered = " " in atoms.info["layers"]  # stacked along the height
     atoms.calc = calculator
     random = np.random.default_rng(20261128 + seed)
     thermalize_momenta(atoms, temperature_K=kelvin, rng=random)
@@ -108,7 +108,11 @@ def simulate(
     if pressure is None:
         dynamics = Bussi(atoms, step, kelvin, taut=100 * units.fs, rng=random)
     else:
-        barostat = partial(MaskedMTKNPT, mask=(True,) * 3) if layered else IsotropicMTKNPT
+        barostat = (
+            partial(MaskedMTKNPT, mask=np.array([False, False, True]))
+            if layered
+            else IsotropicMTKNPT
+        )
         dynamics = barostat(
             atoms,
             step,

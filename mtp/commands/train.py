@@ -20,7 +20,7 @@ from mtp.parallel import Ranks, run_on_ranks
 from mtp.potential import Potential, untrained
 from mtp.repulsion import INNER, OUTER, RepulsiveCore, read_core
 from mtp.selection.selector import MODES, RowWeights, Selector
-from mtp.training.fit import OPTIMISERS, Log, TrainingOptions, check_labels, train
+from mtp.training.fit import MEAN_STRESS, OPTIMISERS, Log, TrainingOptions, check_labels, train
 from mtp.training.loss import REGULARISATION, WEIGHT_FEATURE, LossWeights, configuration_weight
 from mtp.training.objective import release, serve
 from mtp.training.starting_point import level_for
@@ -168,6 +168,7 @@ def _options(arguments: Arguments) -> TrainingOptions:
         init_random=arguments["init_random"] or arguments["init_params"] == "random",
         update_min_dist=arguments["update_mindist"] and not arguments["no_mindist_update"],
         atom_energies=_atom_energies(arguments["atom_energies"]),
+        mean_stress=arguments["mean_stress"],
         checkpoint=Path(arguments["checkpoint"]) if arguments["checkpoint"] else None,
     )
 
@@ -321,6 +322,12 @@ OPTIONS = (
     Option("init_params", "random: the same as init_random.", choices=("random", "same")),
     Option("skip_preinit", "no pre-training on parts of the data.", bool, False),
     Option("checkpoint", "file to save progress in, and to continue from."),
+    _number(
+        "mean_stress",
+        MEAN_STRESS,
+        "share by which the loss may rise in the end for the mean stresses of frames with the "
+        "same Feature mean_stress.",
+    ),
     Option("log", "progress: stdout, none or a file.", default="stdout"),
     Option("level", "of a new potential; else 6 to 20, by the number of labels.", int, minimum=2),
     Option("species", "of a new potential; else those of the training set.", int, minimum=1),

@@ -8,8 +8,10 @@ from math import ceil, inf
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mtp.configuration import Configuration
+from mtp.error_report import GPA
 from mtp.errors import MTPError
 from mtp.parallel import Ranks, one_blas_thread
 from mtp.potential import Potential
@@ -29,6 +31,7 @@ from mtp.training.starting_point import (
 OPTIMISERS = {"gauss-newton": gauss_newton, "bfgs": bfgs}
 CONVERGED = "BFGS ended due to small decr. for 1 iteration"
 WINDOW = 50
+MEAN_STRESS = 0.05
 ITERATIONS_PER_CHECKPOINT = 5
 
 
@@ -41,7 +44,8 @@ class TrainingOptions:
     or after time_limit seconds. The seed decides every random number. With `pretrain`, Gauss-Newton
     from an untrained potential begins on a part of the data (mtp.training.pretraining);
     an iteration on a part counts as that part of one. atom_energies (eV), one for each species, are
-    what lone atoms shall have exactly.
+    what lone atoms shall have exactly. mean_stress: by which share the loss may
+    rise in the end for the mean stresses of configurations with the same `Feature mean_stress`.
     """
 
     weights: LossWeights = field(default_factory=LossWeights)
@@ -55,6 +59,7 @@ class TrainingOptions:
     pretrain: bool = True
     init_random: bool = False
     atom_energies: tuple[float, ...] = ()
+    mean_stress: float = MEAN_STRESS
     checkpoint: Path | None = None
 
 
@@ -121,10 +126,29 @@ def train(
     progress = _resumed(options, mark, objective, log)
     progress = progress or _first_progress(objective, potential, options, log)
     progress = _Run(objective, options, mark, log).finish(progress)
+    x = progress.best_x if validation else progress.state.x
+    if options.mean_stress and objective.groups:
+        x = _mean_stresses(objective, x, options.mean_stress, log)
     objective.close()
     log("MTPR training ended")
-    x = progress.best_x if validation else progress.state.x
     return objective.potential.with_parameters(x)
+
+
+def _mean_stresses(
+    objective: Objective, x: NDArray[np.float64], share: float, log: Log
+) -> NDArray[np.float64]:
+    means = objective.mean_stresses(x)
+    if not len(means):
+        return x
+    moved = objective.with_mean_stresses(x, means, share)
+    before, after = (
+        GPA * np.sqrt(np.mean(means.errors(y[objective.linear_start :]) ** 2)) for y in (x, moved)
+    )
+    log(
+        f"Mean stresses of {len(means)} groups of configurations: off by {before:.3g} GPa, "
+        f"brought to {after:.3g} GPa"
+    )
+    return moved
 
 
 def check_labels(configurations: Sequence[Configuration], name: str) -> None:
@@ -188,28 +212,49 @@ def _start(
             "MTP's mindist will be updated"
         )
         start = with_min_dist(start, shortest)
-    if not start.trained:
+    return _begun(start, options, rng), loads
+
+
+def _begun(
+    potential: Potential, options: TrainingOptions, rng: np.random.Generator, *, anew: bool = False
+) -> Potential:
+    """The potential as a fit begins with it: an untrained one gets radial functions."""
+    if anew or not potential.trained:
         functions = with_random_functions if options.init_random else with_first_functions
-        start = functions(start, rng)
+        potential = functions(potential, rng)
     if options.atom_energies:
-        start = replace(start, species_coeffs=np.array(options.atom_energies, float))
-    return start, loads
+        energies = np.array(options.atom_energies, float)
+        potential = replace(potential, species_coeffs=energies)
+    return potential
 
 
 def _first_progress(
     objective: Objective, given: Potential, options: TrainingOptions, log: Log
 ) -> Progress:
     x = objective.potential.parameters
-    if not given.trained:
+    new = given.species_count < objective.potential.species_count
+    if given.trained and new:
+        x = objective.solve_linear(x, slice(given.species_count, objective.potential.species_count))
+    trained, state = given.trained, first_state(objective, x)
+    if trained and state.value > objective.value_and_gradient(_silent(objective, x))[0]:
+        # as where two atoms are nearer than ever: what it says there outweighs all it has learnt
+        log("The start is worse than none on these configurations: from the beginning, then")
+        rng = np.random.default_rng(options.seed)
+        trained, _ = False, objective.take(_begun(objective.potential, options, rng, anew=True))
+    if not trained:
         log("Pre-training started")
         x = objective.solve_linear(objective.rescale().parameters)
         log(f"Rescaling to {objective.potential.scaling:.8g}... done")
-    elif given.species_count < objective.potential.species_count:
-        x = objective.solve_linear(x, slice(given.species_count, objective.potential.species_count))
-    state = first_state(objective, x)
-    if options.pretrain and not given.trained and options.optimiser == "gauss-newton":
+        state = first_state(objective, x)
+    if options.pretrain and not trained and options.optimiser == "gauss-newton":
         state = first_part(objective, state)
     return Progress(state, objective.potential.scaling, x, reference=state.value)
+
+
+def _silent(objective: Objective, x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The coefficients without the moments': only atoms have energies."""
+    species = objective.potential.slices.species
+    return np.concatenate([x[: species.stop], np.zeros(len(x) - species.stop)])
 
 
 def _fingerprint(

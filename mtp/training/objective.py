@@ -14,11 +14,11 @@ from mtp.neighbours import MOST_SPECIES, Neighbours, neighbours
 from mtp.parallel import Ranks, balanced_shares, one_blas_thread
 from mtp.potential import Potential
 from mtp.training.loss import LossWeights, Penalty, labels_of
+from mtp.training.mean_stress import AXES, MEAN_FEATURE, SMALLEST_RATIO, MeanStresses, add_sums
 from mtp.training.starting_point import balanced_scaling
 
 ROWS_PER_PARAMETER = 12
 MOST_BATCHES = 8
-SMALLEST_RATIO = 1e-10
 EPSILON = float(np.finfo(float).eps)
 
 Labelled = tuple[Neighbours, Labels, Weights]
@@ -48,6 +48,10 @@ class Share:
 
         self.batches = [labelled(batch) if batch else None for batch in assignment.batches]
         self.validation = labelled(assignment.validation) if assignment.validation else None
+        self.places = [
+            [(c.features.get(MEAN_FEATURE, ""), abs(float(np.linalg.det(c.cell)))) for c in batch]
+            for batch in assignment.batches
+        ]
 
     def take(self, potential: Potential) -> NDArray[np.float64]:
         """Go on with another potential of the same basis and cutoff (its scaling has changed).
@@ -100,6 +104,28 @@ class Share:
         for batch in filter(None, self.batches):
             system = self.engine.linear_system(*batch)
             total += np.concatenate([system.matrix.ravel(), system.vector])
+        return total
+
+    def mean_stresses(self, x: NDArray[np.float64], names: list[str]) -> NDArray[np.float64]:
+        """What the mean stresses of this rank's data are made of, see `mean_stress.add_sums`.
+
+        Parameters
+        ----------
+        x : (n,) coefficients, of which the radial ones count
+        names : G groups
+
+        Returns
+        -------
+        (G, 3, m + 3)
+        """
+        self.engine.update(x)
+        number = {name: i for i, name in enumerate(names)}
+        total = np.zeros((len(names), AXES, len(x) - self.potential.slices.species.start + 3))
+        for batch, places in zip(self.batches, self.places, strict=True):
+            if batch:
+                groups = np.array([number.get(name, -1) for name, _ in places])
+                volumes = np.array([volume for _, volume in places])
+                add_sums(total, self.engine, batch, groups, volumes)
         return total
 
     def gauss_newton(self, x: NDArray[np.float64], number: int) -> NDArray[np.float64]:
@@ -189,6 +215,7 @@ class Objective:
         )
         self.linear_start = potential.slices.species.start
         self.held = potential.slices.species if hold_atoms else slice(0)
+        self.groups = sorted({c.features.get(MEAN_FEATURE, "") for c in training} - {""})
         self.share = Share(ranks.scatter(assignments))
 
     def use(self, batches: int) -> None:
@@ -279,6 +306,47 @@ class Objective:
         fixed[free] = scale * np.linalg.lstsq(damped, scale * vector, rcond=EPSILON)[0]
         return np.concatenate([x[: self.linear_start], fixed])
 
+    def mean_stresses(self, x: NDArray[np.float64]) -> MeanStresses:
+        """The mean stresses of the configurations whose `Feature mean_stress` is the same.
+
+        Parameters
+        ----------
+        x : (n,) coefficients
+
+        Returns
+        -------
+        of the groups that are large enough, with `errors` at any linear coefficients
+        """
+        return MeanStresses(self._sum("mean_stresses", x, self.groups))
+
+    def with_mean_stresses(
+        self, x: NDArray[np.float64], means: MeanStresses, share: float
+    ) -> NDArray[np.float64]:
+        """Move the linear coefficients towards the mean stresses of the labels.
+
+        Parameters
+        ----------
+        x : (n,) coefficients, at the minimum of the loss or near
+        means : at these radial coefficients
+        share : of the loss, by which it may rise
+
+        Returns
+        -------
+        x (n,) with the linear coefficients changed, those of held species excepted
+
+        Raises
+        ------
+        MTPError
+            The loss is not finite.
+        """
+        matrix, _ = self._linear_system(x)
+        price = share * self.batch_sizes.sum() * self.value_and_gradient(x)[0]
+        ridge = self.batch_sizes.sum() * self.penalty.regularisation
+        held = max(0, self.held.stop - self.linear_start)
+        linear = x[self.linear_start :]
+        step = means.step(linear, matrix + ridge * np.eye(len(linear)), price, held)
+        return np.concatenate([x[: self.linear_start], linear + step])
+
     def rescale(self) -> Potential:
         """Give the potential the scaling at which basis functions of all degrees weigh alike.
 
@@ -306,9 +374,22 @@ class Objective:
         -------
         the potential with this scaling
         """
-        self.potential = replace(self.potential, scaling=scaling)
-        self._sum("take", self.potential)
-        return self.potential
+        return self.take(replace(self.potential, scaling=scaling))
+
+    def take(self, potential: Potential) -> Potential:
+        """Go on with another potential of the same basis and cutoff, on every rank.
+
+        Parameters
+        ----------
+        potential : coefficients included
+
+        Returns
+        -------
+        the same
+        """
+        self.potential = potential
+        self._sum("take", potential)
+        return potential
 
     def validation_loss(self, x: NDArray[np.float64]) -> float:
         """Loss of the validation set.

@@ -81,6 +81,7 @@ def balanced_weights(
             weights=weights,
             iteration_limit=min(passes, options.iteration_limit),
             time_limit=max(0.0, limit - (time.monotonic() - began)) if limit < inf else inf,
+            mean_stress=0.0,
             checkpoint=None,
         )
         start = train(ranks, start, fitted, [], pilot, lambda _: None)

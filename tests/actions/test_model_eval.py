@@ -442,7 +442,7 @@ def test_a_stack_answers_along_its_height_and_its_slab_for_its_own_bonds() -> No
         frames.append(atoms)
     frames[-1].positions[2:] += [[4, 0, 0], [0, 4, 0]]
     layers = [PhaseLayer("bar", np.array([0, 1])), PhaseLayer("liquid", np.array([2, 3]))]
-    protocol = md.Protocol("npt", kelvin, 1000, 1.0, barostat="axes")
+    protocol = md.Protocol("npt", kelvin, 1000, 1.0, barostat="height")
     response = module.VolumeResponse.of(frames, protocol, layers)
     assert response.soft == pytest.approx([0, 0, kappa], rel=0.06)
     assert [layer.name for layer in response.rigid] == ["bar"]

@@ -99,6 +99,16 @@ def test_npt_holds_the_pressure(simulate, barostat):
     assert shrunk == pytest.approx(10 * units.GPa / BULK_MODULUS, rel=0.35)
 
 
+def test_height_breathes_alone_as_the_elastic_constant_says(simulate):
+    """Var V = kT V / C11 at constant base; central forces of neighbours in fcc: C11 = 3 B / 2."""
+    frames = simulate(crystal(), "npt", steps=6000, interval=6, seed=1, barostat="height").frames
+    lengths = np.array([frame.cell.lengths() for frame in frames[150:]])
+    assert np.ptp(lengths[:, :2]) < 1e-9
+    volumes = lengths.prod(axis=1)
+    expected = units.kB * 300 * volumes.mean() / (1.5 * BULK_MODULUS)
+    assert volumes.var() == pytest.approx(expected, rel=0.3)
+
+
 @pytest.mark.parametrize("barostat", ["isotropic", "axes"])
 def test_npt_volume_fluctuates_as_the_modulus_says(simulate, barostat):
     """Var V = kT V / B (Landau and Lifshitz, Statistical Physics, par. 112)."""

@@ -93,7 +93,7 @@ def mean(values: np.ndarray) -> tuple[float, float]:
     return float(np.mean(blocks)), float(np.std(blocks, ddof=1) / np.sqrt(10))
 
 
-@pytest.mark.parametrize("barostat", ["isotropic", "axes"])
+@pytest.mark.parametrize("barostat", ["isotropic", "axes", "height"])
 def test_temperature_and_density_agree_within_their_errors(potential, barostat):
     found = {}
     for engine in ENGINES:

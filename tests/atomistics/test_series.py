@@ -3,7 +3,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 
-from atomistics.deformation import compression, rattle_and_relax
+from atomistics.deformation import compression, rattle_and_relax, warm_copies
 from atomistics.reference.convergence import LabelFailedError
 from atomistics.reference.counting import CountingCalculator
 from campaign.errors import UserError
@@ -79,3 +79,22 @@ def test_a_failing_copy_leaves_the_others():
     calculator.calls = 0
     with pytest.raises(LabelFailedError, match="nan: forces is not finite"):
         rattle_and_relax(atoms, calculator, 3, 0.1, 4, seed=5)
+
+
+def test_warm_copies_expand_and_bring_no_two_atoms_nearer_than_heat_does():
+    atoms = crystal()
+    failures: list[tuple[int, str, str]] = []
+    frames = warm_copies(atoms, Springs(atoms), 12, 0.4, 9000, 5, failures)
+    assert not failures
+    widened, moved = [], []
+    for frame in frames[1:]:
+        cell = frame.cell.array
+        at_rest = atoms.copy()
+        at_rest.set_cell(cell, scale_atoms=True)
+        strained = at_rest.get_all_distances(mic=True) + 9 * np.eye(len(atoms))
+        distances = frame.get_all_distances(mic=True) + 9 * np.eye(len(atoms))
+        assert (distances >= 0.75 * strained).all()
+        widened.append(frame.get_volume() / atoms.get_volume())
+        moved.append(np.std(frame.positions - at_rest.positions))
+    assert np.mean(widened[1::2]) / np.mean(widened[::2]) == pytest.approx(1.03**3, abs=0.04)
+    assert moved[-1] > 0.15  # far enough that some would have come nearer

@@ -132,3 +132,20 @@ def test_bfgs_beside_the_log_of_mlip3(level, data, tmp_path):
     # MLIP-3 prints the loss after each step: its first line search ends higher at L16
     assert logged[0] * 0.995 < values[0] < logged[0] * 1.001
     assert values[-1] <= logged[-1]
+
+
+@pytest.mark.parametrize("held", [(), (-2.0, -3.0)])
+def test_a_start_that_is_worse_than_none_is_not_fitted_on(train, held):
+    potential = reference()
+    wild = replace(potential, moment_coeffs=1e5 * potential.moment_coeffs)
+    options = TrainingOptions(iteration_limit=60, atom_energies=held)
+    lines: list[str] = []
+    found = train_potential(Ranks(), wild, train, [], options, lines.append)
+    assert any("worse than none" in line for line in lines)
+    losses = [float(re.search(r"f=(\S+)", line)[1]) for line in lines if "f=" in line]
+    assert losses[-1] < 0.01 < losses[0] < 10.0
+    if held:
+        assert found.species_coeffs.tolist() == list(held)
+    lines.clear()
+    train_potential(Ranks(), potential, train, [], options, lines.append)
+    assert not any("worse than none" in line for line in lines)
