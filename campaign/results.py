@@ -340,7 +340,14 @@ class EvaluatedStructure(Strict):
     compared_ps: float | None = Field(
         default=None, description="length of the reference MD that density and RDF are held to, ps"
     )
-    density: float | None = Field(default=None, description="mean of the model's MD, g/cm3")
+    density: float | None = Field(
+        default=None, description="mean of the model's MD over the time compared, g/cm3"
+    )
+    late_density: float | None = Field(
+        default=None,
+        description="mean over the end of the model's own NPT run, g/cm3",
+        exclude_if=lambda density: density is None,
+    )
     density_deviation: float | None = Field(default=None, description="fraction of the reference")
     bulk: bool = Field(default=True, description="periodic in x, y and z: has density and RDF")
     pressure_bias: float | None = Field(

@@ -12,7 +12,7 @@ TARGETS = Targets(
     force_mae=0.15,
     energy_mae=0.01,
     density_deviation=0.03,
-    density_bias=0.01,
+    density_bias=0.008,  # measured on frames and a compressibility with errors of their own: 1 %
     rdf_overlap=0.8,
     stable_ps=10.0,
 )

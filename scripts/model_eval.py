@@ -12,7 +12,7 @@ from ase import Atoms, units
 from atomistics import dataset
 from atomistics.analysis.comparison import Comparison, compare
 from atomistics.analysis.layers import PhaseLayer, layers_of
-from atomistics.analysis.observables import mobile_share, standard_error
+from atomistics.analysis.observables import density, mobile_share, standard_error
 from atomistics.analysis.rigid_layers import inner_virial, solid_layers
 from atomistics.md import plain as md
 from atomistics.md import stages
@@ -26,6 +26,7 @@ from campaign.actions.section import Items
 from campaign.files import parse, read_json, write_record, write_text
 from campaign.job import (
     Job,
+    barostat,
     billed,
     costs_of,
     failure,
@@ -78,7 +79,7 @@ def run(plan: ModelEval, items: Items, state: Path | None, model: Path, output: 
         same = matched(reference)
         # by ASE, whatever the engine: the reference's own random numbers
         twin = None if name in before.labels_only else md.run(atoms, calculator, same, watchdog)
-        long = at_use(same, plan, items[name]["seed"])
+        long = at_use(same, plan, items[name]["seed"], atoms)
         atoms.info |= {"source": name, "temperature": plan.temperature}
         counting = CountingCalculator(job.reference())
         with billed(counting):
@@ -96,7 +97,8 @@ def run(plan: ModelEval, items: Items, state: Path | None, model: Path, output: 
         report = _report(job, name, outcome, long, comparison) | told_of(twin, same, outcome)
         errors = residuals(potential, job.species, reference)
         report |= _errors(reference, errors, misfits, comparison)
-        report |= response.bias(fresh, misfits) | {"drifting": not (outcome.stop or still.holds)}
+        report |= response.bias(fresh, misfits) | {"late_density": response.density}
+        report["drifting"] = not (outcome.stop or still.holds)
         report["false_alarms"] = [{"kind": k, "count": n} for k, n in judging.widened.items()]
         comparison.add_long_run(outcome.frames, long.timestep)
         beside = of_reference(before, name)
@@ -175,11 +177,13 @@ def matched(reference: list[Atoms]) -> md.Protocol:
     return md.Protocol(**{field.name: info[field.name] for field in fields(md.Protocol)})
 
 
-def at_use(same: md.Protocol, plan: ModelEval, seed: int) -> md.Protocol:
+def at_use(same: md.Protocol, plan: ModelEval, seed: int, start: Atoms) -> md.Protocol:
     """A run of the plan's own under the conditions of the reference's, as long as it may get."""
     steps = max(plan.steps, plan.most_steps)
     kelvin, interval = plan.temperature, plan.interval
-    return replace(same, temperature=kelvin, steps=steps, interval=interval, seed=seed)
+    long = replace(same, temperature=kelvin, steps=steps, interval=interval, seed=seed)
+    # a reference run of an older version may have breathed otherwise
+    return replace(long, barostat=barostat(start)) if same.ensemble == "npt" else long
 
 
 def fresh_labels(frames: list[Atoms], count: int, reference: CountingCalculator) -> list[Atoms]:
@@ -313,17 +317,23 @@ class VolumeResponse:
     """How the volume of the model's own MD answers to a pressure that is not the reference's.
 
     `soft` (3,) 1/GPa for the pressure along each axis, None at constant volume or of too short a
-    run; `rigid` are the layers of a stack that keep their shape.
+    run; `rigid` are the layers of a stack that keep their shape; `density` (g/cm3) is its mean.
     """
 
     soft: np.ndarray | None
     rigid: list[PhaseLayer]
+    density: float | None
 
     @classmethod
     def of(cls, frames: list[Atoms], protocol: md.Protocol, layers: list[PhaseLayer]) -> Self:
         """From the frames of a run at constant pressure."""
         stack = protocol.barostat == "height"
-        return cls(softness(frames, protocol), solid_layers(frames, layers) if stack else [])
+        free = protocol.ensemble == "npt" and frames
+        return cls(
+            softness(frames, protocol),
+            solid_layers(frames, layers) if stack else [],
+            float(np.mean([density(atoms) for atoms in frames])) if free else None,
+        )
 
     def bias(self, fresh: list[Atoms], misfits: list[Residuals]) -> dict[str, Any]:
         """Pressure (GPa) of the model less the reference's on the model's own MD, and what it makes

@@ -182,6 +182,8 @@ def evaluations(sit: Situation, level: Detail, quotes: Quotes) -> dict[str, Any]
                     "energy_mae": s.energy_mae,
                     **({"diffusion": _diffusion(s)} if s.diffusion else {}),
                     "density_deviation": s.density_deviation,
+                    "density": s.density,
+                    "late_density": s.late_density,
                     "rdf_overlap": s.rdf_overlap,
                     **({"rdf_pair": s.rdf_pair} if s.rdf_pair else {}),
                     "force_mae": s.force_mae,

@@ -13,6 +13,7 @@ from ase import Atoms, units
 from ase.calculators.calculator import SCFError
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.data import atomic_masses
 
 from atomistics import dataset
 from atomistics.analysis.comparison import compare
@@ -445,6 +446,8 @@ def test_a_stack_answers_along_its_height_and_its_slab_for_its_own_bonds() -> No
     protocol = md.Protocol("npt", kelvin, 1000, 1.0, barostat="height")
     response = module.VolumeResponse.of(frames, protocol, layers)
     assert response.soft == pytest.approx([0, 0, kappa], rel=0.06)
+    heavy = 4 * atomic_masses[54] / units.mol * 1e24 / volume
+    assert response.density == pytest.approx(heavy, rel=0.01)
     assert [layer.name for layer in response.rigid] == ["bar"]
     pull = np.zeros((4, 3))
     pull[:2, 2] = -3.0, 3.0
