@@ -358,7 +358,7 @@ class EvaluatedStructure(Strict):
     density_bias: float | None = Field(
         default=None,
         description="what that makes of the density, as a fraction: times the compressibility of"
-        " the model's own NPT run, less its standard error",
+        " the model's own NPT run",
     )
     rdf_overlap: float | None = Field(default=None, description="least over all pairs, 1 is equal")
     rdf_pair: str | None = Field(

@@ -340,15 +340,14 @@ class VolumeResponse:
         of the density.
 
         A reference MD is too short to settle its density; but where the two differ, so do their
-        pressures at the same volumes: d ln rho = -sum of kappa_i dP_i over the axes. Only what goes
-        beyond the standard error of the mean over the fresh frames counts as a bias.
+        pressures at the same volumes: d ln rho = -sum of kappa_i dP_i over the axes.
         """
         if (pressure := self._pressure(fresh, misfits)) is None:
             return {}
-        mean, error = pressure
+        mean, _ = pressure
         bias: dict[str, Any] = {"pressure_bias": mean}
         if self.soft is not None:
-            bias["density_bias"] = -self.soft.sum() * np.sign(mean) * max(0.0, abs(mean) - error)
+            bias["density_bias"] = -self.soft.sum() * mean
         return bias
 
     def error(self, fresh: list[Atoms], misfits: list[Residuals]) -> float:
