@@ -11,12 +11,12 @@ from ase import Atoms, units
 from ase.calculators.calculator import Calculator
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import Trajectory
-from ase.md.nose_hoover_chain import MaskedMTKNPT
 from ase.md.velocitydistribution import thermalize_momenta
 
 from atomistics import dataset
 from atomistics.analysis.observables import block_average, density, diffusion
 from atomistics.reference.methods import reference_calculator
+from benchmarks.systems.proof import stacked
 from campaign.folder import Campaign
 from mtp.calculator import MTP
 
@@ -72,12 +72,7 @@ def simulate(path: Path, calculator: Calculator, campaign: Campaign, picoseconds
     atoms = Trajectory(path)[-1]
     kept = len(Trajectory(path)) - 1
     atoms.calc = calculator
-    pressure = campaign.config.md.pressure * units.GPa
-    damping = {"tdamp": 100 * units.fs, "pdamp": 1000 * units.fs}
-    axes = np.array([False, False, True])  # as the campaign's own; a tuple would be an index
-    dynamics = MaskedMTKNPT(
-        atoms, step * units.fs, temperature_K=kelvin, pressure_au=pressure, mask=axes, **damping
-    )
+    dynamics = stacked(atoms, step * units.fs, kelvin, campaign.config.md.pressure)
     with Trajectory(path, "a") as file:
         while kept < picoseconds * 1000 / INTERVAL:
             dynamics.run(every)

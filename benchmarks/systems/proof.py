@@ -4,7 +4,6 @@ Plain ASE integrators with seeds of their own; of the toolkit only the calculato
 the reference and the reader of frames are used.
 """
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,9 @@ import yaml
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator
 from ase.md.bussi import Bussi
-from ase.md.nose_hoover_chain import IsotropicMTKNPT, MaskedMTKNPT
+from ase.md.md import MolecularDynamics
+from ase.md.nose_hoover_chain import IsotropicMTKNPT
+from ase.md.nptberendsen import Inhomogeneous_NPTBerendsen
 from ase.md.velocitydistribution import thermalize_momenta
 
 from atomistics import dataset
@@ -84,6 +85,24 @@ def starts(folder: Path, subsystem: str) -> list[Atoms]:
     return [a for a in own if a.info["structure"] not in held_out][:RUNS]
 
 
+def stacked(atoms: Atoms, step: float, kelvin: float, pressure: float) -> MolecularDynamics:
+    """NPT of layers, whose height follows its own stress (GPa) and nothing else changes.
+
+    By weak coupling: a Nosé-Hoover barostat swings so far from a fresh stack that a film between
+    two solids tears.
+    """
+    return Inhomogeneous_NPTBerendsen(
+        atoms,
+        step,
+        temperature_K=kelvin,
+        pressure_au=pressure * units.GPa,
+        taut=100 * units.fs,
+        taup=1000 * units.fs,
+        compressibility_au=0.1 / units.GPa,
+        mask=(0, 0, 1),
+    )
+
+
 def simulate(
     start: Atoms,
     calculator: Calculator,
@@ -100,20 +119,17 @@ def simulate(
     """
     atoms = Atoms(start.numbers, start.positions, cell=start.cell, pbc=start.pbc)
     atoms.info["layers"] = start.info.get("layers", "")
-    layered = " " in atoms.info["layers"]  # stacked along the height
+    layered = " " in atoms.info["layers"]
     atoms.calc = calculator
     random = np.random.default_rng(20261128 + seed)
     thermalize_momenta(atoms, temperature_K=kelvin, rng=random)
     step = timestep * units.fs
     if pressure is None:
         dynamics = Bussi(atoms, step, kelvin, taut=100 * units.fs, rng=random)
+    elif layered:
+        dynamics = stacked(atoms, step, kelvin, pressure)
     else:
-        barostat = (
-            partial(MaskedMTKNPT, mask=np.array([False, False, True]))
-            if layered
-            else IsotropicMTKNPT
-        )
-        dynamics = barostat(
+        dynamics = IsotropicMTKNPT(
             atoms,
             step,
             temperature_K=kelvin,
