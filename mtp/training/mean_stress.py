@@ -32,12 +32,12 @@ def add_sums(
         squared volume, of -stress (eV/Å^3) by each coefficient, -stress of the label, and 1; last
         the number of frames
     engine : its radial coefficients count
-    batch : C configurations; frames without weight of their virial (eV) are not counted
+    batch : C configurations; frames without weight of their virial (eV) or volume do not count
     groups : (C,) number of the group, -1: of none
     volumes : (C,) Å^3
     """
     near, labels, weights = batch
-    for c in np.flatnonzero((groups >= 0) & (weights.virial > 0)):
+    for c in np.flatnonzero((groups >= 0) & (weights.virial > 0) & (volumes > 0)):
         weight, volume, part = weights.virial[c], volumes[c], total[groups[c]]
         rows = engine.configuration_rows(near, c, linear=True)[-6 : -6 + AXES]
         part[:, :-3] += weight * volume * rows

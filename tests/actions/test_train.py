@@ -199,6 +199,7 @@ def test_stresses_weigh_by_what_those_of_their_subsystem_span(begun: Bench) -> N
             virial = 0.04 * np.median(sizes) * units.GPa * frames[i].get_volume()
             weight = np.clip(len(frames[i]) * 0.01 * (0.15 / virial) ** 2, 0.001, 0.3)
             assert float(written[i].features["stress_weight"]) == pytest.approx(weight, rel=0.06)
+            assert written[i].features["mean_stress"] == f"{name}/d002"
 
 
 def test_one_weight_for_all_stresses_where_configured(begun: Bench) -> None:
