@@ -347,10 +347,11 @@ def share_of(sit: Situation, s: SubsystemState) -> SelectGroup:
     """What is labelled of a subsystem: by grade, or a few over all runs where the grade is blind.
 
     A grade that told nothing of the error on the last labels chooses no better than chance, and
-    few chosen evenly show whether it has come to tell something.
+    few chosen evenly show whether it has come to tell something; where the density is wrong they
+    are as many as that takes.
     """
     if s.calibration and s.calibration.blind:
-        few = FEWEST_A_ROUND // 2
+        few = max(FEWEST_A_ROUND // 2, spaced(sit, s))
         return SelectGroup(subsystem=s.name, count=few, spaced=few)
     part = max(0.001, fraction(sit, s))
     return SelectGroup(subsystem=s.name, fraction=part, spaced=spaced(sit, s))

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 from atomistics.properties.asked import PropertiesAsked
 from campaign.config import PropertyTarget
-from campaign.results import Measurements, Property
+from campaign.results import Calibration, Measurements, Property
 from campaign.situation import Situation
+from planner.policy.parameters import share_of
 from tests.planner.simulation import SMALL, World, campaign, config_of, task_of
 from tests.planner.states import (
     END,
@@ -44,6 +45,19 @@ def test_a_quick_fit_that_failed_is_finished_where_runs_cost_more() -> None:
         plan = decided(replace(sit, config=config))
         assert (plan.rule, plan.action) == (rule, action)
     assert (plan.train.start, plan.train.effort) == ("continue", "accurate")
+
+
+def test_a_wrong_density_is_labelled_for_where_the_grade_is_blind() -> None:
+    """The four layers of an SEI had 12 labels a round, and kept a pressure that was off."""
+    blind = Calibration(
+        frames=77, rank_correlation=0.08, probability=0.5, lower_half=0.5, upper_half=0.5
+    )
+    for bias, labels in ((0.001, 12), (-0.03, 48)):
+        sit = failed_evaluation(force_mae=0.1, density_bias=bias)
+        group = share_of(
+            sit, with_subsystem(sit, "joint", calibration=blind).state.subsystem("joint")
+        )
+        assert (group.count, group.spaced) == (labels, labels)
 
 
 def test_a_failed_evaluation_is_labelled_more() -> None:
