@@ -4,6 +4,7 @@ Plain ASE integrators with seeds of their own; of the toolkit only the calculato
 the reference and the reader of frames are used.
 """
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from ase import Atoms, units
 from ase.calculators.calculator import Calculator
 from ase.md.bussi import Bussi
 from ase.md.md import MolecularDynamics
-from ase.md.nose_hoover_chain import IsotropicMTKNPT
+from ase.md.nose_hoover_chain import IsotropicMTKNPT, MaskedMTKNPT
 from ase.md.nptberendsen import Inhomogeneous_NPTBerendsen
 from ase.md.velocitydistribution import thermalize_momenta
 
@@ -23,6 +24,7 @@ from mtp.calculator import MTP
 
 PICOSECONDS = 20.0
 REFERENCE_PICOSECONDS = 5.0
+SETTLING = 2.0  # ps, of a stack
 LABELLED = 450  # frames of the last three quarters whose pressures are compared
 LIQUID = 2.5  # GPa: stiffer is no molecular liquid; a volume wanders for longer than such a run
 RUNS = 3  # more of a liquid, by the model alone
@@ -126,10 +128,12 @@ def simulate(
     step = timestep * units.fs
     if pressure is None:
         dynamics = Bussi(atoms, step, kelvin, taut=100 * units.fs, rng=random)
-    elif layered:
-        dynamics = stacked(atoms, step, kelvin, pressure)
     else:
-        dynamics = IsotropicMTKNPT(
+        barostat = IsotropicMTKNPT
+        if layered:  # settled first; weak coupling would damp the fluctuations that are measured
+            stacked(atoms, step, kelvin, pressure).run(round(SETTLING * 1000 / timestep))
+            barostat = partial(MaskedMTKNPT, mask=np.array([False, False, True]))
+        dynamics = barostat(
             atoms,
             step,
             temperature_K=kelvin,
