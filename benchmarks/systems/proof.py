@@ -121,7 +121,7 @@ def simulate(
     """
     atoms = Atoms(start.numbers, start.positions, cell=start.cell, pbc=start.pbc)
     atoms.info["layers"] = start.info.get("layers", "")
-    layered = " " in atoms.info["layers"]
+    layered = _layered(atoms)
     atoms.calc = calculator
     random = np.random.default_rng(20261128 + seed)
     thermalize_momenta(atoms, temperature_K=kelvin, rng=random)
@@ -205,5 +205,10 @@ def compared(
 
 
 def _pressure(atoms: Atoms) -> float:
-    """GPa, without that of the momenta."""
-    return -float(atoms.get_stress()[:3].mean()) / units.GPa
+    """GPa, without that of the momenta; of a stack along its height."""
+    stress = atoms.get_stress()
+    return -float(stress[2] if _layered(atoms) else stress[:3].mean()) / units.GPa
+
+
+def _layered(atoms: Atoms) -> bool:
+    return " " in str(atoms.info.get("layers", ""))
