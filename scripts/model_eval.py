@@ -344,10 +344,9 @@ class VolumeResponse:
         """
         if (pressure := self._pressure(fresh, misfits)) is None:
             return {}
-        mean, _ = pressure
-        bias: dict[str, Any] = {"pressure_bias": mean}
+        bias: dict[str, Any] = {"pressure_bias": pressure[0]}
         if self.soft is not None:
-            bias["density_bias"] = -self.soft.sum() * mean
+            bias["density_bias"] = -self.soft.sum() * pressure[0]
         return bias
 
     def error(self, fresh: list[Atoms], misfits: list[Residuals]) -> float:

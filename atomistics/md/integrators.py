@@ -163,14 +163,14 @@ class AxesRescaling(Bussi):
     def _strain(self) -> np.ndarray:
         """Change of ln L (3,) in this step."""
         stress = self.atoms.get_stress(voigt=False, include_ideal_gas=True)
-        strain = rescaled(self.atoms, -stress, self.pressure, self.temp, self.dt, self.rng)
-        return self.free * strain
+        outside = self.pressure, self.free
+        return rescaled(self.atoms, -stress, outside, self.temp, self.dt, self.rng)
 
 
 def rescaled(
     atoms: Atoms,
     pressure: np.ndarray,
-    outside: float,
+    outside: tuple[float, np.ndarray],
     kt: float,
     dt: float,
     random: np.random.Generator,
@@ -180,7 +180,8 @@ def rescaled(
     Parameters
     ----------
     atoms : cell, Å
-    pressure, outside : (3, 3) of the atoms, kinetic part included; the barostat's, eV/Å^3
+    pressure : (3, 3) of the atoms, kinetic part included, eV/Å^3
+    outside : the barostat's, eV/Å^3, and which lengths it changes (3,): 1 breathes, 0 does not
     kt, dt : eV, ASE's unit of time
     random : of the noise
 
@@ -191,7 +192,8 @@ def rescaled(
     cell, inertia = atoms.cell.array, CELL_MODULUS * COUPLING
     along = np.diag(cell @ pressure @ np.linalg.inv(cell))
     noise = np.sqrt(2 * kt * dt / (atoms.get_volume() * inertia)) * random.standard_normal(3)
-    return (along - outside) * dt / inertia + noise
+    target, free = outside
+    return free * ((along - target) * dt / inertia + noise)
 
 
 class Straining(Bussi):

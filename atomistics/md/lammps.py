@@ -121,8 +121,8 @@ class BreathingCell:
             self._rate = kept * (self._rate + dt * force / self._inertia) + noise
             self._strain = np.full(3, self._rate * dt)
         else:
-            strain = rescaled(atoms, pressure, self._pressure, kt, dt, self._random)
-            self._strain = self._free * strain
+            outside = self._pressure, self._free
+            self._strain = rescaled(atoms, pressure, outside, kt, dt, self._random)
 
 
 class LammpsDynamics:

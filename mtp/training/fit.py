@@ -240,7 +240,8 @@ def _first_progress(
         # as where two atoms are nearer than ever: what it says there outweighs all it has learnt
         log("The start is worse than none on these configurations: from the beginning, then")
         rng = np.random.default_rng(options.seed)
-        trained, _ = False, objective.take(_begun(objective.potential, options, rng, anew=True))
+        objective.take(_begun(objective.potential, options, rng, anew=True))
+        trained = False
     if not trained:
         log("Pre-training started")
         x = objective.solve_linear(objective.rescale().parameters)

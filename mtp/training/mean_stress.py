@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from mtp.engine import Engine, Labels, Weights
 from mtp.neighbours import Neighbours
+from mtp.training.normal_equations import conditioned
 
 MEAN_FEATURE = "mean_stress"  # names the group of a frame
-SMALLEST_RATIO = 1e-10
 DEAREST = 100.0
 FEWEST = 8  # frames; the mean of fewer is theirs, not that of their kind
 AXES = 3
@@ -95,8 +95,7 @@ class MeanStresses:
         (m,)
         """
         hessian, rows = hessian[held:, held:], self.rows[:, held:]
-        scale = 1.0 / np.sqrt(np.maximum(np.diag(hessian), 1e-300))
-        damped = hessian * np.outer(scale, scale) + SMALLEST_RATIO * np.eye(len(scale))
+        scale, damped = conditioned(hessian)
         weighed = np.sqrt(self.weights)[:, None] * rows * scale
         spread = np.linalg.solve(damped, weighed.T)
         gain, modes = np.linalg.eigh(weighed @ spread)

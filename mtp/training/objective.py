@@ -14,7 +14,8 @@ from mtp.neighbours import MOST_SPECIES, Neighbours, neighbours
 from mtp.parallel import Ranks, balanced_shares, one_blas_thread
 from mtp.potential import Potential
 from mtp.training.loss import LossWeights, Penalty, labels_of
-from mtp.training.mean_stress import AXES, MEAN_FEATURE, SMALLEST_RATIO, MeanStresses, add_sums
+from mtp.training.mean_stress import AXES, MEAN_FEATURE, MeanStresses, add_sums
+from mtp.training.normal_equations import conditioned
 from mtp.training.starting_point import balanced_scaling
 
 ROWS_PER_PARAMETER = 12
@@ -301,8 +302,7 @@ class Objective:
         free = free[free >= self.held.stop - self.linear_start]
         fixed[free] = 0.0
         matrix, vector = matrix[np.ix_(free, free)], (vector - matrix @ fixed)[free]
-        scale = 1.0 / np.sqrt(np.maximum(np.diag(matrix), 1e-300))
-        damped = matrix * np.outer(scale, scale) + SMALLEST_RATIO * np.eye(len(vector))
+        scale, damped = conditioned(matrix)
         fixed[free] = scale * np.linalg.lstsq(damped, scale * vector, rcond=EPSILON)[0]
         return np.concatenate([x[: self.linear_start], fixed])
 
