@@ -87,6 +87,11 @@ class Targets(Strict):
     )
     rdf_overlap: Fraction = Field(description="least overlap of model and reference RDF, any pair")
     stable_ps: Positive = Field(description="MD without an early stop, ps")
+    compared_ps: Positive | None = Field(
+        default=None,
+        description="reference MD that density and RDF of a target are held to, at least, ps",
+        exclude_if=lambda bound: bound is None,
+    )
     diffusion_deviation: Positive | None = Field(
         default=None,
         description="fraction of the reference's D of every element, or inside both error bars",

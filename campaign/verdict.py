@@ -69,6 +69,8 @@ def criteria(
     # what is not periodic has neither density nor RDF, and labels alone show none
     asked = evaluated.bulk and evaluated.compared
     table.append(Criterion("rdf_overlap", overlap, least, alike if asked else None))
+    if targets.compared_ps is not None and role == "target" and asked:
+        table.append(_compared(evaluated, targets.compared_ps))
     if targets.diffusion_deviation is not None and role == "target":
         table.append(_diffusion(evaluated, targets.diffusion_deviation * slack))
     wanted = targets.stable_ps if role == "target" else None
@@ -103,6 +105,16 @@ def held(evaluated: EvaluatedStructure, asked: PropertyTarget, slack: float = 1.
     return Criterion(asked.name, value, bound, value <= bound)
 
 
+def _compared(evaluated: EvaluatedStructure, bound: float) -> Criterion:
+    """How much reference MD density and RDF were held to, ps.
+
+    Two potentials that agree on every frame of one may still build different contacts, and a run
+    of femtoseconds from the same start shows none of it.
+    """
+    length = evaluated.compared_ps or 0.0
+    return Criterion("compared_ps", length, bound, length >= bound * (1 - 1e-9))
+
+
 def _diffusion(evaluated: EvaluatedStructure, bound: float) -> Criterion:
     """The element whose D deviates most, as a fraction of the reference's; one whose values agree
     within both error bars deviates by 0.
@@ -135,7 +147,7 @@ def unmeasured(state: State, model: str) -> list[str]:
         for c in misses(e, s.role, state.targets, property_targets(s, state.targets))
     ]
     always = EvaluatedStructure.model_fields
-    if any(c.value is not None or c.key in always for _, c in missed):
+    if any(c.key != "compared_ps" and (c.value is not None or c.key in always) for _, c in missed):
         return []
     return [f"{c.key} of {e.structure}" for e, c in missed]
 
@@ -159,6 +171,8 @@ def _shortfall(evaluated: EvaluatedStructure, missed: Criterion, units: dict[str
         if evaluated.status != "ok":
             return f"{evaluated.status} ({evaluated.stop}) after {length}"
         return f"{length} of MD < {missed.bound:g} ps"
+    if missed.key == "compared_ps":
+        return f"compared_ps {missed.value:g} of reference MD < {missed.bound:g} ps"
     if missed.key == "rdf_overlap":
         shown = "not measured" if missed.value is None else f"{missed.value:.3f}"
         pair = f" of {evaluated.rdf_pair}" if evaluated.rdf_pair else ""
@@ -178,6 +192,12 @@ def not_covered(state: State, model: str | None) -> list[str]:
         " there: it may not hold this phase, look at the run before you use the potential"
         for s in latest
         if any(alarm.kind == "density" for alarm in s.false_alarms)
+    ]
+    left += [
+        f"{s.structure}: a contact held against {s.compared_ps:g} ps of reference MD; how the"
+        " reference would build it over picoseconds was not seen (targets.compared_ps)"
+        for s in latest
+        if s.layers and s.compared_ps is not None and s.compared_ps < DIFFUSIVE_PS
     ]
     unlike = [s for s in latest if not s.compared]
     if not unlike:

@@ -7,6 +7,7 @@ from typing import Any
 
 from atomistics.md.protocol import StagedProtocol
 from atomistics.properties.asked import KINDS, Kind, PropertiesAsked
+from atomistics.reference.catalog import NAMED
 from atomistics.yaml_files import read_yaml
 from campaign import TOOLKIT
 from campaign.config import PropertyTarget, Targets, Task
@@ -27,6 +28,7 @@ BOUNDS: dict[Kind, list[tuple[str, str, float]]] = {
     "vaporisation": [("heat_of_vaporisation", "relative", 0.1)],
 }
 DIFFUSION = 0.5  # of the reference's own; or inside both error bars
+CONTACT_PS = 5.0  # in which a film that touches a solid contracts or spreads
 MOBILE = ("liquid", "melt", "polymer")
 PROTOCOLS = TOOLKIT / "config/protocols"
 
@@ -57,9 +59,15 @@ def asked_of(material: Material, topics: list[Topic], base: Targets) -> tuple[li
             asked = PropertiesAsked(**given)
             wanted += [t for kind in kinds for t in _targets(kind, asked, topic.name, phase)]
         subsystems.append(topic.subsystem.model_copy(update={"properties": asked}))
-    mobile = "diffusion" in named and any(p.kind in MOBILE for p in material.phases)
-    bound = DIFFUSION if mobile else None
-    return subsystems, base.model_copy(update={"properties": wanted, "diffusion_deviation": bound})
+    mobile = any(p.kind in MOBILE for p in material.phases)
+    program = material.reference in NAMED and NAMED[material.reference].program
+    asked_too = {
+        "properties": wanted,
+        "diffusion_deviation": DIFFUSION if mobile and "diffusion" in named else None,
+        # nobody pays a DFT code for thousands of steps: the verdict says what that leaves open
+        "compared_ps": CONTACT_PS if mobile and material.layers and not program else None,
+    }
+    return subsystems, base.model_copy(update=asked_too)
 
 
 def _possible(topic: Topic, phase: Phase) -> list[Kind]:

@@ -202,6 +202,7 @@ class ModelEval(Section):
         del iteration
         targets, places = sit.state.targets, {s.id: s.subsystem for s in sit.structures}
         factor = 0.5 if well else 2.0 * targets.component_factor
+        longer = any(h.rule == "R14-longer" for h in sit.state.history)
         return ModelEvalResult(
             model=self.model,
             structures=[
@@ -213,6 +214,7 @@ class ModelEval(Section):
                     temperature=self.temperature,
                     compared=next((r.md for r in sit.state.reference if r.structure == name), "")
                     == "reference",
+                    compared_ps=targets.compared_ps if longer else None,
                     density_deviation=factor * targets.density_deviation,
                     rdf_overlap=1.0,
                     force_mae=factor * targets.force_mae,

@@ -21,7 +21,8 @@ from campaign.verdict import meets_errors, misses
 from planner.policy.curriculum import early_stops, ladder, severe, unstable
 
 SHARE_OF_FIRST_DATA = 0.75
-LONG_PS, MOST_FRAMES = 10.0, 500  # of a reference MD that is made long for diffusion
+MOST_FRAMES = 500  # of a reference MD that is made long
+FOLLOWED, FRAMES_OF_EACH = 3, 40  # structures whose reference MD is learnt from, labels of each
 FEWEST_A_ROUND = 24  # labels a round may take however little is known: a score and a few
 
 
@@ -31,20 +32,21 @@ def seed(sit: Situation) -> int:
 
 
 def reference_calc(
-    sit: Situation, structures: Sequence[str], picoseconds: float | None = None
+    sit: Situation, structures: Sequence[str], lengths: tuple[float, float] | None = None
 ) -> ReferenceCalc | None:
     """Reference MD, shortened to a quarter of the reference calls there are.
 
-    `picoseconds`: up to LONG_PS and no shorter than this, whatever is configured.
+    `lengths`: whatever is configured, no shorter than the first and up to the second, ps; to have
+    the first it may take half of the calls, since it is made when all else is right.
     """
     settings, explored = sit.config.reference_calc, sit.config.explorer is not None
     settling = 0 if explored else starts.calls_at_most(sit.config.settle)
     room = left(sit).reference_calls // (4 * len(structures)) - 1 - settling // 4
     steps = settings.steps if explored else min(settings.steps, room)
     labels = min(settings.labels, room) if explored else 0
-    if picoseconds:
-        shortest = steps_for(picoseconds, sit.config.md.timestep)
-        steps = min(steps_for(LONG_PS, sit.config.md.timestep), room)
+    if lengths:
+        shortest, longest = (steps_for(length, sit.config.md.timestep) for length in lengths)
+        steps = min(longest, max(room, min(shortest, 2 * room)))
         interval = max(settings.interval, steps // MOST_FRAMES)
         if explored or steps < shortest:
             return None
@@ -215,6 +217,29 @@ def teach(sit: Situation, lessons: Mapping[str, Sequence[Kind]], before: int) ->
         ):
             return plan
     return None
+
+
+def follow(sit: Situation, subsystem: SubsystemState, steps: int) -> Sample | None:
+    """MD by the reference at the temperature of use, as long as the one that a model was held
+    against; shortened, and of fewer structures, to half of the calls that are left."""
+    room, names = left(sit).reference_calls // 2, sit.training(subsystem.name)[:FOLLOWED]
+    while len(names) > 1 and room < len(names) * steps:
+        names = names[:-1]
+    steps = min(steps, room - len(names))
+    interval = max(1, steps // FRAMES_OF_EACH)
+    if not names or steps < FRAMES_OF_EACH:
+        return None
+    group = SampleGroup(
+        subsystem=subsystem.name,
+        structures=names,
+        temperatures=[min(sit.task.temperature, subsystem.max_temperature)],
+        ensembles=["npt"],
+    )
+    plan = Sample(
+        method="reference", groups=[group], steps=steps, interval=interval, seed=seed(sit)
+    )
+    short = overdrawn(sit, plan.labels_by_subsystem(sit.state))
+    return None if short or plan.cost(sit.state).labels > left(sit).labels else plan
 
 
 def model_sample(sit: Situation, windows: Mapping[str, tuple[int, int]]) -> Sample:

@@ -9,15 +9,15 @@ is bounded: samplings by `rules.max_rounds`, retries by a count of one or two, a
 
 from collections.abc import Callable
 
-from campaign.budget import decisions_left, purse, reached
-from campaign.cost import price
+from campaign.budget import decisions_left, left, purse, reached
+from campaign.cost import price, steps_for
 from campaign.errors import UserError
 from campaign.evidence import evidence_at
 from campaign.gates import limit_faults
 from campaign.plan import Plan
 from campaign.situation import Situation, unjudged
 from campaign.state import SubsystemState
-from campaign.verdict import DIFFUSIVE_PS, unmeasured, unmet
+from campaign.verdict import DIFFUSIVE_PS, misses, unmeasured, unmet
 from planner.policy import ending, parameters
 from planner.policy.beginning import BEGINNING, without_reference
 from planner.policy.capacity import CAPACITY
@@ -252,13 +252,18 @@ def _without_value(sit: Situation) -> list[str]:
 
 
 def longer_reference(sit: Situation) -> Draft | None:
-    """Diffusion alone has no value: reference MD of the targets that is long enough, once.
+    """What is missed needs but more reference MD of the targets: for diffusion, or for density and
+    structure of a contact, which takes picoseconds to form. Once.
 
     It costs thousands of calls, and is spent when all else is right; then the same model is held
     against it.
     """
     missed = _without_value(sit)
-    if sit.model is None or not missed or not all(t.startswith("diffusion") for t in missed):
+    wanted = {"diffusion_deviation": (DIFFUSIVE_PS, LONG_PS)}
+    if (asked := sit.state.targets.compared_ps) is not None:
+        wanted["compared_ps"] = (asked, asked)
+    keys_missed = {text.split()[0] for text in missed}
+    if sit.model is None or not keys_missed or not keys_missed <= wanted.keys():
         return None
     names = sorted({name for s in sit.targets for name in sit.baselines(s.name)})
     keys = keys_of(sit.targets, "evaluation", "evaluated_model")
@@ -267,8 +272,9 @@ def longer_reference(sit: Situation) -> Draft | None:
             return None
         reason = f"Hold {sit.model.id} against the longer reference MD."
         return Draft(parameters.model_eval(sit, sit.model.id, names), reason, keys)
-    section = parameters.reference_calc(sit, names, DIFFUSIVE_PS)
-    if section is None:
+    shortest, longest = zip(*(wanted[key] for key in keys_missed), strict=True)
+    section = parameters.reference_calc(sit, names, (max(shortest), max(longest)))
+    if section is None or price(section, sit).core_seconds > left(sit).core_seconds / 2:
         return None
     reason = (
         f"{sit.model.id} meets all but {', '.join(missed[:3])}, which the reference MD is too short"
@@ -287,11 +293,15 @@ def without_value(sit: Situation) -> Draft | None:
         return None
     reason = (
         f"No value of {', '.join(missed[:3])}, and every other target is met: lengthen the"
-        " reference MD (reference_calc.steps) or mend what measures it, then fork."
+        " reference MD (reference_calc.steps, limits), mend what measures it or take the target"
+        " out of task.yaml, then fork."
     )
     return ending.end(sit, "blocked", reason, keys_of(sit.targets, "evaluation", "evaluated_model"))
 
 
+LONG_PS = 10.0  # of reference MD that diffusion is taken from
+FOLLOWED = 1.0  # ps of reference MD, over which more than a start shows
+FOLLOWS = 2  # samplings by reference MD where a model builds another structure
 A_ROUND = 5  # decisions: sample, label, fit, evaluate, end
 LESSONS = 3  # samplings that teach properties before something else is tried
 
@@ -315,6 +325,31 @@ def teach(sit: Situation) -> Draft | None:
         [s for s in here.subsystems if s.name in lessons], "evaluation", "evaluated_model"
     )
     return Draft(section, f"{sit.model.id} misses {named}: label what teaches it.", keys)
+
+
+def follow(sit: Situation) -> Draft | None:
+    """A density or RDF is off beside picoseconds of reference MD, and nothing else is: learn the
+    way of the reference.
+
+    Labels on the model's own MD say that the pressure is right there. What the reference comes to,
+    a denser film or another contact, the model's MD does not visit, however much of it is labelled.
+    """
+    here = _here(sit)
+    if here.need != "improve" or sit.model is None:
+        return None
+    targets, before = sit.state.targets, sum(h.rule == "R15-follow" for h in sit.state.history)
+    for s in (s for s in here.subsystems if s.role == "target" and before < FOLLOWS):
+        rows = [e for e in sit.evaluated(s.name, sit.model.id) if misses(e, s.role, targets)]
+        keys = {c.key for e in rows for c in misses(e, s.role, targets)}
+        lengths = [e.compared_ps or 0.0 for e in rows]
+        if not keys or not keys <= {"density_deviation", "rdf_overlap"} or min(lengths) < FOLLOWED:
+            continue
+        steps = steps_for(min(lengths), sit.config.md.timestep)
+        if section := parameters.follow(sit, s, steps):
+            missed = "; ".join(ending.missed(sit, sit.model.id)[:3])
+            reason = f"{missed}, and pressures agree: sample {s.name} by the reference's own MD."
+            return Draft(section, reason, keys_of([s], "evaluation", "evaluated_model"))
+    return None
 
 
 def improve(sit: Situation) -> Draft | None:
@@ -388,6 +423,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("R14-longer", longer_reference),
     ("R15-without-value", without_value),
     ("R15-teach", teach),
+    ("R15-follow", follow),
     ("R15-improve", improve),
     ("R16-finish", finish),
 )

@@ -6,6 +6,7 @@ from atomistics.properties.asked import PropertiesAsked
 from campaign.config import PropertyTarget
 from campaign.results import Calibration, Measurements, Property
 from campaign.situation import Situation
+from campaign.verdict import unmet
 from planner.policy.parameters import share_of
 from tests.planner.simulation import SMALL, World, campaign, config_of, task_of
 from tests.planner.states import (
@@ -205,3 +206,41 @@ def test_teaching_ends() -> None:
     assert decided(sit).sample.copies == 24  # more than the last time
     sit = bent(sit, history=[*sit.state.history, entry, entry])
     assert decided(sit).rule != "R15-teach"
+
+
+def held_to(density: float, picoseconds: float, **changes: object) -> Situation:
+    """A target whose density deviates, beside reference MD so long, where 5 ps of it are asked."""
+    sit = failed_evaluation(
+        force_mae=0.1, density_deviation=density, compared_ps=picoseconds, **changes
+    )
+    targets = sit.state.targets.model_copy(update={"compared_ps": 5.0})
+    task = sit.task.model_copy(update={"targets": targets})
+    return replace(bent(sit, targets=targets), task=task)
+
+
+def test_a_contact_is_held_to_picoseconds_of_reference_md_before_the_verdict() -> None:
+    """Salt under water: 0.04 ps from one start agreed, pressures too, and 7 % of the density was
+    missing after 5 ps of the reference."""
+    plan = decided(held_to(0.0001, 0.04))
+    assert (plan.rule, plan.action) == ("R14-longer", "reference_calc")
+    assert (plan.reference_calc.steps, plan.reference_calc.least) == (5000, 5000)
+    assert "compared_ps 0.04" in "; ".join(unmet(held_to(0.0001, 0.04).state, "m009"))
+    wrong = decided(held_to(0.0001, 0.04, density_bias=0.2))
+    assert wrong.rule == "R15-improve", "first what labels mend"
+    sit = held_to(0.0001, 0.04)
+    dear = sit.config.reference.model_copy(update={"seconds_per_call": 3600.0})
+    plan = decided(replace(sit, config=sit.config.model_copy(update={"reference": dear})))
+    assert (plan.rule, plan.end.outcome) == ("R15-without-value", "blocked")
+
+
+def test_where_the_reference_builds_another_contact_its_own_md_is_learnt() -> None:
+    plan = decided(held_to(-0.07, 5.0))
+    assert (plan.rule, plan.sample.method) == ("R15-follow", "reference")
+    (group,) = plan.sample.groups
+    assert (group.subsystem, group.ensembles, group.temperatures) == ("joint", ["npt"], [300])
+    assert plan.sample.steps == 5000
+    assert decided(held_to(-0.07, 0.04)).rule != "R15-follow", "over so little it says nothing"
+    assert decided(held_to(-0.07, 5.0, energy_mae=0.9)).rule == "R15-improve"
+    sit = held_to(-0.07, 5.0)
+    twice = [sit.state.history[-1].model_copy(update={"rule": "R15-follow"})] * 2
+    assert decided(bent(sit, history=[*sit.state.history, *twice])).rule == "R15-improve"

@@ -52,7 +52,9 @@ def simulated(seed: int) -> tuple[Run, object]:
         fit_error=random.Random(-seed).choice([0.1, 0.16]),
         **{name: dice.choice([0] * 9 + [0.05, 0.3, 1]) for name in FAULTS},
     )
-    task = task_of(dice.choice(TASKS))
+    contact = random.Random(7 * seed + 1)
+    world.drifts = contact.choice([0, 0.5, 1])
+    task = task_of(dice.choice(TASKS), compared_ps=contact.choice([None, 5.0]))
     config = config_of(
         limits={
             "labels": dice.choice([1, 20, 300, *[5000] * 6]),
@@ -89,7 +91,7 @@ def test_the_simulations_meet_every_rule() -> None:
     rare = {"R4-labels-fail", "R5-evaluation-worse", "R10-lost-jobs", "R9-give-up", "R6-undone"}
     rare |= {"R6-offset", "R6-evaluation-short"}  # their energies are right, their runs whole
     rare |= {"R5-regression", "R6-fit-worse"}  # same window twice; scratch fits that blow up
-    rare |= {"R15-teach", "R15-without-value", "R14-longer"}  # no properties, no diffusion
+    rare |= {"R15-teach", "R15-without-value"}  # no properties, no diffusion
     rare |= {"R1-imported", "R0-no-reference"}  # none begins with labels, or lacks a reference
     assert {name for name, _ in RULES} - rare <= set(fired)
 
