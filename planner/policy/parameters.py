@@ -219,13 +219,19 @@ def teach(sit: Situation, lessons: Mapping[str, Sequence[Kind]], before: int) ->
     return None
 
 
-def follow(sit: Situation, subsystem: SubsystemState, steps: int) -> Sample | None:
+def follow(sit: Situation, subsystem: SubsystemState, steps: int, before: int) -> Sample | None:
     """MD by the reference at the temperature of use, as long as the one that a model was held
-    against; shortened, and of fewer structures, to half of the calls that are left."""
-    room, names = left(sit).reference_calls // 2, sit.training(subsystem.name)[:FOLLOWED]
-    while len(names) > 1 and room < len(names) * steps:
+    against, of other structures each time (`before`).
+
+    Three quarters of the calls that are left at most, for little but labels comes after it: runs
+    are made shorter by a third before a structure is left out.
+    """
+    training, room = sit.training(subsystem.name), 3 * left(sit).reference_calls // 4
+    first = before * FOLLOWED % max(1, len(training))
+    names = [*training[first:], *training[:first]][:FOLLOWED]
+    while len(names) > 1 and room < len(names) * steps * 2 // 3:
         names = names[:-1]
-    steps = min(steps, room - len(names))
+    steps = min(steps, room // max(1, len(names)) - 1)
     interval = max(1, steps // FRAMES_OF_EACH)
     if not names or steps < FRAMES_OF_EACH:
         return None

@@ -345,7 +345,7 @@ def follow(sit: Situation) -> Draft | None:
         if not keys or not keys <= {"density_deviation", "rdf_overlap"} or min(lengths) < FOLLOWED:
             continue
         steps = steps_for(min(lengths), sit.config.md.timestep)
-        if section := parameters.follow(sit, s, steps):
+        if section := parameters.follow(sit, s, steps, before):
             missed = "; ".join(ending.missed(sit, sit.model.id)[:3])
             reason = f"{missed}, and pressures agree: sample {s.name} by the reference's own MD."
             return Draft(section, reason, keys_of([s], "evaluation", "evaluated_model"))
