@@ -28,7 +28,7 @@ BOUNDS: dict[Kind, list[tuple[str, str, float]]] = {
     "vaporisation": [("heat_of_vaporisation", "relative", 0.1)],
 }
 DIFFUSION = 0.5  # of the reference's own; or inside both error bars
-CONTACT_PS = 5.0  # in which a film that touches a solid contracts or spreads
+FORMING_PS = 5.0  # in which a liquid comes to the structure and density of its own potential
 MOBILE = ("liquid", "melt", "polymer")
 PROTOCOLS = TOOLKIT / "config/protocols"
 
@@ -65,7 +65,7 @@ def asked_of(material: Material, topics: list[Topic], base: Targets) -> tuple[li
         "properties": wanted,
         "diffusion_deviation": DIFFUSION if mobile and "diffusion" in named else None,
         # nobody pays a DFT code for thousands of steps: the verdict says what that leaves open
-        "compared_ps": CONTACT_PS if mobile and material.layers and not program else None,
+        "compared_ps": FORMING_PS if mobile and not program else None,
     }
     return subsystems, base.model_copy(update=asked_too)
 

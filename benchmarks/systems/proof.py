@@ -23,7 +23,7 @@ from campaign.folder import Campaign
 from mtp.calculator import MTP
 
 PICOSECONDS = 20.0
-REFERENCE_PICOSECONDS = 5.0
+REFERENCE_PICOSECONDS = 5.0  # of what does not flow
 SETTLING = 2.0  # ps, of a stack
 LABELLED = 450  # frames of the last three quarters whose pressures are compared
 LIQUID = 2.5  # GPa: stiffer is no molecular liquid; a volume wanders for longer than such a run
@@ -35,7 +35,7 @@ def proof(folder: Path, model: str) -> dict:
     """20 ps with the potential from where the reference's MD ended, then 5 ps with the reference.
 
     The reference goes on from the last frame of the potential's run, which has settled: what it
-    makes of it in 5 ps is drift of its own, not that of a packing. A liquid of some dozen molecules
+    makes of it in 5 ps, or 20 of what flows, is drift of its own, not that of a packing. A liquid of some dozen molecules
     keeps its structure, and with it the error of its pressure, for longer than 20 ps: of it there
     are RUNS more from other starts, by the model.
     """
@@ -58,7 +58,8 @@ def proof(folder: Path, model: str) -> dict:
     oracle = reference_calculator(campaign.config.reference, folder)
     gfn1 = campaign.config.reference.method == "gfn1-xtb"  # seconds a call
     settled = frames[-1] if run["stable"] else start
-    liquid = task.material is not None and {p.kind for p in task.material.phases} == {"liquid"}
+    kinds = {p.kind for p in task.material.phases} if task.material else set()
+    liquid = kinds == {"liquid"}
     runs = [frames]
     for seed, other in enumerate(starts(folder, target) if liquid and not gfn1 else [], start=1):
         more = simulate(other, calculator, kelvin, timestep, PICOSECONDS, pressure, seed)
@@ -66,7 +67,8 @@ def proof(folder: Path, model: str) -> dict:
         run |= {} if more["stable"] else more
     own = {}
     if not gfn1 and pressure is not None:
-        own = simulate(settled, oracle, kelvin, timestep, REFERENCE_PICOSECONDS, pressure)
+        length = PICOSECONDS if kinds & {"liquid", "melt", "polymer"} else REFERENCE_PICOSECONDS
+        own = simulate(settled, oracle, kelvin, timestep, length, pressure)
     return {
         "proof_structure": name,
         "proof_model": model,
@@ -176,7 +178,8 @@ def compared(
     """Errors of the model on its own late frames, and what its pressure makes of the density.
 
     d ln rho = kappa (P_reference - P_model) over the model's own NPT run, kappa from its volumes:
-    sharper than two means of a few ps, for both potentials see the same frames. The error is that
+    sharper than two means of a few ps, for both potentials see the same frames, and blind to what
+    the reference would make of their structure. The error is that
     of the mean over five blocks of one run, over two of each of several.
     """
     stride = (5 if costly else 1) * len(runs)

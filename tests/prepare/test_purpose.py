@@ -28,14 +28,15 @@ def test_properties_are_measured_and_held_to_a_bound() -> None:
     assert pairs == {"schottky"}  # of a compound a formula unit of vacancies
 
 
-def test_a_film_on_a_solid_is_held_to_reference_md_of_picoseconds() -> None:
-    """Contacts form over picoseconds; nobody pays for as many of a DFT code."""
+def test_what_flows_is_held_to_reference_md_of_picoseconds() -> None:
+    """Its structure forms over picoseconds; nobody pays for as many of a DFT code."""
     salt = {"name": "nacl", "kind": "crystal", "crystal": "NaCl", "surface": [1, 0, 0]}
     water = {"name": "water", "kind": "liquid", "substances": [{"name": "water"}]}
     both = {"phases": [salt, water], "layers": ["nacl", "water"]}
     assert task(["density"], **both).targets.compared_ps == 5.0
     assert task(["density"], **both, reference="cp2k").targets.compared_ps is None
-    assert task(["density"], phases=[water]).targets.compared_ps is None
+    assert task(["density"], phases=[water]).targets.compared_ps == 5.0
+    assert task(["density"], phases=[salt]).targets.compared_ps is None
 
 
 def test_diffusion_is_a_target_where_something_flows() -> None:
