@@ -35,9 +35,9 @@ def proof(folder: Path, model: str) -> dict:
     """20 ps with the potential from where the reference's MD ended, then 5 ps with the reference.
 
     The reference goes on from the last frame of the potential's run, which has settled: what it
-    makes of it in 5 ps, or 20 of what flows, is drift of its own, not that of a packing. A liquid of some dozen molecules
-    keeps its structure, and with it the error of its pressure, for longer than 20 ps: of it there
-    are RUNS more from other starts, by the model.
+    makes of it in 5 ps, or 20 of what flows, is drift of its own, not that of a packing. A liquid
+    of some dozen molecules keeps its structure, and with it the error of its pressure, for longer
+    than 20 ps: of it there are RUNS more from other starts, by the model.
     """
     campaign = Campaign.at(folder)
     task = campaign.task
