@@ -17,7 +17,7 @@ from campaign.gates import limit_faults
 from campaign.plan import Plan
 from campaign.situation import Situation, unjudged
 from campaign.state import SubsystemState
-from campaign.verdict import DIFFUSIVE_PS, misses, unmeasured, unmet
+from campaign.verdict import DIFFUSIVE_PS, misses, shortfalls, unmeasured, unmet
 from planner.policy import ending, parameters
 from planner.policy.beginning import BEGINNING, without_reference
 from planner.policy.capacity import CAPACITY
@@ -346,8 +346,8 @@ def follow(sit: Situation) -> Draft | None:
             continue
         steps = steps_for(min(lengths), sit.config.md.timestep)
         if section := parameters.follow(sit, s, steps, before):
-            missed = "; ".join(ending.missed(sit, sit.model.id)[:3])
-            reason = f"{missed}, and pressures agree: sample {s.name} by the reference's own MD."
+            missed = "; ".join(m for e in rows for m in shortfalls(e, s.role, targets))
+            reason = f"{missed}, and nothing else: sample {s.name} by the reference's own MD."
             return Draft(section, reason, keys_of([s], "evaluation", "evaluated_model"))
     return None
 
