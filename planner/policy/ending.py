@@ -10,7 +10,7 @@ from campaign.identifiers import CampaignOutcome
 from campaign.situation import Situation, unjudged
 from campaign.verdict import Criterion, misses, open_targets, property_targets
 from planner.policy import parameters
-from planner.policy.comparison import soundest
+from planner.policy.comparison import given_up, soundest
 from planner.policy.draft import Draft
 
 
@@ -90,7 +90,8 @@ def wind_up(sit: Situation, limit: str) -> Draft:
     decisions = sit.config.limits.decisions - sit.state.iteration
     seconds = left(sit).core_seconds
     reason = f"The budget is at its end ({limit})"
-    untrained = bool(sit.active) and (sit.model is None or bool(sit.unused)) and not sit.refusals
+    unfitted = sit.model is None or (bool(sit.unused) and not given_up(sit))
+    untrained = bool(sit.active) and unfitted and not sit.refusals
     if untrained and decisions >= (2 if sit.model is None else 3):
         start = "continue" if sit.model else "scratch"
         section = parameters.train(sit, start, "accurate")
