@@ -12,7 +12,7 @@ from snakemake.utils import min_version
 from campaign import TOOLKIT
 from campaign.finalize import publish
 from campaign.folder import Campaign
-from campaign.interrupt import end_jobs_on_signals
+from campaign.interrupt import end_jobs_on_signals, end_with_the_planner
 from campaign.slurm import guard, launch, setup
 from campaign.workflow import jobs
 
@@ -50,6 +50,10 @@ onstart:
     if JOBS.refusal:
         sys.exit(f"mtpilot: {JOBS.refusal}")
     end_jobs_on_signals()
+    if (
+        workflow.local_exec
+    ):  # SLURM's jobs live on, and the next run takes them over
+        end_with_the_planner()
 
 
 onsuccess:

@@ -12,6 +12,7 @@ from atomistics.errors import UserError
 
 LARGEST = 2**28  # bytes of a text
 DEEPEST = 64  # levels of a YAML file
+MOST_LINES = 1_000_000  # and commas of a YAML file: minutes to read
 MOST_NODES = 100_000  # values of a YAML file with its aliases written out
 INDENTED = re.compile(rf"^[ ?-]{{{DEEPEST // 2}}}", re.MULTILINE)  # two levels share a column
 
@@ -71,6 +72,8 @@ def read_text(path: Path) -> str:
 
 def parse_yaml(text: str, source: str) -> Any:
     """Return the document in `text`; UserError names `source` and the line of a syntax error."""
+    if text.count(",") + text.count("\n") > MOST_LINES:
+        raise UserError(f"{source}: over {MOST_LINES} lines or values are no file of a campaign")
     try:
         _refuse_bombs(text, source)
         return yaml.load(text, Loader=_Loader)

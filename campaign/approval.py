@@ -139,6 +139,6 @@ def _hash(path: Path) -> str:
 def _read(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(read_text(path))
-    except (UserError, ValueError):
+    except (UserError, ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}

@@ -7,12 +7,13 @@ user's own, but what a campaign is for is fixed when it begins.
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from atomistics.structure_index import INDEX
+from atomistics.structure_index import INDEX, read_index
 from atomistics.yaml_files import read_text
 from campaign.config import Config
 from campaign.errors import UserError
@@ -83,6 +84,7 @@ def changes(campaign: Campaign, plan: Plan | None = None, data: bool = True) -> 
     if plan:
         yield from _record(campaign.iteration(plan.iteration))
         yield from _used(campaign, plan, campaign.state()) if data else ()
+        yield from _sources(campaign, plan) if data else ()
 
 
 def _task(campaign: Campaign) -> Iterator[str]:
@@ -206,7 +208,7 @@ def _unsealed(campaign: Campaign, number: int) -> Iterator[str]:
 def _record(folder: Path) -> Iterator[str]:
     """A decision record, in itself and against the configuration frozen with it."""
     path = folder / "decision.json"
-    if not path.is_file():
+    if not os.path.lexists(path):
         return  # a person's plan, laid there by hand
     record = read_json(path, "format")
     if record.get("iteration") != int(folder.name):
@@ -235,6 +237,15 @@ def _used(campaign: Campaign, plan: Plan, state: State) -> Iterator[str]:
             yield f"{path}: missing; put it back to go on"
         elif file_sha256(path) != was:
             yield f"{path}: is not what iteration {int(number)} has made; {PUT_BACK}"
+
+
+def _sources(campaign: Campaign, plan: Plan) -> Iterator[str]:
+    """Structure files, as the jobs of a plan that names some will read them."""
+    if plan.parameters.named_structures():
+        try:
+            read_index(campaign.folder / "structures")
+        except UserError as error:
+            yield str(error)
 
 
 def _hash(path: Path) -> str:

@@ -5,13 +5,18 @@ programs compute on, beside the run that is started next. SLURM's jobs are cance
 executor; the commands that do so are left alone here.
 """
 
+import ctypes
+import os
 import signal
+import sys
 import time
 from collections.abc import Iterable
 from contextlib import suppress
 from types import FrameType
 
 import psutil
+
+from campaign.lock import MARK
 
 GRACE = 3.0  # seconds between TERM and KILL
 CANCELLING = ("sbatch", "scancel", "squeue", "sacct")
@@ -32,6 +37,15 @@ def end_jobs_on_signals() -> None:
     """Called by the Snakefile before the first job, once Snakemake's own handlers stand."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupted)
+
+
+def end_with_the_planner() -> None:
+    """TERM for this Snakemake once the planner that started it is gone, killed without a word.
+
+    Linux only (prctl(2), PR_SET_PDEATHSIG); elsewhere the next run ends what is left.
+    """
+    if MARK in os.environ and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, int(signal.SIGTERM), 0, 0, 0)
 
 
 def _interrupted(_number: int, _frame: FrameType | None) -> None:

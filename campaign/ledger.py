@@ -87,7 +87,7 @@ def totals(path: Path) -> dict[str, Any]:
     try:
         total = json.loads(read_text(path).splitlines()[-1])["total"]
         sound = math.isfinite(total["core_seconds"]) and isinstance(total["by_action"], dict)
-    except (UserError, ValueError, LookupError, TypeError):
+    except (UserError, ValueError, LookupError, TypeError, RecursionError):
         sound = False
     if not sound:
         raise UserError(

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psutil
 
+from atomistics.yaml_files import read_text
 from campaign.errors import UserError
 
 MARK = "MTPILOT_LOCK"
@@ -96,13 +97,20 @@ def _alive(who: dict[str, float]) -> bool:
 def _dead(path: Path) -> bool:
     """Whether a lock is left here whose holder is gone; UserError when it is at work."""
     try:
-        text = path.read_text()
-    except FileNotFoundError:
+        text = read_text(path)
+    except UserError:
+        if os.path.lexists(path):
+            raise
         return False
     try:
         holder = json.loads(text)
-    except ValueError:  # killed between creation and the first byte
+    except (ValueError, RecursionError):  # killed between creation and the first byte
         return True
+    kinds = {"host": str, "doing": str, "pid": int, "started": float}
+    if not isinstance(holder, dict) or not all(
+        isinstance(holder.get(key), kind) for key, kind in kinds.items()
+    ):
+        raise UserError(f"{path}: says nobody's name; if no planner is at work, delete the file")
     if holder["host"] != socket.gethostname():
         raise UserError(
             f"{path}: held by process {holder['pid']} on {holder['host']} ({holder['doing']});"

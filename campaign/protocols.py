@@ -96,7 +96,7 @@ def _fault(path: Path) -> str:
         return f"{place}: no such protocol; write it, `planner protocol check`, `try`, `approve`"
     try:
         given = json.loads(_record(path).read_text(encoding="utf-8")).get("sha256")
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return f"{place}: not approved; `planner protocol try` it, then `planner protocol approve`"
     if given != _hash(path):
         return f"{place}: changed since its approval; `planner protocol approve` it again"

@@ -56,7 +56,7 @@ def _written(path: Path) -> dict[str, Any] | None:
     """What the run has left here of its progress; None before it did."""
     try:
         return json.loads(read_text(path))
-    except (UserError, ValueError):
+    except (UserError, ValueError, RecursionError):
         return None
 
 

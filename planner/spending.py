@@ -55,7 +55,7 @@ def halted_decisions(folder: Path) -> list[dict[str, Any]]:
     for line in read_text(path).splitlines() if path.is_file() else ():
         try:
             halts.append(json.loads(line))
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
     return halts
 

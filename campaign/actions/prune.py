@@ -9,7 +9,7 @@ from campaign.actions.section import Change, Cost, Fault, Section
 from campaign.identifiers import DatasetId, ModelId
 from campaign.results import FrameSet, Result
 from campaign.situation import Situation
-from campaign.state import State
+from campaign.state import State, SubsystemState
 
 FEW = 6
 MOST_OUTLIERS = 0.05  # of a data set
@@ -121,10 +121,29 @@ class Prune(Section):
             f"{'restored' if back else 'left out'}: {len(result.models)} models,"
             f" {len(result.datasets)} datasets, {sum(map(len, frames.values()))} frames"
         )
-        update = {"models": models, "datasets": datasets}
-        return Change(state.model_copy(update=update), "ok", note)
+        pruned = state.model_copy(update={"models": models, "datasets": datasets})
+        standing = {"subsystems": [_by_what_stands(pruned, s) for s in state.subsystems]}
+        return Change(pruned.model_copy(update=standing if result.models else {}), "ok", note)
 
     def project(self, iteration: int, sit: Situation, bound: Cost, well: bool) -> PruneResult:
         """What is asked for."""
         del iteration, sit, bound, well
         return PruneResult(**self.model_dump(exclude={"restore"}), restored=self.restore)
+
+
+def _by_what_stands(state: State, s: SubsystemState) -> SubsystemState:
+    """A subsystem by its last fit and its last evaluation of those that are not rolled back."""
+    usable = {m.id: m for m in state.usable_models}
+    if not usable:
+        return s
+    shown: dict[str, object] = {
+        f"{e.split}_force_mae": e.force_mae
+        for e in list(usable.values())[-1].errors
+        if e.subsystem == s.name
+    }
+    judged = [e for e in state.evaluations if e.model in usable and s.name in e.passed + e.failed]
+    shown |= {"evaluation": None, "evaluated_model": None}
+    for last in judged[-1:]:
+        shown["evaluation"] = "passed" if s.name in last.passed else "failed"
+        shown["evaluated_model"] = last.model
+    return s.model_copy(update=shown)

@@ -223,7 +223,7 @@ def _property_figure(story: Story, number: int, structure: str) -> str:
         path = next((p for p in paths if p.is_file()), None)
         try:
             curves.append(json.loads(path.read_text(encoding="utf-8")) if path else {})
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             curves.append({})
     return figures.property_figure(structure, *curves)
 

@@ -1,5 +1,7 @@
 """Fits held against each other: per subsystem, on the held-out frames of both."""
 
+from collections.abc import Iterable
+
 from campaign.results import Errors
 from campaign.situation import Situation
 from campaign.state import ModelRecord
@@ -53,3 +55,14 @@ def soundest(sit: Situation) -> ModelRecord | None:
         if model and worse_on_common_frames(sit, model, other):
             return other
     return model
+
+
+def taken_back(sit: Situation, datasets: Iterable[str]) -> int:
+    """Fits to the same data that were rolled back: another seed did not help."""
+    same = set(datasets)
+    return sum(m.status == "rolled_back" and set(m.datasets) == same for m in sit.state.models)
+
+
+def given_up(sit: Situation) -> bool:
+    """Whether two fits to all active data were rolled back: more labels before a third."""
+    return taken_back(sit, (d.id for d in sit.active)) >= 2

@@ -167,7 +167,19 @@ def debris(s: SubsystemState) -> bool:
     """
     rejected = s.selection.rejected if s.selection else ()
     thrown = sum(c.count for c in rejected if c.kind not in LEARNT)
-    return s.selection is not None and 2 * thrown > s.selection.candidates
+    return burst(s) or (s.selection is not None and 2 * thrown > s.selection.candidates)
+
+
+def burst(s: SubsystemState) -> bool:
+    """Whether the labels last bought were mostly thrown away for forces beyond what is allowed.
+
+    The reference answered, as it did for the labels there are: what it was asked of was broken.
+    """
+    if s.selection is None or not s.labels:
+        return False
+    torn = sum(c.count for c in s.selection.failed if c.kind == "forces_too_large")
+    others = sum(c.count for c in s.selection.failed) - torn
+    return torn > s.selection.labels + others
 
 
 def run_dry(sit: Situation, s: SubsystemState) -> bool:

@@ -18,6 +18,7 @@ from campaign.results import EvaluatedStructure
 from campaign.situation import Situation
 from campaign.state import SubsystemState
 from campaign.verdict import meets_errors, misses
+from planner.policy.comparison import given_up
 from planner.policy.curriculum import early_stops, ladder, severe, unstable
 
 SHARE_OF_FIRST_DATA = 0.75
@@ -389,7 +390,13 @@ def share_of(sit: Situation, s: SubsystemState) -> SelectGroup:
 
 
 def train(sit: Situation, start: str, effort: str, **sizes: float) -> Train:
-    """A fit to all active data, from the newest model or from scratch, once enlarged so large."""
+    """A fit to all active data, from the newest model or from scratch, once enlarged so large.
+
+    Without labels that two fits of this size were taken back for.
+    """
+    labels = [d.id for d in sit.active]
+    if sit.model and not sizes and given_up(sit):
+        labels = [name for name in labels if name in sit.model.datasets] or labels
     parent = sit.model.id if start == "continue" and sit.model else None
     if sit.model and not parent:
         basis = {key: getattr(sit.model, key) for key in ("level", "radial_basis", "cutoff")}
@@ -399,7 +406,7 @@ def train(sit: Situation, start: str, effort: str, **sizes: float) -> Train:
         start="continue" if parent else "scratch",
         model=parent,
         effort=effort,
-        datasets=[d.id for d in sit.active],
+        datasets=labels,
         seed=seed(sit),
     )
 

@@ -8,8 +8,13 @@ from campaign.situation import Situation
 from campaign.state import DatasetRecord, ModelRecord, SubsystemState
 from campaign.verdict import misses, property_targets
 from planner.policy import ending, parameters
-from planner.policy.comparison import errors_of, worse_on_common_frames
-from planner.policy.curriculum import worth_accuracy
+from planner.policy.comparison import (
+    errors_of,
+    given_up,
+    taken_back,
+    worse_on_common_frames,
+)
+from planner.policy.curriculum import burst, worth_accuracy
 from planner.policy.draft import Draft, keys_of
 
 CHANCE = 0.05
@@ -20,7 +25,8 @@ BETTER = 1.1  # times that of a fit that is clearly better
 def labels_fail(sit: Situation) -> Draft | None:
     """Twice in a row every label failed: the reference is at fault."""
     outcomes = sit.outcomes("select_data")[-2:]
-    if outcomes != ["failed", "failed"] or sit.pending:
+    torn = any(burst(s) for s in sit.state.subsystems)
+    if outcomes != ["failed", "failed"] or sit.pending or torn:
         return labels_of_one_fail(sit)
     reason = "Every label of the last two selections was quarantined: mend the reference method."
     key = f"history.{sit.last('select_data')}.outcome"
@@ -32,7 +38,7 @@ def labels_of_one_fail(sit: Situation) -> Draft | None:
 
     A third try pays for the same failures: its electrons, its size or its starts want mending.
     """
-    bad = [s for s in sit.state.subsystems if failures_in_a_row(sit, s) >= 2]
+    bad = [s for s in sit.state.subsystems if not burst(s) and failures_in_a_row(sit, s) >= 2]
     if not bad:
         return None
     named = []
@@ -214,7 +220,7 @@ def worse_evaluation(sit: Situation) -> Draft | None:
     model = sit.model
     if (
         model is None
-        or taken_back(sit, model.datasets)
+        or taken_back(sit, model.datasets) > 1
         or sit.last("prune") > sit.last("model_eval")
     ):
         return None
@@ -231,17 +237,6 @@ def worse_evaluation(sit: Situation) -> Draft | None:
     names = ", ".join(s.name for s in lost)
     reason = f"{names}: an older model stood the evaluation better than {model.id}."
     return Draft(section, reason, keys_of(lost, "evaluation", "evaluated_model"))
-
-
-def taken_back(sit: Situation, datasets: Iterable[str]) -> int:
-    """Fits to the same data that were rolled back: another seed did not help."""
-    same = set(datasets)
-    return sum(m.status == "rolled_back" and set(m.datasets) == same for m in sit.state.models)
-
-
-def given_up(sit: Situation) -> bool:
-    """Whether two fits to all active data were rolled back: more labels before a third."""
-    return taken_back(sit, (d.id for d in sit.active)) >= 2
 
 
 def _stood_better(

@@ -21,6 +21,7 @@ from campaign.verdict import DIFFUSIVE_PS, misses, shortfalls, unmeasured, unmet
 from planner.policy import ending, parameters
 from planner.policy.beginning import BEGINNING, without_reference
 from planner.policy.capacity import CAPACITY
+from planner.policy.comparison import given_up
 from planner.policy.curriculum import (
     LAST_ROUNDS,
     Focus,
@@ -41,7 +42,7 @@ from planner.policy.curriculum import (
     worth_accuracy,
 )
 from planner.policy.draft import Draft, keys_of
-from planner.policy.recovery import RECOVERY, blown_up, given_up
+from planner.policy.recovery import RECOVERY, blown_up
 
 Rule = Callable[[Situation], Draft | None]
 
@@ -125,8 +126,8 @@ def affordable(sit: Situation) -> bool:
 
 def train(sit: Situation) -> Draft | None:
     """Take new labels in, continuing unless there is no model or its errors have blown up."""
-    unused = [] if given_up(sit) else [d.id for d in sit.unused]
-    if not unused and sit.model and sit.last("prune") <= sit.last("train"):
+    unused, pruned = [d.id for d in sit.unused], sit.last("prune") > sit.last("train")
+    if sit.model and (given_up(sit) or not (unused or pruned)):
         return None
     effort = "accurate" if worth_accuracy(sit, None) else "quick"
     keys = ("models.count", *(f"datasets.{name}.active" for name in unused))

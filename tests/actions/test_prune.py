@@ -5,13 +5,13 @@ import shutil
 import pytest
 
 from atomistics import dataset
-from campaign.actions.prune import Prune
+from campaign.actions.prune import Prune, PruneResult
 from campaign.actions.train import Train, TrainResult
 from campaign.errors import UserError
 from campaign.files import read
 from campaign.gates import require
 from campaign.results import FrameSet
-from campaign.state import State
+from campaign.state import EvaluationRecord, State
 from tests.actions.conftest import Bench
 
 
@@ -74,6 +74,37 @@ def test_what_is_pruned_is_out_of_use(begun: Bench) -> None:
     assert len(dataset.read(begun.campaign.iteration(2) / "sample/dataset.h5")) == 24
     again = prune(begun, frames=[FrameSet(dataset="d002", frames=[3, 4])])
     assert again.datasets[0].excluded == [3, 4, 7]
+
+
+def test_what_was_shown_by_a_model_goes_back_with_it(begun: Bench) -> None:
+    before = begun.campaign.state()
+    name = before.subsystems[0].name
+    m003, m004 = before.models
+    worse = [e.model_copy(update={"force_mae": 9.0}) for e in m003.errors]
+    runs = [
+        EvaluationRecord(iteration=5, model="m003", structures=[], passed=[name], failed=[]),
+        EvaluationRecord(iteration=6, model="m004", structures=[], passed=[], failed=[name]),
+    ]
+    changes = {"evaluation": "failed", "evaluated_model": "m004", "train_force_mae": 9.0}
+    shown = before.model_copy(
+        update={
+            "models": [m003, m004.model_copy(update={"errors": worse})],
+            "evaluations": runs,
+            "subsystems": before.subsystems_with({name: changes}),
+        }
+    )
+
+    def after(state: State, model: str, back: bool) -> State:
+        result = PruneResult(models=[model], datasets=[], frames=[], restored=back)
+        return Prune(models=[model]).reduce(state, 7, result).state
+
+    left = after(shown, "m004", False)
+    own = [e.force_mae for e in m003.errors if (e.subsystem, e.split) == (name, "train")]
+    assert left.subsystem(name).train_force_mae == own[0] != 9.0
+    assert left.subsystem(name).evaluation == "passed"
+    assert left.subsystem(name).evaluated_model == "m003"
+    assert after(left, "m004", True).subsystem(name).evaluation == "failed"
+    assert after(shown, "m003", False).subsystem(name) == shown.subsystem(name), "an older one"
 
 
 def test_nothing_unknown_is_pruned_and_nothing_that_is_all_there_is(begun: Bench) -> None:

@@ -153,6 +153,16 @@ def test_a_killed_planner_leaves_no_second_writer(
     assert second.wait() == 143
 
 
+def test_what_a_killed_planner_has_started_ends_with_it(
+    folder: Path, begin: Callable[..., subprocess.Popen]
+) -> None:
+    first = begin("planner", "run")
+    assert len(running(folder, first)) >= 4
+    first.kill()
+    first.wait()
+    assert left_after(15, folder, first) == []
+
+
 def test_a_hang_up_stops_nothing(folder: Path, begin: Callable[..., subprocess.Popen]) -> None:
     process = begin("planner", "run")
     before = {p.pid for p in running(folder, process)}

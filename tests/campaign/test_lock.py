@@ -1,6 +1,8 @@
 """One planner a campaign; a lock left by kill -9 is taken over and its Snakemake ended."""
 
 import json
+import os
+import re
 import socket
 import subprocess
 import sys
@@ -15,8 +17,6 @@ from campaign.lock import locked, marked
 
 
 def test_second_holder_is_refused_with_the_first_one_named(tmp_path: Path) -> None:
-    import os
-
     refused = pytest.raises(UserError, match=str(os.getpid()))
     with locked(tmp_path, "planner run"), refused, locked(tmp_path, "planner next"):
         pass
@@ -26,8 +26,6 @@ def test_second_holder_is_refused_with_the_first_one_named(tmp_path: Path) -> No
 
 
 def test_lock_of_a_dead_process_is_taken_over_and_its_children_stopped(tmp_path: Path) -> None:
-    import os
-
     path = tmp_path / "planner.lock"
     code = "import subprocess; subprocess.Popen(['setsid', 'sleep', '100']).wait()"
     child = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, **marked(path)})
@@ -42,8 +40,6 @@ def test_lock_of_a_dead_process_is_taken_over_and_its_children_stopped(tmp_path:
 
 
 def test_reused_process_id_is_not_mistaken_for_the_holder(tmp_path: Path) -> None:
-    import os
-
     holder = {"host": socket.gethostname(), "doing": "x", "pid": os.getpid(), "started": 1.0}
     (tmp_path / "planner.lock").write_text(json.dumps(holder))
     with locked(tmp_path, "planner run"):
@@ -60,6 +56,14 @@ def test_lock_of_another_host_is_never_broken(tmp_path: Path) -> None:
 def test_half_written_lock_is_taken_over(tmp_path: Path) -> None:
     (tmp_path / "planner.lock").write_text("")
     with locked(tmp_path, "planner run"):
+        pass
+
+
+@pytest.mark.parametrize("text", ["7", "{}", '{"host": "here", "doing": "run", "pid": "x"}', None])
+def test_what_is_no_lock_is_named_and_not_taken_over(tmp_path: Path, text: str | None) -> None:
+    path = tmp_path / "planner.lock"
+    os.mkfifo(path) if text is None else path.write_text(text)
+    with pytest.raises(UserError, match=re.escape(str(path))), locked(tmp_path, "run"):
         pass
 
 

@@ -27,7 +27,7 @@ def situations(llm: dict | None = None, world: World | None = None) -> list[Situ
 
 
 def folder(path: Path, config: dict | None = None, description: str = "") -> Campaign:
-    """A campaign folder; the structures' files are never read by the planner."""
+    """A campaign folder; of the structures' files the planner looks only whether they are there."""
     task = task_of(SMALL).model_dump(mode="json") | {"description": description}
     (path / "structures").mkdir(parents=True)
     entries = [
@@ -36,6 +36,8 @@ def folder(path: Path, config: dict | None = None, description: str = "") -> Cam
         for s in structures_of(task_of(SMALL))
     ]
     (path / "structures/index.yaml").write_text(yaml.safe_dump(entries))
+    for entry in entries:
+        (path / "structures" / entry["file"]).touch()
     (path / "task.yaml").write_text(yaml.safe_dump(task))
     (path / "config.yaml").write_text(yaml.safe_dump(config or {}))
     (path / "Snakefile").write_text(SNAKEFILE)

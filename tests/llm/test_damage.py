@@ -19,6 +19,7 @@ LEDGERS = (
     '{"total": {"core_seconds": NaN, "by_action": {}}}',
     "[]",
     '{"total": {"core_seconds": "rm", "by_action": {}}}',
+    "[" * 20_000,
 )
 
 

@@ -1,5 +1,6 @@
 """What a hand has changed is named before anything runs; a plan may be edited, and says so."""
 
+import hashlib
 import json
 import os
 import re
@@ -217,6 +218,36 @@ def test_labels_of_two_methods_do_not_mix(
     assert main(["fork", "--at", "3", str(new), "--campaign", str(sealed.folder)]) == 0
     (new / "config.yaml").write_text(yaml.safe_dump({"reference": reference}))
     assert said(["next", "--campaign", str(new)], capsys)[0] == int("method" in reference)
+
+
+def test_a_record_that_is_no_file_is_named(sealed: Campaign, capsys) -> None:
+    path = sealed.iteration(4) / "decision.json"
+    path.unlink()
+    os.mkfifo(path)
+    for verb in ("next", "audit", "approve"):
+        status, told = said([verb, "--campaign", str(sealed.folder)], capsys)
+        assert (status, told.count("\n")) == (1, 1)
+        assert f"{path}: is no regular file" in told
+
+
+def test_structure_files_are_looked_at_before_the_jobs_that_read_them(
+    sealed: Campaign, capsys: pytest.CaptureFixture
+) -> None:
+    assert sealed.pending.parameters.named_structures()
+    index = sealed.folder / "structures/index.yaml"
+    entries = read_yaml(index)
+    file = index.parent / entries[0]["file"]
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    index.write_text(yaml.safe_dump([entries[0] | {"sha256": digest}, *entries[1:]]))
+    assert said(["next", "--campaign", str(sealed.folder)], capsys)[0] == 0
+    for damage in (lambda: file.write_text("moved"), file.unlink):
+        damage()
+        for verb in ("next", "audit", "approve"):
+            status, told = said([verb, "--campaign", str(sealed.folder)], capsys)
+            assert (status, told.count("\n")) == (1, 1)
+            assert file.name in told
+        with pytest.raises(SystemExit, match=re.escape(file.name)):
+            jobs(sealed.folder, begins=True)
 
 
 @pytest.mark.parametrize("kind", ["fifo", "loop", "device"])

@@ -7,7 +7,7 @@ import pytest
 from campaign.actions.end import conclude
 from campaign.errors import UserError
 from campaign.gates import check
-from campaign.results import FrameSet
+from campaign.results import Count, FrameSet, SelectGroupResult
 from campaign.situation import Situation
 from planner.policy.rules import decide
 from tests.planner.simulation import (
@@ -155,6 +155,41 @@ def test_two_selections_without_a_sound_label_block_the_campaign(outcomes: tuple
     blocked = outcomes == ("failed", "failed")
     assert (plan.rule == "R4-labels-fail") == blocked
     assert (plan.action == "end" and plan.end.outcome == "blocked") == blocked
+
+
+def test_labels_torn_by_their_forces_are_broken_frames_and_no_broken_reference() -> None:
+    sit = at(JOINT)
+    failed = sit.state.history[SELECT - 1].model_copy(update={"outcome": "failed"})
+    sit = bent(sit, history=[*sit.state.history, failed, failed])
+
+    def after(*failures: tuple[str, int]) -> Situation:
+        bought = SelectGroupResult(
+            subsystem="oxide",
+            candidates=400,
+            rejected=[],
+            reference_calls=30,
+            labels=0,
+            failed=[Count(kind=kind, count=count) for kind, count in failures],
+        )
+        return with_subsystem(sit, "oxide", selection=bought)
+
+    assert decided(after(("forces_too_large", 30))).action == "sample"
+    assert decided(after(("unconverged", 30))).end.outcome == "blocked"
+    assert decided(after(("forces_too_large", 12), ("unconverged", 18))).end.outcome == "blocked"
+
+
+def test_a_third_fit_to_the_same_labels_is_not_tried() -> None:
+    sit = at(EVALUATE)
+    *_, newest = sit.state.models
+    gone = [newest.model_copy(update={"id": i, "status": "rolled_back"}) for i in ("m009", "m011")]
+    pruned = [sit.state.history[-1].model_copy(update={"iteration": 12, "action": "prune"})]
+    once = bent(sit, models=[*sit.state.models[:-1], gone[0]], iteration=12)
+    once = bent(once, history=[*sit.state.history, *pruned])
+    assert (decided(once).rule, decided(once).train.start) == ("R8-train", "scratch")
+    twice = bent(once, models=[*sit.state.models[:-1], *gone])
+    plan = decided(twice)  # the one that stands is finished before it is evaluated
+    assert (plan.rule, plan.train.model) == ("R13-sharpen", "m006")
+    assert plan.train.datasets == ["d002", "d005"]
 
 
 # reference -----------------------------------------------------------------------------------
