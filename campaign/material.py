@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from atomistics.builders.crystals.parameters import Substitution
+from atomistics.builders.crystals.parameters import Interstitial, Substitution
 from atomistics.builders.terms import Density
 from atomistics.contract import Name, Strict, Temperature
 
@@ -167,6 +167,9 @@ class Phase(Strict):
     )
     substitutions: list[Substitution] = Field(
         default=[], max_length=10, description="in the crystal"
+    )
+    interstitials: list[Interstitial] = Field(
+        default=[], max_length=4, description="in the crystal's largest voids, C in iron"
     )
     surface: list[Annotated[int, Field(ge=-9, le=9)]] | None = Field(
         default=None, description="h k l or h k i l of a crystal's face; []: none is wanted"

@@ -10,7 +10,8 @@ from typing import Literal
 from atomistics.contract import Name
 from campaign.config import Subsystem
 from campaign.material import Material, Phase
-from preparation.sentence import kelvin_in, meanings
+from preparation.quantities import kelvin_in
+from preparation.sentence import meanings
 from preparation.substances import elements, melting
 
 Form = Literal["bulk", "surface", "solvent", "defects", "adsorbed", "pair", "full"]

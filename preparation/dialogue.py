@@ -20,7 +20,8 @@ from campaign.files import parse, write_text
 from campaign.material import Answers, ReferenceChoice
 from preparation import notation
 from preparation.missing import OpenPoint, needed, open_points
-from preparation.sentence import left_out, recognised
+from preparation.sentence import recognised
+from preparation.unread import left_out
 
 FILE = "dialogue.json"
 OPENING = "What shall be simulated?"
@@ -205,7 +206,9 @@ def _proposed(dialogue: Dialogue, terminal: Terminal) -> dict[str, Any]:
     proposal, questions = recognised(dialogue.sentence)
     for line in left_out(dialogue.sentence):
         terminal.write(f"Of the sentence: {line}")
-    if proposal:
+    if not proposal:
+        terminal.write("Of the sentence: nothing to propose; its phases are asked for")
+    else:
         text = format_yaml(proposal, width=96).rstrip()
         terminal.write(f"Recognised in the sentence; type `{PROPOSED}` to take it:")
         terminal.write("\n".join(f"  {line}" for line in text.splitlines()))

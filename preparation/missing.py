@@ -248,6 +248,7 @@ def _misplaced(phase: Phase, at: str) -> Iterator[OpenPoint]:
     use = {
         "crystal": CELLS,
         "substitutions": CELLS,
+        "interstitials": ("crystal",),
         "surface": ("crystal",),
         "diameter": ("particle",),
         "repeat": ("polymer",),

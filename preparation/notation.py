@@ -183,6 +183,17 @@ def substitutions(text: str) -> list[dict[str, Any]]:
     return rules
 
 
+def interstitials(text: str) -> list[dict[str, Any]]:
+    """`C 1 atom, H 2 atoms`."""
+    atoms: list[dict[str, Any]] = []
+    for part in [] if text.lower() in NONE else filter(None, map(str.strip, text.split(","))):
+        match = re.match(r"^([A-Z][a-z]?)(?: ([0-9]{1,3})(?: atoms?)?)?$", part)
+        if not match:
+            raise ValueError("write C 1 atom, or H 2 atoms, or none")
+        atoms.append({"element": match[1], "count": int(match[2] or 1)})
+    return atoms
+
+
 def defects(text: str) -> list[str]:
     """`vacancy, stacking faults`, in singular or plural."""
     named = []
@@ -233,6 +244,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "pressure": number,
     "temperature": kelvin,
     "substitutions": substitutions,
+    "interstitials": interstitials,
     "adsorbates": mixture,
     "defects": defects,
     "isolated": truth,
@@ -314,6 +326,8 @@ def shown(record: dict[str, Any], key: str) -> str | None:
     field = key.rpartition(".")[2]
     if field in ("substances", "adsorbates") and isinstance(value, list):
         return ", ".join(map(_amount, value)) or None
+    if field == "interstitials" and isinstance(value, list):
+        return ", ".join(f"{one['element']} {one.get('count', 1)} atoms" for one in value) or None
     if isinstance(value, list):
         return {"layers": " / ", "surface": " "}.get(field, ", ").join(map(str, value)) or "none"
     return value if isinstance(value, str) else None
@@ -350,6 +364,7 @@ def take(record: dict[str, Any], line: str) -> dict[str, Any]:
 # what may be said beside what is asked: key, how it is written, kinds of phases it is for
 FURTHER = (
     ("substitutions", "Ni by Co 0.2, O by nothing 2 %, Mg by Ca 1 atom", ("crystal", "particle")),
+    ("interstitials", "C 1 atom, H 2 atoms (in the largest voids)", ("crystal",)),
     ("defects", ", ".join(DEFECTS), ("crystal",)),
     ("adsorbates", "water, CO=[C-]#[O+] (molecules on the face)", ("crystal",)),
     ("passivated", "yes (broken bonds of the face ended by H, or by H and OH)", ("crystal",)),

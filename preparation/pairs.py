@@ -58,6 +58,7 @@ def _on_slab(material: Material, lower: Phase, upper: Phase) -> list[VariantDraf
     for suffix, words_of, below, above, density, apart in ROWS:
         slab = phase_parameters.slab(lower, round(LAYER * below, 1), width)
         slab |= {"termination_in_turn": TERMINATION.get(suffix, 0)}
+        slab |= {"passivated": lower.passivated}
         thickness = layer_thickness(upper, width, above)
         film = {**phase_parameters.mixture(upper, density), "thickness_angstrom": thickness}
         if upper.kind == "amorphous":
@@ -91,16 +92,20 @@ def _matched(material: Material, one: Phase, other: Phase) -> list[VariantDraft]
         }
         made["substrate"] |= {"termination_in_turn": TERMINATION.get(suffix, 0)}
         words = text.replace("upper layer", "film").replace("upper", "film")
-        if one.sheets and other.sheets:
+        if one.sheets or other.sheets:
             made |= {"contact": "van-der-waals", "vacuum_angstrom": 15.0}
-            made["substrate"] |= {"scale": _lengths(density)}
-            made["film"] |= {"scale": _lengths(density)}
             made["gap_angstrom"] = round(SHEETS + apart, 2)
             times, gap = _lengths(density), made["gap_angstrom"]
-            words = f"sheets, lattices times {times:g}, gap {gap:g} A or more"
+            both = bool(one.sheets and other.sheets)
+            for name in ("substrate", "film") if both else ():
+                made[name] |= {"scale": times}
+            of = f"lattices times {times:g}" if both else text.partition(",")[0]
+            words = f"sheets, {of}, gap {gap:g} A or more"
         elif _alike(one, other):
             del made["film"]
-            made["substrate"] |= {"scale": _lengths(density)}
+            scale = _lengths(density)
+            made["substrate"] |= phase_parameters.slab(one, round(LAYER * below, 1), LEAST, scale)
+            made["substrate"] |= {"scale": scale}
             made["grain"] = "mirrored" if suffix in MIRRORED else "turned"
             made["gap_angstrom"] = round(GRAINS + 0.3 * apart, 2)
             words = f"grains, one {made['grain']}, gap {made['gap_angstrom']:g} A"
@@ -226,6 +231,7 @@ def _layer(
     if phase.kind == "crystal":
         slab = phase_parameters.slab(phase, round(LAYER * thick, 1), width)
         content: BuilderInput = {"family": "solid-surface", **slab, "vacuum_angstrom": 0.0}
+        content["passivated"] = phase.passivated
         if strained:
             content["normal_scale"] = 1.0 if phase.sheets else round(1 / density, 4)
         else:

@@ -74,10 +74,12 @@ def _fraction(word: str) -> float:
     return float(above) / float(below or 1)
 
 
-def slab(phase: Phase, thickness: float, width: float) -> BuilderInput:
-    """A crystal cut along its face; of a phase of sheets as many as it has."""
+def slab(phase: Phase, thickness: float, width: float, scale: float = 1.0) -> BuilderInput:
+    """A crystal cut along its face; of a phase of sheets as many as it has. Of a lattice scaled
+    down least width and thickness are too: as many cells and layers as of the lattice itself."""
     if not phase.surface:
         raise UserError(f"task.yaml: material.phases.{phase.name}.surface: missing")
+    thickness, width = (round(length * min(scale, 1.0), 3) for length in (thickness, width))
     size = {"sheets": phase.sheets} if phase.sheets else {"thickness_angstrom": thickness}
     return {
         **crystal(phase),

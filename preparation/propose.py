@@ -5,7 +5,10 @@ size, composition, shape of the cell, thickness, gap. The last one is held out: 
 the others span, in a cell or arrangement none of them has.
 """
 
+from ase.data import atomic_numbers, covalent_radii
+
 from atomistics.builders.amorphous import stillinger_weber
+from atomistics.builders.amorphous.guillot_sator import CHARGES
 from atomistics.builders.amorphous.pedone import TABLE
 from campaign.config import Task
 from campaign.errors import UserError
@@ -17,6 +20,8 @@ from preparation.pairs import VariantDraft
 from preparation.phase_parameters import BuilderInput
 from preparation.structure_plan import Category, StructurePlan, Variant
 
+POINTS = ("vacancy", "interstitial", "antisite")
+ANIONS = ("N", "O", "F", "P", "S", "Cl", "As", "Se", "Br", "Te", "I")
 LARGER = 1.5
 FEW = 9.0  # Å, diameter of a particle of some twenty atoms
 LOWEST = 6.5  # Å, of a crystal's cell where few atoms are asked for; above the cutoff when dense
@@ -123,6 +128,7 @@ def solid(material: Material, phase: Phase) -> list[VariantDraft]:
             {
                 "family": "solid",
                 **phase_parameters.crystal(phase, rank, material.atoms),
+                "interstitials": [x.model_dump() for x in phase.interstitials],
                 "scale": scale,
                 # of the scaled lattice: every scale has as many cells
                 "min_length_angstrom": round(LOWEST * scale - 0.005, 2),
@@ -133,10 +139,10 @@ def solid(material: Material, phase: Phase) -> list[VariantDraft]:
         )
         for rank, (suffix, words, scale, further, strain) in enumerate(rows)
     ]
-    if any(rule.by is None for rule in phase.substitutions):
-        kept = [rule for rule in drafts[0][2]["substitutions"] if rule.get("by")]
-        whole = {**drafts[0][2], "substitutions": kept}
-        drafts.insert(1, ("pristine", "reference lattice, no vacancy", whole))
+    if phase.interstitials or any(rule.by is None for rule in phase.substitutions):
+        kept = [rule for rule in drafts[0][2].get("substitutions", []) if rule.get("by")]
+        whole = {**drafts[0][2], "substitutions": kept, "interstitials": []}
+        drafts.insert(1, ("pristine", "reference lattice, no vacancy or interstitial", whole))
     return drafts
 
 
@@ -157,7 +163,7 @@ def sheets(material: Material, phase: Phase) -> list[VariantDraft]:
             words,
             {
                 "family": "solid-surface",
-                **phase_parameters.slab(phase, 0.0, round(edge * size, 1)),
+                **phase_parameters.slab(phase, 0.0, round(edge * size, 1), scale),
                 "sheets": number,
                 "scale": scale,
                 "vacuum_angstrom": 18.0,
@@ -173,13 +179,15 @@ def defects(material: Material, phase: Phase) -> list[VariantDraft]:
     present = list(dict.fromkeys(site["element"] for site in crystal.get("sites", [])))
     kinds = phase.defects
     drafts: list[VariantDraft] = []
-    for number in range(max(6, 2 * len(kinds))):
+    # each element has its turn: of an oxide the vacancies of oxygen above all
+    turns = len(present) if set(kinds) & set(POINTS) else 2
+    for number in range(max(6, min(turns, 4) * len(kinds))):
         kind, turn = kinds[number % len(kinds)], number // len(kinds)
         scale = round(1.0 + 0.005 * turn, 4)
         made = _defect(material, phase, kind, turn, present)
         if made.get("family") != "solid-solid":
             made["scale"] = scale
-        if kind in ("vacancy", "interstitial", "antisite"):
+        if kind in POINTS:
             least = round(LOWEST * scale - 0.005, 2)
             made |= {"family": "solid", "min_length_angstrom": least, "atoms": material.atoms}
         drafts.append((f"{kind}-{turn + 1}", f"{kind}, lattice {scale:g} of the reference", made))
@@ -192,10 +200,15 @@ def _defect(
 ) -> BuilderInput:
     """Parameters of one defect; `turn` goes through the elements and the shifts."""
     made = phase_parameters.crystal(phase)
+    if kind == "interstitial":  # what is smallest finds room
+        present = sorted(present, key=lambda s: covalent_radii[atomic_numbers[s]])
+    if kind == "antisite":  # cations among cations, where there are several
+        cations = [symbol for symbol in present if symbol not in ANIONS]
+        present = cations if len(cations) > 1 else present
     one = present[turn % len(present)] if present else ""
     other = present[(turn + 1) % len(present)] if present else ""
     width = phase_parameters.width(material)
-    if kind in ("vacancy", "interstitial", "antisite") and not one:
+    if kind in POINTS and not one:
         raise UserError(
             f"task.yaml: material.phases.{phase.name}.defects: {kind} needs the crystal's lattice"
             " and sites, not a file"
@@ -214,7 +227,8 @@ def _defect(
             {"element": other, "by": one, "count": 1},
         ]
         return made | {"substitutions": swap[: 1 + turn % 2]}
-    slab = phase_parameters.slab(phase, 12.0, round(0.8 * width, 1))
+    scale = round(1.0 + 0.005 * turn, 4)
+    slab = phase_parameters.slab(phase, 12.0, round(0.8 * width, 1), scale)
     if kind == "grain-boundary":  # its turned cell is several surface cells wide already
         slab |= {"min_width_angstrom": 5.5, "thickness_angstrom": 8.0}
     if kind == "stacking-fault":
@@ -228,7 +242,7 @@ def _defect(
     grain = "mirrored" if turn % 2 else "turned"
     return {
         "family": "solid-solid",
-        "substrate": slab | {"scale": round(1.0 + 0.005 * turn, 4)},
+        "substrate": slab | {"scale": scale},
         "grain": grain,
         "gap_angstrom": round(1.8 + 0.2 * turn, 2),
         "max_atoms": 1000,
@@ -330,7 +344,7 @@ def surface(material: Material, phase: Phase) -> list[VariantDraft]:
             words,
             {
                 "family": "solid-surface",
-                **phase_parameters.slab(phase, thickness, edge),
+                **phase_parameters.slab(phase, thickness, edge, scale),
                 "scale": scale,
                 "further_repeats": wider,
                 "termination_in_turn": turn,
@@ -347,19 +361,23 @@ def fluid(material: Material, phase: Phase, without: bool) -> list[VariantDraft]
     dissolved = [i for i in phase.substances if i.molarity is not None]
     solutes = 0.0 if without or not dissolved else 1.0
     atoms = phase_parameters.solute_atoms(phase, material.atoms, solutes)
+    whole = atoms > 1.2 * material.atoms  # one formula unit of the solute takes more than asked for
     family = "amorphous" if phase.kind == "amorphous" else "molecule"
     rows = [
         ("box", "likely density", 1.0, 1.0, 1.0, 1.0),
         ("thin", "5 % less dense", 0.95, 1.0, 1.0, 1.0),
         ("dense", "5 % denser", 1.05, 1.0, 1.0, 1.0),
         ("large", "larger box", 1.0, LARGER, 1.0, 1.0),
-        ("held-out", "2 % less dense, elongated", 0.98, 1.2, 1.0, 1.3),
+        ("held-out", "2 % less dense, elongated", 0.98, 1.0 if whole else 1.2, 1.0, 1.3),
     ]
     potential = network(phase)
     melt = {"melt": 2500} if potential == "stillinger-weber" else {}  # K; silicon melts at 1687
     quench = {"melt_quench": {**QUENCH, **melt, "potential": potential}} if potential else {}
+    if whole:
+        rows[3] = ("long", "elongated box", 1.0, 1.0, 1.0, 1.5)
     if solutes:
-        rows.insert(4, ("rich", "1.5 times the solute", 1.0, 1.0, 1.5, 1.0))
+        size = 0.7 if whole else 1.0  # as many formula units, in less of the solvent
+        rows.insert(4, ("rich", "1.5 times the solute", 1.0, size, 1.5, 1.0))
     elif len(phase.substances) - len(dissolved) > 1:
         rows.insert(4, ("rich", "1.5 times the first component", 1.0, 1.0, 1.5, 1.0))
     else:
@@ -398,7 +416,10 @@ def network(phase: Phase) -> str | None:
     present = substances.elements(phase)
     if len(present) == 1 and present <= set(stillinger_weber.TABLE):
         return "stillinger-weber"
-    return "pedone" if "O" in present and len(present) > 1 and present <= set(TABLE) else None
+    if "O" not in present or len(present) == 1:
+        return None
+    tables = {"pedone": set(TABLE), "guillot-sator": set(CHARGES)}
+    return next((name for name, covered in tables.items() if present <= covered), None)
 
 
 def cluster(phase: Phase) -> list[VariantDraft]:
@@ -439,7 +460,7 @@ def polymer(material: Material, phase: Phase, without: bool) -> list[VariantDraf
         ("rich", "twice what is added", 1.0, units, number, 2.0)
         if added
         else ("long", "1.5 times the length", 1.0, -(-3 * units // 2), number, 1.0),
-        ("held-out", "one chain more", 0.98, units, number + 1, 1.0),
+        ("held-out", "2 % less dense, a tenth longer", 0.98, units + -(-units // 10), number, 1.0),
     ]
     return [
         (

@@ -16,7 +16,8 @@ from campaign.material import Material, Phase
 from preparation import substances
 from preparation.categories import Topic
 from preparation.phase_parameters import outside
-from preparation.sentence import kelvin_in, meanings
+from preparation.quantities import kelvin_in
+from preparation.sentence import meanings
 
 # how near the value of a kind is asked to be to the reference's: name, key of the bound, bound
 BOUNDS: dict[Kind, list[tuple[str, str, float]]] = {

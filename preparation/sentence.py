@@ -17,18 +17,29 @@ from atomistics.yaml_files import read_yaml
 from campaign import TOOLKIT
 from campaign.files import parse
 from campaign.material import Ingredient, Phase, PhaseKind
-from preparation import substances
+from preparation import alloys, substances
+from preparation.compounds import in_formulas
 from preparation.notation import plane, slug
+from preparation.quantities import NUMBER, gigapascal_in, kelvin_in, without
 
 TABLE = TOOLKIT / "config" / "sentences.yaml"
-TEMPERATURE = re.compile(r"(-?[0-9]+(?:\.[0-9]+)?)\s*(K|°\s*C|C)\b")
+GROUPED = re.compile(  # Mg(NO3)2, (NH4)2SO4, CaSO4·2H2O: one formula, no element and a face
+    r"(?<![\w(])(?:\([A-Z][A-Za-z0-9]+\)[0-9]+[A-Z][A-Za-z0-9]*|"
+    r"[A-Z][A-Za-z0-9]*(?:\((?![IVX]+\))[A-Z][A-Za-z0-9]*\)[0-9]*)+[A-Za-z0-9]*|"
+    r"[A-Z][A-Za-z0-9]+\s?[·•*]\s?[0-9.]*H2O)"
+)
 FORMULA = re.compile(r"^(?:[A-Z][a-z]?[0-9]{0,3})+$")
+MEET = re.compile(r"\b(?:interfaces?|in contact|against)\b|(?<=\w)/(?=\w)", re.I)
 ON, UNDER = re.compile(r"\b(?:on|over)\b"), re.compile(r"\bunder\b")
 HEXAGON = 3**0.5 / 2  # area of a rhombus of 120 degrees and edge 1
 DOPED = re.compile(r"\bdoped (?:with|by)\b", re.IGNORECASE)
 MIXED = re.compile(r"\b(?:mixture|mixed|blend)", re.IGNORECASE)
 ALONE, SOLVENTS = ("particle", "molecule", "crystal"), ("liquid", "polymer")
+WATER = 0.997  # g/cm3
 SHORT = 3  # letters; shorter names count only as they are written (Si, not si)
+SOLID = re.compile(
+    r"\b(?:crystal\w*|surfaces?|faces?|interfaces?|contact|slabs?|particles?|grains?|solid)\b", re.I
+)
 PARTS = re.compile(r"\b(?:on|over|under|and|with|in|against|between)\b|[/|,;]")
 TOKEN = re.compile(r"(?<![\[\w])[A-Za-z][A-Za-z0-9.]*(?:-[A-Za-z0-9.]+)*")
 COMPANY = r"(?![\s-]*(?:ion\b|batter|cells?\b))"  # a lithium-ion battery is no piece of lithium
@@ -51,6 +62,7 @@ class System(Strict):
     """Words that name a whole system, and what it then consists of."""
 
     words: list[list[str]]
+    ion: str | None = Field(default=None, description="metal of the battery that it is of")
     phases: list[Phase]
     layers: list[Name] = Field(default=[])
     named: dict[PhaseKind, Name] = Field(
@@ -75,99 +87,71 @@ class Sentences(Strict):
     kinds: dict[str, PhaseKind]
     lattices: dict[str, Lattice]
     sheets: dict[str, int] = Field(description="word: sheets of a layered crystal")
+    interstitials: dict[str, str] = Field(description="word: element in the voids of another's")
+    polymorphs: list[str] = Field(description="before a name: another crystal than the listed one")
+    systems_of_crystals: dict[str, list[int]] = Field(description="word: space groups, or the one")
     rewritten: dict[str, str] = Field(description="words -> the words they are read as")
     passed: list[str] = Field(description="beginnings of words that say nothing of the structures")
     properties: dict[str, list[str]] = Field(description="measured kind: words that ask for it")
     procedures: dict[str, list[str]] = Field(description="protocol: words that ask for it")
+    ions: dict[str, list[str]] = Field(description="metal of a battery: its other names")
     systems: list[System]
 
 
 @cache
-def _table() -> Sentences:
+def table() -> Sentences:
+    """The table of sentences."""
     return parse(Sentences, read_yaml(TABLE), str(TABLE))
 
 
 def meanings(text: str) -> set[str]:
     """Kinds of properties and names of protocols whose words stand in a text."""
-    plain, table = text.lower(), _table()
-    named = {**table.properties, **table.procedures}
+    words_of = table()
+    plain, named = text.lower(), {**words_of.properties, **words_of.procedures}
     return {kind for kind, words in named.items() if any(word in plain for word in words)}
-
-
-def kelvin_in(text: str) -> int | None:
-    """The highest temperature that a text names (K, C), in K; None where it names none."""
-    kelvins = [
-        float(match[1]) + (0 if match[2] == "K" else 273.15) for match in TEMPERATURE.finditer(text)
-    ]
-    return round(max(kelvins)) if kelvins else None
 
 
 def recognised(sentence: str) -> tuple[dict[str, Any], dict[str, str]]:
     """Answers proposed from a sentence (empty where nothing is known), and questions by key."""
-    text = _plain(sentence)
-    words = set(re.findall(r"[\w-]+", text.lower()))
+    text = without(plain(sentence)[0])
     host, _, dopant = DOPED.sub("\0", text, count=1).partition("\0")
     places = _named(host)
     record: dict[str, Any] = {}
     questions: dict[str, str] = {}
     phases = [_of_sentence(p, text) for p in _phases(places, host)]
-    for system in _table().systems:
-        if any(all(_said(part, text, words) for part in one) for one in system.words):
-            record, questions = _system(system, phases), dict(system.ask)
-            break
-    else:
-        if phases:
-            record["phases"] = phases
-            _meeting(record, text)
-            questions = _open(phases, text, dopant)
-    if record and (kelvin := kelvin_in(text)):
+    phases = [{**p, **_in_voids(p, text)} for p in phases] if len(phases) == 1 else phases
+    if system := system_of(text):
+        record, questions = _system(system, phases), dict(system.ask)
+    elif alloy := alloys.of(phases, text):
+        record["phases"], questions = [alloy[0]], alloy[1]
+    elif phases:
+        record["phases"] = phases
+        _meeting(record, text)
+        questions = _open(phases, text, dopant)
+    if record and (kelvin := kelvin_in(sentence)):
         record["temperature"] = kelvin
     elif record and "room temperature" in text.lower():
         record["temperature"] = 300
+    if record and (pressure := gigapascal_in(sentence)):
+        record["pressure"] = pressure
     return record, questions
 
 
-def left_out(sentence: str) -> list[str]:
-    """What a sentence says that no table knows, a line each: words that change nothing here."""
-    table, lines, unknown = _table(), [], []
-    if heavy := substances.HEAVY_WORDS.search(sentence):
-        lines.append(
-            f"{heavy[0]}: isotopes are not kept apart here; write water, and set the mass in your"
-            " own MD (same potential)"
-        )
-    text = _plain(sentence)
-    words_of_tables = [*table.kinds, *table.lattices, *table.sheets, *table.passed]
-    for words in [*table.properties.values(), *table.procedures.values()]:
-        words_of_tables += words
-    parts = [w for system in table.systems for one in system.words for w in one]
-    for alias in _aliases(text):
-        text = re.sub(_alone(alias), " ", text, flags=_case(alias))
-    for phrase in [word for word in [*words_of_tables, *parts] if " " in word]:
-        text = re.sub(re.escape(phrase), " ", text, flags=re.IGNORECASE)
-    for pattern in (*DEFECTS.values(), DOPED.pattern):
-        text = re.sub(pattern, " ", text, flags=re.IGNORECASE)
-    for word in TOKEN.findall(TEMPERATURE.sub(" ", RATIO.sub(" ", text))):
-        plain = word.lower().strip(".")
-        if len(plain) > 2 and not any(
-            plain.startswith(begin) for begin in [*words_of_tables, *parts]
-        ):
-            unknown.append(f"{word}{substances.nearest(word)}")
-    read = [f"{word} as {meant}" for word, meant in _slips(sentence).items()]
-    if read:
-        lines.append(f"read as slips of the pen: {', '.join(read)}")
-    if unknown:
-        lines.append(f"not understood, and left out: {', '.join(dict.fromkeys(unknown))}")
-    return lines
+def reworded(sentence: str) -> tuple[str, dict[str, str]]:
+    """The sentence with compounds as formulas (and which those were), the table's rewordings, and
+    without isotopes."""
+    text, compounds = in_formulas(substances.HEAVY_WORDS.sub(" ", sentence))
+    for words, meant in table().rewritten.items():
+        text = re.sub(alone(words), meant, text, flags=re.IGNORECASE)
+    return text, compounds
 
 
-def _plain(sentence: str) -> str:
-    """The sentence with the table's rewordings, slips of the pen mended, isotopes left out."""
-    text = substances.HEAVY_WORDS.sub(" ", sentence)
-    for words, meant in _table().rewritten.items():
-        text = re.sub(_alone(words), meant, text, flags=re.IGNORECASE)
-    for word, meant in _slips(text).items():
-        text = re.sub(_alone(word), meant, text)
-    return TOKEN.sub(_pair, text)
+def plain(sentence: str) -> tuple[str, dict[str, str]]:
+    """The sentence reworded, slips of the pen mended; and the compounds that were read by name."""
+    text, compounds = reworded(sentence)
+    for word, meant in slips(text).items():
+        text = re.sub(alone(word), meant, text)
+    return TOKEN.sub(_pair, text), compounds
 
 
 def _pair(token: re.Match[str]) -> str:
@@ -177,11 +161,11 @@ def _pair(token: re.Match[str]) -> str:
     return token[0] if whole or not all(map(substances.substance, parts)) else " + ".join(parts)
 
 
-def _slips(text: str) -> dict[str, str]:
+def slips(text: str) -> dict[str, str]:
     """Formulas spelt with the same signs as one that is listed: LiFP6, LiPF6."""
     listed = substances.names()
     slips: dict[str, str] = {}
-    for word in TOKEN.findall(text):
+    for word in TOKEN.findall(without(text)):
         near = substances.anagrams(word) if FORMULA.match(word) else []
         if len(near) == 1 and word not in listed and not _is_formula(word):
             slips[word] = near[0]
@@ -190,6 +174,8 @@ def _slips(text: str) -> dict[str, str]:
 
 def _is_formula(word: str) -> bool:
     """Whether a word that no list knows may be a compound: elements in an order that is written."""
+    if substances.salt(word):
+        return True
     symbols = re.findall(r"[A-Z][a-z]?", word)
     return (
         len(set(symbols)) > 1
@@ -199,10 +185,12 @@ def _is_formula(word: str) -> bool:
     )
 
 
-def _aliases(text: str) -> list[str]:
+def aliases_in(text: str) -> list[str]:
     """Names and aliases that stand in a text, and formulas that were taken for crystals."""
     listed = [a for a in substances.names() if _stands(a, text)]
-    return listed + [word for word in TOKEN.findall(text) if _is_formula(word)]
+    grouped = [match[0] for match in GROUPED.finditer(text)]
+    listed.sort(key=len, reverse=True)
+    return grouped + listed + [word for word in TOKEN.findall(text) if _is_formula(word)]
 
 
 def _system(system: System, phases: list[dict[str, Any]]) -> dict[str, Any]:
@@ -229,9 +217,48 @@ def _system(system: System, phases: list[dict[str, Any]]) -> dict[str, Any]:
     return record
 
 
+def system_of(text: str) -> System | None:
+    """The system that a sentence names; of a battery, that of its metal."""
+    metal = battery_of(text)
+    return next((one for one in systems_said(text) if metal in (None, one.ion)), None)
+
+
+def systems_said(text: str) -> list[System]:
+    """Systems whose words a sentence has, whatever metal it speaks of."""
+    words = set(re.findall(r"[\w-]+", text.lower()))
+    return [
+        one
+        for one in table().systems
+        if any(all(_said(part, text, words) for part in parts) for parts in one.words)
+    ]
+
+
+def battery_of(text: str) -> str | None:
+    """The metal of a battery, by its name or by the salts that stand there; lithium first."""
+    words = set(re.findall(r"[a-z]+", text.lower().replace("-", " ")))
+    salts = "".join(filter(None, map(substances.salt, TOKEN.findall(text))))
+    named = [
+        metal
+        for metal, short in table().ions.items()
+        if {metal, *short} & words or any(f"[{one.title()}+" in salts for one in short)
+    ]
+    return named[0] if named else None
+
+
 def _open(phases: list[dict[str, Any]], sentence: str, dopant: str) -> dict[str, str]:
     """What the sentence leaves open of phases that it names, by key."""
     questions: dict[str, str] = {}
+    for phase in phases:
+        if put := phase.get("interstitials"):
+            questions[f"phases.{phase['name']}.interstitials"] = (
+                f"How many {put[0]['element']} atoms are in a cell of the crystal? Like"
+                f" {put[0]['element']} 1 atom, of some hundred"
+            )
+        solutes = [p["name"] for p in phase.get("substances", []) if "molarity" in p]
+        if unsaid := [name for name in solutes if _molar(name, sentence) is None]:
+            questions[f"phases.{phase['name']}.substances"] = (
+                f"How much {' and '.join(unsaid)} is dissolved? In mol/L, like {unsaid[0]} 1 mol/L"
+            )
     if dopant and (crystals := [p["name"] for p in phases if p["kind"] == "crystal"]):
         questions[f"phases.{crystals[0]}.substitutions"] = (
             f"How much of which atoms is replaced by {dopant.split(maxsplit=1)[0]}? Like Ni by Li"
@@ -254,7 +281,7 @@ def _open(phases: list[dict[str, Any]], sentence: str, dopant: str) -> dict[str,
 
 def _of_sentence(phase: dict[str, Any], sentence: str) -> dict[str, Any]:
     """A crystal with the lattice, the face and the defects that the sentence gives it."""
-    phase = _faced(_of_lattice(phase, sentence), sentence)
+    phase = _faced(_of_polymorph(_of_lattice(phase, sentence), sentence), sentence)
     if phase["kind"] != "crystal":
         return phase
     defects = [name for name, words in DEFECTS.items() if re.search(words, sentence, re.IGNORECASE)]
@@ -269,7 +296,13 @@ def _meeting(record: dict[str, Any], sentence: str) -> None:
     """A on B, A over B, B under A: layers from the bottom up; a molecule without a density of its
     own on a crystal is an adsorbate of its face."""
     phases, on = record["phases"], ON.search(sentence)
-    if len(phases) != 2 or not (on or UNDER.search(sentence)):
+    if len(phases) != 2:
+        return
+    kinds = [phase["kind"] for phase in phases]
+    if MEET.search(sentence) and not (on or {"particle", "molecule"} & set(kinds)):
+        solids = sorted(phases, key=lambda phase: phase["kind"] not in ("crystal", "amorphous"))
+        record["layers"] = [phase["name"] for phase in solids]
+    if not (on or UNDER.search(sentence)):
         return
     lower, upper = phases[::-1] if on else phases
     gas = upper["kind"] == "liquid" and not any(
@@ -284,17 +317,19 @@ def _meeting(record: dict[str, Any], sentence: str) -> None:
 
 def _formula(name: str, entry: substances.ListedSubstance) -> str:
     """The name or alias that is a formula: Si of silicon, TiO2 of rutile."""
-    return next((one for one in (name, *entry.aliases) if FORMULA.match(one)), name)
+    return entry.formula or next(
+        (one for one in (name, *entry.aliases) if FORMULA.match(one)), name
+    )
 
 
 def _of_lattice(phase: dict[str, Any], sentence: str) -> dict[str, Any]:
     """An element's crystal in the lattice that the sentence names, at its listed atomic volume."""
     entry = substances.substance(phase.get("crystal"))
-    words = {word: made for word, made in _table().lattices.items() if word in sentence.lower()}
+    words = {word: made for word, made in table().lattices.items() if word in sentence.lower()}
     if not words or not entry or not entry.crystal or len(entry.crystal.sites) != 1:
         return phase
     wanted, listed = next(iter(words.values())), entry.crystal
-    cells = {made.spacegroup: made for made in _table().lattices.values()}
+    cells = {made.spacegroup: made for made in table().lattices.values()}
     if wanted.spacegroup == listed.spacegroup or listed.spacegroup not in cells:
         return phase
     own = cells[listed.spacegroup]
@@ -308,13 +343,54 @@ def _of_lattice(phase: dict[str, Any], sentence: str) -> dict[str, Any]:
     return {**phase, "crystal": made}
 
 
+def _in_voids(phase: dict[str, Any], sentence: str) -> dict[str, Any]:
+    """Light atoms that a sentence puts into an element's crystal: hydrogen in iron."""
+    source = (
+        substances.crystal_of(Phase.model_validate(phase)) if phase["kind"] == "crystal" else None
+    )
+    if not source or len({site.split()[0] for site in source.sites}) != 1:
+        return {}
+    words = _words(phase["crystal"]) if isinstance(phase.get("crystal"), str) else phase["name"]
+    symbols = [
+        symbol
+        for word, symbol in table().interstitials.items()
+        if re.search(
+            rf"\b{word}\b(?:\s+\w+)?\s+(?:in|through)\s+(?:\w+\s+)?(?:{words})\b|"
+            rf"\b(?:{words})\s+with\s+(?:[\d.]+\s*(?:wt|at)?\.?\s*%\s*)?{word}\b",
+            sentence,
+            re.IGNORECASE,
+        )
+    ]
+    return {"interstitials": [{"element": s, "count": 1} for s in symbols]} if symbols else {}
+
+
+def _of_polymorph(phase: dict[str, Any], sentence: str) -> dict[str, Any]:
+    """A crystal that is asked for where the sentence names another polymorph than is listed."""
+    if phase["kind"] not in ("crystal", "particle") or not isinstance(phase.get("crystal"), str):
+        return phase
+    kinds = "|".join([*table().polymorphs, *table().systems_of_crystals])
+    words = _words(phase["crystal"])
+    match = re.search(
+        rf"\b({kinds})[\s-]+(?:{words})\b|\b(?:{words})[\s-]+({kinds})\b", sentence, re.I
+    )
+    if not match:
+        return phase
+    word = (match[1] or match[2]).lower()
+    source = substances.crystal_of(Phase.model_validate(phase))
+    groups = table().systems_of_crystals.get(word, [])
+    if source and source.spacegroup and groups and groups[0] <= source.spacegroup <= groups[-1]:
+        return phase
+    kept = {key: value for key, value in phase.items() if key != "crystal"}
+    return {**kept, "name": slug(f"{word}-{phase['name']}")}
+
+
 def _faced(phase: dict[str, Any], sentence: str) -> dict[str, Any]:
     """A crystal with the face written behind one of its names: Cu(111), rutile (1 1 0)."""
     if phase["kind"] != "crystal":
         return phase
     own = [a for a, name in substances.names().items() if slug(name) == phase["name"]]
     part = next((p for p in PARTS.split(sentence) if any(_stands(a, p) for a in own)), sentence)
-    for word, count in _table().sheets.items():
+    for word, count in table().sheets.items():
         if word in part.lower():
             phase = {**phase, "surface": [0, 0, 1], "sheets": count}
     for alias in own:
@@ -330,19 +406,21 @@ def _said(part: str, sentence: str, words: set[str]) -> bool:
 
 def _stands(alias: str, text: str) -> bool:
     """Whether a name stands in a text by itself; short ones as they are written."""
-    return bool(re.search(_alone(alias), text, _case(alias)))
+    return bool(re.search(alone(alias), text, case_of(alias)))
 
 
-def _case(alias: str) -> re.RegexFlag:
+def case_of(alias: str) -> re.RegexFlag:
+    """Short names count only as they are written."""
     return re.IGNORECASE if len(alias) > SHORT else re.NOFLAG
 
 
 def _words(name: str) -> str:
     """A pattern for any name or alias of a listed substance."""
-    return "|".join(re.escape(alias) for alias, one in substances.names().items() if one == name)
+    aliases = [alias for alias, one in substances.names().items() if one == name]
+    return "|".join(map(re.escape, aliases or [name]))
 
 
-def _alone(words: str) -> str:
+def alone(words: str) -> str:
     """A pattern for words that are no part of a longer one."""
     return rf"(?<![\w-]){re.escape(words)}(?![\w-])"
 
@@ -352,10 +430,14 @@ def _named(sentence: str) -> dict[str, int]:
     the longest names first."""
     places: dict[str, int] = {}
     left = sentence
+    for match in GROUPED.finditer(left):
+        if match[0] not in substances.names():
+            places[match[0]] = match.start()
+            left = left[: match.start()] + " " * len(match[0]) + left[match.end() :]
     for alias, name in sorted(substances.names().items(), key=lambda item: -len(item[0])):
         unit = r"(?<!\d\s)" if len(alias) == 1 else ""  # 300 K is not of potassium
         pattern = rf"(?<![\w-]){unit}{re.escape(alias)}(?![\w-]){COMPANY}"
-        match = re.search(pattern, left, _case(alias))
+        match = re.search(pattern, left, case_of(alias))
         if match:
             places.setdefault(name, match.start())
             left = left[: match.start()] + " " * len(match[0]) + left[match.end() :]
@@ -368,22 +450,31 @@ def _named(sentence: str) -> dict[str, int]:
 def _kinds(places: dict[str, int], sentence: str) -> dict[str, str | None]:
     """The kind that the sentence gives to each name: by a word in its own part of it, else by one
     in a part without names, else by that of a substance of its like (molten NaCl and KCl)."""
-    table = _table().kinds
+    words_of = table().kinds
     starts = [0, *(match.end() for match in PARTS.finditer(sentence))]
     said = []
     for start, end in zip(starts, [*starts[1:], len(sentence)], strict=True):
         words = re.findall(r"[\w-]+", sentence[start:end].lower())
-        said.append(next((kind for word, kind in table.items() if word in words), None))
+        said.append(next((kind for word, kind in words_of.items() if word in words), None))
     part = {name: bisect_right(starts, place) - 1 for name, place in places.items()}
-    free = next((kind for n, kind in enumerate(said) if kind and n not in part.values()), None)
-    kinds = {name: said[n] or free for name, n in part.items()}
+    others = [kind for n, kind in enumerate(said) if n not in part.values()]
+    free = next((kind for kind in others if kind in (*ALONE, "liquid")), None)
+    kinds = {name: said[n] or (free if _may_be(name, free) else None) for name, n in part.items()}
     usual = {name: _phase(name, None)["kind"] for name in places}
     for name in places:
         like = [
             kinds[n] for n in places if usual[n] == usual[name] and kinds[n] not in (None, *ALONE)
         ]
-        kinds[name] = kinds[name] or next(iter(like), None)
+        said_of_like = next(iter(like), None)
+        if not kinds[name] and _may_be(name, said_of_like):
+            kinds[name] = said_of_like
     return kinds
+
+
+def _may_be(name: str, free: str | None) -> bool:
+    """Whether a word of another part may be of this name: no liquid of a mineral."""
+    entry = substances.substance(name)
+    return free != "liquid" or not (entry and entry.crystal) or substances.dissolves(name)
 
 
 def _ratios(places: dict[str, int], sentence: str) -> dict[str, float]:
@@ -408,6 +499,14 @@ def _ratios(places: dict[str, int], sentence: str) -> dict[str, float]:
     by = {"v": "vol", "w": "wt"}.get(basis, "wt" if "mass" in (match["basis"] or "") else None)
     mixed = [Ingredient(name=name) for name in chosen]
     return dict(zip(chosen, substances.by_moles(mixed, parts, [by] * len(parts)), strict=True))
+
+
+def _dissolved(name: str, sentence: str) -> bool:
+    """Whether a sentence puts a salt into a liquid, and no face or grain of it: NaCl in water."""
+    into = rf"\b(?:{_words(name)})\s+(?:dissolved\s+)?in\b"
+    return bool(
+        substances.dissolves(name) and re.search(into, sentence) and not SOLID.search(sentence)
+    )
 
 
 def _phases(places: dict[str, int], sentence: str) -> list[dict[str, Any]]:
@@ -485,15 +584,35 @@ def _alloyed(made: list[dict[str, Any]], sentence: str) -> bool:
 def _salt(phase: dict[str, Any], name: str, sentence: str) -> bool:
     entry = substances.substance(name)
     ions = entry is not None and "." in (entry.smiles or "")
-    return ions and (phase["kind"] == "liquid" or _molar(name, sentence) is not None)
+    return ions and (
+        phase["kind"] == "liquid"
+        or _molar(name, sentence) is not None
+        or _dissolved(name, sentence)
+    )
 
 
 def _molar(name: str, sentence: str) -> float | None:
-    """mol/L written before or behind a name: 1.2 M LiPF6, NaCl 3 mol/L."""
+    """mol/L written before or behind a name: 1.2 M LiPF6, NaCl 3 mol/L, 5 wt% NaCl; of what is by
+    weight or molal, in water."""
     names = _words(name)
-    amount = r"([0-9]+(?:\.[0-9]+)?)\s*(?:M|mol/[lL])"
-    amount_of = re.search(rf"{amount}\s+(?:{names})\b|\b(?:{names})\s+{amount}\b", sentence)
-    return float(amount_of[1] or amount_of[2]) if amount_of else None
+    amount = rf"({NUMBER})\s*(mM|M|mol/[lL]|molal|mol/kg|(?:wt\.?[\s-]*)?%)"
+    match = re.search(
+        rf"{amount}\s+(?:(?:of|aqueous)\s+)?(?:{names})\b|\b(?:{names})\s+{amount}", sentence
+    )
+    if not match:
+        return None
+    value, unit = float(match[1] or match[3]), match[2] or match[4]
+    if unit[0] == "M" or (unit[:4] == "mol/" and unit[-1] != "g"):
+        return value
+    if unit == "mM":
+        return value / 1000
+    entry = substances.substance(name)
+    if not entry or not entry.smiles or ("wt" not in unit and "%" in unit):
+        return None
+    grams = substances.mass(substances.composition(entry.smiles)[0])
+    # g/cm3 of the solution as density_of has it: that of water and half of the solute's mass
+    share = value / 100 if "%" in unit else value * grams / (1000 + value * grams)
+    return round(1000 * WATER * share / (1 - share / 2) / grams, 3)
 
 
 def _phase(name: str, kind: str | None) -> dict[str, Any]:
@@ -502,8 +621,10 @@ def _phase(name: str, kind: str | None) -> dict[str, Any]:
     entry = substances.substance(name)
     if entry is None:
         glass = {"kind": "amorphous", "substances": [{"name": name, "formula": name}]}
-        return {"name": slug(name), **(glass if kind == "amorphous" else {"kind": "crystal"})}
+        solid = "particle" if kind == "particle" else "crystal"
+        return {"name": slug(name), **(glass if kind == "amorphous" else {"kind": solid})}
     own = "polymer" if entry.repeat else "crystal" if entry.crystal else "liquid"
+    own = "amorphous" if entry.formula else own
     element = bool(entry.crystal and len({s.split()[0] for s in entry.crystal.sites}) == 1)
     possible = {
         "melt": bool(entry.smiles) or element,

@@ -4,6 +4,7 @@ import difflib
 import re
 from collections import Counter
 from functools import cache
+from math import gcd
 
 from pydantic import Field
 
@@ -16,10 +17,12 @@ from campaign.files import parse
 from campaign.material import CrystalSource, Ingredient, Phase
 
 LIST = TOOLKIT / "config" / "substances.yaml"
+IONS = TOOLKIT / "config" / "ions.yaml"
 HEAVY = re.compile(r"^(?:[DT]2O|HDO|HTO)$|-d[0-9]+$|deuter|triti|heavy water")
 HEAVY_WORDS = re.compile(
     r"\b(?:[DT]2O|HDO|HTO|heavy water|deuterated \w+|\w+-d[0-9]+)\b", re.IGNORECASE
 )
+SEVERAL_CHARGES = ("Cu", "Co", "Mn")  # a name without a numeral leaves their charge open
 AVOGADRO = 0.602214076  # molecules per nm^3 at 1 mol per 1e-24 L; also g/cm3 to u/Å^3
 
 
@@ -29,10 +32,76 @@ class ListedSubstance(Strict):
     aliases: list[str] = Field(default=[])
     smiles: str | None = None
     repeat: str | None = None
+    formula: str | None = Field(default=None, description="of a glass packed as single atoms")
     density: float | None = Field(default=None, description="g/cm3; glass where there is a crystal")
     melt_density: float | None = Field(default=None, description="g/cm3 above the melting point")
     melting: int | None = Field(default=None, description="K")
     crystal: CrystalSource | None = None
+
+
+class Anion(Strict):
+    """An anion of salts, and what stands behind a metal's name in words."""
+
+    smiles: str
+    name: str | None = None
+
+
+class Ions(Strict):
+    """config/ions.yaml."""
+
+    cations: dict[str, str]
+    anions: dict[str, Anion]
+    soluble: dict[str, list[str]]
+
+
+@cache
+def ions() -> Ions:
+    """Ions whose salts are known by their formulas."""
+    return parse(Ions, read_yaml(IONS), str(IONS))
+
+
+@cache
+def _salt_parts(formula: str) -> tuple[str, int, str, int] | None:
+    """Cation, how many, anion, how many, of a neutral formula: K 1 OH 1; None for any other."""
+    table = ions()
+    one, other = (
+        "|".join(sorted(of, key=len, reverse=True)) for of in (table.cations, table.anions)
+    )
+    written = rf"\(?(?P<one>{one})\)?(?P<ones>[2-4]?)\(?(?P<other>{other})\)?(?P<others>[2-4]?)"
+    match = re.fullmatch(written, formula)
+    if not match:
+        return None
+    number, others = int(match["ones"] or 1), int(match["others"] or 1)
+    charge = number * composition(table.cations[match["one"]])[1]
+    charge += others * composition(table.anions[match["other"]].smiles)[1]
+    return None if charge else (match["one"], number, match["other"], others)
+
+
+def salt(formula: str) -> str | None:
+    """SMILES of a salt by its formula, of the ions of config/ions.yaml; None for any other."""
+    if (parts := _salt_parts(formula)) is None:
+        return None
+    one, ones, other, others = parts
+    return ".".join([ions().cations[one]] * ones + [ions().anions[other].smiles] * others)
+
+
+def salt_named(cation: str, anion: str) -> str | None:
+    """Formula of a salt by its cation and its anion's name (K, hydroxide); None for others."""
+    table = ions()
+    symbol = next((s for s, one in table.anions.items() if one.name == anion), None)
+    if symbol is None or cation not in table.cations or cation in SEVERAL_CHARGES:
+        return None
+    charge = composition(table.cations[cation])[1]
+    other = -composition(table.anions[symbol].smiles)[1]
+    ones, others = other // gcd(charge, other), charge // gcd(charge, other)
+    group = f"({symbol})" if others > 1 and len(re.findall("[A-Z]", symbol)) > 1 else symbol
+    return f"{cation}{ones if ones > 1 else ''}{group}{others if others > 1 else ''}"
+
+
+def dissolves(formula: str) -> bool:
+    """Whether a salt is one of those that dissolve well in water, by config/ions.yaml."""
+    parts = _salt_parts(formula)
+    return parts is not None and parts[0] not in ions().soluble.get(parts[2], [parts[0]])
 
 
 @cache
@@ -43,6 +112,9 @@ def _table() -> dict[str, ListedSubstance]:
     entries = {
         name: parse(ListedSubstance, entry, f"{LIST}: {name}") for name, entry in data.items()
     }
+    for name, entry in entries.items():
+        if not entry.smiles and (smiles := salt(name)):
+            entries[name] = entry.model_copy(update={"smiles": smiles})
     named = {_key(alias): one for one in entries.values() for alias in one.aliases}
     return named | {_key(name): one for name, one in entries.items()}
 
@@ -52,8 +124,10 @@ def _key(name: str) -> str:
 
 
 def substance(name: str | None) -> ListedSubstance | None:
-    """The entry of a name or alias, whatever its case; None for one not listed."""
-    return _table().get(_key(name)) if name else None
+    """The entry of a name or alias, whatever its case, or of a salt's formula; None for others."""
+    entry = _table().get(_key(name)) if name else None
+    smiles = salt(name) if name and entry is None else None
+    return ListedSubstance(smiles=smiles) if smiles else entry
 
 
 def smiles_of(ingredient: Ingredient) -> str | None:
@@ -143,6 +217,7 @@ def elements(phase: Phase) -> set[str]:
             if gone > 1 - 1e-9 and not pristine:
                 symbols -= {element}
         symbols |= {x.by for x in phase.substitutions if x.by}
+        symbols |= {x.element for x in phase.interstitials}
     if phase.passivated:
         symbols |= {"H"} | ({"O"} if len(symbols) > 1 else set())
     if phase.kind == "polymer" and (repeat := repeat_of(phase)):

@@ -97,6 +97,11 @@ def notes(atoms: Atoms) -> list[str]:
             " another face or termination, compensated: true (atoms moved to the other face), or"
             " passivated: true (H on anions, OH on cations)"
         )
+    if emptied := atoms.info.get("emptied"):
+        lines.append(
+            f"shared sites: no atom of {emptied} in a cell of this size; more atoms"
+            " (ordering.atoms) have some"
+        )
     if rounded := atoms.info.get("rounded"):
         lines.append(
             f"shared sites filled with whole atoms: {rounded} in the file; more atoms"

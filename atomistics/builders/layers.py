@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii, vdw_radii
+from ase.neighborlist import natural_cutoffs, neighbor_list
 
 from atomistics.bonded import molecules
 from atomistics.errors import UserError
@@ -15,6 +16,7 @@ from atomistics.neighbours import pairs
 IN_PLANE = (True, True, False)
 NEAREST = 0.8  # of the sum of the covalent radii, across a gap (Na-Na 2.7, Pt-O 1.6 Å)
 VAN_DER_WAALS = 1.0  # of the sum of Bondi's radii: C-C 3.40, C-S 3.50 Å across a gap of sheets
+BOND, APART = 1.25, 1.2  # of covalent radii; Å between planes that may lie on two sheets
 REACH = 4.5  # Å below a face, beyond which no atom can be near the other one
 
 
@@ -24,6 +26,28 @@ class Match:
 
     supercell: np.ndarray
     strain: float  # largest absolute principal strain
+
+
+def layered(slab: Atoms) -> bool:
+    """Whether a slab is a sheet, or sheets that no bond joins: its faces are van der Waals faces.
+
+    Parameters
+    ----------
+    slab : N atoms, Å, periodic along a and b
+
+    Returns
+    -------
+    whether a plane between two of its layers, or none at all as it has one only, is without bonds
+    """
+    z = np.sort(slab.positions[:, 2])
+    if z[-1] - z[0] < 1.0:
+        return True
+    alone = slab.copy()
+    alone.cell[2] = [0, 0, z[-1] - z[0] + 20.0]
+    i, j = neighbor_list("ij", alone, natural_cutoffs(alone, mult=BOND))
+    low, high = np.sort([slab.positions[i, 2], slab.positions[j, 2]], axis=0)
+    middles = (z[1:] + z[:-1])[np.diff(z) > APART] / 2
+    return any(not ((low < middle) & (high > middle)).any() for middle in middles)
 
 
 def stacked(

@@ -139,7 +139,12 @@ def _supercells(multiple: int, cell: np.ndarray) -> Iterator[np.ndarray]:
             full[:2, :2], full[2, 2] = shape @ cell, 1
             _, turn = minkowski_reduce(full, pbc=(True, True, False))
             reduced = turn[:2, :2] @ shape
-            yield reduced if np.linalg.det(reduced) > 0 else reduced * [[1], [-1]]
+            if np.linalg.det(reduced) < 0:
+                reduced = reduced * [[1], [-1]]
+            a, b = reduced @ cell
+            if a @ b < 0 and np.linalg.norm(a + b) < np.linalg.norm(b) + 1e-6:
+                reduced[1] += reduced[0]  # a rhombus by its 60 degrees, never by its 120
+            yield reduced
 
 
 def _upright(vectors: np.ndarray) -> np.ndarray:

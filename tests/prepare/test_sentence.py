@@ -8,8 +8,9 @@ import yaml
 from campaign.material import Answers
 from preparation import notation
 from preparation.missing import needed
-from preparation.sentence import left_out, recognised
+from preparation.sentence import recognised
 from preparation.task import task_of
+from preparation.unread import left_out
 from tests.prepare.test_answers import GOOD, written
 from tests.prepare.test_form import answered
 
@@ -362,8 +363,8 @@ def test_what_a_sentence_leaves_out_is_told() -> None:
     assert left_out("SEI on lithium metal with LiFP6 at 300 C") == [
         "read as slips of the pen: LiFP6 as LiPF6"
     ]
-    assert left_out("iron with carbon in montmorillonite") == [
-        "not understood, and left out: carbon, montmorillonite"
+    assert left_out("copper with sulfur in montmorillonite") == [
+        "not understood, and left out: sulfur, montmorillonite"
     ]
     assert left_out("water on rutile at 25 C") == []
 
@@ -425,11 +426,11 @@ def test_a_file_of_the_reference_that_is_missing_is_told_before_anything_is_buil
 
 
 def test_a_glass_that_nothing_here_quenches_is_told(tmp_path, types) -> None:
-    parts = [{"name": "B2O3", "formula": "B2O3"}]
-    glass = {"name": "glass", "kind": "amorphous", "density": 1.84, "substances": parts}
+    parts = [{"name": "As2S3", "formula": "As2S3"}]
+    glass = {"name": "glass", "kind": "amorphous", "density": 3.2, "substances": parts}
     path = written(tmp_path, {"phases": [glass]})
     status, out, _ = types(["prepare", "--answers", path, tmp_path / "x", "--only", "plan"])
-    assert (status, "no published potential here melts and quenches B, O" in out) == (0, True), out
+    assert (status, "no published potential here melts and quenches As, S" in out) == (0, True), out
     metals = [{"name": s, "formula": s, "ratio": 1} for s in ("Zr", "Cu")]
     path = written(tmp_path, {"phases": [{**glass, "density": 7.3, "substances": metals}]})
     _, out, _ = types(["prepare", "--answers", path, tmp_path / "z", "--only", "plan"])

@@ -6,14 +6,27 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
-from atomistics.builders.amorphous import stillinger_weber
+from atomistics.builders.amorphous import guillot_sator, pedone, stillinger_weber
+from atomistics.builders.amorphous.guillot_sator import GuillotSator
 from atomistics.builders.amorphous.parameters import Amorphous
-from atomistics.builders.amorphous.pedone import TABLE, Pedone, covers
+from atomistics.builders.amorphous.pedone import Pedone
 from atomistics.builders.amorphous.stillinger_weber import StillingerWeber
 from atomistics.builders.molecule import build as molecule
 from atomistics.errors import UserError
 from atomistics.md import stages
 from atomistics.md.protocol import MeltQuench, StagedProtocol
+from atomistics.relaxation import relax
+
+DOWNHILL = 60  # steps, before the melt
+PUBLISHED = {
+    "pedone": (Pedone, pedone.covers, f"oxides of {', '.join(pedone.TABLE)}"),
+    "guillot-sator": (
+        GuillotSator,
+        guillot_sator.covers,
+        f"oxides of {', '.join(guillot_sator.CHARGES)}",
+    ),
+    "stillinger-weber": (StillingerWeber, stillinger_weber.covers, "silicon or germanium"),
+}
 
 
 def build(
@@ -42,26 +55,25 @@ def build(
         The parameters cannot be met, a calculator is missing, or the quench stops early.
     """
     quench = parameters.melt_quench
-    if quench is not None and quench.potential != "reference":
-        calculator = Pedone() if quench.potential == "pedone" else StillingerWeber()
+    made, covers, what = PUBLISHED.get(quench.potential if quench else "", (None, None, ""))
+    if made:
+        calculator = made()
     if quench is not None and calculator is None:
         raise UserError("melt_quench: needs a reference method; name one, or leave it out")
     atoms = molecule.build(parameters, rng, folder)
     if quench is None:
         return atoms
-    if quench.potential == "pedone" and not covers(atoms):
+    if covers and not covers(atoms):
         raise UserError(
-            f"melt_quench.potential: pedone covers oxides of {', '.join(TABLE)} with balanced"
-            " charges; take reference"
-        )
-    if quench.potential == "stillinger-weber" and not stillinger_weber.covers(atoms):
-        raise UserError(
-            "melt_quench.potential: stillinger-weber covers silicon or germanium; take reference"
+            f"melt_quench.potential: {quench.potential} covers {what} with balanced charges; take"
+            " reference"
         )
     stage = MeltQuench.model_validate(quench.model_dump(exclude={"timestep", "potential"}))
     protocol = StagedProtocol(timestep=quench.timestep, stages=[stage])
     info = dict(atoms.info)
     bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
+    if made:  # packed as spheres, far from bonded: MD would begin at 20000 K
+        relax(bare, calculator, DOWNHILL)
     seed = int(rng.integers(2**20))
     outcome = stages.run(bare, calculator, protocol, protocol.steps, seed)
     if outcome.stop or not outcome.frames:

@@ -13,9 +13,10 @@ class Quench(MeltQuench):
 
     stage: Literal["melt-quench"] = "melt-quench"
     timestep: float = Field(default=1.0, gt=0, le=10, description="fs")
-    potential: Literal["reference", "pedone", "stillinger-weber"] = Field(
+    potential: Literal["reference", "pedone", "guillot-sator", "stillinger-weber"] = Field(
         default="reference",
-        description="pedone: oxides of Li Na K Mg Ca Al Si Ge P; stillinger-weber: Si or Ge",
+        description="pedone: oxides of Li Na K Mg Ca Al Si Ge P; guillot-sator: of Na K Mg Ca Al B"
+        " Si Ti; stillinger-weber: Si or Ge",
     )
 
 

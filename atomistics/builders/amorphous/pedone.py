@@ -63,7 +63,7 @@ def evaluate(atoms: Atoms) -> tuple[float, np.ndarray, np.ndarray]:
     (i, j, r), vectors = pairs_and_vectors(atoms, CUTOFF)
     rows = np.array([TABLE[s] for s in atoms.symbols])
     oxygen = np.array(atoms.symbols) == "O"
-    energy, slope = _coulomb(rows[i, 0] * rows[j, 0], r)
+    energy, slope = coulomb(rows[i, 0] * rows[j, 0], r)
     bound = oxygen[i] | oxygen[j]
     other = np.where(oxygen[i], j, i)
     _, depth, width, rest, core = rows[other].T
@@ -75,14 +75,36 @@ def evaluate(atoms: Atoms) -> tuple[float, np.ndarray, np.ndarray]:
     pairwise = (slope / r)[:, None] * vectors  # dE/dr along the vector from i to j
     forces = np.zeros((len(atoms), 3))
     np.add.at(forces, i, pairwise)
-    shifted = float(erfc(DAMPING * CUTOFF) / CUTOFF)
-    alone = -COULOMB * (shifted / 2 + DAMPING / np.pi**0.5) * (rows[:, 0] ** 2).sum()
-    total = 0.5 * float(energy.sum()) + float(alone)
+    total = 0.5 * float(energy.sum()) + own_energy(rows[:, 0])
     return total, forces, 0.5 * vectors.T @ pairwise
 
 
-def _coulomb(charges: np.ndarray, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Damped shifted-force electrostatics of pairs (P,): energy (eV) and its slope (eV/Å)."""
+def own_energy(charges: np.ndarray) -> float:
+    """What charges take by themselves in damped electrostatics.
+
+    Parameters
+    ----------
+    charges : (N,) e
+
+    Returns
+    -------
+    energy, eV
+    """
+    shifted = float(erfc(DAMPING * CUTOFF) / CUTOFF)
+    return float(-COULOMB * (shifted / 2 + DAMPING / np.pi**0.5) * (charges**2).sum())
+
+
+def coulomb(charges: np.ndarray, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Damped shifted-force electrostatics of pairs.
+
+    Parameters
+    ----------
+    charges : (P,) e^2, products of two charges; r : (P,) Å
+
+    Returns
+    -------
+    energies (P,) eV, slopes (P,) eV/Å
+    """
 
     def both(x: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
         value = erfc(DAMPING * x) / x

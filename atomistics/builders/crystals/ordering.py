@@ -8,7 +8,7 @@ Comput. Mater. Sci. 68, 314 (2013)): seeded random starts, each brought down by 
 import itertools
 import warnings
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from math import gcd
 from pathlib import Path
@@ -121,6 +121,7 @@ class Group:
 
     sites: np.ndarray
     counts: dict[str, int]
+    lost: list[str] = field(default_factory=list)  # elements with a share of it and no atom there
 
 
 def ordered(structure: Structure, ordering: Ordering, name: str) -> Atoms:
@@ -160,6 +161,8 @@ def ordered(structure: Structure, ordering: Ordering, name: str) -> Atoms:
     atoms = Atoms(chosen[kept].tolist(), wide.cart_coords[kept], cell=wide.lattice.matrix, pbc=True)
     rank_text = f"rank {ordering.rank} of {len(ranked)} seed {ordering.seed}"
     atoms.info["ordering"] = f"{rank_text} {atoms.get_chemical_formula(empirical=True)}"
+    if lost := [one for group in groups for one in group.lost]:
+        atoms.info["emptied"] = ", ".join(lost)
     of_file = structure.composition.fractional_composition
     of_cell = Composition(atoms.get_chemical_formula()).fractional_composition
     if not of_cell.almost_equals(of_file, rtol=0.0, atol=ROUNDED):
@@ -269,7 +272,15 @@ def _whole_numbers(
     wide = wide * best[1]
     orbit = np.array([site.properties["orbit"] for site in wide])
     made = [
-        Group(np.flatnonzero(orbit == key), counts)
+        Group(
+            np.flatnonzero(orbit == key),
+            counts,
+            [
+                f"{s} {share:g} at {key.split()[0]}"
+                for s, share in shares[key].items()
+                if share and not counts.get(s)
+            ],
+        )
         for key, counts in zip(sizes, best[2], strict=True)
     ]
     return wide, made

@@ -9,6 +9,7 @@ import numpy as np
 import spglib
 from ase import Atoms
 from ase.build import bulk
+from ase.data import covalent_radii
 from ase.spacegroup import Spacegroup, crystal
 from scipy.spatial import Voronoi, cKDTree
 
@@ -24,11 +25,14 @@ from atomistics.builders.crystals.parameters import (
 )
 from atomistics.builders.sources import built, elements
 from atomistics.errors import UserError
+from atomistics.neighbours import pairs_and_vectors
 from atomistics.structures import heights
 
 LARGEST = 200_000  # atoms of anything cut from a crystal
 SAME = 1e-3  # Å, fractional: positions of one orbit
 SYMPREC = 1e-3  # Å
+FROM_FILE = ("ordering", "rounded", "emptied")  # of a file's info, kept
+ROOM, PUSHES = 0.75, 200  # of covalent radii, about an interstitial; steps
 
 
 def lattice_of(source: Crystal, folder: Path) -> Atoms:
@@ -68,7 +72,7 @@ def lattice_of(source: Crystal, folder: Path) -> Atoms:
             " all its atoms, or kind: other, which takes a file as it is"
         )
     plain = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
-    plain.info = {key: value for key, value in atoms.info.items() if key in ("ordering", "rounded")}
+    plain.info = {key: value for key, value in atoms.info.items() if key in FROM_FILE}
     return plain if source.scale == 1 else deformed(plain, source.scale * np.eye(3))
 
 
@@ -289,11 +293,25 @@ def interstitials(atoms: Atoms, element: str, count: int, rng: np.random.Generat
         places, room = voids(filled)
         best = places[room > room.max() - 0.05]
         filled += Atoms(element, [best[rng.integers(len(best))]])
+    _made_room(filled)
     number = atoms.arrays.get("molecule")
     if number is not None:
         filled.arrays["molecule"][len(atoms) :] = -1
     filled.info["interstitials"] = f"{element}:{count} at {room.max():.2f} Å"
     return filled
+
+
+def _made_room(atoms: Atoms) -> None:
+    """Neighbours too near by their covalent radii pushed apart, in place, until none is: in dense
+    crystals no void is as large as their own atoms."""
+    radii = ROOM * covalent_radii[atoms.numbers]
+    for _ in range(PUSHES):
+        (i, j, r), vectors = pairs_and_vectors(atoms, 2 * radii.max())
+        short = radii[i] + radii[j] - r
+        if not (short > 1e-3).any():
+            return
+        moves = np.maximum(short, 0.0)[:, None] * vectors / r[:, None]
+        np.add.at(atoms.positions, i, -moves / 2)
 
 
 def voids(atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ from atomistics.bonded import molecules
 from atomistics.builders.cluster.build import particle
 from atomistics.builders.cluster.parameters import Cluster
 from atomistics.builders.crystals.source import lattice_of, standard
-from atomistics.builders.layers import NEAREST, closest, stacked
+from atomistics.builders.layers import NEAREST, closest, layered, stacked
 from atomistics.builders.matching import matched, turned
 from atomistics.builders.mixtures.films import film_on
 from atomistics.builders.solid_solid.parameters import SolidSolid
@@ -63,7 +63,8 @@ def build(parameters: SolidSolid, rng: np.random.Generator, folder: Path) -> Ato
         )
     upper = layers[1]
     upper.positions += np.array(parameters.registry) @ upper.cell.array[:2]
-    bonded = parameters.contact == "bonded"
+    film = parameters.film
+    bonded = parameters.contact == "bonded" and not (film and all(map(layered, layers)))
     nearest = NEARER * closest(layers[0]) if parameters.grain else NEAREST
     return stacked(
         layers,

@@ -26,7 +26,9 @@ class SolidSolid(Strict):
         default=[0.0, 0.0], min_length=2, max_length=2, description="film moved, of a and b"
     )
     contact: Literal["bonded", "van-der-waals"] = Field(
-        default="bonded", description="van-der-waals: gap at least the sum of those radii"
+        default="bonded",
+        description="van-der-waals: gap at least the sum of those radii; so are two faces that no"
+        " bond leaves, whatever is said here",
     )
     amorphous: Film | None = None
     particle: Cluster | Name | None = Field(default=None, description="a cluster, or its id")

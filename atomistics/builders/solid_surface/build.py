@@ -172,8 +172,9 @@ def _faulted(atoms: Atoms, shift: list[float]) -> Atoms:
     """The upper half moved along the plane, between two of the planes next to the middle.
 
     Where that leaves most room: in diamond the shifts of the glide set and those of the shuffle set
-    differ. The half is lifted where atoms would come nearer than NEARER of the crystal's own
-    shortest distance (a rigid point of the gamma surface, before it relaxes).
+    differ; of a shift and its opposite (in hexagonal planes one leads into hollows, the other on
+    top) that which needs no lifting. The half is lifted where atoms would come nearer than NEARER
+    of the crystal's own shortest distance (a rigid point of the gamma surface, before it relaxes).
     """
     planes = np.unique(atoms.positions[:, 2].round(2))
     if len(planes) < 2:
@@ -181,11 +182,19 @@ def _faulted(atoms: Atoms, shift: list[float]) -> Atoms:
     between = (planes[1:] + planes[:-1]) / 2
     middle = sorted(between, key=lambda z: abs(z - atoms.cell[2, 2] / 2))[:FAULTED]
     nearest, whole = NEARER * closest(atoms), formulas(atoms, molecules(atoms))
-    made = [_shifted(atoms, np.array(shift), float(z), nearest) for z in middle]
+    # fractions of the two vectors at 60 degrees, where a and b are at 120
+    own = np.array([shift[0] + shift[1], shift[1]] if _obtuse(atoms) else shift)
+    made = [_shifted(atoms, sign * own, float(z), nearest) for z in middle for sign in (1.0, -1.0)]
     sound = [one for one in made if formulas(one, molecules(one)) == whole]
     if not sound:
         raise UserError("fault: it would cut molecules; choose another face")
     return min(sound, key=lambda one: round(float(one.cell[2, 2]), 2))
+
+
+def _obtuse(atoms: Atoms) -> bool:
+    """Whether a and b are those of a hexagonal net at 120 degrees."""
+    a, b = atoms.cell.array[:2]
+    return bool(a @ b < 0 and abs(np.linalg.norm(a + b) - np.linalg.norm(b)) < 1e-3)
 
 
 def _shifted(atoms: Atoms, shift: np.ndarray, level: float, nearest: float) -> Atoms:

@@ -46,7 +46,8 @@ class Slab(Crystal):
         default=None,
         min_length=2,
         max_length=2,
-        description="stacking fault: the upper half moved by these fractions of a and b",
+        description="stacking fault: the upper half moved by these fractions of a and b (of a and"
+        " a + b where those are at 120 degrees), or against them",
     )
     repeat: list[Repeats] = Field(
         default=[1, 1], min_length=2, max_length=2, description="of the surface cell"

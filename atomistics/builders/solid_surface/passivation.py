@@ -9,6 +9,7 @@ lost, as many as there are hydrogens: dissociated water, so that the charges bal
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii
+from ase.geometry import find_mic
 
 from atomistics.bonded import BOND, NONMETALS
 from atomistics.builders.solid_surface.compensation import (
@@ -22,6 +23,7 @@ from atomistics.errors import UserError
 from atomistics.neighbours import pairs
 
 GERMANIUM = 32
+HYDROGENS, TURNS = 1.6, 60  # Å, two hydrogens of a face; steps that bring them apart
 BINDING = (*NONMETALS, GERMANIUM)  # of two others bonds are metallic
 
 
@@ -131,7 +133,29 @@ def _split_water(
         hydrogens[donors[:n]] + hydroxyls[places_taken[:n]] + caps[places_taken[:n]]
         for n in range(number, 0, -1)
     ]
-    return min(choices, key=lambda added: round(abs(dipole_density(slab + added)), 3))
+    chosen = min(choices, key=lambda added: round(abs(dipole_density(slab + added)), 3))
+    n = len(chosen) // 3
+    bearing = [slab.positions[anions[donors[:n]]], hydroxyls.positions[places_taken[:n]]]
+    return _turned_apart(chosen, np.concatenate(bearing))
+
+
+def _turned_apart(added: Atoms, bearing: np.ndarray) -> Atoms:
+    """Hydrogens that meet turned away from each other about the atoms (H, 3) Å that bear them."""
+    hydrogen = np.flatnonzero(added.numbers == 1)
+    for _ in range(TURNS):
+        bonds = added.positions[hydrogen] - bearing
+        near = pairs(added[hydrogen], HYDROGENS)
+        if not len(near.i):
+            break
+        push = np.zeros_like(bonds)
+        apart, length = find_mic(
+            added.positions[hydrogen][near.i] - added.positions[hydrogen][near.j], added.cell
+        )
+        np.add.at(push, near.i, (HYDROGENS - length)[:, None] * apart / length[:, None])
+        turned = bonds + push / 2
+        turned *= (np.linalg.norm(bonds, axis=1) / np.linalg.norm(turned, axis=1))[:, None]
+        added.positions[hydrogen] = bearing + turned
+    return added
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
