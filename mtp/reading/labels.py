@@ -37,6 +37,7 @@ LIKE = {
 NOT_LABELS = r"weight"
 PER_ATOM = ("energies", "stresses")  # as columns these are of each atom
 OF_EACH = "{} of each atom"
+EACH = "/atom"  # behind the unit of an energy
 UNIT = r"(?i)(.*?)[-_ ]?units?$"
 HIGH = 1.0  # eV/Å^3, 160 GPa: beyond it a stress is likelier in another unit
 TYPICAL = 0.1  # eV/Å^3, 16 GPa: so is one that half of the frames are beyond
@@ -143,7 +144,10 @@ def interpret(
     labels = [f for key, value in values.items() if (f := named(key, value))]
     in_names = {f.what.removeprefix("free_"): f.unit for f in labels if f.unit}
     units = {k: v for k, v in in_names.items() if k not in units and k in OWN} | units
+    of_each = units.get("energy", "").lower().endswith(EACH)
+    units = {k: re.sub(f"(?i){EACH}$", "", v) if k == "energy" else v for k, v in units.items()}
     energy = _scaled(_energy(labels, values, options, where), units, where)
+    energy = energy if energy is None or not of_each else energy * len(bare)
     forces = _scaled(_one(labels, "forces", values, options, where), units, where)
     stress = _stress(labels, values, options, units, where, bare, reading)
     if forces is not None and np.shape(forces) != (len(bare), 3):

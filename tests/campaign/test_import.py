@@ -1,6 +1,7 @@
 """Labels that exist already: from files to a first model, checked, recorded and out again."""
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -178,6 +179,70 @@ def test_what_is_no_label_is_counted_or_refused(made, capsys) -> None:
     assert "element Au" in refused(capsys, "gold.extxyz", "--same-method")
     assert "no such file" in refused(capsys, "none.extxyz")
     assert "--units" in refused(capsys, "data.extxyz", "--units", "work=J")
+
+
+def test_labels_that_contradict_each_other(made, capsys) -> None:
+    """Energies that are not those of the forces; two zeros of energy, of one composition or two."""
+    frames = copper(12, seed=5)
+    for atoms in frames:
+        atoms.calc.results["energy"] /= len(atoms)
+    io.write("each.extxyz", frames)
+    assert "as if energies were those of one atom" in refused(
+        capsys, "each.extxyz", "--same-method"
+    )
+    told = ("--same-method", "--held-out", "0")
+    assert imported("each.extxyz", "--keep-outliers", *told) == 0
+    shutil.rmtree(made / "iterations/000")
+    assert imported("each.extxyz", "--units", "energy=eV/atom", *told) == 0
+
+
+def shifted(name: str, symbol: str, level: float) -> None:
+    """A file of fcc frames with energies that count from another zero (eV/atom)."""
+    frames = []
+    for number, atoms in enumerate(copper(6, seed=len(name))):
+        half = number % 2 and symbol != "Cu"
+        one, labels = atoms.copy(), atoms.calc.results
+        one.symbols[:: 1 + half] = symbol
+        labels["energy"] += level * len(atoms) / (1 + half)
+        one.calc = SinglePointCalculator(one, **labels)
+        frames.append(one)
+    io.write(name, frames)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "says"),
+    [
+        (("Cu", 0.0), ("Cu", 0.5), ""),
+        (("Cu", 0.0), ("Cu", -9.0), "energies of Cu lie in two groups"),
+        (("Au", 0.0), ("Ag", -3.0), ""),
+        (("Au", -900.0), ("Ag", -3.0), ""),  # each element in files of one method
+    ],
+)
+def test_two_zeros_of_energy(data, capsys, one, other, says) -> None:
+    shifted("one.extxyz", *one)
+    shifted("other.extxyz", *other)
+    words = ["import", "one.extxyz", "other.extxyz", "--subsystem", "cu", "--campaign", "c"]
+    words += ["--new", "--held-out", "0"]
+    assert main(words) == bool(says)
+    assert says in capsys.readouterr().err
+    if says:
+        assert main([*words, "--keep-outliers"]) == 0
+
+
+def test_compounds_and_elements_of_two_methods(data, capsys) -> None:
+    """CuAu of one code; Cu and Au of another, whose atoms count from elsewhere."""
+    shifted("one.extxyz", "Au", 0.0)
+    frames = [atoms for atoms in io.read("one.extxyz", ":") if len(set(atoms.symbols)) == 2]
+    for atoms in frames:
+        atoms.calc.results["energy"] -= 40.0 * len(atoms)
+    io.write("half.extxyz", frames)
+    whole = [a for a in io.read("one.extxyz", ":") if len(set(a.symbols)) == 1]
+    io.write("whole.extxyz", [*whole, *copper(6)])
+    words = ["import", "whole.extxyz", "half.extxyz", "--subsystem", "cu", "--campaign", "c"]
+    assert main([*words, "--new"]) == 1
+    said = capsys.readouterr().err
+    assert "energies of AuCu in half.extxyz are" in said
+    assert "eV/atom off" in said
 
 
 def copper_in(factor: float) -> list[Atoms]:

@@ -320,6 +320,13 @@ def test_extxyz_settled_by_the_user(tmp_path) -> None:
     assert atoms.calc.results["energy"] == pytest.approx(-7.5 * Hartree)
     assert atoms.calc.results["forces"][0, 0] == pytest.approx(0.5 * Hartree / Bohr)
     assert atoms.calc.results["stress"][0] == pytest.approx(0.01 * 6.241509e-4)
+    told = ReadOptions(units=pairs_of("units", "energy=eV/atom,forces=-eV/Å,stress=-GPa,length=Å"))
+    (atoms,) = parsed(tmp_path, "a.xyz", frame(f"{E} {S}"), told).frames
+    assert atoms.calc.results["energy"] == -15
+    assert atoms.calc.results["forces"][0].tolist() == [-0.5, -0.1, 0.2]
+    assert atoms.calc.results["stress"][0] == pytest.approx(-0.01 * 6.241509e-3)
+    with pytest.raises(MTPError, match="--units: a file of kind outcar says it by itself"):
+        parsed(tmp_path, "OUTCAR", outcar([Step()]), told)
     told = ReadOptions(voigt=order_of("xx,yy,zz,xy,yz,zx"))
     text = frame(f'{E} virial="-0.64 -1.28 -1.92 -.128 -.256 -.192"').replace(
         "virial", "virial_vasp"
@@ -647,7 +654,7 @@ def test_deepmd(tmp_path, kind) -> None:
     assert str(reading.frames[0].symbols) == "CuO"
     (system / "nopbc").touch()
     line = read_calculations(system, ReadOptions()).line(())
-    assert "stress 0; not understood: virial.npy of a cell that is not periodic (3)" in line
+    assert "stress 0; not understood: virial of a cell that is not periodic" in line
     (system / "nopbc").unlink()
     box = np.load(system / "set.001" / "box.npy")
     np.save(system / "set.001" / "box.npy", 0 * box)
