@@ -62,9 +62,13 @@ def read_files(
     """Every file by itself, those of folders too; UserError names the first that is not read."""
     try:
         files = [path for given in paths for path in expanded(given)]
-        return {path: read_calculations(path, options, kind) for path in files}
+        readings = {path: read_calculations(path, options, kind) for path in files}
     except MTPError as error:
         raise UserError(str(error)) from None
+    if files and not any(reading.frames for reading in readings.values()):
+        said = "; ".join(f"{path}: {reading.line(KEPT)}" for path, reading in readings.items())
+        raise UserError(f"no frame is left: {said}")
+    return readings
 
 
 def take_in(

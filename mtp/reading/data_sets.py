@@ -16,6 +16,7 @@ from mtp.reading.frames import OPENERS, Reading, ReadOptions, text_of
 from mtp.reading.labels import PER_ATOM, check_stresses, interpret, is_label, require_volume
 from mtp.reading.vasp import KBAR, ORDER
 
+EXTRAPOLATED = ("vasp", "vasp2", "gpaw", "castep")  # ASE's names of codes with two energies
 DEEPMD = {"box", "coord", "energy", "force", "virial", "real_atom_types"}
 
 
@@ -32,6 +33,13 @@ def read_ase(path: Path, options: ReadOptions) -> Reading:
     for number, atoms in enumerate(images):
         results = {} if atoms.calc is None else dict(atoms.calc.results)
         labels = {k: v for k, v in results.items() if is_label(k, options) and k not in PER_ATOM}
+        name = getattr(atoms.calc, "name", "")
+        if name in EXTRAPOLATED and "free_energy" not in labels and "energy" not in options.keys:
+            raise MTPError(
+                f"{path}: row {number}: the energy of {name} is the one without smearing, of which"
+                " forces are no derivative, and there is no free_energy; say that there was no"
+                " smearing with --keys=energy=energy"
+            )
         if "magmoms" in results and "magmoms" not in atoms.arrays:
             atoms.set_array("magmoms", np.asarray(results["magmoms"], float))
         interpret(atoms, {**atoms.info, **labels}, options, f"{path}: row {number}", reading)

@@ -12,6 +12,7 @@ from ase import Atoms
 from ase.units import Bohr, Hartree, kcal, kJ, mol
 
 from mtp.reading.frames import LABELS
+from mtp.reading.labels import FLAT
 
 CHANGE = "from frame to frame energies change"
 NAMES = ("the forces", "the stress")
@@ -94,6 +95,8 @@ def _works(frames: Sequence[Atoms]) -> Iterator[tuple[float, float, float, int]]
 def _work(one: Atoms, other: Atoms) -> tuple[float, float, float] | None:
     """By the mean of both ends (eV); None where they are too far apart."""
     cells = [a.cell.complete().array for a in (one, other)]
+    if min(abs(np.linalg.det(cell)) for cell in cells) < FLAT:
+        return None
     ends = [np.linalg.solve(c.T, a.positions.T).T for c, a in zip(cells, (one, other), strict=True)]
     moved = ends[1] - ends[0]
     moved -= np.round(moved) * one.pbc

@@ -358,11 +358,20 @@ def test_frames_of_one_file_may_differ(tmp_path) -> None:
 
 
 def test_frames_that_say_they_are_not_converged(tmp_path) -> None:
-    says = ("converged=F", "scf_converged=0", "dft_converged=False", "unconverged=T")
+    says = ("converged=F", "scf_converged=0", "dft_converged=False", "converged_scf=F")
     text = "".join(frame(f"{E} {S} {key}") for key in says) + frame(f"{E} {S} converged=T")
     reading = parsed(tmp_path, "a.xyz", text)
     assert reading.left_out == {"without electronic convergence": 4}
     assert len(reading.frames) == 1
+    for key in (
+        "unconverged=T",
+        "status=unconverged",
+        "electronic_convergence=F",
+        "scf=NotConverged",
+    ):
+        assert parsed(tmp_path, "b.xyz", frame(f"{E} {S} {key}")).frames == []
+    for key in ("unconverged=F", "convergence=1e-8", "scf_convergence_steps=0", "name=converged"):
+        assert len(parsed(tmp_path, "b.xyz", frame(f"{E} {S} {key}")).frames) == 1
     assert len(parsed(tmp_path, "a.xyz", text, ReadOptions(nonconverged=True)).frames) == 5
 
 
@@ -405,6 +414,27 @@ def test_moments_charges_and_constraints_stay(tmp_path) -> None:
     assert found.constraints[0].index.tolist() == [0]
     line = Reading([found]).line(("initial_charges",))
     assert line.endswith("not used: constraints (1), initial_magmoms (1)")
+
+
+def test_forces_that_constraints_took_away_are_no_labels(tmp_path) -> None:
+    """Programs that hold atoms write 0 for them; forces that are there whole stay."""
+    for rows, kept in (
+        (("F 0 0 0", "T -0.5 -0.1 0.2"), 0),
+        (("F 0.5 0.1 -0.2", "T -0.5 -0.1 0.2"), 1),
+        (("F 0 0 0", "T 0 0 0"), 1),
+    ):
+        reading = parsed(tmp_path, "a.xyz", frame(f"{E} {S}", "move_mask:L:1:forces:R:3", rows))
+        assert len(reading.frames) == kept
+    rows = ("F T T 0 0.1 -0.2", "T T T -0.5 -0.1 0.2")
+    reading = parsed(tmp_path, "a.xyz", frame(f"{E} {S}", "move_mask:L:3:forces:R:3", rows))
+    assert reading.left_out == {"with forces of 0 where constraints hold an atom": 1}
+
+
+@pytest.mark.parametrize("name", ["magmom", "DFT_magmoms", "magnetic_moments"])
+def test_columns_of_moments_begin_the_next_calculation(tmp_path, name) -> None:
+    rows = ("2 0.5 0.1 -0.2", "-2 -0.5 -0.1 0.2")
+    (atoms,) = parsed(tmp_path, "a.xyz", frame(f"{E} {S}", f"{name}:R:1:forces:R:3", rows)).frames
+    assert atoms.get_initial_magnetic_moments().tolist() == [2, -2]
 
 
 # -- dumps, POSCARs, data sets --
@@ -629,6 +659,26 @@ def test_keys_of_an_ase_database(tmp_path, name) -> None:
     (tmp_path / "none.db").write_text("")
     with pytest.raises(MTPError, match="holds no structure"):
         read_calculations(tmp_path / "none.db", ReadOptions())
+
+
+@pytest.mark.parametrize("name", ["a.db", "a.traj"])
+def test_the_energy_without_smearing_is_no_label(tmp_path, name) -> None:
+    """ASE's `energy` of VASP and GPAW; the forces are derivatives of `free_energy`."""
+    for code, free, kept in (("vasp", {}, 0), ("vasp", {"free_energy": -7.5}, 1), ("emt", {}, 1)):
+        atoms = labelled()
+        results = {"energy": -7.4, "forces": [FORCE, FORCE]} | free
+        atoms.calc = SinglePointCalculator(atoms, **results)
+        atoms.calc.name = code
+        (tmp_path / name).unlink(missing_ok=True)
+        write(tmp_path / name, atoms)
+        if kept:
+            expected = [free.get("free_energy", -7.4)]
+            assert energies(read_calculations(tmp_path / name, ReadOptions())) == expected
+            continue
+        with pytest.raises(MTPError, match="energy of vasp is the one without smearing"):
+            read_calculations(tmp_path / name, ReadOptions())
+        told = ReadOptions(keys={"energy": "energy"})
+        assert energies(read_calculations(tmp_path / name, told)) == [-7.4]
 
 
 @pytest.mark.parametrize("kind", ["deepmd/npy", "deepmd/npy/mixed"])
