@@ -271,7 +271,7 @@ def test_folders_of_runs(made, capsys) -> None:
     assert "element O" in refused(capsys, "runs", "--same-method")
 
 
-PBE = {"xc": "PBE", "encut": 400, "ismear": 1, "sigma": 0.2}
+PBE = {"xc": "PBE", "encut": 400, "ismear": 1, "sigma": 0.2, "setups": {"Cu": "_pv"}}
 NI = {"Cu": {"L": 2, "U": 6.2, "J": 0.0}}
 
 
@@ -286,7 +286,17 @@ NI = {"Cu": {"L": 2, "U": 6.2, "J": 0.0}}
         ("   GGA    =   --\n", PBE | {"xc": "pbesol"}, "GGA is PE, by reference.options PS"),
         ("   GGA    =   --\n", PBE | {"xc": "SCAN"}, "METAGGA is --, by reference.options SCAN"),
         ("   LHFCALC =  T\n", PBE, "LHFCALC is T, by reference.options F"),
-        ("", {"xc": "PBE", "encut": 400}, ""),
+        ("", {"xc": "PBE", "encut": 400, "setups": {"Cu": "_pv"}}, ""),
+        ("", {"xc": "PBE"}, "POTCAR Cu is PAW_PBE Cu_pv 06Sep2000, by reference.options Cu"),
+        ("", PBE | {"setups": {"base": "recommended", "Cu": "_pv"}}, ""),
+        ("   LHFCALC = T\n   HFSCREEN=    0.2000\n", PBE | {"xc": "pbe0"},
+         "HFSCREEN is 0.2, by reference.options 0"),
+        ("   LHFCALC = T\n   HFSCREEN=    0.2000\n", PBE | {"xc": "hse06"}, ""),
+        ("   LHFCALC = T\n   AEXX    =    0.1500\n", PBE | {"xc": "pbe0"},
+         "AEXX is 0.15, by reference.options 0.25"),
+        ("   LSORBIT =      T    coupling\n", PBE, "LSORBIT is T, by reference.options F"),
+        ("   LASPH   =      T    aspherical Exc\n", PBE | {"lasph": True}, ""),
+        ("   LDIPOL =      T\n", PBE, "LDIPOL is T, by reference.options F"),
         ("", {"xc": "PBE", "ismear": 0, "sigma": 0.05}, "ISMEAR is 1, by reference.options 0"),
         ("   LDAU = T\n", PBE, "LDAU is T, by reference.options F"),
         ("   LDAU = T\n", PBE | {"ldau_luj": NI}, ""),
@@ -301,6 +311,23 @@ def test_settings_of_files_are_held_against_the_reference(tmp_path, header, opti
     reading = read_calculations(path, ReadOptions())
     found = unlike({path: reading}, SimpleNamespace(method="vasp", options=options))
     assert found == (f"OUTCAR: {says}" if says else "")
+
+
+def test_a_reference_is_known_by_the_titles_of_its_potcars(tmp_path, monkeypatch) -> None:
+    """Where its files are; two of one name are told apart by their date."""
+    path = tmp_path / "OUTCAR"
+    path.write_text(outcar([Step()]))
+    files = {path: read_calculations(path, ReadOptions())}
+    reference = SimpleNamespace(method="vasp", options=PBE)
+    for name, title in (("Cu_pv", "PAW_PBE Cu_pv 06Sep2000"), ("O", "PAW_PBE O 22Mar2012")):
+        folder = tmp_path / "pp/potpaw_PBE" / name
+        folder.mkdir(parents=True)
+        (folder / "POTCAR").write_text(f"  {title}   \n 11.0\n")
+    monkeypatch.setenv("VASP_PP_PATH", str(tmp_path / "pp"))
+    says = "POTCAR O is PAW_PBE O 08Apr2002, by reference.options PAW_PBE O 22Mar2012"
+    assert unlike(files, reference) == f"OUTCAR: {says}"
+    (folder / "POTCAR").write_text("  PAW_PBE O 08Apr2002\n")
+    assert unlike(files, reference) == ""
 
 
 def test_runs_of_two_settings_in_folders_of_their_own(made, capsys) -> None:

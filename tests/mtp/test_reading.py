@@ -175,6 +175,48 @@ def test_moments_of_a_vasprun_are_those_it_began_from(tmp_path) -> None:
         assert "not understood: magnetic moments (ISPIN = 2) (1)" in reading.line(())
 
 
+MAGNETIZED = """
+ magnetization (x)
+
+# of ion       s       p       d       tot
+------------------------------------------
+    1        0.000   0.010   1.200   {first}
+    2        0.000  -0.010  -0.500  -0.510
+--------------------------------------------------
+"""
+
+
+def test_moments_of_a_vasprun_are_those_of_the_outcar_beside_it(tmp_path) -> None:
+    """Step by step; where the OUTCAR is of another run, it tells nothing."""
+    spins = SPINS.replace('ISTART">0', 'ISTART">1')
+    steps = [Step(-7.5), Step(-7.6)]
+    text = vasprun(steps).replace("</parameters>", spins)
+    parts = outcar(steps).split("VOLUME and BASIS-vectors")
+    parts = [a + MAGNETIZED.format(first=f"{1 + k:.3f}") for k, a in enumerate(parts[:-1])] + parts[
+        -1:
+    ]
+    (tmp_path / "OUTCAR").write_text("VOLUME and BASIS-vectors".join(parts))
+    frames = parsed(tmp_path, "vasprun.xml", text).frames
+    expected = [
+        a.get_initial_magnetic_moments()
+        for a in read_calculations(tmp_path / "OUTCAR", ReadOptions()).frames
+    ]
+    assert [a.get_initial_magnetic_moments().tolist() for a in frames] == [
+        e.tolist() for e in expected
+    ]
+    assert [e[0] for e in expected] == [1, 2]
+    (tmp_path / "OUTCAR").write_text("VOLUME and BASIS-vectors".join(parts).replace("-7.5", "-9.5"))
+    frames = parsed(tmp_path, "vasprun.xml", text).frames
+    assert ["initial_magmoms" in a.arrays for a in frames] == [False, True]
+
+
+def test_the_charge_of_a_cell_is_said(tmp_path) -> None:
+    lines = "   Ionic Valenz\n   ZVAL   =  11.00  6.00\n   NELECT =      {}    total\n   NELM "
+    for electrons, says in (("17.0000", ""), ("16.0000", "a charge of the cell of +1 e (1)")):
+        text = outcar([Step()]).replace("   NELM ", lines.format(electrons), 1)
+        assert parsed(tmp_path, "OUTCAR", text).line(()).endswith(says or "nothing")
+
+
 HUBBARD = """   GGA     =    --    GGA type
    METAGGA=      F    non-selfconsistent MetaGGA calc.
    LDAU   =      T
@@ -589,6 +631,35 @@ def test_poscar_elements(tmp_path, comment, species, told, potcar, symbols) -> N
         return
     with pytest.raises(MTPError, match="names no elements"):
         read_poscar(path, ReadOptions(told))
+
+
+@pytest.mark.parametrize(
+    ("incar", "moments"),
+    [
+        ("ISPIN = 2\nMAGMOM = 2*5.0 2*-5.0  # by hand\n", [5, 5, -5, -5]),
+        ("ispin=2; magmom=1 2 3 4", [1, 2, 3, 4]),
+        ("MAGMOM = 1 2 \\\n 3 4\nISPIN = 2", [1, 2, 3, 4]),
+        ("LSORBIT = T\nMAGMOM = 9*0 0 0 2", [[0, 0, 0]] * 3 + [[0, 0, 2]]),
+        ("ISPIN = 1\nMAGMOM = 4*1", [0, 0, 0, 0]),
+        ("# MAGMOM = 4*1\nISPIN = 2", [0, 0, 0, 0]),
+        ("MAGMOM = 2*1 5", "INCAR beside it is for 3 atoms, 4 are here"),
+        ("MAGMOM = up down", "MAGMOM = up down is not a list of moments"),
+    ],
+)
+def test_moments_of_the_incar_beside_a_poscar(tmp_path, incar, moments) -> None:
+    path = tmp_path / "POSCAR"
+    path.write_text(POSCAR.format(comment="x", species="Ni O\n"))
+    (tmp_path / "INCAR").write_text(incar)
+    if isinstance(moments, str):
+        with pytest.raises(MTPError, match=moments):
+            read_poscar(path, ReadOptions())
+        return
+    assert read_poscar(path, ReadOptions()).get_initial_magnetic_moments().tolist() == moments
+    for name in ("a.vasp", "b.vasp"):
+        (tmp_path / name).write_text(path.read_text())
+    if np.any(moments):
+        with pytest.raises(MTPError, match="2 structures are there; give each a folder"):
+            read_poscar(tmp_path / "a.vasp", ReadOptions())
 
 
 def test_poscars_that_hold_more_than_ase_reads(tmp_path) -> None:
