@@ -78,7 +78,10 @@ def kind_of(path: Path) -> str:
     for kind, mark in MARKS.items():
         if mark in head or (kind == "outcar" and "OUTCAR" in name):
             return kind
-    raise MTPError(f"{path}: neither its name nor its text says what it is; give --format=KIND")
+    raise MTPError(
+        f"{path}: neither its name nor its text says what it is; give --format=KIND of "
+        f"{', '.join(READERS)}, or write converged steps to extended XYZ"
+    )
 
 
 def _read_cfg(path: Path, options: ReadOptions) -> Reading:
