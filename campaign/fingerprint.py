@@ -5,6 +5,7 @@ against `reference`: its options, what its functional stands for, the program's 
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from mtp.reading.frames import Reading
 from mtp.reading.vasp import setting
 
 # VASP's where an INCAR is silent. ISPIN is each structure's own, ENCUT and GGA are the POTCARs'.
-OFF = {"IVDW": "0", "LVDW": "F", "LHFCALC": "F", "LDAU": "F", "METAGGA": "--"}
-DEFAULTS = {**OFF, "ISMEAR": 1, "SIGMA": 0.2}
+OFF = {"IVDW": "0", "LVDW": "F", "LUSE_VDW": "F", "LHFCALC": "F", "LDAU": "F", "METAGGA": "--"}
+OFF |= {"LSORBIT": "F", "LASPH": "F", "LSOL": "F", "LDIPOL": "F", "IDIPOL": "0", "EFIELD": "0"}
+DEFAULTS = {**OFF, "ISMEAR": 1, "SIGMA": 0.2, "AEXX": 0.25, "HFSCREEN": 0}
+PSEUDO = ("xc", "pp", "setups", "pp_version")
 TETRAHEDRA = -4  # ISMEAR from here down has no use for SIGMA
 
 
@@ -70,7 +73,9 @@ def unlike(files: Mapping[Path, Reading], reference: Reference) -> str:
             )
         if program.lower() != reference.method:
             return f"{path.name} is of {program}, the campaign's reference is {reference.method}"
-        if difference := _different(reading.method, _vasp(reference.options)):
+        elements = [key.split()[1] for key in reading.method if key.startswith("POTCAR ")]
+        own = _vasp(reference.options) | _potcars(reference.options, elements)
+        if difference := _different(reading.method, own):
             return f"{path.name}: {difference}"
     return ""
 
@@ -80,7 +85,8 @@ def _different(method: Mapping[str, str], own: Mapping[str, str]) -> str:
         expected = own.get(key, "0" if key.startswith("U ") else None)
         is_said = (key, value) != ("GGA", "--")  # of POTCARs that the file does not name
         counts = key != "SIGMA" or float(own["ISMEAR"]) > TETRAHEDRA
-        if is_said and counts and expected not in (None, value):
+        named = key.startswith("POTCAR ") and expected in value.split()
+        if is_said and counts and not named and expected not in (None, value):
             return f"{key} is {value}, by reference.options {expected}"
     return ""
 
@@ -95,3 +101,26 @@ def _vasp(options: Mapping[str, Any]) -> dict[str, str]:
     given |= {key.upper(): value for key, value in {**functional, **options}.items()}
     given |= {f"U {e}": (one["U"] - one["J"]) * (one["L"] >= 0) for e, one in table.items()}
     return {key: setting(value) for key, value in given.items()}
+
+
+def _potcars(options: Mapping[str, Any], elements: Iterable[str]) -> dict[str, str]:
+    """By element the title of the POTCAR that ASE takes, its name alone where the files are not."""
+    from ase import Atoms
+    from ase.calculators.vasp.create_input import GenerateVaspInput, get_pp_setup, open_potcar
+
+    try:
+        suffixes, _ = get_pp_setup(options.get("setups"))
+    except (KeyError, TypeError, ValueError):  # `planner init` says what is wrong with them
+        return {}
+    expected = {}
+    for element in elements:
+        title = element + str(suffixes.get(element, ""))
+        with suppress(RuntimeError, ValueError, OSError):  # no such folder or file here
+            writer = GenerateVaspInput()
+            writer.set(**{name: options[name] for name in PSEUDO if name in options})
+            writer.initialize(Atoms(element))
+            with open_potcar(writer.ppp_list[0]) as file:
+                line = next(iter(file), title)
+            title = " ".join((line if isinstance(line, str) else line.decode("latin-1")).split())
+        expected[f"POTCAR {element}"] = title
+    return expected

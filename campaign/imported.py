@@ -25,6 +25,7 @@ from atomistics.analysis.observables import outliers
 from atomistics.contract import Name, Strict
 from atomistics.neighbours import pairs
 from atomistics.structures import KEPT, TOO_CLOSE
+from campaign.agreement import require_one_level, require_work
 from campaign.errors import UserError
 from campaign.files import write_record
 from campaign.fingerprint import one_method, unlike
@@ -61,9 +62,13 @@ def read_files(
     """Every file by itself, those of folders too; UserError names the first that is not read."""
     try:
         files = [path for given in paths for path in expanded(given)]
-        return {path: read_calculations(path, options, kind) for path in files}
+        readings = {path: read_calculations(path, options, kind) for path in files}
     except MTPError as error:
         raise UserError(str(error)) from None
+    if files and not any(reading.frames for reading in readings.values()):
+        said = "; ".join(f"{path}: {reading.line(KEPT)}" for path, reading in readings.items())
+        raise UserError(f"no frame is left: {said}")
+    return readings
 
 
 def take_in(
@@ -78,11 +83,15 @@ def take_in(
     checked = _method(files | tests, campaign, wanted)
     left: Counter[str] = Counter()
     by_digest = {_digest(a): a for a in [*before, *held_before]}
+    named = {one.sha256[:16]: one.name for one in _earlier(campaign).files}
+    named |= {_sha256(path)[:16]: str(path) for path in [*files, *tests]}
     split: dict[bool, list[Atoms]] = {False: [], True: []}
     sources, lines = [], []
     for path, reading in [*files.items(), *tests.items()]:
         frames = _frames(path, reading, wanted.subsystem)
-        frames = _sound(frames, campaign, left, by_digest, wanted)
+        frames = _sound(frames, campaign, left, (by_digest, named), wanted)
+        if not wanted.keep_outliers:
+            require_work(path, frames)
         out = frames if path in tests else _held_out(frames, wanted.held_out, bool(tests))
         held = {id(a) for a in out}
         for atoms in frames:
@@ -104,6 +113,8 @@ def take_in(
         raise UserError(f"nothing to train on is left: {_words(left) or 'no frame has labels'}")
     if wanted.recompute:
         lines.append(_recomputed(split[False], campaign, wanted.recompute))
+    if not wanted.keep_outliers:
+        require_one_level([*before, *held_before, *split[False], *split[True]], named)
     kept = ", ".join(f"{len(split[h])} {'held out' if h else 'to train on'}" for h in split)
     lines.append(f"{wanted.subsystem}: {kept}; left out: {_words(left) or 'nothing'}; {checked}")
     _write(campaign, (before + split[False], held_before + split[True]), sources, left, checked)
@@ -119,6 +130,10 @@ def _may_import(campaign: Campaign, subsystem: str) -> None:
     names = [s.name for s in campaign.task.subsystems]
     if subsystem not in names:
         raise UserError(f"--subsystem {subsystem}: task.yaml has {', '.join(names)}")
+
+
+def _earlier(campaign: Campaign) -> Sources:
+    return sources_of(campaign) or Sources(files=[], left_out={}, method_by="")
 
 
 def _earlier_frames(campaign: Campaign, name: str) -> list[Atoms]:
@@ -158,10 +173,14 @@ def _sound(
     frames: list[Atoms],
     campaign: Campaign,
     left: Counter[str],
-    by_digest: dict[str, Atoms],
+    earlier: tuple[dict[str, Atoms], dict[str, str]],
     wanted: Wanted,
 ) -> list[Atoms]:
-    """The frames that may be labels; what is not is counted, what would be a guess is refused."""
+    """The frames that may be labels; what is not is counted, what would be a guess is refused.
+
+    earlier: frames by their geometry, names of files by their hash.
+    """
+    by_digest, named = earlier
     strange = sorted({s for a in frames for s in a.symbols} - set(campaign.task.species))
     if strange:
         raise UserError(
@@ -178,7 +197,7 @@ def _sound(
         elif np.linalg.norm(results["forces"], axis=1).max() > campaign.config.reference.max_force:
             left["force-above-max_force"] += 1
         elif digest in by_digest:
-            _same_label(by_digest[digest], atoms)
+            _same_label(by_digest[digest], atoms, named)
             left["duplicate"] += 1
         else:
             by_digest[digest] = atoms
@@ -197,12 +216,12 @@ def _digest(atoms: Atoms) -> str:
     return hashlib.sha256(joined).hexdigest()
 
 
-def _same_label(one: Atoms, other: Atoms) -> None:
+def _same_label(one: Atoms, other: Atoms, named: dict[str, str]) -> None:
     """UserError for two energies of one geometry: not one method, or not one calculation."""
     energies = [a.calc.results["energy"] / len(a) for a in (one, other)]
     if abs(energies[0] - energies[1]) > 1e-3:
         places = " and ".join(
-            f"frame {a.info['frame']} of {a.info['source']}" for a in (one, other)
+            f"frame {a.info['frame']} of {named[a.info['source']]}" for a in (one, other)
         )
         raise UserError(
             f"{places}: one geometry with {energies[0]:.4f} and {energies[1]:.4f} eV/atom; they "
@@ -254,8 +273,7 @@ def _held_out(frames: list[Atoms], fraction: float, elsewhere: bool) -> list[Ato
 
 def _method(files: dict[Path, Reading], campaign: Campaign, wanted: Wanted) -> str:
     """How the labels are known to be those of one method and of the reference; else UserError."""
-    earlier = sources_of(campaign)
-    one_method(files, earlier.files if earlier else [])
+    one_method(files, _earlier(campaign).files)
     if wanted.alone:
         return "method: compared with nothing, the campaign is made of these labels"
     if wanted.same_method:
@@ -306,7 +324,7 @@ def _write(
     method_by: str,
 ) -> None:
     folder = campaign.iteration(0)
-    earlier = sources_of(campaign) or Sources(files=[], left_out={}, method_by="")
+    earlier = _earlier(campaign)
     counts = [Count(kind=k, count=n) for k, n in sorted(left.items())]
     subsystem = sources[0].subsystem
     left_out = earlier.left_out | {subsystem: [*earlier.left_out.get(subsystem, []), *counts]}

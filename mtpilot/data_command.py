@@ -1,6 +1,7 @@
 """`planner import` and `planner export`: labels that exist already, in and out of a campaign."""
 
 import argparse
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,10 @@ def add(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
     taken.add_argument("--recompute", type=int, default=0, metavar="N", help="frames to compare")
     for flag, purpose in (
         ("--same-method", "the labels are of the campaign's reference; the files do not say so"),
-        ("--keep-outliers", "keep frames whose energy is far from all others"),
+        (
+            "--keep-outliers",
+            "keep labels whose energy is far from all others or not that of the forces",
+        ),
         ("--nonconverged", "keep steps whose electronic loop ended at its limit"),
         ("--new", "make the campaign folder from these frames alone"),
         ("--run", "carry the campaign on at once, as planner run does"),
@@ -60,8 +64,13 @@ def take(arguments: argparse.Namespace) -> int:
         campaign_of(arguments.campaign, wanted.subsystem, frames, held_out, arguments.temperature)
         wanted = wanted.model_copy(update={"alone": True})
     campaign = Campaign.at(arguments.campaign)
-    with locked(campaign.folder, "planner import"):
-        say("\n".join(take_in(campaign, files, tests, wanted)))
+    try:
+        with locked(campaign.folder, "planner import"):
+            say("\n".join(take_in(campaign, files, tests, wanted)))
+    except UserError:
+        if arguments.new:  # the remedy is the same command with another flag
+            shutil.rmtree(campaign.folder)
+        raise
     return 0
 
 

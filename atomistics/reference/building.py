@@ -28,10 +28,10 @@ from atomistics.reference import outputs, resuming
 from atomistics.reference.catalog import NAMED, Recipe
 from atomistics.reference.convergence import (
     LabelFailedError,
+    energy_of_forces,
     failure,
     last_words,
     unconverged,
-    vasp_free_energy,
 )
 from atomistics.reference.launching import launched
 from atomistics.reference.per_structure import settings_for
@@ -250,7 +250,7 @@ def _checked(reply: Results | Failed, calculator: Any, folder: Path) -> Results 
         close()  # CP2K writes the rest of its output when its shell ends
     try:
         fault = unconverged(folder, ended=isinstance(reply, Results))
-        free = vasp_free_energy(folder) if isinstance(reply, Results) and not fault else None
+        free = energy_of_forces(folder) if isinstance(reply, Results) and not fault else None
     except LabelFailedError as error:
         reply = Failed(error.kind, error.detail)
     else:

@@ -12,6 +12,7 @@ from subprocess import CalledProcessError
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ase.calculators.calculator import SCFError
+from ase.units import Hartree
 
 from atomistics.errors import UserError
 from mtp.errors import MTPError
@@ -23,6 +24,7 @@ UNCONVERGED = re.compile(
     r"(not|n't|never)\W+(\w+\W+)?converg|convergence\W+(\w+\W+)?not|unconverged|ConvergenceError",
     re.I,
 )
+OF_FORCES = r"(?m)^\s*Force related energy:\s*(-?\d+\.\d+(?:[Ee][-+]?\d+)?)\s+H\b"
 LONGEST_LINE = 500
 OUTPUTS = (".pwo", ".out", ".castep", ".abo", ".log", ".err")
 
@@ -103,16 +105,21 @@ def _unconverged_vasp(path: Path) -> str | None:
     return f"VASP: {UNKNOWN}" if left[UNKNOWN] else None
 
 
-def vasp_free_energy(folder: Path) -> float | None:
-    """F = E - TS (eV) of the only step in an OUTCAR below; None without an OUTCAR.
+def energy_of_forces(folder: Path) -> float | None:
+    """The energy (eV) of which forces are derivatives, where ASE's reader takes another one.
 
-    vasprun.xml holds F + PV under PSTRESS, of which forces and stress are not the derivatives.
+    VASP: F = E - TS of the only step in an OUTCAR below (vasprun.xml holds F + PV under PSTRESS).
+    DFTB+: the last "Force related energy" of detailed.out, beside which "Total energy" lacks -TS of
+    a filling with temperature.
     """
     for path in folder.rglob("OUTCAR"):
         reading = _outcar(path)
         if not reading.frames:
             raise LabelFailedError("crashed", f"OUTCAR: {reading.line(())}")
         return reading.frames[-1].get_potential_energy()
+    for path in folder.rglob("detailed.out"):
+        if values := re.findall(OF_FORCES, path.read_text(errors="replace")):
+            return float(values[-1]) * Hartree
     return None
 
 

@@ -20,6 +20,7 @@ from mtp.formats.extxyz import write_extxyz
 from mtp.reading.files import READERS, read_calculations
 from mtp.reading.frames import Reading, ReadOptions, order_of, pairs_of
 from mtp.reading.poscar import read_poscar
+from mtp.reading.work import contradiction
 
 # MLIP's own formats; what calculations leave is read by mtp.reading, as `planner import` does
 OWN = ("txt", "poscar", "lammps_datafile")
@@ -43,6 +44,8 @@ def convert(arguments: Arguments) -> int:
         if not reading.frames:
             raise MTPError(f"{source}: no configuration to keep: {reading.line(KEPT)}")
         print(reading.line(KEPT))
+        if said := contradiction(reading.frames):
+            print(f"warning: {said}")
         by_type = all("type" in atoms.arrays for atoms in reading.frames)
         if arguments["append"] and not species and not by_type:
             raise MTPError("--append needs --species=Li,C,..., or types would not fit the output")

@@ -5,6 +5,7 @@ import json
 import warnings
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from mtp.reading.frames import OPENERS, Reading, ReadOptions, text_of
 from mtp.reading.labels import PER_ATOM, check_stresses, interpret, is_label, require_volume
 from mtp.reading.vasp import KBAR, ORDER
 
+EXTRAPOLATED = ("vasp", "vasp2", "gpaw", "castep")  # ASE's names of codes with two energies
 DEEPMD = {"box", "coord", "energy", "force", "virial", "real_atom_types"}
 
 
@@ -31,6 +33,13 @@ def read_ase(path: Path, options: ReadOptions) -> Reading:
     for number, atoms in enumerate(images):
         results = {} if atoms.calc is None else dict(atoms.calc.results)
         labels = {k: v for k, v in results.items() if is_label(k, options) and k not in PER_ATOM}
+        name = getattr(atoms.calc, "name", "")
+        if name in EXTRAPOLATED and "free_energy" not in labels and "energy" not in options.keys:
+            raise MTPError(
+                f"{path}: row {number}: the energy of {name} is the one without smearing, of which"
+                " forces are no derivative, and there is no free_energy; say that there was no"
+                " smearing with --keys=energy=energy"
+            )
         if "magmoms" in results and "magmoms" not in atoms.arrays:
             atoms.set_array("magmoms", np.asarray(results["magmoms"], float))
         interpret(atoms, {**atoms.info, **labels}, options, f"{path}: row {number}", reading)
@@ -81,7 +90,8 @@ def read_deepmd(path: Path, options: ReadOptions) -> Reading:
         raise MTPError(f"{path}: is nothing that dpdata can read ({detail})") from None
     reading = Reading()
     for system in systems:
-        _deepmd_frames(system.data, f"{path}", reading)
+        _deepmd_frames(system.data, options, f"{path}", reading)
+    check_stresses(reading, path)
     suffix = "raw" if kind == "deepmd/raw" else "npy"
     reading.unknown.update({f"{k}.{suffix}": len(reading.frames) for k in held - DEEPMD})
     return reading
@@ -107,27 +117,16 @@ def _deepmd_arrays(path: Path) -> frozenset[str]:
     return held[0]
 
 
-def _deepmd_frames(data: dict, where: str, reading: Reading) -> None:
+def _deepmd_frames(data: dict, options: ReadOptions, where: str, reading: Reading) -> None:
     symbols = [data["atom_names"][kind] for kind in data["atom_types"]]
-    periodic = not data.get("nopbc", False)
+    names = {"energies": "energy", "forces": "forces", "virials": "virial"}
+    if not options.units:
+        options = replace(options, units={"virial": "eV"})
     for frame in range(len(data["coords"])):
-        values = {k: data[k][frame] for k in ("energies", "forces", "virials") if k in data}
-        atoms = Atoms(symbols, data["coords"][frame], cell=data["cells"][frame], pbc=periodic)
-        require_volume(atoms, f"{where}: frame {frame}")
-        virial = values.get("virials")
-        if virial is not None and not periodic:
-            reading.unknown["virial.npy of a cell that is not periodic"] += 1
-        stress = (
-            None
-            if virial is None or not periodic
-            else -np.reshape(virial, (3, 3)) / atoms.get_volume()
-        )
-        reading.add(
-            atoms,
-            None if "energies" not in values else float(np.ravel(values["energies"])[0]),
-            values.get("forces"),
-            None if stress is None else stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]],
-        )
+        values = {name: data[key][frame] for key, name in names.items() if key in data}
+        cell, periodic = data["cells"][frame], not data.get("nopbc", False)
+        atoms = Atoms(symbols, data["coords"][frame], cell=cell, pbc=periodic)
+        interpret(atoms, values, options, f"{where}: frame {frame}", reading)
 
 
 def is_mlearn(path: Path) -> bool:

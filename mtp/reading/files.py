@@ -26,6 +26,7 @@ MARKS = {
     "cfg": "BEGIN_CFG",
     "extxyz": "Properties=",
 }
+OPEN = ("extxyz", "ase", "deepmd")  # whose units, keys and order of components can be another's
 HEAD = 4096  # characters that tell a kind of file
 
 
@@ -35,7 +36,17 @@ def read_calculations(path: Path, options: ReadOptions, kind: str | None = None)
         raise MTPError(f"{path}: no such file")
     if kind is not None and kind not in READERS:
         raise MTPError(f"--format={kind!r:.30}: is none of {', '.join(READERS)}")
-    return READERS[kind or kind_of(path)](path, options)
+    kind = kind or kind_of(path)
+    if kind not in OPEN and (given := _ignored(options, kind)):
+        raise MTPError(f"{path}: --{given}: a file of kind {kind} says it by itself; leave it out")
+    return READERS[kind](path, options)
+
+
+def _ignored(options: ReadOptions, kind: str) -> str:
+    """A flag that the reader of this kind would not look at."""
+    units = options.units.keys() - ({"lammps"} if kind == "lammps_dump" else set())
+    given = {"keys": options.keys, "units": units, "voigt": options.voigt}
+    return next((flag for flag, value in given.items() if value), "")
 
 
 def expanded(path: Path) -> list[Path]:
@@ -67,7 +78,10 @@ def kind_of(path: Path) -> str:
     for kind, mark in MARKS.items():
         if mark in head or (kind == "outcar" and "OUTCAR" in name):
             return kind
-    raise MTPError(f"{path}: neither its name nor its text says what it is; give --format=KIND")
+    raise MTPError(
+        f"{path}: neither its name nor its text says what it is; give --format=KIND of "
+        f"{', '.join(READERS)}, or write converged steps to extended XYZ"
+    )
 
 
 def _read_cfg(path: Path, options: ReadOptions) -> Reading:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.constraints import FixAtoms, FixCartesian, FixScaled
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from mtp.errors import MTPError
@@ -37,6 +38,12 @@ LIKE = {
 NOT_LABELS = r"weight"
 PER_ATOM = ("energies", "stresses")  # as columns these are of each atom
 OF_EACH = "{} of each atom"
+HELD = "with forces of 0 where constraints hold an atom"
+EACH = "/atom"  # behind the unit of an energy
+MOMENTS = rf"(?i)(({'|'.join(MARKS)})_)?(initial_)?(magmoms?|magnetic_moments?)"
+STOPPED = r"(un|not|non)[-_ ]?converged"
+CONVERGENCE = r"converged([-_ ](scf|elec\w*))?$|^((scf|elec\w*)[-_ ]?)?convergence$"
+TRUE, FALSE = {"true", "t", "1", "yes", "1.0"}, {"false", "f", "0", "no", "0.0"}
 UNIT = r"(?i)(.*?)[-_ ]?units?$"
 HIGH = 1.0  # eV/Å^3, 160 GPa: beyond it a stress is likelier in another unit
 TYPICAL = 0.1  # eV/Å^3, 16 GPa: so is one that half of the frames are beyond
@@ -143,11 +150,17 @@ def interpret(
     labels = [f for key, value in values.items() if (f := named(key, value))]
     in_names = {f.what.removeprefix("free_"): f.unit for f in labels if f.unit}
     units = {k: v for k, v in in_names.items() if k not in units and k in OWN} | units
+    of_each = units.get("energy", "").lower().endswith(EACH)
+    units = {k: re.sub(f"(?i){EACH}$", "", v) if k == "energy" else v for k, v in units.items()}
     energy = _scaled(_energy(labels, values, options, where), units, where)
+    energy = energy if energy is None or not of_each else energy * len(bare)
     forces = _scaled(_one(labels, "forces", values, options, where), units, where)
     stress = _stress(labels, values, options, units, where, bare, reading)
     if forces is not None and np.shape(forces) != (len(bare), 3):
         raise MTPError(f"{where}: forces of shape {np.shape(forces)} for {len(bare)} atoms")
+    if forces is not None and held_still(bare, forces):
+        reading.left_out[HELD] += 1
+        return
     used = {"energy": energy, "forces": forces, "stress": stress}
     _account(values, {f.key for f in labels}, used, options, where, reading)
     reading.add(bare, None if energy is None else float(energy), forces, stress)
@@ -216,9 +229,33 @@ def stopped(values: Mapping[str, Any]) -> bool:
     """
     if str(values.get("EFS_by")).endswith("not_converged"):  # MLIP's readers of OUTCARs
         return True
-    said = {k: str(v).lower() for k, v in values.items() if re.search(r"converged$", k.lower())}
-    wrong = {"false", "f", "0", "no", "0.0"}
-    return any((v in wrong) is not bool(re.search("un|not", k.lower())) for k, v in said.items())
+    words = {k.lower(): str(v).lower() for k, v in values.items() if np.ndim(v) == 0}
+    if any(re.fullmatch(STOPPED, word) for word in words.values()):  # status=unconverged
+        return True
+    said = {k: v for k, v in words.items() if re.search(CONVERGENCE, k) and v in TRUE | FALSE}
+    return any((v in FALSE) is not bool(re.search("un|not", k)) for k, v in said.items())
+
+
+def held_still(atoms: Atoms, forces: np.ndarray) -> bool:
+    """Whether forces are those that constraints left over: 0 where an atom may not move.
+
+    Parameters
+    ----------
+    atoms : N atoms with constraints
+    forces : (N, 3), any unit
+
+    Returns
+    -------
+    whether a constraint of fixed atoms or directions would change none of them, though others push
+    """
+    left = np.array(forces, float)
+    for constraint in atoms.constraints:
+        if isinstance(constraint, (FixAtoms, FixCartesian, FixScaled)):
+            free = left.copy()
+            constraint.adjust_forces(atoms, free)
+            if np.array_equal(free, left) and left.any():
+                return True
+    return False
 
 
 def check_stresses(reading: Reading, where: object) -> None:
@@ -242,8 +279,9 @@ def _keep(atoms: Atoms, bare: Atoms) -> None:
         plain = not (named(name, 0) or looks_like(name))
         if name not in bare.arrays and (plain or name == "energies"):
             bare.set_array(name, column)
-    if "magmoms" in bare.arrays and "initial_magmoms" not in bare.arrays:
-        bare.set_array("initial_magmoms", np.asarray(bare.arrays.pop("magmoms"), float))
+    names = [name for name in bare.arrays if re.fullmatch(MOMENTS, name)]
+    if len(names) == 1 and bare.arrays[names[0]].dtype.kind in "if":
+        bare.set_array("initial_magmoms", np.asarray(bare.arrays.pop(names[0]), float))
 
 
 def _account(
@@ -265,7 +303,7 @@ def _account(
             or "unit" in key.lower()
         ):
             continue
-        flag = f"{what}={key}"
+        flag = f"{'virial' if 'viri' in key.lower() else what}={key}"
         settled = what in options.keys or (what == "stress" and "virial" in options.keys)
         if used[what] is None and not settled:
             it_is = (

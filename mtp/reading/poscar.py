@@ -3,13 +3,14 @@
 A file of VASP 5 and later names its elements. One of VASP 4 does not; they are taken from the first
 of: what the user says, a comment line that is a formula of as many elements (with the same counts,
 where it has any), elements behind the positions, the POTCAR in the same folder. Otherwise it is
-refused.
+refused. Moments are those of an INCAR in the same folder.
 """
 
 import io
 import re
 from pathlib import Path
 
+import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
 from ase.io.vasp import read_vasp
@@ -23,7 +24,8 @@ def read_poscar(path: Path, options: ReadOptions) -> Atoms:
 
     Parameters
     ----------
-    path : the file; its neighbour POTCAR names the elements of a file of VASP 4
+    path : the file; its neighbour POTCAR names the elements of a file of VASP 4, its INCAR sets
+        initial moments (µB)
     options : whose `species` do so where there is none
 
     Returns
@@ -42,10 +44,45 @@ def read_poscar(path: Path, options: ReadOptions) -> Atoms:
         lines.insert(5, " ".join(_elements(path, lines, [int(w) for w in counts], options)))
     _check_rows(path, lines)
     try:
-        return read_vasp(io.StringIO("\n".join(lines) + "\n"))
+        atoms = read_vasp(io.StringIO("\n".join(lines) + "\n"))
     except Exception as error:  # ASE's reader raises whatever the malformed line led to
         detail = " ".join(f"{type(error).__name__}: {error}".split())[:160]
         raise MTPError(f"{path}: is no POSCAR that ASE can read ({detail})") from None
+    moments = _moments(path, len(atoms))
+    if moments:
+        atoms.set_initial_magnetic_moments(moments)
+    return atoms
+
+
+def _moments(path: Path, count: int) -> list[float] | list[list[float]]:
+    """MAGMOM (µB) of the INCAR in the same folder, in the order of the atoms; empty: none there.
+
+    One or three numbers an atom. It must be the INCAR of this structure: one that counts other
+    atoms, or that stands beside several structures, is refused.
+    """
+    incar = path.with_name("INCAR")
+    if not incar.is_file():
+        return []
+    text = re.sub(r"[#!].*", "", incar.read_text("utf-8", "replace")).replace("\\\n", " ")
+    match = re.search(r"(?im)(?:^|;)\s*MAGMOM\s*=([^;\n]*)", text)
+    if match is None or re.search(r"(?im)(?:^|;)\s*ISPIN\s*=\s*1\b", text):
+        return []
+    try:
+        words = [word.rpartition("*") for word in match[1].replace('"', " ").split()]
+        numbers = [float(one) for number, _, one in words for _ in range(int(number or 1))]
+    except ValueError:
+        raise MTPError(
+            f"{incar}: MAGMOM = {match[1].strip():.40} is not a list of moments"
+        ) from None
+    beside = [one for one in path.parent.iterdir() if one.suffix.lower() in (".vasp", ".poscar")]
+    if len(numbers) not in (count, 3 * count) or len(beside) > 1:
+        raise MTPError(
+            f"{path}: MAGMOM of the INCAR beside it is for {len(numbers)} atoms, {count} are here"
+            if len(beside) < 2
+            else f"{path}: the INCAR beside it sets MAGMOM, and {len(beside)} structures are there;"
+            " give each a folder with its INCAR, or write moments as initial_magmoms to an extxyz"
+        )
+    return numbers if len(numbers) == count else np.reshape(numbers, (count, 3)).tolist()
 
 
 def _rows(lines: list[str], at: int) -> tuple[list[str], list[str]]:

@@ -29,8 +29,12 @@ OWN = {"energy": "eV", "virial": "eV", "length": "Å", "forces": "eV/Å", "stres
 def factor(quantity: str, name: str) -> float | None:
     """What a number of this quantity in the named unit is to be multiplied by; None: no such unit.
 
-    quantity: energy, virial, length, forces or stress. "au" is Hartree and Bohr.
+    quantity: energy, virial, length, forces or stress. "au" is Hartree and Bohr. A minus before the
+    unit of what pulls or pushes turns its sign: stresses of VASP, gradients.
     """
+    if name.startswith("-") and quantity in {"forces", "stress", "virial"}:
+        positive = factor(quantity, name[1:])
+        return None if positive is None else -positive
     word = "".join(name.split()).lower().replace("angstrom", "ang").replace("å", "ang")
     if word in {"au", "a.u.", "atomic"}:
         powers = {"length": (0, 1), "forces": (1, -1), "stress": (1, -3)}.get(quantity, (1, 0))

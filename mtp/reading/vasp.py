@@ -33,8 +33,10 @@ ITERATION = re.compile(r"Iteration\s+(\d+)\s*\(\s*(\d+)\)")
 TOTEN = re.compile(r"free  energy\s+TOTEN\s*=\s*(-?\d+\.\d+)")
 MOMENTS = re.compile(r"^ magnetization \(([xyz])\)\s*$")
 TAGS = ("ENCUT", "GGA", "METAGGA", "LHFCALC", "ISPIN", "ISMEAR", "SIGMA", "LDAU", "IVDW", "LVDW")
+TAGS += ("LUSE_VDW", "LSORBIT", "LASPH", "LSOL", "LDIPOL", "IDIPOL", "EFIELD", "AEXX", "HFSCREEN")
 TAG = re.compile(rf"(?:^|;)\s*({'|'.join(TAGS)})\s*=\s*([^\s;]+)")
 HUBBARD = re.compile(r"(LDAU[LUJ])\s*=((?:\s*-?[\d.]+)+)\s*$")
+VALENCE = re.compile(r"\s*ZVAL\s*=((?:\s*\d+\.\d+)+)\s*$")
 FUNCTIONALS = {"PAW_PBE": "PE", "PAW_GGA": "91", "PAW": "CA"}  # of POTCARs, where GGA is not set
 STATES = {"TRUE": "T", "FALSE": "F", "NONE": "--"}
 ORDER = [0, 1, 2, 4, 5, 3]  # VASP's xx yy zz xy yz zx to ASE's xx yy zz yz xz xy
@@ -53,6 +55,14 @@ class _Header:
     cell: np.ndarray | None = None
     method: dict[str, str] = field(default_factory=dict)
     hubbard: dict[str, list[float]] = field(default_factory=dict)
+    valence: list[float] = field(default_factory=list)
+    electrons: float | None = None
+
+    def charge(self) -> float:
+        """Of the cell (e); 0 where the file does not say how many electrons it has."""
+        if self.electrons is None or len(self.valence) != len(self.counts):
+            return 0.0
+        return round(float(np.dot(self.valence, self.counts)) - self.electrons, 3)
 
     def settings(self) -> dict[str, str]:
         """As `Reading.method`: tags, and by element its POTCAR and U."""
@@ -117,6 +127,8 @@ def read_outcar(path: Path, options: ReadOptions) -> Reading:
     if current is None and not reading.left_out:
         raise MTPError(f"{path}: is no outcar file, or one cut short: it holds no electronic step")
     reading.method = head.settings()
+    if charge := head.charge():
+        reading.unknown[f"a charge of the cell of {charge:+g} e"] = len(reading.frames)
     _moments(reading)
     return reading
 
@@ -149,6 +161,8 @@ def _settings(
     """As `Reading.method`; POTCARs and U - J (eV) by element, so that compositions may differ."""
     if tags.get("METAGGA") == "F":  # of another switch, which VASP 5 prints so
         tags = {tag: value for tag, value in tags.items() if tag != "METAGGA"}
+    if tags.get("LHFCALC") != "T":
+        tags = {tag: value for tag, value in tags.items() if tag not in ("AEXX", "HFSCREEN")}
     kinds = {(title.split() or [""])[0] for title in potcars}
     if tags.get("GGA") == "--" and len(kinds) == 1:
         tags = tags | {"GGA": FUNCTIONALS.get(kinds.pop(), "--")}
@@ -188,6 +202,10 @@ def _header(line: str, head: _Header, lines: _Counted) -> None:
         head.isif = int(match[1])
     elif "direct lattice vectors" in line and head.cell is None:
         head.cell = _rows(lines.take(3), 3, 3)
+    elif match := re.search(r"NELECT\s*=\s*(\d+\.\d+)", line):
+        head.electrons = float(match[1])
+    elif match := VALENCE.match(line):
+        head.valence = [float(word) for word in match[1].split()]
     elif match := HUBBARD.search(line):
         head.hubbard[match[1]] = [float(word) for word in match[2].split()]
     for tag, value in TAG.findall(line):
@@ -290,6 +308,8 @@ def read_vasprun(path: Path, options: ReadOptions) -> Reading:
             _step_of_xml(step, symbols, pressure, moments, reading)
     tags = {tag: setting(given[tag]) for tag in TAGS if tag in given}
     reading.method = _settings(tags, list(run.potcar_symbols), hubbard)
+    if reading.method.get("ISPIN") == "2":
+        _moments_beside(path, reading.frames)
     _moments(reading)
     return reading
 
@@ -304,6 +324,32 @@ def _begun_from(parameters: Mapping[str, Any], count: int) -> np.ndarray | None:
     moments = np.ravel(np.asarray(parameters.get("MAGMOM", ()), float))
     spins = parameters.get("ISPIN") == 2 and not parameters.get("LNONCOLLINEAR")
     return moments if fresh and spins and len(moments) == count else None
+
+
+def _moments_beside(path: Path, frames: list[Atoms]) -> None:
+    """Moments of the steps from the OUTCAR of the same run, if it lies beside a vasprun.xml.
+
+    A step is the same where energy (1e-5 eV) and positions (1e-3 Å) are.
+    """
+    outcar = path.with_name(path.name.replace("vasprun.xml", "OUTCAR"))
+    if outcar == path or not outcar.is_file():
+        return
+    try:
+        steps = read_outcar(outcar, ReadOptions(nonconverged=True)).frames
+    except MTPError:  # it is not what is asked for
+        return
+    steps = [step for step in steps if "initial_magmoms" in step.arrays]
+    for atoms in frames:
+        for step in steps:
+            if np.array_equal(step.numbers, atoms.numbers) and _same_step(step, atoms):
+                atoms.set_array("initial_magmoms", step.arrays["initial_magmoms"])
+
+
+def _same_step(one: Atoms, other: Atoms) -> bool:
+    apart = np.linalg.solve(other.cell.array.T, (one.positions - other.positions).T).T
+    way = (apart - np.round(apart)) @ other.cell.array
+    energies = one.calc.results["energy"], other.calc.results["energy"]
+    return bool(abs(energies[0] - energies[1]) < 1e-5 and np.abs(way).max() < 1e-3)
 
 
 def _moments(reading: Reading) -> None:

@@ -19,7 +19,12 @@ from atomistics.md.plain_protocol import Protocol
 from atomistics.reference import building
 from atomistics.reference.building import Session
 from atomistics.reference.catalog import Method, Recipe
-from atomistics.reference.convergence import LabelFailedError, failure, unconverged
+from atomistics.reference.convergence import (
+    LabelFailedError,
+    energy_of_forces,
+    failure,
+    unconverged,
+)
 from atomistics.reference.counting import CountingCalculator
 from atomistics.reference.isolated import Child
 from atomistics.reference.methods import ReferenceCalculator, label, reference_calculator
@@ -303,6 +308,22 @@ def test_cheap_calculators_run_in_process(calculator):
     assert frame.get_stress().shape == (6,)
     assert frame.info == {}
     assert set(psutil.Process().children()) <= set(before)
+
+
+DETAILED = """Fermi level:                        -0.1500000000 H           -4.0817 eV
+Total energy:                       -2.0000000000 H          -54.4228 eV
+Extrapolated to 0:                  -2.0050000000 H          -54.5588 eV
+Total Mermin free energy:           -2.0100000000 H          -54.6949 eV
+Force related energy:               -2.0100000000 H          -54.6949 eV
+SCC converged
+"""
+
+
+def test_the_energy_of_dftb_plus_is_that_of_its_forces(tmp_path):
+    """Of a filling with temperature; ASE reads "Total energy", which lacks -TS."""
+    assert energy_of_forces(tmp_path) is None
+    (tmp_path / "detailed.out").write_text(DETAILED.replace("2.01", "1.01") + DETAILED)
+    assert energy_of_forces(tmp_path) == pytest.approx(-2.01 * 27.211386, abs=1e-5)
 
 
 def test_words_of_unconverged():

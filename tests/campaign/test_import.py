@@ -1,6 +1,7 @@
 """Labels that exist already: from files to a first model, checked, recorded and out again."""
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -180,6 +181,70 @@ def test_what_is_no_label_is_counted_or_refused(made, capsys) -> None:
     assert "--units" in refused(capsys, "data.extxyz", "--units", "work=J")
 
 
+def test_labels_that_contradict_each_other(made, capsys) -> None:
+    """Energies that are not those of the forces; two zeros of energy, of one composition or two."""
+    frames = copper(12, seed=5)
+    for atoms in frames:
+        atoms.calc.results["energy"] /= len(atoms)
+    io.write("each.extxyz", frames)
+    assert "as if energies were those of one atom" in refused(
+        capsys, "each.extxyz", "--same-method"
+    )
+    told = ("--same-method", "--held-out", "0")
+    assert imported("each.extxyz", "--keep-outliers", *told) == 0
+    shutil.rmtree(made / "iterations/000")
+    assert imported("each.extxyz", "--units", "energy=eV/atom", *told) == 0
+
+
+def shifted(name: str, symbol: str, level: float) -> None:
+    """A file of fcc frames with energies that count from another zero (eV/atom)."""
+    frames = []
+    for number, atoms in enumerate(copper(6, seed=len(name))):
+        half = number % 2 and symbol != "Cu"
+        one, labels = atoms.copy(), atoms.calc.results
+        one.symbols[:: 1 + half] = symbol
+        labels["energy"] += level * len(atoms) / (1 + half)
+        one.calc = SinglePointCalculator(one, **labels)
+        frames.append(one)
+    io.write(name, frames)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "says"),
+    [
+        (("Cu", 0.0), ("Cu", 0.5), ""),
+        (("Cu", 0.0), ("Cu", -9.0), "energies of Cu lie in two groups"),
+        (("Au", 0.0), ("Ag", -3.0), ""),
+        (("Au", -900.0), ("Ag", -3.0), ""),  # each element in files of one method
+    ],
+)
+def test_two_zeros_of_energy(data, capsys, one, other, says) -> None:
+    shifted("one.extxyz", *one)
+    shifted("other.extxyz", *other)
+    words = ["import", "one.extxyz", "other.extxyz", "--subsystem", "cu", "--campaign", "c"]
+    words += ["--new", "--held-out", "0"]
+    assert main(words) == bool(says)
+    assert says in capsys.readouterr().err
+    if says:
+        assert main([*words, "--keep-outliers"]) == 0
+
+
+def test_compounds_and_elements_of_two_methods(data, capsys) -> None:
+    """CuAu of one code; Cu and Au of another, whose atoms count from elsewhere."""
+    shifted("one.extxyz", "Au", 0.0)
+    frames = [atoms for atoms in io.read("one.extxyz", ":") if len(set(atoms.symbols)) == 2]
+    for atoms in frames:
+        atoms.calc.results["energy"] -= 40.0 * len(atoms)
+    io.write("half.extxyz", frames)
+    whole = [a for a in io.read("one.extxyz", ":") if len(set(a.symbols)) == 1]
+    io.write("whole.extxyz", [*whole, *copper(6)])
+    words = ["import", "whole.extxyz", "half.extxyz", "--subsystem", "cu", "--campaign", "c"]
+    assert main([*words, "--new"]) == 1
+    said = capsys.readouterr().err
+    assert "energies of AuCu in half.extxyz are" in said
+    assert "eV/atom off" in said
+
+
 def copper_in(factor: float) -> list[Atoms]:
     """Frames whose lengths are divided by a factor."""
     frames = []
@@ -206,7 +271,7 @@ def test_folders_of_runs(made, capsys) -> None:
     assert "element O" in refused(capsys, "runs", "--same-method")
 
 
-PBE = {"xc": "PBE", "encut": 400, "ismear": 1, "sigma": 0.2}
+PBE = {"xc": "PBE", "encut": 400, "ismear": 1, "sigma": 0.2, "setups": {"Cu": "_pv"}}
 NI = {"Cu": {"L": 2, "U": 6.2, "J": 0.0}}
 
 
@@ -221,7 +286,17 @@ NI = {"Cu": {"L": 2, "U": 6.2, "J": 0.0}}
         ("   GGA    =   --\n", PBE | {"xc": "pbesol"}, "GGA is PE, by reference.options PS"),
         ("   GGA    =   --\n", PBE | {"xc": "SCAN"}, "METAGGA is --, by reference.options SCAN"),
         ("   LHFCALC =  T\n", PBE, "LHFCALC is T, by reference.options F"),
-        ("", {"xc": "PBE", "encut": 400}, ""),
+        ("", {"xc": "PBE", "encut": 400, "setups": {"Cu": "_pv"}}, ""),
+        ("", {"xc": "PBE"}, "POTCAR Cu is PAW_PBE Cu_pv 06Sep2000, by reference.options Cu"),
+        ("", PBE | {"setups": {"base": "recommended", "Cu": "_pv"}}, ""),
+        ("   LHFCALC = T\n   HFSCREEN=    0.2000\n", PBE | {"xc": "pbe0"},
+         "HFSCREEN is 0.2, by reference.options 0"),
+        ("   LHFCALC = T\n   HFSCREEN=    0.2000\n", PBE | {"xc": "hse06"}, ""),
+        ("   LHFCALC = T\n   AEXX    =    0.1500\n", PBE | {"xc": "pbe0"},
+         "AEXX is 0.15, by reference.options 0.25"),
+        ("   LSORBIT =      T    coupling\n", PBE, "LSORBIT is T, by reference.options F"),
+        ("   LASPH   =      T    aspherical Exc\n", PBE | {"lasph": True}, ""),
+        ("   LDIPOL =      T\n", PBE, "LDIPOL is T, by reference.options F"),
         ("", {"xc": "PBE", "ismear": 0, "sigma": 0.05}, "ISMEAR is 1, by reference.options 0"),
         ("   LDAU = T\n", PBE, "LDAU is T, by reference.options F"),
         ("   LDAU = T\n", PBE | {"ldau_luj": NI}, ""),
@@ -236,6 +311,23 @@ def test_settings_of_files_are_held_against_the_reference(tmp_path, header, opti
     reading = read_calculations(path, ReadOptions())
     found = unlike({path: reading}, SimpleNamespace(method="vasp", options=options))
     assert found == (f"OUTCAR: {says}" if says else "")
+
+
+def test_a_reference_is_known_by_the_titles_of_its_potcars(tmp_path, monkeypatch) -> None:
+    """Where its files are; two of one name are told apart by their date."""
+    path = tmp_path / "OUTCAR"
+    path.write_text(outcar([Step()]))
+    files = {path: read_calculations(path, ReadOptions())}
+    reference = SimpleNamespace(method="vasp", options=PBE)
+    for name, title in (("Cu_pv", "PAW_PBE Cu_pv 06Sep2000"), ("O", "PAW_PBE O 22Mar2012")):
+        folder = tmp_path / "pp/potpaw_PBE" / name
+        folder.mkdir(parents=True)
+        (folder / "POTCAR").write_text(f"  {title}   \n 11.0\n")
+    monkeypatch.setenv("VASP_PP_PATH", str(tmp_path / "pp"))
+    says = "POTCAR O is PAW_PBE O 08Apr2002, by reference.options PAW_PBE O 22Mar2012"
+    assert unlike(files, reference) == f"OUTCAR: {says}"
+    (folder / "POTCAR").write_text("  PAW_PBE O 08Apr2002\n")
+    assert unlike(files, reference) == ""
 
 
 def test_runs_of_two_settings_in_folders_of_their_own(made, capsys) -> None:

@@ -175,6 +175,48 @@ def test_moments_of_a_vasprun_are_those_it_began_from(tmp_path) -> None:
         assert "not understood: magnetic moments (ISPIN = 2) (1)" in reading.line(())
 
 
+MAGNETIZED = """
+ magnetization (x)
+
+# of ion       s       p       d       tot
+------------------------------------------
+    1        0.000   0.010   1.200   {first}
+    2        0.000  -0.010  -0.500  -0.510
+--------------------------------------------------
+"""
+
+
+def test_moments_of_a_vasprun_are_those_of_the_outcar_beside_it(tmp_path) -> None:
+    """Step by step; where the OUTCAR is of another run, it tells nothing."""
+    spins = SPINS.replace('ISTART">0', 'ISTART">1')
+    steps = [Step(-7.5), Step(-7.6)]
+    text = vasprun(steps).replace("</parameters>", spins)
+    parts = outcar(steps).split("VOLUME and BASIS-vectors")
+    parts = [a + MAGNETIZED.format(first=f"{1 + k:.3f}") for k, a in enumerate(parts[:-1])] + parts[
+        -1:
+    ]
+    (tmp_path / "OUTCAR").write_text("VOLUME and BASIS-vectors".join(parts))
+    frames = parsed(tmp_path, "vasprun.xml", text).frames
+    expected = [
+        a.get_initial_magnetic_moments()
+        for a in read_calculations(tmp_path / "OUTCAR", ReadOptions()).frames
+    ]
+    assert [a.get_initial_magnetic_moments().tolist() for a in frames] == [
+        e.tolist() for e in expected
+    ]
+    assert [e[0] for e in expected] == [1, 2]
+    (tmp_path / "OUTCAR").write_text("VOLUME and BASIS-vectors".join(parts).replace("-7.5", "-9.5"))
+    frames = parsed(tmp_path, "vasprun.xml", text).frames
+    assert ["initial_magmoms" in a.arrays for a in frames] == [False, True]
+
+
+def test_the_charge_of_a_cell_is_said(tmp_path) -> None:
+    lines = "   Ionic Valenz\n   ZVAL   =  11.00  6.00\n   NELECT =      {}    total\n   NELM "
+    for electrons, says in (("17.0000", ""), ("16.0000", "a charge of the cell of +1 e (1)")):
+        text = outcar([Step()]).replace("   NELM ", lines.format(electrons), 1)
+        assert parsed(tmp_path, "OUTCAR", text).line(()).endswith(says or "nothing")
+
+
 HUBBARD = """   GGA     =    --    GGA type
    METAGGA=      F    non-selfconsistent MetaGGA calc.
    LDAU   =      T
@@ -320,6 +362,13 @@ def test_extxyz_settled_by_the_user(tmp_path) -> None:
     assert atoms.calc.results["energy"] == pytest.approx(-7.5 * Hartree)
     assert atoms.calc.results["forces"][0, 0] == pytest.approx(0.5 * Hartree / Bohr)
     assert atoms.calc.results["stress"][0] == pytest.approx(0.01 * 6.241509e-4)
+    told = ReadOptions(units=pairs_of("units", "energy=eV/atom,forces=-eV/Å,stress=-GPa,length=Å"))
+    (atoms,) = parsed(tmp_path, "a.xyz", frame(f"{E} {S}"), told).frames
+    assert atoms.calc.results["energy"] == -15
+    assert atoms.calc.results["forces"][0].tolist() == [-0.5, -0.1, 0.2]
+    assert atoms.calc.results["stress"][0] == pytest.approx(-0.01 * 6.241509e-3)
+    with pytest.raises(MTPError, match="--units: a file of kind outcar says it by itself"):
+        parsed(tmp_path, "OUTCAR", outcar([Step()]), told)
     told = ReadOptions(voigt=order_of("xx,yy,zz,xy,yz,zx"))
     text = frame(f'{E} virial="-0.64 -1.28 -1.92 -.128 -.256 -.192"').replace(
         "virial", "virial_vasp"
@@ -351,11 +400,20 @@ def test_frames_of_one_file_may_differ(tmp_path) -> None:
 
 
 def test_frames_that_say_they_are_not_converged(tmp_path) -> None:
-    says = ("converged=F", "scf_converged=0", "dft_converged=False", "unconverged=T")
+    says = ("converged=F", "scf_converged=0", "dft_converged=False", "converged_scf=F")
     text = "".join(frame(f"{E} {S} {key}") for key in says) + frame(f"{E} {S} converged=T")
     reading = parsed(tmp_path, "a.xyz", text)
     assert reading.left_out == {"without electronic convergence": 4}
     assert len(reading.frames) == 1
+    for key in (
+        "unconverged=T",
+        "status=unconverged",
+        "electronic_convergence=F",
+        "scf=NotConverged",
+    ):
+        assert parsed(tmp_path, "b.xyz", frame(f"{E} {S} {key}")).frames == []
+    for key in ("unconverged=F", "convergence=1e-8", "scf_convergence_steps=0", "name=converged"):
+        assert len(parsed(tmp_path, "b.xyz", frame(f"{E} {S} {key}")).frames) == 1
     assert len(parsed(tmp_path, "a.xyz", text, ReadOptions(nonconverged=True)).frames) == 5
 
 
@@ -398,6 +456,27 @@ def test_moments_charges_and_constraints_stay(tmp_path) -> None:
     assert found.constraints[0].index.tolist() == [0]
     line = Reading([found]).line(("initial_charges",))
     assert line.endswith("not used: constraints (1), initial_magmoms (1)")
+
+
+def test_forces_that_constraints_took_away_are_no_labels(tmp_path) -> None:
+    """Programs that hold atoms write 0 for them; forces that are there whole stay."""
+    for rows, kept in (
+        (("F 0 0 0", "T -0.5 -0.1 0.2"), 0),
+        (("F 0.5 0.1 -0.2", "T -0.5 -0.1 0.2"), 1),
+        (("F 0 0 0", "T 0 0 0"), 1),
+    ):
+        reading = parsed(tmp_path, "a.xyz", frame(f"{E} {S}", "move_mask:L:1:forces:R:3", rows))
+        assert len(reading.frames) == kept
+    rows = ("F T T 0 0.1 -0.2", "T T T -0.5 -0.1 0.2")
+    reading = parsed(tmp_path, "a.xyz", frame(f"{E} {S}", "move_mask:L:3:forces:R:3", rows))
+    assert reading.left_out == {"with forces of 0 where constraints hold an atom": 1}
+
+
+@pytest.mark.parametrize("name", ["magmom", "DFT_magmoms", "magnetic_moments"])
+def test_columns_of_moments_begin_the_next_calculation(tmp_path, name) -> None:
+    rows = ("2 0.5 0.1 -0.2", "-2 -0.5 -0.1 0.2")
+    (atoms,) = parsed(tmp_path, "a.xyz", frame(f"{E} {S}", f"{name}:R:1:forces:R:3", rows)).frames
+    assert atoms.get_initial_magnetic_moments().tolist() == [2, -2]
 
 
 # -- dumps, POSCARs, data sets --
@@ -554,6 +633,35 @@ def test_poscar_elements(tmp_path, comment, species, told, potcar, symbols) -> N
         read_poscar(path, ReadOptions(told))
 
 
+@pytest.mark.parametrize(
+    ("incar", "moments"),
+    [
+        ("ISPIN = 2\nMAGMOM = 2*5.0 2*-5.0  # by hand\n", [5, 5, -5, -5]),
+        ("ispin=2; magmom=1 2 3 4", [1, 2, 3, 4]),
+        ("MAGMOM = 1 2 \\\n 3 4\nISPIN = 2", [1, 2, 3, 4]),
+        ("LSORBIT = T\nMAGMOM = 9*0 0 0 2", [[0, 0, 0]] * 3 + [[0, 0, 2]]),
+        ("ISPIN = 1\nMAGMOM = 4*1", [0, 0, 0, 0]),
+        ("# MAGMOM = 4*1\nISPIN = 2", [0, 0, 0, 0]),
+        ("MAGMOM = 2*1 5", "INCAR beside it is for 3 atoms, 4 are here"),
+        ("MAGMOM = up down", "MAGMOM = up down is not a list of moments"),
+    ],
+)
+def test_moments_of_the_incar_beside_a_poscar(tmp_path, incar, moments) -> None:
+    path = tmp_path / "POSCAR"
+    path.write_text(POSCAR.format(comment="x", species="Ni O\n"))
+    (tmp_path / "INCAR").write_text(incar)
+    if isinstance(moments, str):
+        with pytest.raises(MTPError, match=moments):
+            read_poscar(path, ReadOptions())
+        return
+    assert read_poscar(path, ReadOptions()).get_initial_magnetic_moments().tolist() == moments
+    for name in ("a.vasp", "b.vasp"):
+        (tmp_path / name).write_text(path.read_text())
+    if np.any(moments):
+        with pytest.raises(MTPError, match="2 structures are there; give each a folder"):
+            read_poscar(tmp_path / "a.vasp", ReadOptions())
+
+
 def test_poscars_that_hold_more_than_ase_reads(tmp_path) -> None:
     whole, path = POSCAR.format(comment="x", species="Na Cl\n"), tmp_path / "POSCAR"
     bare = whole.partition("0 0 0\n.5")[0]
@@ -624,6 +732,26 @@ def test_keys_of_an_ase_database(tmp_path, name) -> None:
         read_calculations(tmp_path / "none.db", ReadOptions())
 
 
+@pytest.mark.parametrize("name", ["a.db", "a.traj"])
+def test_the_energy_without_smearing_is_no_label(tmp_path, name) -> None:
+    """ASE's `energy` of VASP and GPAW; the forces are derivatives of `free_energy`."""
+    for code, free, kept in (("vasp", {}, 0), ("vasp", {"free_energy": -7.5}, 1), ("emt", {}, 1)):
+        atoms = labelled()
+        results = {"energy": -7.4, "forces": [FORCE, FORCE]} | free
+        atoms.calc = SinglePointCalculator(atoms, **results)
+        atoms.calc.name = code
+        (tmp_path / name).unlink(missing_ok=True)
+        write(tmp_path / name, atoms)
+        if kept:
+            expected = [free.get("free_energy", -7.4)]
+            assert energies(read_calculations(tmp_path / name, ReadOptions())) == expected
+            continue
+        with pytest.raises(MTPError, match="energy of vasp is the one without smearing"):
+            read_calculations(tmp_path / name, ReadOptions())
+        told = ReadOptions(keys={"energy": "energy"})
+        assert energies(read_calculations(tmp_path / name, told)) == [-7.4]
+
+
 @pytest.mark.parametrize("kind", ["deepmd/npy", "deepmd/npy/mixed"])
 def test_deepmd(tmp_path, kind) -> None:
     folder = tmp_path / "system"
@@ -647,7 +775,7 @@ def test_deepmd(tmp_path, kind) -> None:
     assert str(reading.frames[0].symbols) == "CuO"
     (system / "nopbc").touch()
     line = read_calculations(system, ReadOptions()).line(())
-    assert "stress 0; not understood: virial.npy of a cell that is not periodic (3)" in line
+    assert "stress 0; not understood: virial of a cell that is not periodic" in line
     (system / "nopbc").unlink()
     box = np.load(system / "set.001" / "box.npy")
     np.save(system / "set.001" / "box.npy", 0 * box)
