@@ -317,9 +317,10 @@ def _meeting(record: dict[str, Any], sentence: str) -> None:
 
 def _formula(name: str, entry: substances.ListedSubstance) -> str:
     """The name or alias that is a formula: Si of silicon, TiO2 of rutile."""
-    return entry.formula or next(
-        (one for one in (name, *entry.aliases) if FORMULA.match(one)), name
-    )
+    formulas = (one for one in (name, *entry.aliases) if FORMULA.match(one))
+    elements = {site.split()[0] for site in entry.crystal.sites} if entry.crystal else set()
+    element = next(iter(elements)) if len(elements) == 1 else name
+    return entry.formula or next(formulas, element)
 
 
 def _of_lattice(phase: dict[str, Any], sentence: str) -> dict[str, Any]:
@@ -503,7 +504,7 @@ def _ratios(places: dict[str, int], sentence: str) -> dict[str, float]:
 
 def _dissolved(name: str, sentence: str) -> bool:
     """Whether a sentence puts a salt into a liquid, and no face or grain of it: NaCl in water."""
-    into = rf"\b(?:{_words(name)})\s+(?:dissolved\s+)?in\b"
+    into = rf"\b(?:{_words(name)})(?:\s*(?:,|\band\b)\s*\w+)*\s+(?:dissolved\s+)?in\b"
     return bool(
         substances.dissolves(name) and re.search(into, sentence) and not SOLID.search(sentence)
     )
@@ -582,25 +583,31 @@ def _alloyed(made: list[dict[str, Any]], sentence: str) -> bool:
 
 
 def _salt(phase: dict[str, Any], name: str, sentence: str) -> bool:
-    entry = substances.substance(name)
-    ions = entry is not None and "." in (entry.smiles or "")
-    return ions and (
+    return _ionic(name) and (
         phase["kind"] == "liquid"
         or _molar(name, sentence) is not None
         or _dissolved(name, sentence)
     )
 
 
+def _ionic(name: str) -> bool:
+    entry = substances.substance(name)
+    return entry is not None and "." in (entry.smiles or "")
+
+
 def _molar(name: str, sentence: str) -> float | None:
     """mol/L written before or behind a name: 1.2 M LiPF6, NaCl 3 mol/L, 5 wt% NaCl; of what is by
-    weight or molal, in water."""
+    weight or molal, in water. The one amount of a sentence is of its one salt, wherever it stands.
+    """
     names = _words(name)
     amount = rf"({NUMBER})\s*(mM|M|mol/[lL]|molal|mol/kg|(?:wt\.?[\s-]*)?%)"
     match = re.search(
         rf"{amount}\s+(?:(?:of|aqueous)\s+)?(?:{names})\b|\b(?:{names})\s+{amount}", sentence
     )
     if not match:
-        return None
+        salts = [n for n in _named(sentence) if _ionic(n)]
+        bare = re.findall(rf"(?<![\w.])({NUMBER})\s*(?:M|mol/[lL])(?![\w/])", sentence)
+        return float(bare[0]) if salts == [name] and len(bare) == 1 else None
     value, unit = float(match[1] or match[3]), match[2] or match[4]
     if unit[0] == "M" or (unit[:4] == "mol/" and unit[-1] != "g"):
         return value
@@ -621,13 +628,14 @@ def _phase(name: str, kind: str | None) -> dict[str, Any]:
     entry = substances.substance(name)
     if entry is None:
         glass = {"kind": "amorphous", "substances": [{"name": name, "formula": name}]}
-        solid = "particle" if kind == "particle" else "crystal"
-        return {"name": slug(name), **(glass if kind == "amorphous" else {"kind": solid})}
+        if kind in ("amorphous", "melt"):
+            return {"name": slug(name), **glass, "kind": kind}
+        return {"name": slug(name), "kind": "particle" if kind == "particle" else "crystal"}
     own = "polymer" if entry.repeat else "crystal" if entry.crystal else "liquid"
     own = "amorphous" if entry.formula else own
     element = bool(entry.crystal and len({s.split()[0] for s in entry.crystal.sites}) == 1)
     possible = {
-        "melt": bool(entry.smiles) or element,
+        "melt": bool(entry.smiles or FORMULA.match(_formula(name, entry))) or element,
         "liquid": bool(entry.smiles),
         "amorphous": bool(entry.smiles or entry.density) or element,
         "crystal": True,

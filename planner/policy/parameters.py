@@ -22,6 +22,7 @@ from planner.policy.comparison import given_up
 from planner.policy.curriculum import early_stops, ladder, severe, unstable
 
 SHARE_OF_FIRST_DATA = 0.75
+FOLLOWED_PS = 1.0  # of reference MD, over which more than a start shows
 MOST_FRAMES = 500  # of a reference MD that is made long
 FOLLOWED, FRAMES_OF_EACH = 3, 40  # structures whose reference MD is learnt from, labels of each
 FEWEST_A_ROUND = 24  # labels a round may take however little is known: a score and a few
@@ -336,10 +337,17 @@ def spaced(sit: Situation, s: SubsystemState) -> int:
 
 
 def missing_density(sit: Situation, s: SubsystemState) -> list[EvaluatedStructure]:
-    """Structures of its newest evaluation whose pressure is not the reference's."""
+    """Structures of its newest evaluation whose pressure is not the reference's, or whose density
+    beside MD of it that is long enough for one."""
     targets = sit.state.targets
     rows = sit.evaluated(s.name, s.evaluated_model or "") if s.evaluation == "failed" else []
-    return [e for e in rows if "density_bias" in [c.key for c in misses(e, s.role, targets)]]
+    missed = [(e, {c.key for c in misses(e, s.role, targets)}) for e in rows]
+    return [
+        e
+        for e, keys in missed
+        if "density_bias" in keys
+        or ("density_deviation" in keys and (e.compared_ps or 0.0) >= FOLLOWED_PS)
+    ]
 
 
 def select_data(sit: Situation) -> SelectData | None:

@@ -301,7 +301,6 @@ def without_value(sit: Situation) -> Draft | None:
 
 
 LONG_PS = 10.0  # of reference MD that diffusion is taken from
-FOLLOWED = 1.0  # ps of reference MD, over which more than a start shows
 FOLLOWS = 2  # samplings by reference MD where a model builds another structure
 A_ROUND = 5  # decisions: sample, label, fit, evaluate, end
 LESSONS = 3  # samplings that teach properties before something else is tried
@@ -343,7 +342,11 @@ def follow(sit: Situation) -> Draft | None:
         rows = [e for e in sit.evaluated(s.name, sit.model.id) if misses(e, s.role, targets)]
         keys = {c.key for e in rows for c in misses(e, s.role, targets)}
         lengths = [e.compared_ps or 0.0 for e in rows]
-        if not keys or not keys <= {"density_deviation", "rdf_overlap"} or min(lengths) < FOLLOWED:
+        if (
+            not keys
+            or not keys <= {"density_deviation", "rdf_overlap"}
+            or min(lengths) < parameters.FOLLOWED_PS
+        ):
             continue
         steps = steps_for(min(lengths), sit.config.md.timestep)
         if section := parameters.follow(sit, s, steps, before):

@@ -32,6 +32,10 @@ from tests.prepare.test_form import answered
         ("diffusion in water and hexane", {"water": "liquid", "hexane": "liquid"}, None),
         ("Brine on calcite (104), 1 M NaCl", {"water": "liquid", "caco3": "crystal"}, None),
         ("nanoparticle of Pt on MgO", {"platinum": "particle", "mgo": "crystal"}, None),
+        ("CuZr melt", {"cuzr": "melt"}, None),
+        ("molten FeO", {"feo": "melt"}, None),
+        ("rock salt at 600 K", {"nacl": "crystal"}, 600),
+        ("KCl and NaCl in water", {"water": "liquid"}, None),
         ("silly words in a siding", {}, None),
     ],
 )
@@ -52,6 +56,10 @@ def test_amounts_that_a_sentence_gives() -> None:
         {"name": "KF", "ratio": 42.0},
     ]
     assert substances("0.5 M NaCl") == [{"name": "water"}, {"name": "NaCl", "molarity": 0.5}]
+    salted = [{"name": "EC"}, {"name": "LiPF6", "molarity": 1.2}]
+    assert substances("LiPF6 in EC, 1.2 M") == salted
+    assert recognised("LiPF6 in EC, 1.2 M")[1] == {}, "how much is said"
+    assert substances("liquid graphite") == [{"name": "graphite", "formula": "C"}]
     # 44.05 g of C2H4O take 39 cm3 at 1.13 g/cm3
     assert substances("PEO with 1 M LiTFSI") == [{"name": "LiTFSI", "ratio": 0.039}]
 
