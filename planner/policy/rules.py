@@ -42,6 +42,7 @@ from planner.policy.curriculum import (
     worth_accuracy,
 )
 from planner.policy.draft import Draft, keys_of
+from planner.policy.parameters import FOLLOWED_PS
 from planner.policy.recovery import RECOVERY, blown_up
 
 Rule = Callable[[Situation], Draft | None]
@@ -301,6 +302,8 @@ def without_value(sit: Situation) -> Draft | None:
 
 
 LONG_PS = 10.0  # of reference MD that diffusion is taken from
+OF_STRUCTURE = {"density_deviation", "rdf_overlap"}
+OF_REFERENCE = OF_STRUCTURE | {"force_mae", "energy_mae", "diffusion_deviation"}  # on its frames
 FOLLOWS = 2  # samplings by reference MD where a model builds another structure
 A_ROUND = 5  # decisions: sample, label, fit, evaluate, end
 LESSONS = 3  # samplings that teach properties before something else is tried
@@ -328,11 +331,12 @@ def teach(sit: Situation) -> Draft | None:
 
 
 def follow(sit: Situation) -> Draft | None:
-    """A density or RDF is off beside picoseconds of reference MD, and nothing else is: learn the
-    way of the reference.
+    """Beside picoseconds of reference MD something is off, and nothing on the model's own MD is:
+    learn the way of the reference.
 
-    Labels on the model's own MD say that the pressure is right there. What the reference comes to,
-    a denser film or another contact, the model's MD does not visit, however much of it is labelled.
+    Labels on the model's own MD say that forces and pressure are right there. What the reference
+    comes to, a denser film, salt that dissolves, the model's MD does not visit, however much of it
+    is labelled.
     """
     here = _here(sit)
     if here.need != "improve" or sit.model is None:
@@ -341,17 +345,15 @@ def follow(sit: Situation) -> Draft | None:
     for s in (s for s in here.subsystems if s.role == "target" and before < FOLLOWS):
         rows = [e for e in sit.evaluated(s.name, sit.model.id) if misses(e, s.role, targets)]
         keys = {c.key for e in rows for c in misses(e, s.role, targets)}
-        lengths = [e.compared_ps or 0.0 for e in rows]
-        if (
-            not keys
-            or not keys <= {"density_deviation", "rdf_overlap"}
-            or min(lengths) < parameters.FOLLOWED_PS
-        ):
+        shortest = min((e.compared_ps or 0.0 for e in rows), default=0.0)
+        if not keys & OF_STRUCTURE or not keys <= OF_REFERENCE or shortest < FOLLOWED_PS:
             continue
-        steps = steps_for(min(lengths), sit.config.md.timestep)
+        steps = steps_for(shortest, sit.config.md.timestep)
         if section := parameters.follow(sit, s, steps, before):
             missed = "; ".join(m for e in rows for m in shortfalls(e, s.role, targets))
-            reason = f"{missed}, and nothing else: sample {s.name} by the reference's own MD."
+            reason = (
+                f"{missed}, and nothing on its own MD: sample {s.name} by the reference's own MD."
+            )
             return Draft(section, reason, keys_of([s], "evaluation", "evaluated_model"))
     return None
 

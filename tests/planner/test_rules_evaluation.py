@@ -240,7 +240,10 @@ def test_where_the_reference_builds_another_contact_its_own_md_is_learnt() -> No
     assert (group.subsystem, group.ensembles, group.temperatures) == ("joint", ["npt"], [300])
     assert plan.sample.steps == 5000
     assert decided(held_to(-0.07, 0.04)).rule != "R15-follow", "over so little it says nothing"
-    assert decided(held_to(-0.07, 5.0, energy_mae=0.9)).rule == "R15-improve"
+    # salt dissolved in the reference's MD: 0.23 eV/atom off there, and right on the model's own
+    assert decided(held_to(-0.07, 5.0, energy_mae=0.23)).rule == "R15-follow"
+    assert decided(held_to(-0.07, 5.0, fresh_force_mae=0.9)).rule == "R15-improve"
+    assert decided(held_to(-0.07, 5.0, density_bias=0.2)).rule == "R15-improve"
     sit = held_to(-0.07, 5.0)
     twice = [sit.state.history[-1].model_copy(update={"rule": "R15-follow"})] * 2
     assert decided(bent(sit, history=[*sit.state.history, *twice])).rule == "R15-improve"
