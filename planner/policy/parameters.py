@@ -13,13 +13,13 @@ from campaign.actions.select_data import SelectData, SelectGroup
 from campaign.actions.train import Train
 from campaign.budget import left, overdrawn, purse, reserved_seconds
 from campaign.config import ReferenceSample
-from campaign.cost import price, settling_calls, settling_labels, steps_for
+from campaign.cost import price, seconds_per_call, settling_calls, settling_labels, steps_for
 from campaign.results import EvaluatedStructure
 from campaign.situation import Situation
 from campaign.state import SubsystemState
 from campaign.verdict import meets_errors, misses
 from planner.policy.comparison import given_up
-from planner.policy.curriculum import early_stops, ladder, severe, unstable
+from planner.policy.curriculum import CHEAP, early_stops, ladder, severe, unstable
 
 SHARE_OF_FIRST_DATA = 0.75
 FOLLOWED_PS = 1.0  # of reference MD, over which more than a start shows
@@ -225,10 +225,13 @@ def follow(sit: Situation, subsystem: SubsystemState, steps: int, before: int) -
     """MD by the reference at the temperature of use, as long as the one that a model was held
     against, of other structures each time (`before`).
 
-    Three quarters of the calls that are left at most, for little but labels comes after it: runs
-    are made shorter by a third before a structure is left out.
+    Three quarters of the calls that are left at most, for little but labels comes after it, and
+    no more core time than a cheap fit: runs are made shorter by a third before a structure is left
+    out.
     """
-    training, room = sit.training(subsystem.name), 3 * left(sit).reference_calls // 4
+    training, hours = sit.training(subsystem.name), CHEAP * sit.config.limits.core_hours
+    room = 3 * left(sit).reference_calls // 4
+    room = min(room, int(3600 * hours / max(seconds_per_call(sit), 1e-9)))
     first = before * FOLLOWED % max(1, len(training))
     names = [*training[first:], *training[:first]][:FOLLOWED]
     while len(names) > 1 and room < len(names) * steps * 2 // 3:

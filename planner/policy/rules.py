@@ -341,8 +341,11 @@ def follow(sit: Situation) -> Draft | None:
     here = _here(sit)
     if here.need != "improve" or sit.model is None:
         return None
-    targets, before = sit.state.targets, sum(h.rule == "R15-follow" for h in sit.state.history)
-    for s in (s for s in here.subsystems if s.role == "target" and before < FOLLOWS):
+    past = [h.rule for h in sit.state.history if h.rule in ("R15-follow", "R15-improve")]
+    targets, before = sit.state.targets, past.count("R15-follow")
+    if before == FOLLOWS or past[-1:] == ["R15-follow"]:
+        return None  # what the model's MD made of it is labelled in between
+    for s in (s for s in here.subsystems if s.role == "target"):
         rows = [e for e in sit.evaluated(s.name, sit.model.id) if misses(e, s.role, targets)]
         keys = {c.key for e in rows for c in misses(e, s.role, targets)}
         shortest = min((e.compared_ps or 0.0 for e in rows), default=0.0)

@@ -215,7 +215,13 @@ def held_to(density: float, picoseconds: float, **changes: object) -> Situation:
     )
     targets = sit.state.targets.model_copy(update={"compared_ps": 5.0})
     task = sit.task.model_copy(update={"targets": targets})
-    return replace(bent(sit, targets=targets), task=task)
+    return priced(replace(bent(sit, targets=targets), task=task), 0.01)
+
+
+def priced(sit: Situation, seconds: float) -> Situation:
+    """With a reference whose calls take so long."""
+    reference = sit.config.reference.model_copy(update={"seconds_per_call": seconds})
+    return replace(sit, config=sit.config.model_copy(update={"reference": reference}))
 
 
 def test_a_contact_is_held_to_picoseconds_of_reference_md_before_the_verdict() -> None:
@@ -227,9 +233,7 @@ def test_a_contact_is_held_to_picoseconds_of_reference_md_before_the_verdict() -
     assert "compared_ps 0.04" in "; ".join(unmet(held_to(0.0001, 0.04).state, "m009"))
     wrong = decided(held_to(0.0001, 0.04, density_bias=0.2))
     assert wrong.rule == "R15-improve", "first what labels mend"
-    sit = held_to(0.0001, 0.04)
-    dear = sit.config.reference.model_copy(update={"seconds_per_call": 3600.0})
-    plan = decided(replace(sit, config=sit.config.model_copy(update={"reference": dear})))
+    plan = decided(priced(held_to(0.0001, 0.04), 3600.0))
     assert (plan.rule, plan.end.outcome) == ("R15-without-value", "blocked")
 
 
@@ -245,5 +249,13 @@ def test_where_the_reference_builds_another_contact_its_own_md_is_learnt() -> No
     assert decided(held_to(-0.07, 5.0, fresh_force_mae=0.9)).rule == "R15-improve"
     assert decided(held_to(-0.07, 5.0, density_bias=0.2)).rule == "R15-improve"
     sit = held_to(-0.07, 5.0)
-    twice = [sit.state.history[-1].model_copy(update={"rule": "R15-follow"})] * 2
-    assert decided(bent(sit, history=[*sit.state.history, *twice])).rule == "R15-improve"
+    past = [
+        sit.state.history[-1].model_copy(update={"rule": f"R15-{rule}"})
+        for rule in ("follow", "improve", "follow", "improve")
+    ]
+    rules = [decided(bent(sit, history=[*sit.state.history, *past[:n]])).rule for n in range(5)]
+    assert rules == [
+        f"R15-{rule}" for rule in ("follow", "improve", "follow", "improve", "improve")
+    ]
+    plan = decided(priced(sit, 1.7))
+    assert plan.sample.steps * len(plan.sample.groups[0].structures) * 1.7 <= 3600
