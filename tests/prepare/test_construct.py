@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ase import io
-from ase.data import covalent_radii
+from ase.data import atomic_numbers, covalent_radii
 from ase.neighborlist import neighbor_list
 
 from atomistics.builders.crystals.parameters import Crystal
@@ -238,6 +238,8 @@ def test_every_listed_crystal_has_the_composition_of_its_name_and_no_atoms_on_ea
         assert (distance > 0.75 * (radii[i] + radii[j])).all(), name
         for formula in filter(sentence.FORMULA.match, (name, *entry.get("aliases", []))):
             named, own = atoms_of_formula(formula), Counter(atoms.get_chemical_symbols())
+            if not named.keys() <= atomic_numbers.keys():  # LCO is short for a name
+                continue
             units = len(atoms) / sum(named.values())
             assert own == {e: n * units for e, n in named.items()}, name
             formulas += 1
