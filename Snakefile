@@ -50,9 +50,8 @@ onstart:
     if JOBS.refusal:
         sys.exit(f"mtpilot: {JOBS.refusal}")
     end_jobs_on_signals()
-    if (
-        workflow.local_exec
-    ):  # SLURM's jobs live on, and the next run takes them over
+    # SLURM's jobs live on, and the next run takes them over
+    if workflow.local_exec:
         end_with_the_planner()
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from atomistics.yaml_files import read_text
 from campaign.cost import cost
 from campaign.errors import UserError
-from campaign.files import sha256, write_text
+from campaign.files import read_json, sha256, write_text
 from campaign.folder import Campaign
 from campaign.gates import check, require
 from campaign.integrity import require_unchanged
@@ -138,7 +138,7 @@ def _hash(path: Path) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        data = json.loads(read_text(path))
-    except (UserError, ValueError, RecursionError):
+        data = read_json(path)
+    except UserError:
         return {}
     return data if isinstance(data, dict) else {}

@@ -7,6 +7,7 @@ from typing import Any
 from atomistics.yaml_files import read_text
 from campaign.calls import calls
 from campaign.errors import UserError
+from campaign.files import read_json
 from campaign.folder import Campaign
 from campaign.integrity import changes
 from campaign.plan import Plan
@@ -55,8 +56,8 @@ def _changed(campaign: Campaign, plan: Plan | None) -> list[str]:
 def _written(path: Path) -> dict[str, Any] | None:
     """What the run has left here of its progress; None before it did."""
     try:
-        return json.loads(read_text(path))
-    except (UserError, ValueError, RecursionError):
+        return read_json(path)
+    except UserError:
         return None
 
 

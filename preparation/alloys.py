@@ -70,7 +70,7 @@ def _by_formula(phase: dict[str, Any], text: str) -> tuple[dict[str, Any], Quest
     for symbol, number in PIECE.findall(formula.strip(".")):
         if symbol not in atomic_numbers or not Element(symbol).is_metal:
             return None
-        amounts[symbol] += float(number or 1)  # type: ignore[assignment]
+        amounts[symbol] += float((number.strip(".") and number) or 1)  # type: ignore[assignment]
     if len(amounts) < 2 or not (WORDS.search(text) or "." in formula or len(amounts) > 3):
         return None
     host, total = next(iter(amounts)), sum(amounts.values())
@@ -115,8 +115,8 @@ def _share(symbol: str, phase: dict[str, Any], text: str) -> tuple[float, bool] 
         if one == phase["crystal"] or alias == symbol
     )
     match = re.search(
-        rf"([0-9.]+)\s*(wt|at|mol)?\.?[\s-]*%\s+(?:of\s+)?(?:{names})\b|"
-        rf"\b(?:{names})\s+([0-9.]+)\s*(wt|at|mol)?\.?[\s-]*%",
+        rf"({NUMBER})\s*(wt|at|mol)?\.?[\s-]*%\s+(?:of\s+)?(?:{names})\b|"
+        rf"\b(?:{names})\s+({NUMBER})\s*(wt|at|mol)?\.?[\s-]*%",
         text,
     )
     if not match:

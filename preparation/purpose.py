@@ -65,7 +65,7 @@ def asked_of(material: Material, topics: list[Topic], base: Targets) -> tuple[li
     asked_too = {
         "properties": wanted,
         "diffusion_deviation": DIFFUSION if mobile and "diffusion" in named else None,
-        # nobody pays a DFT code for thousands of steps: the verdict says what that leaves open
+        # nobody pays a DFT code for thousands of steps: the report says how long was compared
         "compared_ps": FORMING_PS if mobile and not program else None,
     }
     return subsystems, base.model_copy(update=asked_too)

@@ -79,7 +79,7 @@ def doublings(missed: Criterion) -> float:
     value, bound = abs(missed.value), missed.bound
     if missed.key == "rdf_overlap":
         value, bound = 1 - value, 1 - bound
-    elif missed.key == "picoseconds":
+    elif missed.key in ("picoseconds", "compared_ps"):  # too little of it
         value, bound = bound, value
     return math.log2(max(1.0, value / max(bound, 1e-9)))
 

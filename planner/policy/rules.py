@@ -255,7 +255,7 @@ def _without_value(sit: Situation) -> list[str]:
 
 def longer_reference(sit: Situation) -> Draft | None:
     """What is missed needs but more reference MD of the targets: for diffusion, or for density and
-    structure of a contact, which takes picoseconds to form. Once.
+    structure of what flows, which take picoseconds to form. Once.
 
     It costs thousands of calls, and is spent when all else is right; then the same model is held
     against it.

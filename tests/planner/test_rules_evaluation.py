@@ -7,6 +7,7 @@ from campaign.config import PropertyTarget
 from campaign.results import Calibration, Measurements, Property
 from campaign.situation import Situation
 from campaign.verdict import unmet
+from planner.policy.ending import distance
 from planner.policy.parameters import share_of
 from tests.planner.simulation import SMALL, World, campaign, config_of, task_of
 from tests.planner.states import (
@@ -259,3 +260,11 @@ def test_where_the_reference_builds_another_contact_its_own_md_is_learnt() -> No
     ]
     plan = decided(priced(sit, 1.7))
     assert plan.sample.steps * len(plan.sample.groups[0].structures) * 1.7 <= 3600
+
+
+def test_a_model_that_nobody_held_against_enough_reference_md_is_far_from_its_targets() -> None:
+    """Else one that was seen over 0.04 ps is handed over before one that is 7 % off after 5."""
+    unseen, seen = held_to(0.0001, 0.04), held_to(-0.07, 5.0)
+    assert (
+        distance(unseen, "m009") > distance(seen, "m009") > distance(held_to(0.0001, 5.0), "m009")
+    )

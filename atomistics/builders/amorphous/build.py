@@ -19,11 +19,11 @@ from atomistics.relaxation import relax
 
 DOWNHILL = 60  # steps, before the melt
 PUBLISHED = {
-    "pedone": (Pedone, pedone.covers, f"oxides of {', '.join(pedone.TABLE)}"),
+    "pedone": (Pedone, pedone.covers, f"oxides of {', '.join(pedone.TABLE)} with balanced charges"),
     "guillot-sator": (
         GuillotSator,
         guillot_sator.covers,
-        f"oxides of {', '.join(guillot_sator.CHARGES)}",
+        f"oxides of {', '.join(guillot_sator.CHARGES)} with balanced charges",
     ),
     "stillinger-weber": (StillingerWeber, stillinger_weber.covers, "silicon or germanium"),
 }
@@ -64,10 +64,7 @@ def build(
     if quench is None:
         return atoms
     if covers and not covers(atoms):
-        raise UserError(
-            f"melt_quench.potential: {quench.potential} covers {what} with balanced charges; take"
-            " reference"
-        )
+        raise UserError(f"melt_quench.potential: {quench.potential} covers {what}; take reference")
     stage = MeltQuench.model_validate(quench.model_dump(exclude={"timestep", "potential"}))
     protocol = StagedProtocol(timestep=quench.timestep, stages=[stage])
     info = dict(atoms.info)

@@ -9,7 +9,7 @@ each other; electrostatics as there. It makes starting structures; no label ever
 import numpy as np
 from ase import Atoms
 
-from atomistics.builders.amorphous.pedone import CUTOFF, coulomb, own_energy
+from atomistics.builders.amorphous.pedone import CUTOFF, coulomb, neutral_oxide, summed
 from atomistics.builders.amorphous.quenching import QuenchingCalculator
 from atomistics.neighbours import pairs_and_vectors
 
@@ -53,9 +53,7 @@ def covers(atoms: Atoms) -> bool:
     -------
     whether `GuillotSator` says anything of them
     """
-    symbols = set(atoms.symbols)
-    charge = sum(CHARGES[s] for s in atoms.symbols) if symbols <= set(CHARGES) else 1.0
-    return "O" in symbols and abs(charge) < 1e-6
+    return neutral_oxide(atoms, CHARGES)
 
 
 def evaluate(atoms: Atoms) -> tuple[float, np.ndarray, np.ndarray]:
@@ -81,11 +79,7 @@ def evaluate(atoms: Atoms) -> tuple[float, np.ndarray, np.ndarray]:
     wall = height * np.exp(-r / width)
     energy += wall - attraction / r**6 + core / r**12
     slope += -wall / width + 6 * attraction / r**7 - 12 * core / r**13
-    pairwise = (slope / r)[:, None] * vectors
-    forces = np.zeros((len(atoms), 3))
-    np.add.at(forces, i, pairwise)
-    total = 0.5 * float(energy.sum()) + own_energy(charges)
-    return total, forces, 0.5 * vectors.T @ pairwise
+    return summed(energy, slope, (i, r, vectors), charges)
 
 
 def _terms(one: str, other: str) -> tuple[float, float, float, float]:

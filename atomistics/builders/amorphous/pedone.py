@@ -6,6 +6,8 @@ electrostatics are Wolf's, damped and shifted (Fennell and Gezelter, J. Chem. Ph
 (2006)). It makes starting structures; no label ever comes from it.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 from ase import Atoms
 from scipy.special import erfc
@@ -41,9 +43,7 @@ def covers(atoms: Atoms) -> bool:
     -------
     whether `Pedone` says anything of them
     """
-    symbols = set(atoms.symbols)
-    charge = sum(TABLE[s][0] for s in atoms.symbols) if symbols <= set(TABLE) else 1.0
-    return "O" in symbols and abs(charge) < 1e-6
+    return neutral_oxide(atoms, {symbol: row[0] for symbol, row in TABLE.items()})
 
 
 def evaluate(atoms: Atoms) -> tuple[float, np.ndarray, np.ndarray]:
@@ -72,26 +72,51 @@ def evaluate(atoms: Atoms) -> tuple[float, np.ndarray, np.ndarray]:
     energy += np.where(bound, morse, 0.0)
     pull = 2 * depth * width * stretch * (1 - stretch) - 12 * core / r**13
     slope += np.where(bound, pull, 0.0)
-    pairwise = (slope / r)[:, None] * vectors  # dE/dr along the vector from i to j
-    forces = np.zeros((len(atoms), 3))
-    np.add.at(forces, i, pairwise)
-    total = 0.5 * float(energy.sum()) + own_energy(rows[:, 0])
-    return total, forces, 0.5 * vectors.T @ pairwise
+    return summed(energy, slope, (i, r, vectors), rows[:, 0])
 
 
-def own_energy(charges: np.ndarray) -> float:
-    """What charges take by themselves in damped electrostatics.
+def neutral_oxide(atoms: Atoms, charges: Mapping[str, float]) -> bool:
+    """Whether all elements have a charge here, with oxygen among them, and charges balance.
 
     Parameters
     ----------
+    atoms : N atoms
+    charges : e, by element
+
+    Returns
+    -------
+    whether a potential of these charges says anything of the atoms
+    """
+    symbols = set(atoms.symbols)
+    charge = sum(charges[s] for s in atoms.symbols) if symbols <= charges.keys() else 1.0
+    return "O" in symbols and abs(charge) < 1e-6
+
+
+def summed(
+    energy: np.ndarray,
+    slope: np.ndarray,
+    pairs: tuple[np.ndarray, np.ndarray, np.ndarray],
+    charges: np.ndarray,
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Energy, forces and virial of pairs that each stand there twice, and of the charges alone.
+
+    Parameters
+    ----------
+    energy, slope : (P,) eV, eV/Å of each pair
+    pairs : first atoms (P,), distances (P,) Å, vectors (P, 3) Å from the first to the second
     charges : (N,) e
 
     Returns
     -------
-    energy, eV
+    energy (eV), forces (N, 3) eV/Å, virial (3, 3) eV
     """
+    first, r, vectors = pairs
+    pairwise = (slope / r)[:, None] * vectors  # dE/dr along the vector
+    forces = np.zeros((len(charges), 3))
+    np.add.at(forces, first, pairwise)
     shifted = float(erfc(DAMPING * CUTOFF) / CUTOFF)
-    return float(-COULOMB * (shifted / 2 + DAMPING / np.pi**0.5) * (charges**2).sum())
+    alone = -COULOMB * (shifted / 2 + DAMPING / np.pi**0.5) * (charges**2).sum()
+    return 0.5 * float(energy.sum()) + float(alone), forces, 0.5 * vectors.T @ pairwise
 
 
 def coulomb(charges: np.ndarray, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
