@@ -156,8 +156,7 @@ def check(campaign: Campaign) -> None:
         _check_kpoints(campaign)
     if config.md.engine == "lammps":
         _check_lammps(campaign)
-    for method in methods(config):
-        _check_method(method, campaign, periodic)
+    check_methods(campaign.folder, config, periodic)
 
 
 def _check_lammps(campaign: Campaign) -> None:
@@ -185,17 +184,18 @@ def _check_kpoints(campaign: Campaign) -> None:
         raise UserError(f"{campaign.folder}/config.yaml: {fault}")
 
 
-def _check_method(reference: Any, campaign: Campaign, periodic: bool) -> None:
-    """Whether the calculator can be built with its options; one with a name and none can."""
+def check_methods(folder: Path, config: Config, periodic: bool) -> None:
+    """Whether reference and explorer can be built with their options; a bare name of ours can."""
     from atomistics.reference.catalog import recipe_of
     from atomistics.reference.methods import reference_calculator
 
-    if recipe_of(reference).program or not (reference.calculator or reference.options):
-        return
-    calculator = reference_calculator(reference, campaign.folder)
-    try:
-        calculator.check(periodic)
-    except UserError as error:
-        raise UserError(f"{campaign.folder}/{error}") from None
-    finally:
-        calculator.close()
+    for choice in methods(config):
+        if recipe_of(choice).program or not (choice.calculator or choice.options):
+            continue
+        calculator = reference_calculator(choice, folder)
+        try:
+            calculator.check(periodic)
+        except UserError as error:
+            raise UserError(f"{folder}/{error}") from None
+        finally:
+            calculator.close()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from atomistics.yaml_files import format_yaml, read_yaml
 from campaign import __version__
 from campaign.config import Config, Task
-from campaign.create import copy_own_files, take_over
+from campaign.create import check_methods, copy_own_files, take_over
 from campaign.errors import UserError
 from campaign.files import dump_yaml, read, sha256, write_text
 from campaign.folder import configuration
@@ -352,6 +352,7 @@ def _build(folder: Path, task: Task, plan: StructurePlan, options: Options) -> i
 
     configure(folder, task, plan)
     _reference_files(folder)
+    check_methods(folder, configuration(folder), periodic=False)
     made = construct(plan, _settings(folder, task, options), say)
     if made.plan != plan:  # task.yaml first: a plan that lacks a category of the task is refused
         _write(folder, "task.yaml", HEAD + dump_yaml(made.task))

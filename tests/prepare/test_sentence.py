@@ -423,14 +423,21 @@ def test_reactions_of_the_procedure_raise_the_ceilings_of_what_reacts() -> None:
         assert {s.name: s.max_temperature for s in task.subsystems}["li-e"] == ceiling
 
 
-def test_a_file_of_the_reference_that_is_missing_is_told_before_anything_is_built(
-    tmp_path, types
+@pytest.mark.parametrize(
+    ("calculator", "options", "told"),
+    [
+        ("ase.calculators.lj:LennardJones", {"file": "./none.txt"}, "./none.txt: no such file"),
+        ("not_here.calculators:MACE", {}, "not_here.calculators:MACE: no module not_here here"),
+        ("ase.calculators.lj:LennardJone", {}, "did you mean LennardJones?"),
+    ],
+)
+def test_a_reference_that_cannot_be_had_is_told_before_anything_is_built(
+    tmp_path, types, calculator, options, told
 ) -> None:
-    options = {"model_filename": "./none.txt"}
-    reference = {"method": "ase", "calculator": "calorine.calculators:CPUNEP", "options": options}
+    reference = {"method": "ase", "calculator": calculator, "options": options}
     path = written(tmp_path, {"reference": reference})
     status, out, err = types(["prepare", "--answers", path, tmp_path / "x"])
-    assert (status, "./none.txt: no such file" in err, "[1/" in out) == (1, True, False), err
+    assert (status, told in err, "[1/" in out) == (1, True, False), err
 
 
 def test_a_glass_that_nothing_here_quenches_is_told(tmp_path, types) -> None:
