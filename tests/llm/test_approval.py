@@ -165,7 +165,7 @@ def test_a_denied_plan_starts_nothing(tmp_path: Path, monkeypatch, capsys) -> No
     here = waiting(tmp_path / "c", {})
     path = here.iteration(1) / "plan.yaml"
     path.write_text(path.read_text().replace("oxide-v0", "oxide-t0"))
-    monkeypatch.setattr("subprocess.Popen", lambda *_, **__: pytest.fail("Snakemake was started"))
+    monkeypatch.setattr("campaign.run.subprocess.Popen", lambda *_, **__: pytest.fail("started"))
     assert main(["run", "--campaign", str(here.folder)]) == 3
     assert "oxide-t0 is not held out" in capsys.readouterr().err
 
