@@ -74,15 +74,21 @@ def first_data(sit: Situation) -> Draft | None:
         reason = f"{tries} samplings with the {whose} left no usable label."
         return ending.end(sit, "blocked", reason, keys)
     else:
-        section = parameters.first_sample(sit, sit.state.subsystems, share)
-        reason = f"There are no labels yet: sample every subsystem by {whose}."
+        able = [s for s in sit.state.subsystems if sit.training(s.name)]
+        begun = [s for s in able if s.stage == min(s.stage for s in able)]
+        section = parameters.first_sample(sit, begun, share * len(begun) / len(able))
+        of = "" if begun == able else f" of stage {begun[0].stage}"
+        reason = f"There are no labels yet: sample every subsystem{of} by {whose}."
     if section is None:
         return ending.wind_up(sit, "the limits leave no room for a first data set")
     return Draft(section, reason, keys)
 
 
 def unlabelled(sit: Situation) -> Draft | None:
-    """A subsystem none of whose labels came about: no model that never saw it may explore it."""
+    """A subsystem without labels whose stage has come: no model that never saw it may explore it.
+
+    Not before: labels of large stacks are dear, and every fit of the stages before carries them.
+    """
     labelled = {g.subsystem for d in sit.active for g in d.groups if g.labels}
     due = focus(sit, sit.model.id if sit.model else None)
     lost = [
@@ -96,8 +102,9 @@ def unlabelled(sit: Situation) -> Draft | None:
     section = parameters.first_sample(sit, lost, 0.5) if lost else None
     if section is None:
         return None
-    whose = section.method
-    reason = f"{', '.join(s.name for s in lost)}: no label yet; sample by {whose} once more."
+    again = " once more" if any(referred(sit, s) for s in lost) else ""
+    names = ", ".join(s.name for s in lost)
+    reason = f"Stage {due.stage}: {names}: no label yet; sample by {section.method}{again}."
     return Draft(section, reason, keys_of(lost, "labels"))
 
 
