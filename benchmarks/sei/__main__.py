@@ -32,7 +32,11 @@ from campaign.situation import Situation
 from planner.decide import next_plan
 
 ANSWERS = Path(__file__).parents[2] / "config/examples/sei/answers.yaml"
-SIZES = {"short": {"atoms": 50}, "small": {"atoms": 50}, "paper": {}}  # of a component; 100 by default
+SIZES = {
+    "short": {"atoms": 50},
+    "small": {"atoms": 50},
+    "paper": {},
+}  # of a component; 100 by default
 KEPT = {"short": 3}  # training structures of a category that are kept, beside the held-out one
 CALLS = 200_000  # what a row other than `full` may spend: its labels are what is compared
 INTERVAL = 10  # steps between labels of reference MD
@@ -110,9 +114,11 @@ def prepared(folder: Path, seed: int, given: argparse.Namespace) -> None:
         training = [v for v in category["variants"] if not v["held_out"]]
         dropped = training[KEPT.get(given.size, len(training)) :]
         kept = [v for v in category["variants"] if v not in dropped or f'"{v["id"]}"' in stacked]
-        category["variants"] = kept if category["role"] == "component" else [
-            v for v in category["variants"] if v not in dropped
-        ]
+        category["variants"] = (
+            kept
+            if category["role"] == "component"
+            else [v for v in category["variants"] if v not in dropped]
+        )
     path.write_text(yaml.safe_dump(plan))
     if stopped := planner([*prepare, folder], folder.parent, given.hours):
         raise SystemExit(f"{folder}: {stopped}")

@@ -48,6 +48,7 @@ class ReferenceCalc(Section):
     """Reference MD on held-out structures: the baseline of every later evaluation."""
 
     result: ClassVar = ReferenceCalcResult
+    excuses_repetition: ClassVar = True  # an evaluation is held against longer MD
     held_out: ClassVar = True
 
     structures: list[Name] = Field(min_length=1, description="held-out structures")

@@ -76,7 +76,10 @@ def first_data(sit: Situation) -> Draft | None:
     else:
         able = [s for s in sit.state.subsystems if sit.training(s.name)]
         begun = [s for s in able if s.stage == min(s.stage for s in able)]
-        section = parameters.first_sample(sit, begun, share * len(begun) / len(able))
+        own = share * len(begun) / len(able)
+        section = parameters.first_sample(sit, begun, own) or parameters.first_sample(
+            sit, begun, share
+        )
         of = "" if begun == able else f" of stage {begun[0].stage}"
         reason = f"There are no labels yet: sample every subsystem{of} by {whose}."
     if section is None:
@@ -85,16 +88,13 @@ def first_data(sit: Situation) -> Draft | None:
 
 
 def unlabelled(sit: Situation) -> Draft | None:
-    """A subsystem without labels whose stage has come: no model that never saw it may explore it.
-
-    Not before: labels of large stacks are dear, and every fit of the stages before carries them.
-    """
+    """A subsystem none of whose labels came about: no model that never saw it may explore it."""
     labelled = {g.subsystem for d in sit.active for g in d.groups if g.labels}
     due = focus(sit, sit.model.id if sit.model else None)
     lost = [
         s
         for s in sit.state.subsystems
-        if s.name not in labelled and sit.training(s.name) and referred(sit, s) < 2
+        if s.name not in labelled and sit.training(s.name) and referred(sit, s) == 1
         if s.stage <= due.stage
     ]
     offered = {g.subsystem for s in sit.pending for g in s.groups if g.snapshots}
@@ -102,9 +102,8 @@ def unlabelled(sit: Situation) -> Draft | None:
     section = parameters.first_sample(sit, lost, 0.5) if lost else None
     if section is None:
         return None
-    again = " once more" if any(referred(sit, s) for s in lost) else ""
-    names = ", ".join(s.name for s in lost)
-    reason = f"Stage {due.stage}: {names}: no label yet; sample by {section.method}{again}."
+    whose = section.method
+    reason = f"{', '.join(s.name for s in lost)}: no label yet; sample by {whose} once more."
     return Draft(section, reason, keys_of(lost, "labels"))
 
 

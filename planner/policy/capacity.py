@@ -32,8 +32,10 @@ def plateau(sit: Situation) -> Draft | None:
     """
     model = sit.model
     flat = [s for s in sit.state.subsystems if model and held_back(sit, s, model)]
-    if model is None or not flat:
+    if model is None:
         return None
+    if not flat:
+        return first_of_components(sit, model)
     compared = "; ".join(f"{s.name} {held_back(sit, s, model)}" for s in flat)
     keys = [
         f"models.{model.id}.errors.{i}.{key}" for i in range(len(model.errors)) for key in ERRORS
@@ -47,6 +49,30 @@ def plateau(sit: Situation) -> Draft | None:
         return at_the_bound(sit, model, flat, compared)
     why = f"Training and held-out errors agree above the target ({compared})"
     return enlarge(sit, model, "accurate", f"{why}, where labels cannot help", keys)
+
+
+def first_of_components(sit: Situation, model: ModelRecord) -> Draft | None:
+    """The first fit is as far off on its components as on a target whose stage is yet to come.
+
+    MD with a fit that is merely unfinished stops everywhere, and shows frames that no good one
+    comes to.
+    """
+    if model.effort != "quick" or len(sit.state.usable_models) > 1:
+        return None
+    learnt = [e.force_mae for e in model.errors if e.split == "train" and e.frames > 1]
+    for s in sit.targets:
+        own, ours = (errors_of(model, s.name, split) for split in ("train", "held_out"))
+        bound = sit.state.targets.force_mae
+        if own is None and learnt and ours and CLEARLY < ours.force_mae / bound < NEAR:
+            mean = sum(learnt) / len(learnt)
+            if mean >= ALIKE * ours.force_mae:
+                reason = (
+                    f"Errors on the components agree with those on {s.name} ({mean:.3g} and"
+                    f" {ours.force_mae:.3g} eV/Å): finish the fit before labels."
+                )
+                keys = [f"models.{model.id}.errors.{i}.force_mae" for i in range(len(model.errors))]
+                return Draft(parameters.train(sit, "continue", "accurate"), reason, keys)
+    return None
 
 
 def outgrown(sit: Situation) -> Draft | None:

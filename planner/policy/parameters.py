@@ -360,7 +360,13 @@ def select_data(sit: Situation) -> SelectData | None:
         on_offer[group.subsystem] = on_offer.get(group.subsystem, 0) + group.snapshots
     able = [s for s in sit.state.subsystems if s.name in on_offer]
     able = [s for s in able if purse(sit, s)]
-    groups = [share_of(sit, s) for s in able]
+    explored = {g.subsystem for s in sit.pending if s.method == "explorer" for g in s.groups}
+    groups = [
+        SelectGroup(subsystem=s.name, count=sit.config.explorer_sample.labels)
+        if s.name in explored
+        else share_of(sit, s)
+        for s in able
+    ]
     if not groups:
         return None
     plan = SelectData(

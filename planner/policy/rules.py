@@ -193,6 +193,23 @@ def rescue(sit: Situation) -> Draft | None:
     return Draft(section, reason, keys)
 
 
+def begin(sit: Situation) -> Draft | None:
+    """Subsystems whose stage has come and of which nothing was ever computed, by the reference.
+
+    No model that never saw them may explore them. Not before: labels of large stacks are dear, and
+    every fit of the stages before would carry them.
+    """
+    here = _here(sit)
+    labelled = {g.subsystem for d in sit.active for g in d.groups if g.labels}
+    bare = [s for s in here.subsystems if s.name not in labelled and not referred(sit, s)]
+    section = parameters.first_sample(sit, bare, 0.5) if here.need == "sample" else None
+    if section is None:
+        return None
+    names = ", ".join(s.name for s in bare)
+    reason = f"Stage {here.stage}: {names}: no label yet; sample by {section.method}."
+    return Draft(section, reason, keys_of(bare, "labels"))
+
+
 def sample(sit: Situation) -> Draft | None:
     """What the stage has not learnt yet: first round, hotter once stable, again where unstable."""
     here = _here(sit)
@@ -426,6 +443,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("R9-give-up", give_up),
     ("R10-lost-jobs", lost_jobs),
     ("R11-rescue", rescue),
+    ("R12-begin", begin),
     ("R12-sample", sample),
     ("R13-sharpen", sharpen),
     ("R14-evaluate", evaluate),

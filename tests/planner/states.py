@@ -13,7 +13,8 @@ from planner.policy.rules import decide
 from tests.planner.simulation import SMALL, World, campaign, config_of, structures_of, task_of
 
 REFERENCE, DATA, FIRST_TRAIN, COMPONENTS, SELECT, TRAIN = 1, 2, 3, 4, 5, 6
-JOINT, SELECT_JOINT, TRAIN_JOINT, EVALUATE, END = 7, 8, 9, 10, 11
+JOINT_DATA, JOINT_FIT = 7, 8
+JOINT, SELECT_JOINT, TRAIN_JOINT, EVALUATE, END = 9, 10, 11, 12, 13
 
 
 @cache

@@ -13,7 +13,7 @@ from tests.planner.simulation import SMALL, World, campaign, config_of, task_of
 from tests.planner.states import (
     END,
     EVALUATE,
-    JOINT,
+    JOINT_DATA,
     SELECT_JOINT,
     at,
     bent,
@@ -34,7 +34,7 @@ def failed_evaluation(**changes: object) -> Situation:
 
 def test_a_failed_evaluation_samples_what_failed() -> None:
     plan = decided(failed_evaluation())
-    assert (plan.rule, plan.sample.model) == ("R15-improve", "m009")
+    assert (plan.rule, plan.sample.model) == ("R15-improve", "m011")
     assert temperatures(plan) == {"joint": (300, 1000)}
 
 
@@ -72,7 +72,7 @@ def test_a_target_that_passed_before_takes_the_newest_model_back() -> None:
     before = at(END).state.evaluations[-1].model_copy(update={"model": "m006", "iteration": 7})
     sit = bent(sit, evaluations=[before, *sit.state.evaluations])
     plan = decided(sit)
-    assert (plan.rule, plan.prune.models) == ("R5-evaluation-worse", ["m009"])
+    assert (plan.rule, plan.prune.models) == ("R5-evaluation-worse", ["m011"])
 
 
 def test_a_model_that_is_better_elsewhere_or_by_pressure_is_not_taken_back() -> None:
@@ -108,9 +108,9 @@ def test_a_component_holds_the_campaign_up_for_two_failed_evaluations() -> None:
         .model_copy(update={"model": "m006", "iteration": 6, "structures": seen, "passed": []})
     )
     failed = failed.model_copy(update={"failed": ["oxide"]})
-    record = at(JOINT).state.samples[-1]
+    record = at(JOINT_DATA).state.samples[-1]
     group = record.groups[0].model_copy(update={"early_stops": 5})
-    sit = with_last(at(JOINT), "samples", groups=[group, *record.groups[1:]])
+    sit = with_last(at(JOINT_DATA), "samples", groups=[group, *record.groups[1:]])
     sit = with_subsystem(sit, "oxide", evaluation="failed", evaluated_model="m006")
     sit = with_subsystem(sit, "metal", evaluation="passed", evaluated_model="m006")
     assert temperatures(decided(bent(sit, evaluations=[failed]))) == {"oxide": (300, 1000)}
@@ -120,7 +120,7 @@ def test_a_component_holds_the_campaign_up_for_two_failed_evaluations() -> None:
 def test_failing_on_without_new_labels_refits_then_fails() -> None:
     sit = failed_evaluation()
     sample = sit.state.samples[-1].model_copy(
-        update={"id": "s011", "model": "m009", "selected_by": 12}
+        update={"id": "s013", "model": "m011", "selected_by": 14}
     )
     sit = bent(sit, samples=[*sit.state.samples, sample])
     plan = decided(sit)
@@ -148,7 +148,7 @@ def test_an_evaluation_of_a_model_that_is_not_there_counts_for_nothing() -> None
     sit = with_last(at(END), "evaluations", model="m099")
     sit = with_subsystem(sit, "joint", evaluated_model="m099")
     plan = decided(sit)
-    assert (plan.action, plan.model_eval.model) == ("model_eval", "m009")
+    assert (plan.action, plan.model_eval.model) == ("model_eval", "m011")
 
 
 def test_passed_without_an_evaluation_on_record_is_looked_at_again() -> None:
@@ -231,7 +231,7 @@ def test_a_contact_is_held_to_picoseconds_of_reference_md_before_the_verdict() -
     plan = decided(held_to(0.0001, 0.04))
     assert (plan.rule, plan.action) == ("R14-longer", "reference_calc")
     assert (plan.reference_calc.steps, plan.reference_calc.least) == (5000, 5000)
-    assert "compared_ps 0.04" in "; ".join(unmet(held_to(0.0001, 0.04).state, "m009"))
+    assert "compared_ps 0.04" in "; ".join(unmet(held_to(0.0001, 0.04).state, "m011"))
     wrong = decided(held_to(0.0001, 0.04, density_bias=0.2))
     assert wrong.rule == "R15-improve", "first what labels mend"
     plan = decided(priced(held_to(0.0001, 0.04), 3600.0))
@@ -266,5 +266,5 @@ def test_a_model_that_nobody_held_against_enough_reference_md_is_far_from_its_ta
     """Else one that was seen over 0.04 ps is handed over before one that is 7 % off after 5."""
     unseen, seen = held_to(0.0001, 0.04), held_to(-0.07, 5.0)
     assert (
-        distance(unseen, "m009") > distance(seen, "m009") > distance(held_to(0.0001, 5.0), "m009")
+        distance(unseen, "m011") > distance(seen, "m011") > distance(held_to(0.0001, 5.0), "m011")
     )

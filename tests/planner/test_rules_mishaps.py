@@ -24,6 +24,7 @@ from tests.planner.states import (
     END,
     EVALUATE,
     JOINT,
+    JOINT_DATA,
     REFERENCE,
     SELECT,
     TRAIN_JOINT,
@@ -40,7 +41,7 @@ from tests.planner.states import (
 
 def regressed(now: float, before: float) -> Situation:
     """Before a decision after the second round of the oxide, with a newer model."""
-    sit = at(JOINT)
+    sit = at(JOINT_DATA)
     first = sit.state.samples[-1]
     second = first.model_copy(update={"id": "s007", "model": "m006", "selected_by": 8})
     sit = bent(sit, samples=[*sit.state.samples, second])
@@ -85,7 +86,7 @@ def test_no_prune_of_a_fit_that_is_clearly_better() -> None:
 
 
 def test_never_stable_ends_failed_with_the_best_model() -> None:
-    sit = at(JOINT)
+    sit = at(JOINT_DATA)
     groups = [g.model_copy(update={"early_stops": g.runs}) for g in sit.state.samples[-1].groups]
     sit = with_last(sit, "samples", groups=groups)
     sit = with_subsystem(sit, "oxide", rounds=6, early_stop_fraction=0.7)
@@ -98,7 +99,7 @@ def test_never_stable_ends_failed_with_the_best_model() -> None:
 
 
 def test_once_stable_at_use_is_enough_after_the_last_round() -> None:
-    sit = with_subsystem(at(JOINT), "oxide", rounds=6, early_stop_fraction=0.3)
+    sit = with_subsystem(at(JOINT_DATA), "oxide", rounds=6, early_stop_fraction=0.3)
     assert decided(sit).action != "end"
 
 
@@ -148,7 +149,7 @@ def test_labels_that_always_fail_block_the_campaign() -> None:
 
 @pytest.mark.parametrize("outcomes", [("failed", "failed"), ("failed", "ok"), ("ok", "failed")])
 def test_two_selections_without_a_sound_label_block_the_campaign(outcomes: tuple) -> None:
-    sit = at(JOINT)
+    sit = at(JOINT_DATA)
     entry = sit.state.history[SELECT - 1]
     later = [entry.model_copy(update={"outcome": o}) for o in outcomes]
     plan = decided(bent(sit, history=[*sit.state.history, *later]))
@@ -158,7 +159,7 @@ def test_two_selections_without_a_sound_label_block_the_campaign(outcomes: tuple
 
 
 def test_labels_torn_by_their_forces_are_broken_frames_and_no_broken_reference() -> None:
-    sit = at(JOINT)
+    sit = at(JOINT_DATA)
     failed = sit.state.history[SELECT - 1].model_copy(update={"outcome": "failed"})
     sit = bent(sit, history=[*sit.state.history, failed, failed])
 
@@ -181,15 +182,15 @@ def test_labels_torn_by_their_forces_are_broken_frames_and_no_broken_reference()
 def test_a_third_fit_to_the_same_labels_is_not_tried() -> None:
     sit = at(EVALUATE)
     *_, newest = sit.state.models
-    gone = [newest.model_copy(update={"id": i, "status": "rolled_back"}) for i in ("m009", "m011")]
-    pruned = [sit.state.history[-1].model_copy(update={"iteration": 12, "action": "prune"})]
-    once = bent(sit, models=[*sit.state.models[:-1], gone[0]], iteration=12)
+    gone = [newest.model_copy(update={"id": i, "status": "rolled_back"}) for i in ("m011", "m011")]
+    pruned = [sit.state.history[-1].model_copy(update={"iteration": 14, "action": "prune"})]
+    once = bent(sit, models=[*sit.state.models[:-1], gone[0]], iteration=14)
     once = bent(once, history=[*sit.state.history, *pruned])
     assert (decided(once).rule, decided(once).train.start) == ("R8-train", "scratch")
     twice = bent(once, models=[*sit.state.models[:-1], *gone])
     plan = decided(twice)  # the one that stands is finished before it is evaluated
-    assert (plan.rule, plan.train.model) == ("R13-sharpen", "m006")
-    assert plan.train.datasets == ["d002", "d005"]
+    assert (plan.rule, plan.train.model) == ("R13-sharpen", "m008")
+    assert plan.train.datasets == ["d002", "d005", "d007"]
 
 
 # reference -----------------------------------------------------------------------------------
@@ -234,7 +235,7 @@ def test_a_target_without_held_out_structure_blocks_before_anything_is_spent() -
 
 @pytest.mark.parametrize(
     "limits",
-    [{"labels": 60}, {"reference_calls": 3000}, {"decisions": 10}],
+    [{"labels": 60}, {"reference_calls": 1500}, {"decisions": 12}],
 )
 def test_a_budget_at_its_end_trains_evaluates_and_ends(limits: dict[str, int]) -> None:
     config = config_of(
@@ -255,7 +256,7 @@ def test_a_budget_at_its_end_trains_evaluates_and_ends(limits: dict[str, int]) -
 
 
 @pytest.mark.parametrize(
-    ("decisions", "action"), [(11, "sample"), (9, "train"), (8, "model_eval"), (7, "end")]
+    ("decisions", "action"), [(13, "sample"), (11, "train"), (10, "model_eval"), (9, "end")]
 )
 def test_the_last_decisions_are_kept_for_the_evaluation(decisions: int, action: str) -> None:
     assert decided(at(JOINT, limits={"decisions": decisions})).action == action
@@ -264,7 +265,7 @@ def test_the_last_decisions_are_kept_for_the_evaluation(decisions: int, action: 
 def test_core_hours_nearly_spent_leave_room_for_the_evaluation() -> None:
     sit = replace(at(TRAIN_JOINT), core_seconds=0.95 * 1000 * 3600)
     assert decided(sit).train.effort == "accurate"
-    sit = replace(at(JOINT), core_seconds=0.95 * 1000 * 3600)
+    sit = replace(at(JOINT_DATA), core_seconds=0.95 * 1000 * 3600)
     assert decided(sit).action == "model_eval"
     sit = replace(at(EVALUATE), core_seconds=0.95 * 1000 * 3600)
     assert decided(sit).action == "model_eval"
@@ -329,8 +330,8 @@ def test_the_best_model_is_the_one_with_the_fewest_open_targets() -> None:
     passed = sit.state.evaluations[-1]
     bad = [s.model_copy(update={"force_mae": 0.9}) for s in passed.structures]
     failed = passed.model_copy(update={"structures": bad, "passed": [], "failed": ["joint"]})
-    for older, newer, best in ((passed, failed, "m006"), (failed, passed, "m009")):
-        both = [older.model_copy(update={"model": "m006"}), newer]
+    for older, newer, best in ((passed, failed, "m008"), (failed, passed, "m011")):
+        both = [older.model_copy(update={"model": "m008"}), newer]
         plan = decided(bent(sit, evaluations=both))
         assert (plan.end.outcome, plan.end.model) == ("converged", best)
 
