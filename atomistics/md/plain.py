@@ -17,6 +17,7 @@ from atomistics.reference.convergence import LabelFailedError
 from atomistics.reference.counting import CountingCalculator, labelled
 
 TAIL = 3  # sound frames kept from the last checks before a stop
+TEACHES = 1.5  # extrapolation grade: frames below it teach a potential nothing
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,9 @@ class Outcome:
     """Frames of a run (labelled by its calculator), in order of `info["step"]`.
 
     `stop` is None for a run that reached its end, else a class of the watchdog or `calculator`;
-    then the last sound frames and the one of highest acceptable grade are among the frames.
+    then the last sound frames and the one of highest acceptable grade are among the frames. So is
+    the one of a stop by grade that is sound otherwise, where no frame before it extrapolates: one
+    more look and the run had left what the potential knows, and nothing else could teach it.
     """
 
     frames: list[Atoms]
@@ -155,9 +158,10 @@ class Record:
             return False
         self.stop = self._watchdog.check(self._moving) if self._watchdog else None
         if self.stop:
+            if self._watchdog and self._watchdog.only_grade(self._moving) and not self._teaching():
+                self._tail.append(self._frame())
             return True
-        frame = labelled(self._moving)
-        frame.info |= {"step": step, "kelvin": round(temperature(self._moving), 1), **self.note}
+        frame = self._frame()
         self._tail.append(frame)
         grade = frame.info.get("grade")
         if grade is not None and (self._highest is None or grade > self._highest.info["grade"]):
@@ -165,6 +169,14 @@ class Record:
         if due:
             self._kept[step] = frame
         return False
+
+    def _frame(self) -> Atoms:
+        frame, kelvin = labelled(self._moving), round(temperature(self._moving), 1)
+        frame.info |= {"step": self.step, "kelvin": kelvin, **self.note}
+        return frame
+
+    def _teaching(self) -> bool:
+        return self._highest is not None and self._highest.info["grade"] >= TEACHES
 
     def looks(self) -> list[int]:
         """The steps behind the start at which `breach` looks."""

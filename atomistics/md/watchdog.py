@@ -64,6 +64,11 @@ class Watchdog:
             or self._bands(atoms)
         )
 
+    def only_grade(self, atoms: Atoms) -> bool:
+        """Whether the grade stops an MD here, and every other limit is kept."""
+        others = (_not_finite, self._distances, self._temperature, self._bands)
+        return self._grade(atoms) is not None and not any(limit(atoms) for limit in others)
+
     def _grade(self, atoms: Atoms) -> tuple[str, str] | None:
         grade, limit = largest_grade(atoms), self.limits.grade
         if limit is None or grade is None or grade < limit:

@@ -253,6 +253,24 @@ def test_a_stop_keeps_the_last_sound_frames_and_the_highest_grade():
     assert max(grades.values()) < 10.0
 
 
+@pytest.mark.parametrize(("before", "steps"), [(1.0, [0, 10]), (1.6, [0])])
+def test_a_frame_stopped_by_grade_is_kept_where_nothing_before_it_extrapolates(before, steps):
+    """A salt of few labels leaves what the potential knows within the first look."""
+
+    class Leaps(Springs):
+        def calculate(self, *arguments, **keywords):
+            super().calculate(*arguments, **keywords)
+            self.results["grades"] = np.array([before if self.calls == 1 else 45.0])
+
+    protocol = md.Protocol("nve", 100, 1000, 4.0, interval=100)
+    limits = Limits(grade=10.0, temperature=900)
+    outcome = md.run(crystal(), Leaps(crystal()), protocol, Watchdog(limits))
+    assert (outcome.stop, outcome.steps) == ("grade", 10)
+    assert [frame.info["step"] for frame in outcome.frames] == steps
+    broken = Limits(grade=0.5, temperature=1)
+    assert not md.run(crystal(), Leaps(crystal()), protocol, Watchdog(broken)).frames
+
+
 def test_a_runaway_is_stopped_and_the_start_kept(simulate):
     start = crystal()
     start.rattle(0.3, seed=1)
