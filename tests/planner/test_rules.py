@@ -97,6 +97,14 @@ def test_more_is_labelled_where_more_runs_stopped(fraction: float, share: float)
     assert shares == {"oxide": share, "metal": 0.075}
 
 
+def test_all_is_labelled_where_runs_stopped_at_once_and_offer_next_to_nothing() -> None:
+    sit = with_subsystem(at(SELECT), "oxide", early_stop_fraction=0.9)
+    oxide, metal = sit.state.samples[-1].groups
+    short = [oxide.model_copy(update={"snapshots": 12}), metal]
+    groups = decided(with_last(sit, "samples", groups=short)).select_data.groups
+    assert [(g.count, g.fraction) for g in groups] == [(12, None), (None, 0.075)]
+
+
 @pytest.mark.parametrize(
     ("fraction", "before", "window"),
     [

@@ -56,9 +56,8 @@ def test_a_wrong_density_is_labelled_for_where_the_grade_is_blind() -> None:
     )
     for bias, labels in ((0.001, 12), (-0.03, 48)):
         sit = failed_evaluation(force_mae=0.1, density_bias=bias)
-        group = share_of(
-            sit, with_subsystem(sit, "joint", calibration=blind).state.subsystem("joint")
-        )
+        told = with_subsystem(sit, "joint", calibration=blind).state.subsystem("joint")
+        group = share_of(sit, told, offered=400)
         assert (group.count, group.spaced) == (labels, labels)
 
 
