@@ -91,6 +91,7 @@ def outgrown(sit: Situation) -> Draft | None:
         s
         for s in sit.state.subsystems
         if s.name in new
+        and labels_since(sit, s, raised[-1] if raised else 0) >= parameters.FEWEST_A_ROUND
         and underfitted(sit, s, model)
         and twice_unstable(sit, s, since=raised[-1] if raised else 0)
     ]
@@ -124,6 +125,19 @@ def underfitted(sit: Situation, s: SubsystemState, model: ModelRecord) -> bool:
     if own is None or ours is None:
         return False
     return own.force_mae >= max(ALIKE * ours.force_mae, sit.state.targets.force_mae)
+
+
+def labels_since(sit: Situation, s: SubsystemState, iteration: int) -> int:
+    """Labels of a subsystem that selections of later iterations bought: fewer tell of nothing."""
+    late = [d for d in sit.state.datasets if iteration_of(d.id) > iteration]
+    bought = {h.iteration for h in sit.state.history if h.action == "select_data"}
+    return sum(
+        g.labels
+        for d in late
+        if iteration_of(d.id) in bought
+        for g in d.groups
+        if g.subsystem == s.name
+    )
 
 
 def twice_unstable(sit: Situation, s: SubsystemState, since: int) -> bool:
