@@ -90,6 +90,7 @@ def run(row: str, seed: int, given: argparse.Namespace) -> dict:
         stopped = led(folder, work, row, seed)
     result = facts(folder) | ({"stopped": stopped} if stopped else {})
     result["log"] = log(folder)
+    result["learning"] = learning(folder)
     if not stopped and (folder / "result/potential.almtp").is_file():
         result |= mobility.compared(work, folder, given.picoseconds)
     return result
@@ -112,13 +113,10 @@ def prepared(folder: Path, seed: int, given: argparse.Namespace) -> None:
     stacked = json.dumps([c for c in plan["categories"] if c["role"] != "component"])
     for category in plan["categories"]:
         training = [v for v in category["variants"] if not v["held_out"]]
-        dropped = training[KEPT.get(given.size, len(training)) :]
-        kept = [v for v in category["variants"] if v not in dropped or f'"{v["id"]}"' in stacked]
-        category["variants"] = (
-            kept
-            if category["role"] == "component"
-            else [v for v in category["variants"] if v not in dropped]
-        )
+        dropped = {v["id"] for v in training[KEPT.get(given.size, len(training)) :]}
+        if category["role"] == "component":  # stacks are built of some
+            dropped = {name for name in dropped if f'"{name}"' not in stacked}
+        category["variants"] = [v for v in category["variants"] if v["id"] not in dropped]
     path.write_text(yaml.safe_dump(plan))
     if stopped := planner([*prepare, folder], folder.parent, given.hours):
         raise SystemExit(f"{folder}: {stopped}")
@@ -215,6 +213,21 @@ def longest(section: Sample, sit: Situation, labels: int) -> Sample:
         if longer.cost(sit.state).labels > labels or longer.steps > 100_000:
             return section
         section = longer
+
+
+def learning(folder: Path) -> list[dict]:
+    """Held-out force error of the four layers, eV/Å, of every sound fit, and its labels."""
+    here, curve = Campaign.at(folder), []
+    for record in here.state().models:
+        errors = [
+            e.force_mae
+            for e in record.errors
+            if e.split == "held_out" and e.subsystem == mobility.CELL.partition("-")[0]
+        ]
+        if record.status != "refused" and errors:
+            labels = here.state(int(record.id[1:])).spent.labels
+            curve.append({"labels": labels, "force_mae": round(errors[0], 5)})
+    return curve
 
 
 def log(folder: Path) -> list[dict]:

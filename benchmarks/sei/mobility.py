@@ -14,8 +14,11 @@ from ase.io import Trajectory
 from ase.md.velocitydistribution import thermalize_momenta
 
 from atomistics import dataset
-from atomistics.analysis.observables import block_average, density, diffusion
+from atomistics.analysis.layers import PhaseLayer, layer_rdf, layers_of
+from atomistics.analysis.observables import block_average, density, diffusion, msd
 from atomistics.reference.methods import reference_calculator
+from atomistics.structure_index import read_index
+from atomistics.structures import load
 from benchmarks.systems.proof import stacked
 from campaign.folder import Campaign
 from mtp.calculator import MTP
@@ -23,6 +26,8 @@ from mtp.calculator import MTP
 CELL = "full-held-out"
 INTERVAL = 20.0  # fs between kept frames
 ELEMENTS = ("Li", "O", "C", "P")
+POINTS = 40  # of a curve that is kept
+REACH = 6.0  # Å, of RDFs
 HOT = 3.0  # times the temperature asked for; a run above it has come apart
 
 
@@ -46,12 +51,14 @@ def compared(work: Path, folder: Path, picoseconds: float) -> dict:
             file.write(Trajectory(path)[0])
     held = simulate(own, model, campaign, picoseconds)
     true = list(Trajectory(path))
+    index = read_index(campaign.folder / "structures")
+    layers = layers_of(next(load(one) for one in index if one.id == CELL))
     return {
         "picoseconds": picoseconds,
         "held_ps": held,
         **errors(true[:: max(1, len(true) // 20)], model),
-        "model_observed": observed(list(Trajectory(own))),
-        "reference_observed": observed(true),
+        "model_observed": observed(list(Trajectory(own)), layers),
+        "reference_observed": observed(true, layers),
     }
 
 
@@ -100,18 +107,46 @@ def errors(frames: list[Atoms], model: MTP) -> dict:
     }
 
 
-def observed(frames: list[Atoms]) -> dict:
-    """Density of the second half and diffusion, each with its standard error; curves by time."""
+def observed(frames: list[Atoms], layers: list[PhaseLayer]) -> dict:
+    """Density of the second half and diffusion, each with its standard error; curves.
+
+    Returns
+    -------
+    density g/cm3 and its course; diffusion cm2/s; MSD in Å^2 at `lags` of kept frames; RDF of all
+    pairs within each layer at `r`, Å, of the second half
+    """
     half = frames[len(frames) // 2 :]
     course = np.array([density(atoms) for atoms in frames])
-    moved = {}
+    moved, squares, lags = {}, {}, []
     if len(half) >= 20:
-        moved = {
-            element: [float(f"{number:.3g}") for number in diffusion(frames, element, INTERVAL)]
-            for element in ELEMENTS
-        }
+        lags = sorted({*range(0, len(half), -(-len(half) // POINTS))})
+        for element in ELEMENTS:
+            estimate = diffusion(frames, element, INTERVAL)
+            moved[element] = [float(f"{number:.3g}") for number in estimate]
+            squares[element] = msd(frames, element)[lags].round(4).tolist()
+    few = half[:: max(1, len(half) // POINTS)]
     return {
         "density": [round(float(x), 5) for x in block_average(course[len(frames) // 2 :])],
         "diffusion": moved,
         "course": course[:: max(1, len(course) // 100)].round(4).tolist(),
+        "lags": lags,
+        "msd": squares,
+        **by_layer(few, layers),
     }
+
+
+def by_layer(frames: list[Atoms], layers: list[PhaseLayer]) -> dict:
+    """RDFs of all pairs of the atoms of each layer, pairs weighted by their number."""
+    r, curves = [], {}
+    for layer in layers:
+        found = layer_rdf(frames, layer, REACH)
+        symbols = frames[0][layer.atoms].get_chemical_symbols()
+        count = {element: symbols.count(element) for element in set(symbols)}
+        pairs = {name: name.split("-") for name in found.g}
+        weights = {
+            name: count[one] * count[other] * (1 if one == other else 2)
+            for name, (one, other) in pairs.items()
+        }
+        total = sum(weights[name] * g for name, g in found.g.items()) / sum(weights.values())
+        r, curves[layer.name] = found.r.round(3).tolist(), total.round(3).tolist()
+    return {"r": r, "rdf": curves}

@@ -1,10 +1,12 @@
 """docs/sei.md from the results alone: the table beside the paper's, the log, the densities."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from benchmarks.campaigns import markdown
+from benchmarks.sei.figures import draw
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[2] / "docs/sei.md"
@@ -51,7 +53,8 @@ def write() -> None:
         "Made by `python -m benchmarks.sei --nep89 FILE` (`make nep89` fetches the file),",
         "resumable; `--help` says what each row is. The reference is NEP89 in the place of the",
         "paper's PFP: numbers compare within a table, not between the two. `small` has 50 atoms in",
-        "a component's cell, `paper` 100 and about 800 in the four layers.",
+        "a component's cell, `paper` 100 and about 800 in the four layers; `short` is `small` with",
+        "three training structures of a category instead of five, for an evening on two cores.",
         "",
     ]
     for size in sorted({result["size"] for result in results}):
@@ -62,11 +65,23 @@ def write() -> None:
             *((row[0], "", "", row[1], "", "", "", "", *row[2:]) for row in PAPER),
         ]
         lines += [f"## {size}", "", *markdown(HEAD, rows), "", *stopped(chosen)]
+        for seed, path in drawn(size, chosen):
+            lines += [f"![{size}, seed {seed}]({path.name})", ""]
     for result in results:
         if result["row"] == "full":
             lines += story(result)
     lines += STACK
     PAGE.write_text("\n".join(lines) + "\n")
+
+
+def drawn(size: str, results: list[dict[str, Any]]) -> Iterator[tuple[int, Path]]:
+    """The figures of the seeds whose full campaign has been held against the reference."""
+    for seed in sorted({r["seed"] for r in results}):
+        own = [r for r in results if r["seed"] == seed]
+        if any(r["row"] == "full" and "msd" in r.get("reference_observed", {}) for r in own):
+            path = PAGE.with_name(f"sei_{size}_{seed}.svg")
+            draw(own, path)
+            yield seed, path
 
 
 def with_error(pair: list[float] | None, form: str) -> str:
