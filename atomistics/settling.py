@@ -22,7 +22,7 @@ from atomistics.md.plain import start_velocities
 from atomistics.md.plain_protocol import Protocol
 from atomistics.reference.convergence import LabelFailedError
 from atomistics.reference.counting import CountingCalculator, labelled
-from atomistics.settling_effort import MOST_KEPT, Effort
+from atomistics.settling_effort import Effort, most_kept
 
 CRYSTAL = 1.0  # eV/Å: no atom of a lattice from a table is further from rest, of a packing some are
 REST = 0.05  # eV/Å: where the relaxation of a crystal ends,
@@ -127,7 +127,8 @@ def settle(
         last.cell.array, settled.frames[-1].cell.array
     ):
         settled.frames.append(last)
-    spots = np.linspace(0, len(settled.frames) - 1, min(MOST_KEPT, len(settled.frames)))
+    count = min(most_kept(len(atoms)), len(settled.frames))
+    spots = np.linspace(0, len(settled.frames) - 1, count)
     settled.frames = [settled.frames[spot] for spot in spots.round().astype(int)]
     settled.calls = counting.calls - before
     return settled

@@ -3,6 +3,12 @@
 from dataclasses import dataclass
 
 MOST_KEPT = 40  # frames of one settling kept as labels
+FEWEST_KEPT, SMALL = 8, 100  # of a large structure, whose every frame holds more; atoms of a small
+
+
+def most_kept(atoms: int) -> int:
+    """Frames of one settling of so many atoms that are kept: about the same number of atoms."""
+    return max(FEWEST_KEPT, min(MOST_KEPT, MOST_KEPT * SMALL // max(1, atoms)))
 
 
 @dataclass(frozen=True)
