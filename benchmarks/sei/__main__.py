@@ -32,11 +32,7 @@ from campaign.situation import Situation
 from planner.decide import next_plan
 
 ANSWERS = Path(__file__).parents[2] / "config/examples/sei/answers.yaml"
-SIZES = {
-    "short": {"atoms": 50},
-    "small": {"atoms": 50},
-    "paper": {},
-}  # of a component; 100 by default
+ATOMS = {"short": {"atoms": 50}, "small": {"atoms": 50}, "paper": {}}  # of a cell; 100 by default
 KEPT = {"short": 3}  # training structures of a category that are kept, beside the held-out one
 CALLS = 200_000  # what a row other than `full` may spend: its labels are what is compared
 INTERVAL = 10  # steps between labels of reference MD
@@ -48,7 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sei", description=__doc__)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)}")
     parser.add_argument("--nep89", type=Path, help="nep89.txt (`make nep89` fetches it)")
-    parser.add_argument("--size", choices=SIZES, default="small")
+    parser.add_argument("--size", choices=ATOMS, default="small")
     parser.add_argument("--seeds", default="1")
     parser.add_argument("--work", type=Path, default=Path("build/sei"), help="campaigns")
     parser.add_argument("--hours", type=float, default=8.0, help="wall time of one campaign")
@@ -100,7 +96,7 @@ def prepared(folder: Path, seed: int, given: argparse.Namespace) -> None:
     """The structures of a seed, built once."""
     if (folder / "Snakefile").is_file():
         return
-    answers = yaml.safe_load(ANSWERS.read_text()) | SIZES[given.size]
+    answers = yaml.safe_load(ANSWERS.read_text()) | ATOMS[given.size]
     answers["reference"] = nep89(given.nep89)
     folder.parent.mkdir(parents=True, exist_ok=True)
     path = folder.with_suffix(".answers.yaml")
@@ -150,8 +146,9 @@ def matched(work: Path, folder: Path) -> tuple[int, float]:
     full = Campaign.at(work / "full")
     labels = Campaign.at(folder).config.limits.labels - MOST_KEPT * len(full.structures)
     state = next(s for n in range(1, full.last + 1) if (s := full.state(n)).spent.labels)
-    settled = state.spent.labels - full.plan(state.iteration).parameters.cost(state).labels
-    training = sum(len(full.situation().training(s.name)) for s in state.subsystems)
+    first = full.plan(state.iteration)
+    settled = state.spent.labels - first.parameters.cost(state).labels
+    training = sum(len(group.structures) for group in first.sample.groups)
     return labels, settled / training
 
 
