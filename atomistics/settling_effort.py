@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 MOST_KEPT = 40  # frames of one settling kept as labels
-FEWEST_KEPT, SMALL = 8, 100  # of a large structure, whose every frame holds more; atoms of a small
+FEWEST_KEPT, SMALL = 8, 150  # of a large structure, whose every frame holds more; atoms of a small
 
 
 def most_kept(atoms: int) -> int:
