@@ -13,7 +13,7 @@ from atomistics import dataset
 from atomistics.md import plain as md
 from atomistics.md.steady import SteadyState
 from atomistics.settling import STRIDE, settle
-from atomistics.settling_effort import Effort
+from atomistics.settling_effort import MOST_KEPT, Effort, most_kept
 from atomistics.structure_index import Structure, read_index, write_index
 from campaign.actions.sample import Sample, SampleGroup
 from campaign.calls import calls
@@ -85,6 +85,13 @@ def test_a_packing_no_longer_heats_and_no_step_was_long() -> None:
     assert hottest[1] < 2 * 90
     ways = np.diff([a.positions for a in found.frames], axis=0)
     assert np.linalg.norm(ways, axis=-1).max() < 8 * STRIDE * 1.01
+
+
+def test_large_structures_keep_fewer_frames() -> None:
+    assert [most_kept(n) for n in (1, 32, 150, 300, 600, 5000)] == [40, 40, 40, 20, 10, 8]
+    many = packing(3).repeat((4, 3, 1))  # 384 atoms
+    few = settle(many, LennardJones(**ARGON), 90, 5.0, 1)
+    assert len(few.frames) == most_kept(len(many)) < MOST_KEPT
 
 
 def test_what_is_warmed_is_at_the_temperature_and_the_volume_follows() -> None:
