@@ -74,9 +74,14 @@ class ModelRecord(Strict):
         default=None, description="Å", exclude_if=lambda value: value is None
     )
 
-    def force_mae(self, split: Literal["train", "held_out"]) -> float | None:
-        """Mean over the frames of all subsystems, eV/Å."""
+    def force_mae(
+        self, split: Literal["train", "held_out"], beside: "ModelRecord | None" = None
+    ) -> float | None:
+        """Mean over the frames of all subsystems, eV/Å; `beside` another fit of those of both."""
         errors = [e for e in self.errors if e.split == split]
+        if beside is not None:
+            shared = {e.subsystem for e in beside.errors if e.split == split}
+            errors = [e for e in errors if e.subsystem in shared]
         frames = sum(e.frames for e in errors)
         return sum(e.force_mae * e.frames for e in errors) / frames if frames else None
 

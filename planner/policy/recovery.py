@@ -359,11 +359,16 @@ def blown_up(sit: Situation) -> Draft | None:
     model = sit.model
     others = [m for m in sit.state.usable_models if model and m.id != model.id]
     for split in ("held_out", "train"):
-        mine = model.force_mae(split) if model else None
-        measured = [(mae, m) for m in others if (mae := m.force_mae(split)) is not None]
-        if mine is None or not measured or not sit.active:
+        measured = [
+            (theirs, mine, m)
+            for m in others
+            if model
+            and (theirs := m.force_mae(split, beside=model)) is not None
+            and (mine := model.force_mae(split, beside=m)) is not None
+        ]
+        if model is None or not measured or not sit.active:
             continue
-        mae, least = min(measured, key=lambda pair: pair[0])
+        mae, mine, least = min(measured, key=lambda row: row[0] / row[1])
         if split == "train":
             # harder frames came in: what counts is what `least` would give on them
             mae = max(mae, foretold(sit, model, least) or 0.0)

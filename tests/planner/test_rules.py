@@ -166,17 +166,6 @@ def test_a_stage_begins_with_the_reference_once_the_one_before_is_learnt() -> No
     assert decided(sit).rule == "R3-unlabelled"  # nothing came of it: once more
 
 
-@pytest.mark.parametrize(("fitted", "rule"), [(0.19, "R6-capacity"), (0.12, "R12-sample")])
-def test_a_first_fit_of_components_is_finished_where_it_is_merely_unfinished(fitted, rule) -> None:
-    errors = [
-        e.model_copy(update={"force_mae": 0.2 if e.split == "held_out" else fitted})
-        for e in at(COMPONENTS).state.models[-1].errors
-    ]
-    plan = decided(with_last(at(COMPONENTS), "models", errors=errors))
-    assert plan.rule == rule
-    assert plan.train is None or plan.train.effort == "accurate"
-
-
 def test_selection_that_bought_nothing_moves_on() -> None:
     run = campaign(World(selection=0.0), task_of(SMALL), config_of())
     assert run.actions == [

@@ -38,5 +38,10 @@ def test_errors_that_fell_with_labels_buy_more_labels() -> None:
 
 
 def test_the_first_fit_is_finished_before_labels_are_bought() -> None:
-    assert decided(refitted(("quick", ALL, 0.19))) == ("R6-capacity", None)
-    assert decided(refitted(("quick", ALL, 0.60)))[0] != "R6-capacity"
+    sit = refitted(("quick", ALL, 0.19))
+    assert decided(sit) == ("R6-first-fit", None)
+    last = sit.state.samples[-1].model_copy(update={"model": sit.model.id, "selected_by": 9})
+    run = replace(sit, state=sit.state.model_copy(update={"samples": [*sit.state.samples, last]}))
+    assert decided(run)[0] != "R6-first-fit"
+    for far in (0.16, 0.90):  # as good as asked; in want of more than iterations
+        assert decided(refitted(("quick", ALL, far)))[0] != "R6-first-fit"
