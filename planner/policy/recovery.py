@@ -14,7 +14,7 @@ from planner.policy.comparison import (
     taken_back,
     worse_on_common_frames,
 )
-from planner.policy.curriculum import burst, worth_accuracy
+from planner.policy.curriculum import burst, referred, worth_accuracy
 from planner.policy.draft import Draft, keys_of
 
 CHANCE = 0.05
@@ -68,6 +68,11 @@ def refused(sit: Situation) -> Draft | None:
         return None
     last = sit.state.models[-1]
     keys = ("models.count", f"models.{last.id}.status", f"models.{last.id}.failure")
+    rest = unbegun(sit) if last.failure == "species" else []
+    if section := parameters.first_sample(sit, rest, 0.5):
+        names = ", ".join(s.name for s in rest)
+        reason = f"The labels lack an element that {names} may have: sample by {section.method}."
+        return Draft(section, reason, keys)
     pruned = sit.last("prune") > sit.last("train")
     if count == 1 or (count == 2 and pruned):
         due = worth_accuracy(sit, None) or last.effort == "accurate"
@@ -81,6 +86,12 @@ def refused(sit: Situation) -> Draft | None:
     outcome = "failed" if sit.model else "blocked"
     reason = f"{count} fits in a row were refused ({last.failure})."
     return ending.end(sit, outcome, reason, keys)
+
+
+def unbegun(sit: Situation) -> list[SubsystemState]:
+    """Subsystems of which nothing was ever computed, whatever their stage."""
+    labelled = {g.subsystem for d in sit.active for g in d.groups if g.labels}
+    return [s for s in sit.state.subsystems if s.name not in labelled and not referred(sit, s)]
 
 
 def suspects(sit: Situation) -> Prune | None:

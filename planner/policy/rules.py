@@ -43,7 +43,7 @@ from planner.policy.curriculum import (
 )
 from planner.policy.draft import Draft, keys_of
 from planner.policy.parameters import FOLLOWED_PS
-from planner.policy.recovery import RECOVERY, blown_up
+from planner.policy.recovery import RECOVERY, blown_up, unbegun
 
 Rule = Callable[[Situation], Draft | None]
 
@@ -200,8 +200,7 @@ def begin(sit: Situation) -> Draft | None:
     every fit of the stages before would carry them.
     """
     here = _here(sit)
-    labelled = {g.subsystem for d in sit.active for g in d.groups if g.labels}
-    bare = [s for s in here.subsystems if s.name not in labelled and not referred(sit, s)]
+    bare = [s for s in unbegun(sit) if s in here.subsystems]
     section = parameters.first_sample(sit, bare, 0.5) if here.need == "sample" else None
     if section is None:
         return None

@@ -253,6 +253,15 @@ def test_errors_are_those_of_an_independent_evaluation(begun: Bench) -> None:
         assert seen.stress_mae == pytest.approx(np.abs(stress).mean() * 160.21766, rel=1e-5)
 
 
+def test_what_a_fit_has_no_label_of_it_is_not_held_against(begun: Bench) -> None:
+    reuse(begun)
+    path = begun.here / "train/frames.json"
+    rows = [[name, index, "copper"] for name, index, _ in json.loads(path.read_text())]
+    path.write_text(json.dumps(rows))
+    seen = {(e.subsystem, e.split) for e in collect(begun).errors}
+    assert seen == {("copper", "train"), ("copper", "held_out")}
+
+
 def off(atoms: Atoms, calculator: MTP) -> tuple[float, np.ndarray, np.ndarray]:
     """Model minus label: eV/atom, eV/Å, eV/Å^3."""
     copy = atoms.copy()

@@ -161,6 +161,10 @@ def test_a_stage_begins_with_the_reference_once_the_one_before_is_learnt() -> No
     plan = decided(at(JOINT_DATA))
     assert (plan.rule, plan.sample.method) == ("R12-begin", "reference")
     assert [g.subsystem for g in plan.sample.groups] == ["joint"]
+    lacking = with_last(at(COMPONENTS), "models", status="refused", failure="species")
+    plan = decided(lacking)  # an element that only a later stage has
+    assert (plan.rule, plan.sample.method) == ("R4-refused", "reference")
+    assert [g.subsystem for g in plan.sample.groups] == ["joint"]
     tried = at(JOINT_FIT).state.samples[-1]
     sit = bent(at(JOINT_DATA), samples=[*at(JOINT_DATA).state.samples, tried])
     assert decided(sit).rule == "R3-unlabelled"  # nothing came of it: once more
