@@ -20,6 +20,7 @@ from tests.planner.states import (
     END,
     EVALUATE,
     JOINT,
+    JOINT_DATA,
     REFERENCE,
     SELECT,
     TRAIN,
@@ -131,7 +132,7 @@ def test_the_protocol_of_one_group_is_something_to_sample() -> None:
 def test_models_out_of_use_are_denied(status: str) -> None:
     plan = decide(at(EVALUATE))
     sit = with_last(at(EVALUATE), "models", status=status)
-    assert f"m009 is {status.replace('_', ' ')}" in denied(plan, sit)
+    assert f"m011 is {status.replace('_', ' ')}" in denied(plan, sit)
 
 
 def test_an_evaluation_needs_the_reference_trajectory() -> None:
@@ -160,15 +161,16 @@ def test_pruned_data_are_not_trained_on() -> None:
     ],
 )
 def test_prune(section: dict, why: str) -> None:
-    sit = at(JOINT)
+    sit = at(JOINT_DATA)
     data = {"iteration": 7, "action": "prune", "reason": "", "evidence": [], "prune": section}
     plan = Plan.model_validate(data | {"state_sha256": sit.state_sha256})
     assert (why in denied(plan, sit)) if why else not denied(plan, sit)
 
 
 def test_a_stale_plan_is_denied() -> None:
-    plan = decide(at(JOINT))
-    assert "decided from another state" in denied(plan, replace(at(JOINT), state_sha256="b" * 64))
+    plan = decide(at(JOINT_DATA))
+    other = replace(at(JOINT_DATA), state_sha256="b" * 64)
+    assert "decided from another state" in denied(plan, other)
     assert "iteration: 7 is given, 8 comes next" in denied(plan, at(8))
 
 
@@ -179,7 +181,7 @@ def test_nothing_runs_after_the_end() -> None:
 
 
 def test_targets_and_subsystems_stay_as_they_were() -> None:
-    sit = at(JOINT)
+    sit = at(JOINT_DATA)
     easier = sit.task.targets.model_copy(update={"force_mae": 9.0})
     for change in (
         {"targets": easier},
@@ -207,7 +209,7 @@ def test_targets_and_subsystems_stay_as_they_were() -> None:
     ],
 )
 def test_evidence_must_stand_in_the_state(key: str, value: object, why: str) -> None:
-    sit = at(JOINT)
+    sit = at(JOINT_DATA)
     data = decide(sit).model_dump() | {"evidence": [{"key": key, "value": value}]}
     found = denied(Plan.model_validate(data), sit)
     assert (why in found and key in found) if why else not found
@@ -293,10 +295,10 @@ def test_cost_of_reference_sampling() -> None:
     section = decide(sit).sample
     bound = section.cost(sit.state)
     assert section.method == "reference"
-    assert bound.runs == 6 * (3 * 2 + 2)
-    assert bound.md_steps == 6 * 6 * 200
-    assert bound.reference_calls == 6 * (6 * 201 + 5 + 5 * 3)
-    assert bound.labels == 6 * (6 * 21 + 5 + 5 * 2)
+    assert bound.runs == 4 * (3 * 2 + 2)
+    assert bound.md_steps == 4 * 6 * 200
+    assert bound.reference_calls == 4 * (6 * 201 + 5 + 5 * 3)
+    assert bound.labels == 4 * (6 * 21 + 5 + 5 * 2)
 
 
 def test_cost_of_an_evaluation_is_its_fresh_frames_and_its_longest_run() -> None:

@@ -107,14 +107,14 @@ def test_evaluations_are_held_against_the_targets() -> None:
         "failed",
         ["joint"],
     )
-    assert failed.subsystem("joint").evaluated_model == "m009"
+    assert failed.subsystem("joint").evaluated_model == "m011"
 
 
 def test_prune_is_undone_by_restore() -> None:
     sit = with_last(at(EVALUATE), "datasets", excluded=[5])
-    data = {"iteration": 10, "action": "prune", "reason": "", "evidence": []}
-    names = {"models": ["m009"], "datasets": ["d005"]}
-    frames = [FrameSet(dataset="d008", frames=[1, 2])]
+    data = {"iteration": 12, "action": "prune", "reason": "", "evidence": []}
+    names = {"models": ["m011"], "datasets": ["d005"]}
+    frames = [FrameSet(dataset="d010", frames=[1, 2])]
 
     def pruned(state: State, restored: bool) -> State:
         section = {**names, "frames": frames, "restore": restored}

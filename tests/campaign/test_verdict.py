@@ -97,7 +97,7 @@ def test_diffusion_counts_where_the_task_asks(model: float, error: float, missed
 
 def test_converged_is_granted_by_the_last_evaluation_only() -> None:
     state = at(END).state
-    asked = End(outcome="converged", model="m009", recommendation="")
+    asked = End(outcome="converged", model="m011", recommendation="")
     assert conclude(state, asked).outcome == "converged"
     bad = SEEN.model_copy(update={"force_mae": 0.9})
     later = with_last(at(END), "evaluations", structures=[bad]).state
@@ -118,14 +118,14 @@ def test_a_phase_that_the_reference_leaves_too_is_told_with_the_verdict() -> Non
 
 
 def test_another_models_evaluation_does_not_count() -> None:
-    assert open_targets(at(END).state, "m006") == ["joint: m006 was never evaluated on it"]
-    asked = End(outcome="converged", model="m006", recommendation="")
+    assert open_targets(at(END).state, "m008") == ["joint: m008 was never evaluated on it"]
+    asked = End(outcome="converged", model="m008", recommendation="")
     assert conclude(at(END).state, asked).outcome == "failed"
 
 
 @pytest.mark.parametrize("outcome", ["blocked", "failed", "budget_exhausted"])
 def test_other_ends_stand_as_asked(outcome: str) -> None:
-    asked = End(outcome=outcome, model="m009", recommendation="")
+    asked = End(outcome=outcome, model="m011", recommendation="")
     assert conclude(at(END).state, asked).outcome == outcome
 
 
@@ -162,9 +162,9 @@ def test_nobody_converges_by_leaving_a_property_out() -> None:
             "subsystems": [joint if s.name == "joint" else s for s in state.subsystems],
         }
     )
-    assert not open_targets(state, "m009")
+    assert not open_targets(state, "m011")
     assert property_targets(joint, changed.targets) == [asked]
-    assert any("c11 not measured" in line for line in open_targets(changed, "m009"))
+    assert any("c11 not measured" in line for line in open_targets(changed, "m011"))
 
 
 @pytest.mark.parametrize(
