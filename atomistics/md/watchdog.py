@@ -65,7 +65,16 @@ class Watchdog:
         )
 
     def only_grade(self, atoms: Atoms) -> bool:
-        """Whether the grade stops an MD here, and every other limit is kept."""
+        """Whether the grade stops an MD here, and every other limit is kept.
+
+        Parameters
+        ----------
+        atoms : as of `check`
+
+        Returns
+        -------
+        False where nothing stops it
+        """
         others = (_not_finite, self._distances, self._temperature, self._bands)
         return self._grade(atoms) is not None and not any(limit(atoms) for limit in others)
 

@@ -139,14 +139,14 @@ def by_layer(frames: list[Atoms], layers: list[PhaseLayer]) -> dict:
     """RDFs of all pairs of the atoms of each layer, pairs weighted by their number."""
     r, curves = [], {}
     for layer in layers:
-        found = layer_rdf(frames, layer, REACH)
+        radial = layer_rdf(frames, layer, REACH)
         symbols = frames[0][layer.atoms].get_chemical_symbols()
         count = {element: symbols.count(element) for element in set(symbols)}
-        pairs = {name: name.split("-") for name in found.g}
+        pairs = {name: name.split("-") for name in radial.g}
         weights = {
             name: count[one] * count[other] * (1 if one == other else 2)
             for name, (one, other) in pairs.items()
         }
-        total = sum(weights[name] * g for name, g in found.g.items()) / sum(weights.values())
-        r, curves[layer.name] = found.r.round(3).tolist(), total.round(3).tolist()
+        total = sum(weights[name] * g for name, g in radial.g.items()) / sum(weights.values())
+        r, curves[layer.name] = radial.r.round(3).tolist(), total.round(3).tolist()
     return {"r": r, "rdf": curves}

@@ -69,9 +69,9 @@ def first_fit(sit: Situation) -> Draft | None:
     off = [e for e in fitted if CLEARLY < e.force_mae / bound < NEAR]
     if not off:
         return None
-    told = ", ".join(f"{e.subsystem} {e.force_mae:.3g} eV/Å" for e in off)
+    misses = ", ".join(f"{e.subsystem} {e.force_mae:.3g} eV/Å" for e in off)
     keys = [f"models.{model.id}.errors.{i}.force_mae" for i in range(len(model.errors))]
-    reason = f"The first fit is a quick one and off ({told}): finish it before MD is run with it."
+    reason = f"The first fit is a quick one and off ({misses}): finish it before MD is run with it."
     return Draft(parameters.train(sit, "continue", "accurate"), reason, keys)
 
 
@@ -130,11 +130,11 @@ def underfitted(sit: Situation, s: SubsystemState, model: ModelRecord) -> bool:
 def labels_since(sit: Situation, s: SubsystemState, iteration: int) -> int:
     """Labels of a subsystem that selections of later iterations bought: fewer tell of nothing."""
     late = [d for d in sit.state.datasets if iteration_of(d.id) > iteration]
-    bought = {h.iteration for h in sit.state.history if h.action == "select_data"}
+    selections = {h.iteration for h in sit.state.history if h.action == "select_data"}
     return sum(
         g.labels
         for d in late
-        if iteration_of(d.id) in bought
+        if iteration_of(d.id) in selections
         for g in d.groups
         if g.subsystem == s.name
     )
