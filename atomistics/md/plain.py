@@ -158,8 +158,10 @@ class Record:
             return False
         self.stop = self._watchdog.check(self._moving) if self._watchdog else None
         if self.stop:
-            if self._watchdog and self._watchdog.only_grade(self._moving) and not self._teaching():
-                self._tail.append(self._frame())
+            if self._watchdog and self._watchdog.only_grade(self._moving):
+                broken = self._frame()
+                if broken.info["grade"] >= TEACHES and not self._teaching():
+                    self._tail.append(broken)
             return True
         frame = self._frame()
         self._tail.append(frame)

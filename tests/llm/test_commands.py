@@ -114,18 +114,23 @@ def test_looking_ahead_ends_and_the_dark_outlook_is_no_shorter(tmp_path: Path, w
     assert sum(s.labels for s in seen["optimistic"]) > 0
 
 
-def test_next_with_rules_takes_less_than_a_second(tmp_path: Path) -> None:
+def test_next_with_rules_loads_nothing_slow(tmp_path: Path) -> None:
+    """A decision is a fraction of a second where neither ASE nor Snakemake is imported for it."""
     folder(tmp_path / "c")
     carried_on(tmp_path / "c", World(seed=5, unstable=0.4), 12)
     command = [str(Path(sys.executable).with_name("planner")), "next"]
-    began = os.times()
-    done = subprocess.run(command, cwd=tmp_path / "c", capture_output=True, check=False)
-    ended = os.times()
-    spent = (ended.children_user - began.children_user) + (
-        ended.children_system - began.children_system
+    loud = {**os.environ, "PYTHONPROFILEIMPORTTIME": "1"}
+    done = subprocess.run(
+        command, cwd=tmp_path / "c", capture_output=True, check=False, env=loud, text=True
     )
     assert done.returncode == 0
-    assert spent < 1.0
+    loaded = {
+        line.rsplit("|")[-1].strip().split(".")[0]
+        for line in done.stderr.splitlines()
+        if line.startswith("import time:")
+    }
+    assert "pydantic" in loaded
+    assert not loaded & {"ase", "scipy", "snakemake", "anthropic", "matplotlib", "pymatgen"}
 
 
 def test_wall_time_is_a_limit(tmp_path: Path, capsys) -> None:
@@ -150,12 +155,9 @@ def test_audit_tells_state_bill_limits_and_what_to_type(tmp_path: Path, monkeypa
     assert main(words(path, "audit", "--json")) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["state"]["model"] == "m003"
-    assert told["state"]["open_targets"] == [
-        "joint: m003 was never evaluated on it",
-        "joint: no MD up to the margin at 1000 K",
-    ]
+    assert told["state"]["open_targets"] == ["joint: m003 was never evaluated on it"]
     assert told["state"]["subsystems"]["oxide"]["labels"] == 20
-    assert (told["spent"]["labels"], told["limits"]["labels"]) == (60, 5000)
+    assert (told["spent"]["labels"], told["limits"]["labels"]) == (40, 5000)
     assert (told["spent"]["tokens"], told["limits"]["tokens"]) == (2 * 5700, 4_000_000)
     assert told["command"] == f"cd '{here.folder}' && planner approve && snakemake"
     assert main(words(path, "audit")) == 0
