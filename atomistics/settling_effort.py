@@ -8,7 +8,7 @@ FEWEST_KEPT, SMALL = 8, 150  # of a large structure, whose every frame holds mor
 
 def most_kept(atoms: int) -> int:
     """Frames of one settling of so many atoms that are kept: about the same number of atoms."""
-    return max(FEWEST_KEPT, min(MOST_KEPT, MOST_KEPT * SMALL // max(1, atoms)))
+    return max(FEWEST_KEPT, min(MOST_KEPT, MOST_KEPT * SMALL // atoms))
 
 
 @dataclass(frozen=True)

@@ -291,6 +291,7 @@ class Job:
             else None,
             min_distance=watch.min_distance_factor * drift.shortest if drift.shortest else None,
             grade=watch.grade * widening(wider, "grade"),
+            worth=self.config.select_data.grade,
         )
 
 

@@ -75,7 +75,7 @@ def run(plan: ModelEval, items: Items, state: Path | None, model: Path, output: 
         atoms.calc = calculator
         # what samples stop at for a label is no end of a simulation; how far it went is reported
         limits = job.limits(atoms, plan.temperature, before)
-        watchdog = Watchdog(replace(limits, grade=job.config.model_eval.grade))
+        watchdog = Watchdog(replace(limits, grade=job.config.model_eval.grade, worth=None))
         same = matched(reference)
         # by ASE, whatever the engine: the reference's own random numbers
         twin = None if name in before.labels_only else md.run(atoms, calculator, same, watchdog)
@@ -132,7 +132,7 @@ def staged(
     item, target = work
     atoms.info |= {"source": item["structure"]}
     watch = protocol_runs.watchdog(job, atoms, approved.protocol, state)
-    watch = Watchdog(replace(watch.limits, grade=job.config.model_eval.grade))
+    watch = Watchdog(replace(watch.limits, grade=job.config.model_eval.grade, worth=None))
     outcome = stages.run(
         atoms, atoms.calc, approved.protocol, item["interval"], item["seed"], watch
     )

@@ -319,9 +319,8 @@ def held_out(
             table.setdefault(record.subsystem, []).extend(misfits)
     imported = imported_file(Path(".."), "held_out")
     frames = dataset.read(imported) if imported.is_file() else []
-    for name in dict.fromkeys(atoms.info["subsystem"] for atoms in frames):
-        if name not in learnt:
-            continue
+    names = dict.fromkeys(atoms.info["subsystem"] for atoms in frames)
+    for name in (name for name in names if name in learnt):
         own = [atoms for atoms in frames if atoms.info["subsystem"] == name]
         table.setdefault(name, []).extend(residuals(potential, job.species, own))
     return table

@@ -14,10 +14,9 @@ from atomistics.errors import UserError
 from atomistics.md.plain_protocol import MdEngine, Protocol
 from atomistics.md.watchdog import Watchdog, temperature
 from atomistics.reference.convergence import LabelFailedError
-from atomistics.reference.counting import CountingCalculator, labelled
+from atomistics.reference.counting import CountingCalculator, labelled, largest_grade
 
 TAIL = 3  # sound frames kept from the last checks before a stop
-TEACHES = 1.5  # extrapolation grade: frames below it teach a potential nothing
 
 
 @dataclass(frozen=True)
@@ -26,8 +25,8 @@ class Outcome:
 
     `stop` is None for a run that reached its end, else a class of the watchdog or `calculator`;
     then the last sound frames and the one of highest acceptable grade are among the frames. So is
-    the one of a stop by grade that is sound otherwise, where no frame before it extrapolates: one
-    more look and the run had left what the potential knows, and nothing else could teach it.
+    the one of a stop by grade that is sound otherwise, where no frame before it reaches the limits'
+    `worth`: from one look to the next the run had left what the potential knows.
     """
 
     frames: list[Atoms]
@@ -158,10 +157,8 @@ class Record:
             return False
         self.stop = self._watchdog.check(self._moving) if self._watchdog else None
         if self.stop:
-            if self._watchdog and self._watchdog.only_grade(self._moving):
-                broken = self._frame()
-                if broken.info["grade"] >= TEACHES and not self._teaching():
-                    self._tail.append(broken)
+            if self._extrapolates_alone():
+                self._tail.append(self._frame())
             return True
         frame = self._frame()
         self._tail.append(frame)
@@ -177,8 +174,13 @@ class Record:
         frame.info |= {"step": self.step, "kelvin": kelvin, **self.note}
         return frame
 
-    def _teaching(self) -> bool:
-        return self._highest is not None and self._highest.info["grade"] >= TEACHES
+    def _extrapolates_alone(self) -> bool:
+        """Whether what the grade stopped is sound and worth a label, and nothing before it was."""
+        worth = self._watchdog.limits.worth if self._watchdog else None
+        if worth is None or not self._watchdog.only_grade(self._moving):
+            return False
+        before = self._highest.info["grade"] if self._highest else 0.0
+        return before < worth <= (largest_grade(self._moving) or 0.0)
 
     def looks(self) -> list[int]:
         """The steps behind the start at which `breach` looks."""

@@ -24,7 +24,8 @@ class Limits:
     (Å) a pair may not come closer than `covalent_factor` times the sum of its covalent radii
     (Cordero et al., Dalton Trans. 2008, 2832, as in ase.data). An atom without another one
     within `lost_distance` (Å) is lost. `grade` is the extrapolation grade that stops
-    (Podryabinkin and Shapeev, Comput. Mater. Sci. 140, 171 (2017): gamma_break).
+    (Podryabinkin and Shapeev, Comput. Mater. Sci. 140, 171 (2017): gamma_break), `worth` the least
+    one worth a label: the frame of such a stop is kept where none before it reaches that.
     """
 
     temperature: float | None = None
@@ -35,6 +36,7 @@ class Limits:
     covalent_factor: float | None = 0.5
     lost_distance: float | None = 6.0
     grade: float | None = None
+    worth: float | None = None
 
 
 class Watchdog:

@@ -119,7 +119,7 @@ def observed(frames: list[Atoms], layers: list[PhaseLayer]) -> dict:
     course = np.array([density(atoms) for atoms in frames])
     moved, squares, lags = {}, {}, []
     if len(half) >= 20:
-        lags = sorted({*range(0, len(half), -(-len(half) // POINTS))})
+        lags = list(range(0, len(half), -(-len(half) // POINTS)))
         for element in ELEMENTS:
             estimate = diffusion(frames, element, INTERVAL)
             moved[element] = [float(f"{number:.3g}") for number in estimate]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from campaign.situation import Situation
 from planner.policy import ending, parameters
-from planner.policy.curriculum import focus, referred
+from planner.policy.curriculum import focus, labelled, referred
 from planner.policy.draft import Draft, keys_of
 
 
@@ -89,12 +89,12 @@ def first_data(sit: Situation) -> Draft | None:
 
 def unlabelled(sit: Situation) -> Draft | None:
     """A subsystem none of whose labels came about: no model that never saw it may explore it."""
-    labelled = {g.subsystem for d in sit.active for g in d.groups if g.labels}
+    with_labels = labelled(sit)
     due = focus(sit, sit.model.id if sit.model else None)
     lost = [
         s
         for s in sit.state.subsystems
-        if s.name not in labelled and sit.training(s.name) and referred(sit, s) == 1
+        if s.name not in with_labels and sit.training(s.name) and referred(sit, s) == 1
         if s.stage <= due.stage
     ]
     offered = {g.subsystem for s in sit.pending for g in s.groups if g.snapshots}

@@ -86,14 +86,15 @@ def outgrown(sit: Situation) -> Draft | None:
     if model is None or sit.pending or not larger(sit, model):
         return None
     raised = [h.iteration for h in sit.state.history if h.rule == RULE and h.action == "train"]
+    since = raised[-1] if raised else 0
     new = {g.subsystem for d in sit.unused for g in d.groups if g.labels}
     small = [
         s
         for s in sit.state.subsystems
         if s.name in new
-        and labels_since(sit, s, raised[-1] if raised else 0) >= parameters.FEWEST_A_ROUND
+        and labels_since(sit, s, since) >= parameters.FEWEST_A_ROUND
         and underfitted(sit, s, model)
-        and twice_unstable(sit, s, since=raised[-1] if raised else 0)
+        and twice_unstable(sit, s, since)
     ]
     if not small or len(raised) >= MOST_STEPS:
         return None

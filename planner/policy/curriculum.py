@@ -275,6 +275,17 @@ def stuck(sit: Situation, s: SubsystemState) -> bool:
     return samplings[-1][0].model == sit.model.id
 
 
+def labelled(sit: Situation) -> set[str]:
+    """Subsystems that active data sets hold labels of."""
+    return {g.subsystem for d in sit.active for g in d.groups if g.labels}
+
+
+def unbegun(sit: Situation) -> list[SubsystemState]:
+    """Subsystems of which nothing was ever computed, whatever their stage."""
+    with_labels = labelled(sit)
+    return [s for s in sit.state.subsystems if s.name not in with_labels and not referred(sit, s)]
+
+
 def referred(sit: Situation, s: SubsystemState) -> int:
     """Samplings of this subsystem with the reference, or with the explorer in its place."""
     records = [r for r in sit.state.samples if r.method != "model"]

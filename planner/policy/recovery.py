@@ -1,5 +1,6 @@
 """Rules for what went wrong: refused fits, regressions, failed labels, failed evaluations."""
 
+import math
 from collections.abc import Callable, Iterable
 
 from campaign.actions.prune import FEW, MOST_OUTLIERS, Prune
@@ -14,7 +15,7 @@ from planner.policy.comparison import (
     taken_back,
     worse_on_common_frames,
 )
-from planner.policy.curriculum import burst, referred, worth_accuracy
+from planner.policy.curriculum import burst, unbegun, worth_accuracy
 from planner.policy.draft import Draft, keys_of
 
 CHANCE = 0.05
@@ -86,12 +87,6 @@ def refused(sit: Situation) -> Draft | None:
     outcome = "failed" if sit.model else "blocked"
     reason = f"{count} fits in a row were refused ({last.failure})."
     return ending.end(sit, outcome, reason, keys)
-
-
-def unbegun(sit: Situation) -> list[SubsystemState]:
-    """Subsystems of which nothing was ever computed, whatever their stage."""
-    labelled = {g.subsystem for d in sit.active for g in d.groups if g.labels}
-    return [s for s in sit.state.subsystems if s.name not in labelled and not referred(sit, s)]
 
 
 def suspects(sit: Situation) -> Prune | None:
@@ -379,7 +374,7 @@ def blown_up(sit: Situation) -> Draft | None:
         ]
         if model is None or not measured or not sit.active:
             continue
-        mae, mine, least = min(measured, key=lambda row: row[0] / row[1])
+        mae, mine, least = min(measured, key=lambda row: row[0] / row[1] if row[1] else math.inf)
         if split == "train":
             # harder frames came in: what counts is what `least` would give on them
             mae = max(mae, foretold(sit, model, least) or 0.0)

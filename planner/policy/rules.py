@@ -35,6 +35,7 @@ from planner.policy.curriculum import (
     run_at_use,
     sampled_since_evaluation,
     stuck,
+    unbegun,
     unproven,
     unstable,
     use_of,
@@ -43,7 +44,7 @@ from planner.policy.curriculum import (
 )
 from planner.policy.draft import Draft, keys_of
 from planner.policy.parameters import FOLLOWED_PS
-from planner.policy.recovery import RECOVERY, blown_up, unbegun
+from planner.policy.recovery import RECOVERY, blown_up
 
 Rule = Callable[[Situation], Draft | None]
 

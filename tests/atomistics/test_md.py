@@ -263,12 +263,14 @@ def test_a_frame_stopped_by_grade_is_kept_where_nothing_before_it_extrapolates(b
             self.results["grades"] = np.array([before if self.calls == 1 else 45.0])
 
     protocol = md.Protocol("nve", 100, 1000, 4.0, interval=100)
-    limits = Limits(grade=10.0, temperature=900)
+    limits = Limits(grade=10.0, temperature=900, worth=1.5)
     outcome = md.run(crystal(), Leaps(crystal()), protocol, Watchdog(limits))
     assert (outcome.stop, outcome.steps) == ("grade", 10)
     assert [frame.info["step"] for frame in outcome.frames] == steps
-    broken = Limits(grade=0.5, temperature=1)
-    assert not md.run(crystal(), Leaps(crystal()), protocol, Watchdog(broken)).frames
+    hot = Limits(grade=0.5, temperature=1, worth=0.5)
+    assert not md.run(crystal(), Leaps(crystal()), protocol, Watchdog(hot)).frames
+    useless = md.run(crystal(), Leaps(crystal()), protocol, Watchdog(Limits(grade=10.0)))
+    assert [frame.info["step"] for frame in useless.frames] == [0]
 
 
 def test_a_runaway_is_stopped_and_the_start_kept(simulate):

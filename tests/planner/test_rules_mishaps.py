@@ -182,7 +182,7 @@ def test_labels_torn_by_their_forces_are_broken_frames_and_no_broken_reference()
 def test_a_third_fit_to_the_same_labels_is_not_tried() -> None:
     sit = at(EVALUATE)
     *_, newest = sit.state.models
-    gone = [newest.model_copy(update={"id": i, "status": "rolled_back"}) for i in ("m011", "m011")]
+    gone = [newest.model_copy(update={"id": i, "status": "rolled_back"}) for i in ("m011", "m013")]
     pruned = [sit.state.history[-1].model_copy(update={"iteration": 14, "action": "prune"})]
     once = bent(sit, models=[*sit.state.models[:-1], gone[0]], iteration=14)
     once = bent(once, history=[*sit.state.history, *pruned])
