@@ -8,6 +8,7 @@ writes  train/train.cfg train/frames.json   what `mlp train` is given, and which
         train/model.almtp.core              the repulsion under it, with mlp.zbl
         train/fit.json                      ok, or the class of the refusal
         train/start.almtp train/train.log   where it began, what it said
+        train/refusal.txt                   why it was refused, where it was
         train/result.yaml                   errors per subsystem, outliers
 """
 
