@@ -376,8 +376,8 @@ def fluid(material: Material, phase: Phase, without: bool) -> list[VariantDraft]
     if whole:
         rows[3] = ("long", "elongated box", 1.0, 1.0, 1.0, 1.5)
     if solutes:
-        size = 0.7 if whole else 1.0  # as many formula units, in less of the solvent
-        rows.insert(4, ("rich", "1.5 times the solute", 1.0, size, 1.5, 1.0))
+        rich = 3.0 if whole else 1.5  # of one formula unit alone no two ions ever meet
+        rows.insert(4, ("rich", f"{rich:g} times the solute", 1.0, 1.0, rich, 1.0))
     elif len(phase.substances) - len(dissolved) > 1:
         rows.insert(4, ("rich", "1.5 times the first component", 1.0, 1.0, 1.5, 1.0))
     else:

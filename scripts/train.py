@@ -37,6 +37,7 @@ from mtp.training.starting_point import enlarged, level_of, with_random_function
 WORK = Path("train")
 STRESS = "stress_weight"  # Feature of a frame; only `mlp` of this toolkit heeds it
 FRAMES_TIMED = 24
+DISPLACEMENT = 0.05  # Å, about what an atom moves by at 300 K: forces say what energies do so far
 # anything else is for the user to mend; a species without data is for the planner to sample
 REFUSALS = ("diverged", "silent", "truncated", "species")
 
@@ -235,7 +236,7 @@ def fit(
     options |= {"weights": "auto"} if balanced else {"energy_weight": mlp.energy_weight}
     if mlp.flavour == "embedded":
         # fits of other seeds differ, which is what a plan's seed is for
-        options |= {"seed": plan.seed, "init_random": True}
+        options |= {"seed": plan.seed, "init_random": True, "al_displacement": DISPLACEMENT}
         options["checkpoint"] = str((WORK / "checkpoint").resolve())
     began = time.monotonic()
     said = {"status": "ok", "failure": None, "iterations": 0, "loss": None}

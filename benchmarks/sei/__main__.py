@@ -109,7 +109,8 @@ def prepared(folder: Path, seed: int, given: argparse.Namespace) -> None:
     stacked = json.dumps([c for c in plan["categories"] if c["role"] != "component"])
     for category in plan["categories"]:
         training = [v for v in category["variants"] if not v["held_out"]]
-        dropped = {v["id"] for v in training[KEPT.get(given.size, len(training)) :]}
+        kept = KEPT.get(given.size, len(training))  # the last differs most from the first
+        dropped = {v["id"] for v in training[kept - 1 : -1]}
         if category["role"] == "component":  # stacks are built of some
             dropped = {name for name in dropped if f'"{name}"' not in stacked}
         category["variants"] = [v for v in category["variants"] if v["id"] not in dropped]

@@ -63,6 +63,7 @@ def _run(ranks: Ranks, arguments: Arguments) -> int:
         if mode:
             selector = Selector(trained, RowWeights.of_mode(mode))
             selector.add(training)
+            selector.add_displaced(training, arguments["al_displacement"])
             trained = selector.with_active_set()
         write_potential(output, trained)
         if mode:
@@ -327,6 +328,12 @@ OPTIONS = (
         MEAN_STRESS,
         "share by which the loss may rise in the end for the mean stresses of frames with the "
         "same Feature mean_stress.",
+    ),
+    _number(
+        "al_displacement",
+        0.0,
+        "active set: environments of species that have too few count displaced as well, by so many "
+        "Å; 0, as MLIP: no.",
     ),
     Option("log", "progress: stdout, none or a file.", default="stdout"),
     Option("level", "of a new potential; else 6 to 20, by the number of labels.", int, minimum=2),

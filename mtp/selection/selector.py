@@ -6,7 +6,7 @@ the energy of one configuration, divided by N^(weight_scaling / 2).
 """
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,6 +25,8 @@ from mtp.training.loss import configuration_weight
 ROW_BYTES = 48 * 2**20  # rows that compete with each other in one batch
 GRADE_BYTES = 8 * 2**20  # rows graded at a time: fits a cache, and memory
 MODES = ("cfg", "nbh")
+DISPLACED = 4  # copies of a frame, at most
+LABELS = ("energy", "forces", "virial", "site_energies", "grades")
 
 
 @dataclass(frozen=True)
@@ -135,12 +137,73 @@ class Selector:
         MTPError
             A configuration has no finite energy, or a type that is not in the potential.
         """
+        return self._take(configurations, threshold, limit)
+
+    def add_displaced(self, configurations: Sequence[Configuration], displacement: float) -> int:
+        """Let environments around the labelled ones stand beside them where a species has few.
+
+        Rows are site energies, one an atom, but a fit is made to forces as well, which say how
+        energies change around every frame. A species of fewer environments than coefficients of its
+        own (an ion in a cell of solvent, a dopant) leaves dummy rows, and has a grade of hundreds
+        as soon as it moves, however well its forces are fitted. Of such a species, and of no other,
+        the environments of displaced copies compete, as many as there are coefficients and at most
+        four copies of a frame.
+
+        Parameters
+        ----------
+        configurations : what the potential was fitted to, Å; those without forces are left out
+        displacement : standard deviation along each axis, Å; 0: no copies
+
+        Returns
+        -------
+        number of swaps
+
+        Raises
+        ------
+        MTPError
+            As `add`.
+        """
+        fitted = [c for c in configurations if c.forces is not None]
+        counts = np.bincount(
+            np.concatenate([np.zeros(0, int), *(c.types for c in fitted)]),
+            minlength=self.potential.species_count,
+        )
+        own = self.potential.radial_coeffs[0].size + 1
+        copies = np.minimum(-(-own // np.maximum(counts, 1)) - 1, DISPLACED)
+        if not displacement or not self.weights.site or self.weights.energy:
+            return 0
+        generator, swaps = np.random.default_rng(0), 0
+        for number in range(copies.max()):
+            few = np.flatnonzero(copies > number)
+            here = [c for c in fitted if np.isin(c.types, few).any()]
+            moved = (
+                replace(
+                    c,
+                    positions=c.positions + generator.normal(0.0, displacement, c.positions.shape),
+                    **dict.fromkeys(LABELS),
+                )
+                for c in here
+            )
+            swaps += self._take(moved, THRESHOLD, None, few)
+        return swaps
+
+    def _take(
+        self,
+        configurations: Iterable[Configuration],
+        threshold: float,
+        limit: int | None,
+        types: NDArray[np.int64] | None = None,
+    ) -> int:
+        """As `add`; of site energies only those of `types` compete, where some are given."""
         before, first = len(self.maxvol.swaps), 1
         for batch in _batches(configurations, self._rows_per_batch(ROW_BYTES)):
             keys = range(self.next_key, self.next_key + len(batch))
             self.next_key += len(batch)
             rows, labels = self._rows(batch, keys, self.engine.neighbours(batch, first))
             first += len(batch)
+            if types is not None:
+                mine = np.isin(np.concatenate([c.types for c in batch]), types)
+                rows, labels = rows[mine], [labels[n] for n in np.flatnonzero(mine)]
             left = None if limit is None else limit - (len(self.maxvol.swaps) - before)
             self.maxvol.add(rows, labels, threshold, left)
             candidates = self.sources | dict(zip(keys, batch, strict=True))
