@@ -247,3 +247,64 @@ def test_what_weighs_nothing_in_a_fit_is_no_part_of_the_active_set(trained):
     assert [g.grade for g in with_light.grade(structures[:2])] == pytest.approx(
         [g.grade for g in without.grade(structures[:2])]
     )
+
+
+def dilute(count, seed=0, ions=1):
+    """Frames of eleven atoms of type 0 and `ions` of type 1, labelled by a potential."""
+    model = potential(level=8, species=2)
+    frames = [configuration(seed + k, atoms=12, species=2) for k in range(count)]
+    types = np.r_[np.ones(ions, int), np.zeros(12 - ions, int)]
+    frames = [replace(c, types=types) for c in frames]
+    forces = [
+        replace(c, forces=e.forces)
+        for c, e in zip(frames, Engine(model).evaluate(frames), strict=True)
+    ]
+    return model, forces
+
+
+def test_what_a_rare_species_does_nearby_is_no_extrapolation():
+    """One ion a frame: its site energies are too few for a grade, the forces on it are not."""
+    model, frames = dilute(8)
+    assert len(frames) < model.radial_coeffs[0].size
+    plain, displaced = (Selector(model, RowWeights.of_mode("nbh")) for _ in range(2))
+    for selector in (plain, displaced):
+        selector.add(frames)
+    assert displaced.add_displaced(frames, 0.0) == 0
+    assert displaced.add_displaced(frames, 0.05) > 0
+    rng = np.random.default_rng(1)
+    near = [replace(c, positions=c.positions + rng.normal(0, 0.02, (12, 3))) for c in frames]
+
+    def grades(selector, configurations):
+        per_atom = np.array([g.grades for g in selector.grade(configurations)])
+        return np.median(per_atom[:, 0]), np.median(per_atom[:, 1:])
+
+    ion, others = grades(plain, near)
+    assert ion > 20 * others
+    nearer = grades(displaced, near)
+    assert nearer[0] < 0.2 * ion
+    assert nearer[1] == pytest.approx(others, rel=0.2)
+    _, pairs = dilute(3, seed=50, ions=2)  # two ions side by side: nobody saw that
+    assert grades(displaced, pairs)[0] > 20 * nearer[0]
+
+
+def test_displaced_environments_are_kept_in_the_file(tmp_path):
+    model, frames = dilute(8)
+    selector = Selector(model, RowWeights.of_mode("nbh"))
+    selector.add(frames)
+    selector.add_displaced(frames, 0.05)
+    path = tmp_path / "pot.almtp"
+    write_potential(path, selector.with_active_set())
+    again = Selector.stored(read_potential(path), str(path))
+    for one, two in zip(selector.grade(frames), again.grade(frames), strict=True):
+        assert one.grade == pytest.approx(two.grade, rel=1e-6)
+
+
+def test_a_species_with_environments_enough_is_not_displaced(trained):
+    model, structures = trained
+    labelled = [
+        replace(c, forces=e.forces)
+        for c, e in zip(structures, Engine(model).evaluate(structures), strict=True)
+    ]
+    selector = Selector(model, RowWeights.of_mode("nbh"))
+    selector.add(labelled)
+    assert selector.add_displaced(labelled, 0.05) == 0
