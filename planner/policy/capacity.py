@@ -11,7 +11,7 @@ from campaign.state import ModelRecord, SubsystemState
 from campaign.verdict import meets_errors
 from planner.policy import ending, parameters
 from planner.policy.comparison import errors_of, scattered
-from planner.policy.curriculum import CHEAP
+from planner.policy.curriculum import CHEAP, labels_since
 from planner.policy.draft import Draft, keys_of
 
 ALIKE = 0.8  # training over held-out error, from which both are the same
@@ -126,19 +126,6 @@ def underfitted(sit: Situation, s: SubsystemState, model: ModelRecord) -> bool:
     if own is None or ours is None:
         return False
     return own.force_mae >= max(ALIKE * ours.force_mae, sit.state.targets.force_mae)
-
-
-def labels_since(sit: Situation, s: SubsystemState, iteration: int) -> int:
-    """Labels of a subsystem that selections of later iterations bought: fewer tell of nothing."""
-    late = [d for d in sit.state.datasets if iteration_of(d.id) > iteration]
-    selections = {h.iteration for h in sit.state.history if h.action == "select_data"}
-    return sum(
-        g.labels
-        for d in late
-        if iteration_of(d.id) in selections
-        for g in d.groups
-        if g.subsystem == s.name
-    )
 
 
 def twice_unstable(sit: Situation, s: SubsystemState, since: int) -> bool:

@@ -28,6 +28,8 @@ from campaign.verdict import (
 LAST_ROUNDS = 2
 CHEAP = 0.001  # of the core-hours allowed, for a fit
 SAME = 3  # samplings of one window in a row
+BRIEF = 0.1  # ps of a run that taught nothing
+FEW_LABELS = 24  # of two rounds: as many as one may buy however little is known
 LEARNT = ("duplicate",)  # rejections of what is learnt already
 Need = Literal["sample", "evaluate", "improve", "finish"]
 
@@ -273,6 +275,26 @@ def stuck(sit: Situation, s: SubsystemState) -> bool:
     if not unstable(sit, s) or not samplings or sit.model is None:
         return False
     return samplings[-1][0].model == sit.model.id
+
+
+def stopped_at_once(sit: Situation, s: SubsystemState) -> bool:
+    """Whether the runs of two rounds in a row ended as they began, and next to no label came of it.
+
+    What MD with the model never reaches it cannot teach.
+    """
+    last = sit.samplings(s.name)[-2:]
+    brief = [g for _, g in last if g.picoseconds is not None and g.picoseconds < BRIEF * g.runs]
+    if len(brief) < 2 or not unstable(sit, s):
+        return False
+    return labels_since(sit, s, iteration_of(last[0][0].id)) < FEW_LABELS
+
+
+def labels_since(sit: Situation, s: SubsystemState, iteration: int) -> int:
+    """Labels of a subsystem that selections of later iterations bought."""
+    selections = {h.iteration for h in sit.state.history if h.action == "select_data"}
+    late = {f"d{n:03d}" for n in selections if n > iteration}
+    groups = [g for d in sit.state.datasets if d.id in late for g in d.groups]
+    return sum(g.labels for g in groups if g.subsystem == s.name)
 
 
 def labelled(sit: Situation) -> set[str]:

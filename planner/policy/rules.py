@@ -34,6 +34,7 @@ from planner.policy.curriculum import (
     referred,
     run_at_use,
     sampled_since_evaluation,
+    stopped_at_once,
     stuck,
     unbegun,
     unproven,
@@ -171,12 +172,12 @@ def lost_jobs(sit: Situation) -> Draft | None:
 
 
 def rescue(sit: Situation) -> Draft | None:
-    """Unstable and nothing could be learnt from it: sample by reference, once; and before it is
-    given up run it where it will be used, and nowhere hotter."""
+    """Unstable and nothing could be learnt from it, or hardly anything twice: sample by reference,
+    once; and before it is given up run it where it will be used, and nowhere hotter."""
     here = _here(sit)
     lost = [s for s in here.subsystems if here.need == "sample" and stuck(sit, s)]
     if not lost:
-        return None
+        return _by_reference(sit, here.subsystems) if here.need == "sample" else None
     keys = keys_of(lost, "rounds", "early_stop_fraction", "selection.labels")
     names = ", ".join(s.name for s in lost)
     again = any(referred(sit, s) >= 2 for s in lost)
@@ -192,6 +193,17 @@ def rescue(sit: Situation) -> Draft | None:
         return ending.end(sit, "failed", reason, keys)
     reason = f"{names}: unstable, and no label came of it; sample by {section.method} instead."
     return Draft(section, reason, keys)
+
+
+def _by_reference(sit: Situation, subsystems: list[SubsystemState]) -> Draft | None:
+    """First data once more, of what the model's own MD stops in before it has seen anything new."""
+    brief = [s for s in subsystems if stopped_at_once(sit, s) and referred(sit, s) < 2]
+    section = parameters.first_sample(sit, brief, 0.5) if brief else None
+    if section is None:
+        return None
+    names = ", ".join(s.name for s in brief)
+    reason = f"{names}: two rounds of runs stopped as they began: sample by {section.method}."
+    return Draft(section, reason, keys_of(brief, "rounds", "early_stop_fraction", "labels"))
 
 
 def begin(sit: Situation) -> Draft | None:

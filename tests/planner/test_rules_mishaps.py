@@ -103,6 +103,34 @@ def test_once_stable_at_use_is_enough_after_the_last_round() -> None:
     assert decided(sit).action != "end"
 
 
+def test_runs_that_stop_as_they_begin_ask_the_reference_for_more_first_data() -> None:
+    sit = at(JOINT_DATA)
+    assert decided(sit).rule == "R12-begin"
+    brief = [
+        g.model_copy(update={"early_stops": g.runs, "picoseconds": 0.01 * g.runs})
+        for g in sit.state.samples[-1].groups
+        if g.subsystem == "oxide"
+    ]
+    runs = [
+        sit.state.samples[-1].model_copy(update={"id": name, "groups": brief})
+        for name in ("s004", "s005")
+    ]
+    few = [g.model_copy(update={"labels": 6}) for g in sit.state.datasets[-1].groups]
+    data = [*sit.state.datasets[:-1], sit.state.datasets[-1].model_copy(update={"groups": few})]
+    sit = bent(sit, samples=[sit.state.samples[0], *runs], datasets=data)
+    sit = with_subsystem(sit, "oxide", rounds=2, early_stop_fraction=1.0)
+    plan = decided(sit)
+    assert (plan.rule, plan.sample.method) == ("R11-rescue", "reference")
+    assert [g.subsystem for g in plan.sample.groups] == ["oxide"]
+    longer = [g.model_copy(update={"picoseconds": 1.0 * g.runs}) for g in brief]
+    late = bent(
+        sit, samples=[sit.state.samples[0], runs[0].model_copy(update={"groups": longer}), runs[1]]
+    )
+    assert decided(late).sample.method == "model"  # one round got somewhere
+    twice = bent(sit, samples=[sit.state.samples[0], *sit.state.samples])
+    assert decided(twice).sample.method == "model"  # the reference was asked again already
+
+
 def test_jobs_without_trajectory_are_run_once_more_then_blocked() -> None:
     sit = at(SELECT)
     lost = [
