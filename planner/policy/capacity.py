@@ -22,6 +22,7 @@ RULE = "R6-capacity"
 MOST_STEPS = 8
 NEAR = 5.0  # times the bound: a first fit further off lacks more than iterations
 LARGE = 2.0  # times the bound, from which an offset is no matter of a few labels
+LONGER = 1.5  # times the length of the runs before: MD that goes on for so much longer has learnt
 
 
 def plateau(sit: Situation) -> Draft | None:
@@ -129,12 +130,16 @@ def underfitted(sit: Situation, s: SubsystemState, model: ModelRecord) -> bool:
 
 
 def twice_unstable(sit: Situation, s: SubsystemState, since: int) -> bool:
-    """Whether its last two samplings by a model were unstable, both after an iteration."""
-    runs = [group for record, group in sit.samplings(s.name) if iteration_of(record.id) > since][
-        -2:
-    ]
+    """Whether its last two samplings by a model were unstable, both after an iteration.
+
+    Not where the runs of the second went on for clearly longer: then labels do help.
+    """
+    later = [group for record, group in sit.samplings(s.name) if iteration_of(record.id) > since]
     limit = sit.config.rules.unstable_above
-    return len(runs) == 2 and all((g.stopped or 0.0) > limit for g in runs)
+    if len(later) < 2 or any((g.stopped or 0.0) <= limit for g in later[-2:]):
+        return False
+    before, now = ((g.picoseconds or 0.0) / max(g.runs, 1) for g in later[-2:])
+    return not before or now < LONGER * before
 
 
 def at_the_bound(

@@ -395,7 +395,7 @@ def select_data(sit: Situation) -> SelectData | None:
 def share_of(sit: Situation, s: SubsystemState, offered: int) -> SelectGroup:
     """What is labelled of a subsystem: by grade, or a few over all runs where the grade is blind.
 
-    Where most runs stopped at once they offer next to nothing, and all of it may be labelled.
+    Where most runs stopped at once they offer next to nothing, and two dozen may be labelled.
 
     A grade that told nothing of the error on the last labels chooses no better than chance, and
     few chosen evenly show whether it has come to tell something; where the density is wrong they
@@ -404,9 +404,10 @@ def share_of(sit: Situation, s: SubsystemState, offered: int) -> SelectGroup:
     if s.calibration and s.calibration.blind:
         few = max(FEWEST_A_ROUND // 2, spaced(sit, s))
         return SelectGroup(subsystem=s.name, count=few, spaced=few)
-    if severe(sit, s) and offered <= FEWEST_A_ROUND:
-        return SelectGroup(subsystem=s.name, count=offered, spaced=spaced(sit, s))
     part = max(0.001, fraction(sit, s))
+    if severe(sit, s) and part * offered < FEWEST_A_ROUND:
+        few = min(offered, FEWEST_A_ROUND)
+        return SelectGroup(subsystem=s.name, count=few, spaced=spaced(sit, s))
     return SelectGroup(subsystem=s.name, fraction=part, spaced=spaced(sit, s))
 
 
