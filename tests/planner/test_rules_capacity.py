@@ -45,3 +45,21 @@ def test_the_first_fit_is_finished_before_labels_are_bought() -> None:
     assert decided(run)[0] != "R6-first-fit"
     for far in (0.16, 0.90):  # as good as asked; in want of more than iterations
         assert decided(refitted(("quick", ALL, far)))[0] != "R6-first-fit"
+
+
+def test_runs_that_last_longer_from_round_to_round_want_labels() -> None:
+    """The electrolyte of an SEI: 0.8, then 1.9 ps a run; level 20 is four times as dear."""
+    name = "two-unstable-rounds-and-as-far-off-on-its-own-frames"
+    sit = next(s for s in scenarios() if s.name == name).situation
+    for before, now, larger in ((9.0, 9.0, True), (9.0, 22.0, False)):
+        lengths, samples = iter((before, now)), []
+        for record in sit.state.samples:
+            groups = [
+                g.model_copy(update={"picoseconds": next(lengths)})
+                if record.method == "model" and g.subsystem == "oxide"
+                else g
+                for g in record.groups
+            ]
+            samples.append(record.model_copy(update={"groups": groups}))
+        bent = replace(sit, state=sit.state.model_copy(update={"samples": samples}))
+        assert (decided(bent)[0] == "R6-capacity") == larger

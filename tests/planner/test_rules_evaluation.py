@@ -61,6 +61,15 @@ def test_a_wrong_density_is_labelled_for_where_the_grade_is_blind() -> None:
         assert (group.count, group.spaced) == (labels, labels)
 
 
+def test_where_most_runs_stopped_at_once_two_dozen_may_be_labelled() -> None:
+    sit = with_subsystem(at(SELECT_JOINT), "joint", early_stop_fraction=1.0)
+    joint = sit.state.subsystem("joint")
+    assert [share_of(sit, joint, offered=n).count for n in (10, 33)] == [10, 24]
+    assert share_of(sit, joint, offered=400).fraction == 0.3
+    calm = with_subsystem(sit, "joint", early_stop_fraction=0.2)
+    assert share_of(calm, calm.state.subsystem("joint"), offered=33).fraction == 0.175
+
+
 def test_a_failed_evaluation_is_labelled_more() -> None:
     sit = with_subsystem(at(SELECT_JOINT), "joint", evaluation="failed")
     assert decided(sit).select_data.groups[0].fraction == 0.175
