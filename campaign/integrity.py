@@ -35,6 +35,7 @@ PRODUCTS = (
 # by their hashes, with the state and the action's result
 CLOSING = ("plan.yaml", "config.yaml", "decision.json", "approval.json")
 PUT_BACK = "put it back as it was"
+QUICKLY = 100_000_000  # bytes that are hashed in less than a second
 FORK = "fork.json"
 NO_MATTER = re.compile(  # how a program is started, spread over cores, brought to convergence
     r"command|profile|directory|label|txt|verbosity|parallel|mpi|n?core|npar|kpar|nsim|nprocs|nelm\w*"
@@ -232,11 +233,28 @@ def _used(campaign: Campaign, plan: Plan, state: State) -> Iterator[str]:
         starts = name.split("/")[1] in ("reference_calc", "settle")
         if not (starts or any(f'"{kind}{number}"' in named for kind in "msd")):
             continue
-        path = campaign.folder / "iterations" / name
-        if not path.is_file():
-            yield f"{path}: missing; put it back to go on"
-        elif file_sha256(path) != was:
-            yield f"{path}: is not what iteration {int(number)} has made; {PUT_BACK}"
+        yield from _as_made(campaign.folder / "iterations" / name, number, was)
+
+
+def _as_made(path: Path, number: str, was: str) -> Iterator[str]:
+    if not path.is_file():
+        yield f"{path}: missing; put it back to go on"
+    elif file_sha256(path) != was:
+        yield f"{path}: is not what iteration {int(number)} has made; {PUT_BACK}"
+
+
+def kept(campaign: Campaign) -> Iterator[str]:
+    """Models and data sets in use that are missing or changed; of those that are there the smallest
+    are read, up to QUICKLY bytes in all."""
+    state, room, files = campaign.state(), QUICKLY, []
+    used = {m.id for m in state.usable_models} | {d.id for d in state.datasets if d.active}
+    for name, was in state.files.items():
+        number, path = name.partition("/")[0], campaign.folder / "iterations" / name
+        if f"{path.name[0]}{number}" in used:  # model.almtp is m007's, dataset.h5 d005's
+            files.append((path.stat().st_size if path.is_file() else 0, path, number, was))
+    for size, path, number, was in sorted(files):
+        room -= size
+        yield from _as_made(path, number, was) if room >= 0 else ()
 
 
 def _sources(campaign: Campaign, plan: Plan) -> Iterator[str]:

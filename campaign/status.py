@@ -9,7 +9,7 @@ from campaign.calls import calls
 from campaign.errors import UserError
 from campaign.files import read_json
 from campaign.folder import Campaign
-from campaign.integrity import changes
+from campaign.integrity import changes, kept
 from campaign.plan import Plan
 from campaign.provenance import source
 from campaign.terminal import plain
@@ -46,9 +46,9 @@ def status(campaign: Campaign) -> dict[str, Any]:
 
 
 def _changed(campaign: Campaign, plan: Plan | None) -> list[str]:
-    """What was changed by hand, or cannot even be read; without the data, which take long."""
+    """What was changed by hand, or cannot even be read; of the data what is quickly looked at."""
     try:
-        return list(changes(campaign, plan, data=False))
+        return [*changes(campaign, plan, data=False), *kept(campaign)]
     except UserError as error:
         return [str(error)]
 

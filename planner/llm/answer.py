@@ -34,7 +34,12 @@ BOUNDS = {
 }
 LONGEST = 200_000  # characters of an answer; 20,000 tokens are fewer
 MOST_BRACES = 200  # that open no object, in an answer with prose
-THOUGHT = re.compile(r"<(/?)(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
+THOUGHT = re.compile(
+    r"[<\[◁](/?)(?:think(?:ing)?|thoughts?|reasoning|analysis|scratchpad|reflection)"
+    r"(?:\s[^<>{}]{0,80})?[>\]▷]",
+    re.IGNORECASE,
+)
+CHANNEL = "<|message|>"  # begins what is said on one; the last is the answer
 FENCED = re.compile(r"```[a-zA-Z]*\n(.*?)```", re.DOTALL)
 KEPT = ("type", "enum", "const", "$ref")
 FILLED_IN = ("seed", "properties")  # by code: properties are those that task.yaml asks for
@@ -141,7 +146,7 @@ def parsed(text: str, key: str | None = None) -> dict[str, Any]:
     """
     if len(text) > LONGEST:
         raise AnswerError([f"longer than {LONGEST} characters"])
-    body = _spoken(text).strip() or text.strip()
+    body = _spoken(text.rpartition(CHANNEL)[2]).strip() or text.strip()
     try:
         data = DECODER.decode(body)
         data = DECODER.decode(data) if isinstance(data, str) else data
@@ -207,7 +212,7 @@ def _refuse(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refuse)
+DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refuse, strict=False)
 
 
 def choice(text: str) -> Choice:

@@ -32,7 +32,10 @@ OFFICIAL = "https://api.anthropic.com"
 LARGEST_REPLY = 4_000_000
 LARGEST_ERROR = 100_000
 CONNECT = 20.0
-HTML = re.compile(rb"^\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)?<(?:!doctype\s+)?html", re.I | re.S)
+HTML = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)?<(?:!doctype\s+)?(?:html|head|body)",
+    re.I | re.S,
+)
 STREAM = re.compile(rb"\s*(?:event:|data:|:)")
 OF_STATUS = {  # nothing a planner could do about it: the campaign's owner must
     400: "bad_request",
@@ -271,9 +274,10 @@ def judged(data: bytes) -> tuple[str | None, str, dict[str, Any] | None]:
     message = _json(data)
     if isinstance(message, dict) and (failure := _reported(message)):
         return *failure, None
+    if HTML.match(data):
+        return "proxy", PAGE, None
     if not isinstance(message, dict) or not isinstance(message.get("content"), list):
-        detail = PAGE if HTML.match(data) else "the reply is no message"
-        return "malformed_reply", detail, None
+        return "malformed_reply", "the reply is no message", None
     return None, "", blotted(message)
 
 
@@ -282,7 +286,8 @@ def _json(data: bytes) -> Any:
     try:
         if STREAM.match(data):
             lines = [line[5:] for line in data.splitlines() if line.startswith(b"data:")]
-            return _streamed([json.loads(line, parse_constant=_refuse) for line in lines])
+            events = [line for line in lines if line.strip() != b"[DONE]"]  # of chat completions
+            return _streamed([json.loads(line, parse_constant=_refuse) for line in events])
         return json.loads(data, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return None
@@ -312,7 +317,7 @@ def _streamed(events: list[Any]) -> Any:
 
 
 def _reported(body: dict[str, Any]) -> tuple[str, str] | None:
-    """Name and text of the error that a body reports; None where it reports none we know."""
+    """Name and text of the error that a body reports; None where it reports none."""
     error = body.get("error")
     if error is None or body.get("content"):
         return None
@@ -323,7 +328,7 @@ def _reported(body: dict[str, Any]) -> tuple[str, str] | None:
     code = error.get("code", body.get("status"))
     if name is None and isinstance(code, int) and 400 <= code < 600:
         name = _of_status(code, text)
-    return (name, text) if name else None
+    return name or "server_error", text
 
 
 def _of_words(text: str) -> str | None:
@@ -349,8 +354,9 @@ def _of_error(error: anthropic.APIStatusError) -> tuple[str, str]:
     status, text = error.status_code, _safe(str(error.message))
     if isinstance(error.body, dict) and (reported := _reported(error.body)):
         name, said = reported
-        # a gateway's own status says more than the general `api_error` it wraps
-        return (_of_status(status, text), text) if name == "server_error" else (name, said or text)
+        # a gateway's own status says more than the general types that it wraps
+        general = name == "server_error" or (name == "bad_request" and status != 500)
+        return _of_status(status, text) if general else name, said or text
     page = HTML.match(error.response.content) is not None
     if page and status in (401, 403, 407, 451):
         return "proxy", f"{status}: {PAGE}"
@@ -367,7 +373,7 @@ def _of_connection(error: Exception) -> tuple[str, str]:
     if isinstance(error, (anthropic.APITimeoutError, httpx2.TimeoutException)):
         return "deadline", ""
     if isinstance(error, anthropic.APIConnectionError):
-        return "unreachable", type(cause).__name__
+        return "unreachable", f"{type(cause).__name__}: {_safe(str(cause))}"
     return "broken_reply", type(error).__name__
 
 

@@ -20,7 +20,7 @@ ERRORS = {"force_mae": "eV/Å", "energy_mae": "eV/atom"}
 GAIN = 0.9  # of the error before: less is no gain
 RULE = "R6-capacity"
 MOST_STEPS = 8
-NEAR = 5.0  # times the bound: a first fit further off lacks more than iterations
+NEAR = 5.0  # times the bound: a first fit further off there alone lacks more than iterations
 LARGE = 2.0  # times the bound, from which an offset is no matter of a few labels
 LONGER = 1.5  # times the length of the runs before: MD that goes on for so much longer has learnt
 
@@ -67,13 +67,20 @@ def first_fit(sit: Situation) -> Draft | None:
         return None
     bound = sit.state.targets.force_mae
     fitted = [e for s in sit.state.subsystems if (e := errors_of(model, s.name, "held_out"))]
-    off = [e for e in fitted if CLEARLY < e.force_mae / bound < NEAR]
+    off = [e for e in fitted if CLEARLY * bound < e.force_mae and unfinished(model, e, bound)]
     if not off:
         return None
     misses = ", ".join(f"{e.subsystem} {e.force_mae:.3g} eV/Å" for e in off)
     keys = [f"models.{model.id}.errors.{i}.force_mae" for i in range(len(model.errors))]
     reason = f"The first fit is a quick one and off ({misses}): finish it before MD is run with it."
     return Draft(parameters.train(sit, "continue", "accurate"), reason, keys)
+
+
+def unfinished(model: ModelRecord, e: Errors, bound: float) -> bool:
+    """Whether iterations may mend held-out errors: they are near, or those on its own frames are
+    as large; far off on what it never saw alone, a fit lacks data."""
+    own = errors_of(model, e.subsystem, "train")
+    return e.force_mae < NEAR * bound or (own is not None and own.force_mae >= ALIKE * e.force_mae)
 
 
 def outgrown(sit: Situation) -> Draft | None:

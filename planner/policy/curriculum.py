@@ -128,8 +128,8 @@ def settled(sit: Situation, s: SubsystemState) -> bool:
     """Whether sampling this subsystem further would teach little."""
     if not sit.training(s.name):
         return True
-    if s.role != "target" and (in_a_hurry(sit) or not purse(sit, s)):
-        return True  # what is left is the target's
+    if s.role != "target" and (in_a_hurry(sit) or not purse(sit, s) or barren(sit, s)):
+        return True  # what is left is the target's, or it is learnt without this part
     spent = s.rounds >= sit.config.rules.max_rounds
     tested = s.role == "target" and sit.model and s.evaluated_model == sit.model.id
     if sit.model and tested and (s.evaluation == "failed" or not spent):
@@ -306,6 +306,11 @@ def unbegun(sit: Situation) -> list[SubsystemState]:
     """Subsystems of which nothing was ever computed, whatever their stage."""
     with_labels = labelled(sit)
     return [s for s in sit.state.subsystems if s.name not in with_labels and not referred(sit, s)]
+
+
+def barren(sit: Situation, s: SubsystemState) -> bool:
+    """Whether two samplings with the reference left no label of it."""
+    return s.name not in labelled(sit) and referred(sit, s) > 1
 
 
 def referred(sit: Situation, s: SubsystemState) -> int:

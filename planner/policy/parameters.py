@@ -39,7 +39,7 @@ def reference_calc(
     """Reference MD, shortened to a quarter of the reference calls there are.
 
     `lengths`: whatever is configured, no shorter than the first and up to the second, ps; to have
-    the first it may take half of the calls, since it is made when all else is right.
+    the first it may take three quarters of the calls, since it is made when all else is right.
     """
     settings, explored = sit.config.reference_calc, sit.config.explorer is not None
     settling = 0 if explored else starts.calls_at_most(sit.config.settle)
@@ -48,7 +48,7 @@ def reference_calc(
     labels = min(settings.labels, room) if explored else 0
     if lengths:
         shortest, longest = (steps_for(length, sit.config.md.timestep) for length in lengths)
-        steps = min(longest, max(room, min(shortest, 2 * room)))
+        steps = min(longest, max(room, min(shortest, 3 * room)))
         interval = max(settings.interval, steps // MOST_FRAMES)
         if explored or steps < shortest:
             return None

@@ -25,18 +25,19 @@ from planner.policy.comparison import given_up
 from planner.policy.curriculum import (
     LAST_ROUNDS,
     Focus,
+    barren,
     debris,
     dies_later,
     focus,
     hopeless,
     jobs_failed,
+    labelled,
     lesson,
     referred,
     run_at_use,
     sampled_since_evaluation,
     stopped_at_once,
     stuck,
-    unbegun,
     unproven,
     unstable,
     use_of,
@@ -207,19 +208,27 @@ def _by_reference(sit: Situation, subsystems: list[SubsystemState]) -> Draft | N
 
 
 def begin(sit: Situation) -> Draft | None:
-    """Subsystems whose stage has come and of which nothing was ever computed, by the reference.
+    """Subsystems whose stage has come and of which there is no label, by the reference.
 
     No model that never saw them may explore them. Not before: labels of large stacks are dear, and
-    every fit of the stages before would carry them.
+    every fit of the stages before would carry them. What gave none is tried once more before.
     """
     here = _here(sit)
-    bare = [s for s in unbegun(sit) if s in here.subsystems]
-    section = parameters.first_sample(sit, bare, 0.5) if here.need == "sample" else None
-    if section is None:
+    bare = [s for s in here.subsystems if here.need == "sample" and s.name not in labelled(sit)]
+    if not bare:
         return None
+    fresh, keys = [s for s in bare if not referred(sit, s)], keys_of(bare, "labels")
+    if fresh and (section := parameters.first_sample(sit, fresh, 0.5)):
+        names = ", ".join(s.name for s in fresh)
+        reason = f"Stage {here.stage}: {names}: no label yet; sample by {section.method}."
+        return Draft(section, reason, keys)
     names = ", ".join(s.name for s in bare)
-    reason = f"Stage {here.stage}: {names}: no label yet; sample by {section.method}."
-    return Draft(section, reason, keys_of(bare, "labels"))
+    if any(barren(sit, s) for s in bare):
+        reason = (
+            f"Two samplings by the reference left no label of {names}: mend what they failed of."
+        )
+        return ending.end(sit, "blocked", reason, keys)
+    return ending.wind_up(sit, f"no room for the first data of {names}")
 
 
 def sample(sit: Situation) -> Draft | None:

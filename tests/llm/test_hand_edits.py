@@ -14,7 +14,7 @@ import yaml
 from atomistics.yaml_files import read_yaml
 from campaign.approval import ApprovalError, require_approved
 from campaign.folder import Campaign
-from campaign.integrity import CLOSING, file_sha256, products
+from campaign.integrity import CLOSING, file_sha256, kept, products
 from campaign.ledger import gather, totals
 from campaign.workflow import jobs
 from mtpilot.cli import main
@@ -133,6 +133,32 @@ def test_products_are_known_by_their_bytes(tmp_path: Path) -> None:
     assert set(known) == {"train/model.almtp", "sample/runs/a.h5"}
     (tmp_path / "sample/runs/a.h5").write_text("other")
     assert file_sha256(tmp_path / "sample/runs/a.h5") != known["sample/runs/a.h5"]
+
+
+def test_status_names_a_model_or_data_set_that_is_not_what_was_made(
+    waiting: Campaign, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = waiting.state()
+    model, data = (f"{state.models[-1].id[1:]}/train/model.almtp", f"{state.datasets[-1].id[1:]}")
+    names = (model, f"{data}/{waiting.plan(int(data)).action}/dataset.h5")
+    for name in names:
+        path = waiting.folder / "iterations" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(name)
+        state.files[name] = file_sha256(path)
+    monkeypatch.setattr(Campaign, "state", lambda *_: state)
+    assert list(kept(waiting)) == []
+    for name in names:
+        path = waiting.folder / "iterations" / name
+        path.write_text("another")
+        _, told = said(["status", "--campaign", str(waiting.folder)], capsys)
+        assert f"CHANGED  {path}: is not what iteration {int(name[:3])} has made" in told
+        path.unlink()
+        assert list(kept(waiting))[-1].startswith(f"{path}: missing")
+        path.write_text(name)
+    monkeypatch.setattr("campaign.integrity.QUICKLY", 0)
+    path.write_text("another")
+    assert list(kept(waiting)) == []
 
 
 @pytest.fixture

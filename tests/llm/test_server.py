@@ -81,7 +81,7 @@ FAULTS = {
     "proxy": [fails(407)],
     "redirected": [raw(b"", location="http://127.0.0.1:9/")],
     "broken_reply": [hang_up] * 3,
-    "malformed_reply": [raw(b"<html>welcome</html>"), raw(b"[" * 100_000), raw(b'{"content": 1}')],
+    "malformed_reply": [raw(b"welcome"), raw(b"[" * 100_000), raw(b'{"content": 1}')],
     "unexpected_stop": [changed(stop_reason="pause_turn")],
     "invalid_answer": [says("not JSON")] * 3,
 }
@@ -119,7 +119,7 @@ def streamed(handler, proper):
     close = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {}}
     events = [start, block, *deltas, close, {"type": "message_stop"}]
     data = "".join(f"event: {e['type']}\r\ndata: {json.dumps(e)}\r\n\r\n" for e in events)
-    handler.give(data.encode(), content_type="text/event-stream")
+    handler.give(f"{data}data: [DONE]\r\n\r\n".encode(), content_type="text/event-stream")
 
 
 def test_a_stream_that_nobody_asked_for_is_read() -> None:
@@ -365,6 +365,12 @@ def test_one_false_usage_does_not_end_the_model(usage) -> None:
         lambda text: f"{text}\n{text}",
         lambda text: f"{text}<think>{{}}, or rather not?</think>",
         lambda text: f"<reasoning>{{}}</reasoning> <think>{{}}</think>{text}",
+        lambda text: f"[THINK]{{'a'}} {text[:-9]}[/THINK]{text}",
+        lambda text: f'<analysis lang="en">{{"action": "end"}}</analysis>{text}',
+        lambda text: (
+            f'<|channel|>analysis<|message|>{{"action": 1}}<|channel|>final<|message|>{text}'
+        ),
+        lambda text: text.replace("as the guidance", "as the\nguidance"),
         lambda text: f"```json\n{{}}\n```\nrather\n```json\n{text}\n```",
         json.dumps,
     ],

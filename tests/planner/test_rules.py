@@ -168,6 +168,8 @@ def test_a_stage_begins_with_the_reference_once_the_one_before_is_learnt() -> No
     tried = at(JOINT_FIT).state.samples[-1]
     sit = bent(at(JOINT_DATA), samples=[*at(JOINT_DATA).state.samples, tried])
     assert decided(sit).rule == "R3-unlabelled"  # nothing came of it: once more
+    plan = decided(bent(sit, samples=[*sit.state.samples, tried]))
+    assert (plan.rule, plan.end.outcome) == ("R12-begin", "blocked")
 
 
 def test_selection_that_bought_nothing_moves_on() -> None:

@@ -43,8 +43,15 @@ def test_the_first_fit_is_finished_before_labels_are_bought() -> None:
     last = sit.state.samples[-1].model_copy(update={"model": sit.model.id, "selected_by": 9})
     run = replace(sit, state=sit.state.model_copy(update={"samples": [*sit.state.samples, last]}))
     assert decided(run)[0] != "R6-first-fit"
-    for far in (0.16, 0.90):  # as good as asked; in want of more than iterations
-        assert decided(refitted(("quick", ALL, far)))[0] != "R6-first-fit"
+    assert decided(refitted(("quick", ALL, 0.16)))[0] != "R6-first-fit"  # as good as asked
+    far = refitted(("quick", ALL, 0.90))
+    assert decided(far)[0] == "R6-first-fit"  # on its own frames too
+    (model,) = far.state.models
+    own = [
+        e.model_copy(update={"force_mae": 0.1}) if e.split == "train" else e for e in model.errors
+    ]
+    unknowing = far.state.model_copy(update={"models": [model.model_copy(update={"errors": own})]})
+    assert decided(replace(far, state=unknowing))[0] != "R6-first-fit"  # in want of data
 
 
 def test_runs_that_last_longer_from_round_to_round_want_labels() -> None:
