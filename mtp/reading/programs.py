@@ -32,6 +32,7 @@ STRESS_OF_CP2K = re.compile(
     r"STRESS\| Analytical stress tensor \[GPa\]\n.*\n" + 3 * r" STRESS\|\s+[xyz]((?:\s+\S+){3})\n"
 )
 FREE_ENERGY = re.compile(r"(?m)^Free energy:\s+([-+]?\d+\.\d+)")
+ENDED = "ORCA TERMINATED NORMALLY"
 CHARGE = "a charge of the cell of {:+g} e"
 SMEARING = {"gauss": "gaussian", "m-p": "methfessel-paxton", "mp": "methfessel-paxton"}
 SMEARING |= dict.fromkeys(("m-v", "mv", "cold"), "marzari-vanderbilt")
@@ -180,10 +181,8 @@ def read_orca(path: Path, options: ReadOptions) -> Reading:
     text, reading = _text(path), Reading(method={"program": "ORCA"})
     words = re.findall(r"(?m)^\|\s*\d+>\s*!(.*)$", text)
     reading.method["orcasimpleinput"] = words_of_orca(" ".join(words))
-    ended = "TERMINATED NORMALLY" in text
-    for lines in get_chunks(
-        [*text.splitlines(True), *["ORCA TERMINATED NORMALLY\n"] * (not ended)]
-    ):
+    ended = ENDED in text
+    for lines in get_chunks([*text.splitlines(True), *[f"{ENDED}\n"] * (not ended)]):
         chunk = "".join(lines)
         if "FINAL SINGLE POINT ENERGY" not in chunk:
             reading.left_out[CUT] += "CARTESIAN COORDINATES (ANGSTROEM)" in chunk
@@ -192,7 +191,7 @@ def read_orca(path: Path, options: ReadOptions) -> Reading:
         elif chunk.count("CARTESIAN GRADIENT") != 1:
             several = "with gradients of several states"
             reading.left_out[several if "CARTESIAN GRADIENT" in chunk else NO_FORCES] += 1
-        elif (atoms := _last(f"{chunk}\nORCA TERMINATED NORMALLY\n", "orca-output")) is None:
+        elif (atoms := _last("".join([*lines[:-1], f"{ENDED}\n"]), "orca-output")) is None:
             reading.left_out[CUT] += 1
         else:
             _add(reading, atoms, atoms.get_potential_energy())
@@ -279,7 +278,8 @@ def _text(path: Path) -> str:
 def _last(text: str, kind: str) -> Atoms | None:
     """The last step that ASE reads; None where what is missing keeps it from it."""
     try:
-        return read(io.StringIO(text), format=kind)
+        atoms = read(io.StringIO(text), format=kind)
+        return atoms if np.shape(atoms.calc.results.get("forces")) == (len(atoms), 3) else None
     except Exception:  # ASE's readers raise whatever an output that is cut led to
         return None
 
