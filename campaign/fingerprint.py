@@ -13,6 +13,7 @@ from campaign.config import Reference
 from campaign.errors import UserError
 from campaign.sources import Source
 from mtp.reading.frames import Reading
+from mtp.reading.programs import setting_of_pw, words_of_orca
 from mtp.reading.vasp import setting
 
 # VASP's where an INCAR is silent. ISPIN is each structure's own, ENCUT and GGA are the POTCARs'.
@@ -20,6 +21,8 @@ OFF = {"IVDW": "0", "LVDW": "F", "LUSE_VDW": "F", "LHFCALC": "F", "LDAU": "F", "
 OFF |= {"LSORBIT": "F", "LASPH": "F", "LSOL": "F", "LDIPOL": "F", "IDIPOL": "0", "EFIELD": "0"}
 DEFAULTS = {**OFF, "ISMEAR": 1, "SIGMA": 0.2, "AEXX": 0.25, "HFSCREEN": 0}
 PSEUDO = ("xc", "pp", "setups", "pp_version")
+PROGRAMS = {"VASP": "vasp", "Quantum ESPRESSO": "espresso", "ORCA": "orca", "CP2K": "cp2k"}
+PROGRAMS |= {"GPAW": "gpaw"}
 TETRAHEDRA = -4  # ISMEAR from here down has no use for SIGMA
 
 
@@ -71,17 +74,23 @@ def unlike(files: Mapping[Path, Reading], reference: Reference) -> str:
                 f"{path.name} does not say by which method its labels are (reference is "
                 f"{reference.method})"
             )
-        if program.lower() != reference.method:
-            return f"{path.name} is of {program}, the campaign's reference is {reference.method}"
-        elements = [key.split()[1] for key in reading.method if key.startswith("POTCAR ")]
-        own = _vasp(reference.options) | _potcars(reference.options, elements)
-        if difference := _different(reading.method, own):
+        method = reference.method
+        if method == "ase":
+            method = str(reference.calculator).rpartition(":")[2].lower()
+        if PROGRAMS.get(program) != method:
+            return f"{path.name} is of {program}, the campaign's reference is {method}"
+        if program not in OWN:
+            return f"the settings of {program} are not compared ({path.name})"
+        if difference := _different(
+            reading.method, OWN[program](reference.options, reading.method)
+        ):
             return f"{path.name}: {difference}"
     return ""
 
 
 def _different(method: Mapping[str, str], own: Mapping[str, str]) -> str:
-    for key, value in {**OFF, **method}.items():
+    off = OFF if method["program"] == "VASP" else {}
+    for key, value in {**off, **method}.items():
         expected = own.get(key, "0" if key.startswith("U ") else None)
         is_said = (key, value) != ("GGA", "--")  # of POTCARs that the file does not name
         counts = key != "SIGMA" or float(own["ISMEAR"]) > TETRAHEDRA
@@ -89,6 +98,39 @@ def _different(method: Mapping[str, str], own: Mapping[str, str]) -> str:
         if is_said and counts and not named and expected not in (None, value):
             return f"{key} is {value}, by reference.options {expected}"
     return ""
+
+
+def _espresso(options: Mapping[str, Any], _method: Mapping[str, str]) -> dict[str, str]:
+    """What ASE writes into an input of pw.x, as `Reading.method` has it."""
+    data = options.get("input_data") or {}
+    namelists = [value for value in data.values() if isinstance(value, Mapping)]
+    given: dict[str, Any] = {k: v for part in (data, *namelists) for k, v in part.items()}
+    smeared = str(given.get("occupations", "")).lower() == "smearing"
+    cutoff = given.get("ecutwfc")
+    dispersion = str(given.get("vdw_corr", "none")).lower() not in ("none", "")
+    files: Mapping[str, str] = options.get("pseudopotentials") or {}
+    own = {
+        "ecutwfc": cutoff,
+        "ecutrho": given.get("ecutrho", cutoff and 4 * cutoff),
+        "smearing": given.get("smearing", "gaussian") if smeared else "f",
+        "degauss": given.get("degauss", 0) if smeared else "f",
+        "input_dft": given.get("input_dft", "f"),
+        "dispersion": "t" if dispersion else "f",
+        "hubbard": "t" if given.get("lda_plus_u") or "hubbard" in options else "f",
+        "field": "t" if given.get("tefield") or given.get("lelfield") else "f",
+    }
+    own |= {f"pseudopotential {element}": Path(file).name for element, file in files.items()}
+    said = {key: setting_of_pw(value) for key, value in own.items() if value is not None}
+    return said | {k: v for k, v in own.items() if k.startswith("pseudopotential ")}
+
+
+def _orca(options: Mapping[str, Any], _method: Mapping[str, str]) -> dict[str, str]:
+    return {"orcasimpleinput": words_of_orca(str(options.get("orcasimpleinput", "")))}
+
+
+def _vasp_with_potcars(options: Mapping[str, Any], method: Mapping[str, str]) -> dict[str, str]:
+    elements = [key.split()[1] for key in method if key.startswith("POTCAR ")]
+    return _vasp(options) | _potcars(options, elements)
 
 
 def _vasp(options: Mapping[str, Any]) -> dict[str, str]:
@@ -124,3 +166,6 @@ def _potcars(options: Mapping[str, Any], elements: Iterable[str]) -> dict[str, s
             title = " ".join((line if isinstance(line, str) else line.decode("latin-1")).split())
         expected[f"POTCAR {element}"] = title
     return expected
+
+
+OWN = {"VASP": _vasp_with_potcars, "Quantum ESPRESSO": _espresso, "ORCA": _orca}

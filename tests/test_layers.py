@@ -214,6 +214,8 @@ def test_only_what_others_raise_is_caught_whole() -> None:
         "mtp/reading/data_sets.py:read_deepmd",
         "mtp/reading/extxyz.py:_frame",
         "mtp/reading/lammps_dump.py:read_dump",
+        "mtp/reading/programs.py:_last",
+        "mtp/reading/programs.py:read_cp2k",
         "mtp/reading/poscar.py:read_poscar",
         "mtp/reading/vasp.py:read_vasprun",
     }

@@ -1,21 +1,20 @@
 """Whether a reference calculation is converged: what each code says, and where it says it.
 
-A self-consistent field that stopped at its limit of iterations gives numbers, and they are wrong.
-Codes differ in whether they end with an error (tblite, GPAW), go on with a line in their output
-(CP2K before 2023.1, Quantum ESPRESSO, DFTB+), or say the same as if they were converged (VASP 5).
+tblite and GPAW end with an error; the words of other codes are in `mtp.reading.signs`.
 """
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from subprocess import CalledProcessError
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ase.calculators.calculator import SCFError
 from ase.units import Hartree
 
 from atomistics.errors import UserError
 from mtp.errors import MTPError
+from mtp.reading.signs import against
 
 if TYPE_CHECKING:
     from mtp.reading.frames import Reading
@@ -27,50 +26,6 @@ UNCONVERGED = re.compile(
 OF_FORCES = r"(?m)^\s*Force related energy:\s*(-?\d+\.\d+(?:[Ee][-+]?\d+)?)\s+H\b"
 LONGEST_LINE = 500
 OUTPUTS = (".pwo", ".out", ".castep", ".abo", ".log", ".err")
-
-
-class Sign(NamedTuple):
-    """What a code prints of its self-consistent field (patterns of one line each).
-
-    Where `began` is found and neither `reached` nor `failed` is, nothing says that it converged.
-    """
-
-    code: str
-    failed: re.Pattern[str]
-    began: re.Pattern[str] | None = None
-    reached: re.Pattern[str] | None = None
-
-
-# Wordings as in the sources of the codes (VASP is read by `mtp.reading.vasp`).
-SIGNS = (
-    Sign(
-        "CP2K",
-        re.compile(r"SCF run NOT converged|outer SCF loop FAILED to converge"),
-        re.compile(r"SCF WAVEFUNCTION OPTIMIZATION|Leaving inner SCF loop after reaching"),
-        re.compile(r"SCF run converged in|outer SCF loop converged in"),
-    ),
-    Sign(
-        "Quantum ESPRESSO",
-        re.compile(r"convergence NOT achieved"),
-        re.compile(r"Self-consistent Calculation"),
-        re.compile(r"convergence has been achieved"),
-    ),
-    Sign(
-        "ORCA",
-        re.compile(
-            r"(SCF|[Ww]avefunction) (is |IS |has |HAS )?(not|NOT) "
-            r"(yet |YET |fully |FULLY |\(fully\) )?(converged|CONVERGED)"
-        ),
-        re.compile(r"^\s*ORCA (LEAN-)?SCF\s*$|^\s*(LEAN-)?SCF ITERATIONS\s*$"),
-        re.compile(r"SCF CONVERGED AFTER"),
-    ),
-    Sign("DFTB+", re.compile(r"SCC is NOT converged")),
-    Sign("ABACUS", re.compile(r"convergence has (NOT|not) been achieved")),
-    Sign("FHI-aims", re.compile(r"[Ss]elf-consistency cycle not converged")),
-    Sign("CASTEP", re.compile(r"max\. SCF cycles performed but system has not reached")),
-    Sign("SIESTA", re.compile(r"SCF_NOT_CONV|SCF did not converge")),
-    Sign("ABINIT", re.compile(r"was not enough SCF cycles to converge")),
-)
 
 
 def unconverged(folder: Path, ended: bool = True) -> str | None:
@@ -87,7 +42,7 @@ def unconverged(folder: Path, ended: bool = True) -> str | None:
         if path.name == "OUTCAR":
             fault = _unconverged_vasp(path) if ended else None
         elif path.is_file() and path.suffix in (*OUTPUTS, ""):
-            fault = _unconverged_text(path, ended)
+            fault = against(_lines(path), path.name, ended)
         else:
             continue
         if fault:
@@ -132,21 +87,6 @@ def _outcar(path: Path) -> "Reading":
         return read_outcar(path, ReadOptions())
     except MTPError as error:
         raise LabelFailedError("crashed", str(error)) from None
-
-
-def _unconverged_text(path: Path, ended: bool) -> str | None:
-    began, reached = set(), set()
-    for line in _lines(path):
-        for sign in SIGNS:
-            if sign.failed.search(line):
-                return f"{sign.code}: {' '.join(line.split())[:120]}"
-            if sign.began and sign.began.search(line):
-                began.add(sign.code)
-            if sign.reached and sign.reached.search(line):
-                reached.add(sign.code)
-    for code in sorted(began - reached) if ended else ():
-        return f"{code}: {path.name} does not say that the self-consistent field converged"
-    return None
 
 
 def _lines(path: Path) -> Iterator[str]:

@@ -2,7 +2,8 @@
 
 ASE 3.29 gives a structure's moments (µB) as `starting_magnetization`, which below 1 is a fraction
 of the valence electrons, and above it is clipped to 1 (pw.x up to 7.2). And its reader of outputs
-stops at the bands where Hubbard U meets 100 k-points or more.
+stops at the bands where Hubbard U meets 100 k-points or more, and takes the first of the energies
+that a hybrid functional prints, which is without exact exchange (0.1 eV off for H2 by PBE0).
 """
 
 import io
@@ -16,6 +17,7 @@ from ase.calculators.espresso import EspressoTemplate
 from ase.io import read
 
 from atomistics.errors import UserError
+from mtp.reading.programs import energy_of_pw
 
 BANDS = re.compile(r"End of (self-consistent|band structure) calculation")
 VALENCE = re.compile(r'z_?valence\s*=\s*"\s*([-+\d.eEdD]+)|([\d.]+)\s+Z valence', re.IGNORECASE)
@@ -28,7 +30,10 @@ class WithoutBands(EspressoTemplate):
         """Energy in eV, forces (N, 3) in eV/Å, stress (6,) in eV/Å^3."""
         text = (Path(directory) / self.outputname).read_text(errors="replace")
         atoms = read(io.StringIO(BANDS.sub(r"End of \1 part", text)), format="espresso-out")
-        return dict(atoms.calc.properties())
+        results = dict(atoms.calc.properties())
+        if (energy := energy_of_pw(text)) is not None:
+            results |= {"energy": energy, "free_energy": energy}
+        return results
 
 
 def with_polarization(atoms: Atoms, options: Mapping[str, Any]) -> Atoms:

@@ -11,6 +11,7 @@ from mtp.reading.extxyz import read_extxyz
 from mtp.reading.frames import UNCONVERGED, Reading, ReadOptions, plain_suffix, text_of
 from mtp.reading.labels import stopped
 from mtp.reading.lammps_dump import read_dump
+from mtp.reading.programs import read_cp2k, read_gpaw, read_orca, read_pw
 from mtp.reading.vasp import read_outcar, read_vasprun
 
 SUFFIXES = {
@@ -22,6 +23,10 @@ SUFFIXES = {
 MARKS = {
     "vasprun": "<modeling>",
     "outcar": " vasp.",
+    "pw.x": "Program PWSCF",
+    "gpaw": "___ ___ ___ _ _ _",
+    "orca": "* O   R   C   A *",
+    "cp2k": "CP2K| version string",
     "lammps_dump": "ITEM: TIMESTEP",
     "cfg": "BEGIN_CFG",
     "extxyz": "Properties=",
@@ -115,4 +120,8 @@ READERS: dict[str, Callable[[Path, ReadOptions], Reading]] = {
     "deepmd": read_deepmd,
     "mlearn": read_mlearn,
     "lammps_dump": read_dump,
+    "pw.x": read_pw,
+    "gpaw": read_gpaw,
+    "orca": read_orca,
+    "cp2k": read_cp2k,
 }

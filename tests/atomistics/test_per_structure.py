@@ -198,6 +198,13 @@ def test_espresso_results_are_read_where_bands_are_not(tmp_path):
     results = WithoutBands().read_results(tmp_path)
     assert results["energy"] == pytest.approx(-55.45609363 * Ry, abs=1e-4)
     assert results["forces"][0, 0] == pytest.approx(0.1 * Ry / Bohr, abs=1e-5)
+    line = "!    total energy              =     -55.45609363 Ry"
+    exact = text.replace(
+        line, f"{line}\n{line.replace('45', '46', 1)}\n!!   total energy = -55.5 Ry"
+    )
+    (tmp_path / "espresso.pwo").write_text(exact)
+    results = WithoutBands().read_results(tmp_path)
+    assert results["energy"] == results["free_energy"] == pytest.approx(-55.5 * Ry), "a hybrid's"
 
 
 def test_cp2k_sections_of_user_and_structure_become_one():

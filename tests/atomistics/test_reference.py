@@ -436,6 +436,20 @@ ORCA = "                 ORCA SCF\n"
             ESPRESSO + "     convergence NOT achieved after 100 iterations: stopping",
             "Quantum ESPRESSO: convergence NOT achieved after 100",
         ),
+        (
+            "espresso.pwo",
+            "     scf convergence threshold =      1.0E-09\n" + ESPRESSO + "\n"
+            "     estimated scf accuracy    <       0.00000051 Ry\n"
+            "     convergence has been achieved in   4 iterations",  # its limit
+            "estimated scf accuracy of 5.1e-07 Ry where conv_thr is 1e-09 Ry",
+        ),
+        (
+            "espresso.pwo",
+            "     scf convergence threshold =      1.0E-08\n" + ESPRESSO + "\n"
+            "     estimated scf accuracy    <       0.00000001 Ry\n"
+            "     convergence has been achieved in   6 iterations",
+            None,
+        ),
         ("espresso.pwo", ESPRESSO, "espresso.pwo does not say that the self-consistent field conv"),
         (
             "orca.out",

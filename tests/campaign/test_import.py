@@ -330,6 +330,49 @@ def test_a_reference_is_known_by_the_titles_of_its_potcars(tmp_path, monkeypatch
     assert unlike(files, reference) == ""
 
 
+ALUMINIUM = {
+    "pseudopotentials": {"Al": "Al.pz-vbc.UPF"},
+    "input_data": {
+        "system": {"ecutwfc": 12, "occupations": "smearing", "smearing": "gauss", "degauss": 0.05}
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({}, ""),
+        ({"ecutwfc": 30.0}, "ecutwfc is 12, by reference.options 30"),
+        ({"ecutrho": 96}, "ecutrho is 48, by reference.options 96"),
+        ({"smearing": "cold"}, "smearing is gaussian, by reference.options marzari-vanderbilt"),
+        ({"degauss": 0.02}, "degauss is 0.05, by reference.options 0.02"),
+        ({"input_dft": "PBESOL"}, "input_dft is f, by reference.options pbesol"),
+        ({"vdw_corr": "dft-d3"}, "dispersion is f, by reference.options t"),
+    ],
+)
+def test_settings_of_pw_are_held_against_the_reference(changed, says) -> None:
+    path = Path(__file__).resolve().parents[1] / "data/outputs/pw.out"
+    files = {path: read_calculations(path, ReadOptions())}
+    data = {"system": ALUMINIUM["input_data"]["system"] | changed}
+    options = ALUMINIUM | {"input_data": data}
+    difference = unlike(files, SimpleNamespace(method="espresso", options=options))
+    assert difference == (f"pw.out: {says}" if says else "")
+    other = ALUMINIUM | {"pseudopotentials": {"Al": "Al.pbe.UPF"}}
+    assert "pseudopotential Al is Al.pz-vbc.UPF, by reference.options Al.pbe.UPF" in unlike(
+        files, SimpleNamespace(method="espresso", options=other)
+    )
+    reference = SimpleNamespace(method="ase", calculator="gpaw:GPAW", options={})
+    assert "is of Quantum ESPRESSO, the campaign's reference is gpaw" in unlike(files, reference)
+
+
+def test_what_tells_no_settings_is_not_called_the_references() -> None:
+    path = Path(__file__).resolve().parents[1] / "data/outputs/cp2k.out"
+    files = {path: read_calculations(path, ReadOptions())}
+    assert "settings of CP2K are not compared (cp2k.out)" in unlike(
+        files, SimpleNamespace(method="cp2k", options={"xc": "PBE"})
+    )
+
+
 def test_runs_of_two_settings_in_folders_of_their_own(made, capsys) -> None:
     """Files of one name, of which each is looked at; an older import; a file that tells nothing."""
     for name, cutoff in (("a", "400.0"), ("b", "520.0")):

@@ -1,0 +1,186 @@
+"""Outputs of pw.x, GPAW, ORCA and CP2K: which step is a label, and whose energy it has.
+
+`pw.out` is of pw.x 6.7 (aluminium, MD with four iterations and scf_must_converge = .false.),
+`cp2k.out` of CP2K 2023.1; what no reader looks at is cut out of both.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.units import Bohr, GPa, Hartree, Ry
+
+from mtp.errors import MTPError
+from mtp.reading.files import read_calculations
+from mtp.reading.frames import UNCONVERGED, Reading, ReadOptions
+from mtp.reading.programs import words_of_orca
+
+OUTPUTS = Path(__file__).resolve().parents[1] / "data/outputs"
+PW = (OUTPUTS / "pw.out").read_text()
+CP2K = (OUTPUTS / "cp2k.out").read_text()
+# in the layouts that ASE reads, with numbers of our own
+GPAW = """
+  ___ ___ ___ _ _ _
+ |   |   |_  | | | |
+Positions:
+   0 Li     0.000000    0.000000    0.000000    ( 0.0000,  0.0000,  0.0000)
+   1 Li     1.700000    1.700000    1.600000    ( 0.0000,  0.0000,  0.0000)
+
+Unit cell:
+           periodic     x           y           z      points  spacing
+  1. axis:    yes    3.400000    0.000000    0.000000    16     0.2125
+  2. axis:    yes    0.000000    3.400000    0.000000    16     0.2125
+  3. axis:    yes    0.000000    0.000000    3.400000    16     0.2125
+
+iter:   1 10:00:00    -3.500000                 1
+iter:   2 10:00:01    -3.600000                 1
+{converged}
+Energy contributions relative to reference atoms: (reference = -400.0)
+
+Kinetic:        -10.000000
+Entropy (-ST):   -0.400000
+--------------------------
+Free energy:     -3.700000
+Extrapolated:    -3.500000
+
+Forces in eV/Ang:
+  0 Li    0.00000    0.00000    0.25000
+  1 Li    0.00000    0.00000   -0.25000
+
+Stress tensor:
+     0.010000     0.000000     0.000000
+     0.000000     0.020000     0.000000
+     0.000000     0.000000     0.030000
+"""
+ORCA = """
+                                 * O   R   C   A *
+|  1> ! B97-3c TightSCF EnGrad
+CARTESIAN COORDINATES (ANGSTROEM)
+---------------------------------
+  H      0.000000    0.000000    0.000000
+  H      0.000000    0.000000    0.800000
+
+Number of atoms                             ....      2
+ Total Charge           Charge          ....    0
+SCF ITERATIONS
+          *        SCF {converged} AFTER   8 CYCLES          *
+FINAL SINGLE POINT ENERGY        -1.150000000000
+
+------------------
+CARTESIAN GRADIENT
+------------------
+
+   1   H   :    0.000000000    0.000000000   -0.020000000
+   2   H   :    0.000000000    0.000000000    0.020000000
+
+                             ****ORCA TERMINATED NORMALLY****
+"""
+
+
+def reading_of(folder: Path, text: str, nonconverged: bool = False) -> Reading:
+    path = folder / "output"
+    path.write_text(text)
+    return read_calculations(path, ReadOptions(nonconverged=nonconverged))
+
+
+def test_a_step_of_pw_that_stopped_at_its_limit_is_no_label(tmp_path: Path) -> None:
+    """It says "convergence has been achieved in 4 iterations", 5e-7 Ry where 1e-9 was asked for."""
+    assert PW.count("convergence has been achieved") == 3
+    reading = reading_of(tmp_path, PW)
+    assert reading.left_out == {UNCONVERGED: 1}
+    first, second = reading.frames
+    assert first.get_potential_energy() == pytest.approx(-8.46014996 * Ry)
+    assert first.get_forces()[0, 2] == pytest.approx(0.00431087 * Ry / Bohr, abs=1e-6)
+    assert first.get_stress()[0] > 0, "ASE's sign: P is -55 kbar"
+    assert np.abs(first.positions - second.positions).max() > 1e-3
+    assert reading.method["pseudopotential Al"] == "Al.pz-vbc.UPF"
+    assert len(reading_of(tmp_path, PW, nonconverged=True).frames) == 3
+
+
+def test_energies_and_forces_of_pw_belong_together(tmp_path: Path) -> None:
+    first, second = reading_of(tmp_path, PW).frames
+    way = second.positions - first.positions
+    work = -np.sum((first.get_forces() + second.get_forces()) / 2 * way)
+    change = second.get_potential_energy() - first.get_potential_energy()
+    assert change == pytest.approx(work, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "left_out"),
+    [
+        ("Forces acting on atoms", "Nothing acting on them", "without forces"),
+        ("convergence has been achieved", "convergence NOT achieved", UNCONVERGED),
+        ("!    total energy", "     total energy", "cut short"),
+    ],
+)
+def test_steps_of_pw_that_are_no_labels(tmp_path: Path, old: str, new: str, left_out: str) -> None:
+    reading = reading_of(tmp_path, PW.replace(old, new))
+    assert not reading.frames
+    assert reading.left_out[left_out] >= 2
+
+
+def test_pw_killed_in_its_forces(tmp_path: Path) -> None:
+    text = PW[: PW.rindex("     atom    2 type  1   force")]
+    reading = reading_of(tmp_path, text)
+    assert reading.left_out == {UNCONVERGED: 1, "cut short": 1}
+    assert len(reading.frames) == 1
+
+
+def test_the_energy_of_exact_exchange_is_the_last_one(tmp_path: Path) -> None:
+    """pw.x prints "!" before the exchange operator and "!!" with it; the forces are of the last."""
+    line = next(line for line in PW.splitlines() if line.startswith("!    total energy"))
+    reading = reading_of(
+        tmp_path, PW.replace(line, f"{line}\n!!   total energy   =  -9.5 Ry"), nonconverged=True
+    )
+    assert reading.frames[0].get_potential_energy() == pytest.approx(-9.5 * Ry)
+
+
+def test_the_charge_of_a_cell_of_pw_is_said(tmp_path: Path) -> None:
+    text = PW.replace("number of electrons       =         6.00", "number of electrons = 5.00")
+    assert reading_of(tmp_path, text).unknown == {"a charge of the cell of +1 e": 2}
+
+
+def test_runs_of_pw_with_other_settings_in_one_file(tmp_path: Path) -> None:
+    other = PW.replace("kinetic-energy cutoff     =      12.0000", "kinetic-energy cutoff = 20.0")
+    with pytest.raises(MTPError, match=r"ecutwfc \(12 and 20\); split it"):
+        reading_of(tmp_path, PW + other)
+
+
+def test_cp2k(tmp_path: Path) -> None:
+    (atoms,) = reading_of(tmp_path, CP2K).frames
+    assert atoms.get_potential_energy() == pytest.approx(-1.055810167976986 * Hartree)
+    assert atoms.get_forces()[1, 2] == pytest.approx(-0.11981436 * Hartree / Bohr)
+    assert atoms.get_stress()[2] == pytest.approx(4.75068528 * GPa), "CP2K's sign is the other one"
+    assert atoms.get_stress()[3] == pytest.approx(1.19541698 * GPa)
+    warned = "*** WARNING in qs_scf.F:601 :: SCF run NOT converged ***"
+    reading = reading_of(tmp_path, CP2K.replace("*** SCF run converged in     7 steps ***", warned))
+    assert (len(reading.frames), reading.left_out) == (0, {UNCONVERGED: 1})
+    with pytest.raises(MTPError, match="holds 2 calculations, and dpdata reads"):
+        reading_of(tmp_path, CP2K + CP2K)
+
+
+def test_gpaw_gives_the_free_energy(tmp_path: Path) -> None:
+    text = GPAW.replace("{converged}", "Converged after 2 iterations.")
+    first, second = reading_of(tmp_path, text + text.partition("\n |")[2].partition("\n")[2]).frames
+    for atoms in (first, second):
+        assert atoms.get_potential_energy() == -3.7, "of which forces are derivatives"
+        assert atoms.get_forces()[0].tolist() == [0, 0, 0.25]
+        assert atoms.get_stress()[:3].tolist() == [0.01, 0.02, 0.03]
+    reading = reading_of(tmp_path, GPAW.replace("{converged}", "Did not converge!"))
+    assert (len(reading.frames), reading.left_out) == (0, {UNCONVERGED: 1})
+
+
+def test_orca(tmp_path: Path) -> None:
+    text = ORCA.replace("{converged}", "CONVERGED")
+    reading = reading_of(tmp_path, text)
+    (atoms,) = reading.frames
+    assert atoms.get_potential_energy() == pytest.approx(-1.15 * Hartree)
+    assert atoms.get_forces()[1, 2] == pytest.approx(-0.02 * Hartree / Bohr)
+    assert not atoms.pbc.any()
+    assert (
+        reading.method["orcasimpleinput"] == words_of_orca("TightSCF B97-3c") == "b97-3c tightscf"
+    )
+    killed = text[: text.index("   2   H   :    0.000000000")]
+    assert reading_of(tmp_path, killed).left_out == {"cut short": 1}
+    reading = reading_of(tmp_path, ORCA.replace("{converged}", "NOT CONVERGED"))
+    assert (len(reading.frames), reading.left_out) == (0, {UNCONVERGED: 1})
