@@ -53,6 +53,23 @@ def test_rocksalt_on_rocksalt_by_known_strain():
     assert atoms.cell[2, 2] == pytest.approx(4.212 + 4.03 + 2 * 2.5, abs=1e-3)
 
 
+def test_a_common_cell_wide_enough_goes_before_a_narrow_one_tripled():
+    """Gold (110) on MgO (001): 2.98 x 11.91 Å were repeated to 8.94 x 11.91, 106 Å^2; 8.42 by two
+    times 4.21 Å are 71."""
+    gold = {**COPPER, "lattice": {"a_angstrom": 4.078}, "formula": "Au", "miller": [1, 1, 0]}
+    slab = {"thickness_angstrom": 6.0}
+    atoms = made(
+        "solid-solid",
+        substrate={**MGO, "miller": [0, 0, 1], **slab, "min_width_angstrom": 8.0},
+        film={**gold, **slab},
+        max_strain_percent=6.0,
+        max_atoms=500,
+    )
+    area = np.linalg.norm(np.cross(atoms.cell[0], atoms.cell[1]))
+    assert area == pytest.approx(4 * 4.212**2, rel=1e-3)
+    assert min(area / atoms.cell.lengths()[:2]) >= 8.0
+
+
 def test_a_gap_is_wider_where_atoms_need_it():
     """Sodium on its fluoride 2 Å above it: Na-Na at 2.0 Å, of 3.7 Å in the metal."""
     sodium = {"prototype": "bcc", "formula": "Na", "lattice": {"a_angstrom": 4.291}}
