@@ -7,7 +7,7 @@ from pydantic import Field
 from atomistics.builders.mixtures.parameters import Box
 from atomistics.md.protocol import MeltQuench
 
-Potential = Literal["reference", "pedone", "guillot-sator", "stillinger-weber", "tersoff"]
+Quencher = Literal["reference", "pedone", "guillot-sator", "stillinger-weber", "tersoff"]
 
 
 class Quench(MeltQuench):
@@ -15,7 +15,7 @@ class Quench(MeltQuench):
 
     stage: Literal["melt-quench"] = "melt-quench"
     timestep: float = Field(default=1.0, gt=0, le=10, description="fs")
-    potential: Potential = Field(
+    potential: Quencher = Field(
         default="reference",
         description="pedone: oxides of Li Na K Mg Ca Al Si Ge P; guillot-sator: of Na K Mg Ca Al B"
         " Si Ti; stillinger-weber: Si or Ge; tersoff: C, SiC, SiGe",
