@@ -9,6 +9,8 @@ from ase.neighborlist import neighbor_list
 
 NONMETALS = (1, 5, 6, 7, 8, 9, 14, 15, 16, 17, 33, 34, 35, 52, 53)  # H, B to F, Si to Cl, As to Br,
 # Te, I: what forms molecules and molecular ions
+# Å, of anions (Shannon, Acta Cryst. A 32, 751 (1976), six neighbours)
+IONIC_RADII = {"O": 1.40, "F": 1.33, "Cl": 1.81, "Br": 1.96, "I": 2.20, "S": 1.84, "Se": 1.98}
 BOND = 1.2  # of the sum of the covalent radii
 
 

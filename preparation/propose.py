@@ -7,7 +7,7 @@ the others span, in a cell or arrangement none of them has.
 
 from ase.data import atomic_numbers, covalent_radii
 
-from atomistics.builders.amorphous import stillinger_weber
+from atomistics.builders.amorphous import stillinger_weber, tersoff
 from atomistics.builders.amorphous.guillot_sator import CHARGES
 from atomistics.builders.amorphous.pedone import TABLE
 from campaign.config import Task
@@ -32,6 +32,12 @@ QUENCH = {
     "final": 300,
     "settle": 1.0,
     "timestep": 2.0,
+}
+
+# silicon melts at 1687 K, carbon above 4500 K
+MELTS = {
+    "stillinger-weber": {"melt": 2500},
+    "tersoff": {"melt": 6000, "picoseconds": 1.0, "rate": 1000.0, "timestep": 1.0},
 }
 
 
@@ -371,8 +377,11 @@ def fluid(material: Material, phase: Phase, without: bool) -> list[VariantDraft]
         ("held-out", "2 % less dense, elongated", 0.98, 1.0 if whole else 1.2, 1.0, 1.3),
     ]
     potential = network(phase)
-    melt = {"melt": 2500} if potential == "stillinger-weber" else {}  # K; silicon melts at 1687
-    quench = {"melt_quench": {**QUENCH, **melt, "potential": potential}} if potential else {}
+    quench = (
+        {"melt_quench": {**QUENCH, **MELTS.get(potential, {}), "potential": potential}}
+        if potential
+        else {}
+    )
     if whole:
         rows[3] = ("long", "elongated box", 1.0, 1.0, 1.0, 1.5)
     if solutes:
@@ -416,6 +425,8 @@ def network(phase: Phase) -> str | None:
     present = substances.elements(phase)
     if len(present) == 1 and present <= set(stillinger_weber.TABLE):
         return "stillinger-weber"
+    if tersoff.published(present):
+        return "tersoff"
     if "O" not in present or len(present) == 1:
         return None
     tables = {"pedone": set(TABLE), "guillot-sator": set(CHARGES)}

@@ -19,7 +19,7 @@ from scipy.sparse.csgraph import connected_components
 from atomistics import formulas, structures
 from atomistics.analysis.observables import density, min_distances
 from atomistics.analysis.screening import fingerprint
-from atomistics.bonded import NONMETALS
+from atomistics.bonded import IONIC_RADII, NONMETALS
 from atomistics.errors import UserError
 from atomistics.neighbours import Pairs, pairs
 from atomistics.units import PER_LITRE
@@ -33,8 +33,6 @@ NONMETAL_SYMBOLS = frozenset(chemical_symbols[n] for n in NONMETALS)
 NEAREST = 0.7  # of the sum of the covalent radii; N-N 0.77, C-O 0.79, H-H 1.19 in their molecules
 NEAREST_HYDROGENS = 1.1  # of two hydrogens: 0.68 Å
 ALIKE = 1e-5
-# Å, of anions (Shannon, Acta Cryst. A 32, 751 (1976), six neighbours)
-IONIC_RADII = {"O": 1.40, "F": 1.33, "Cl": 1.81, "Br": 1.96, "I": 2.20, "S": 1.84, "Se": 1.98}
 ANIONS_APART = 0.7  # of the sum of the radii; O-O of nitrate 0.77, of carbonate 0.80, of SO4 0.86
 
 

@@ -9,12 +9,13 @@ from ase import Atoms
 from ase.data import covalent_radii, vdw_radii
 from ase.neighborlist import natural_cutoffs, neighbor_list
 
-from atomistics.bonded import molecules
+from atomistics.bonded import IONIC_RADII, molecules
 from atomistics.errors import UserError
 from atomistics.neighbours import pairs
 
 IN_PLANE = (True, True, False)
 NEAREST = 0.8  # of the sum of the covalent radii, across a gap (Na-Na 2.7, Pt-O 1.6 Å)
+ANIONS = 0.85  # of the sum of their ionic radii: O-O 2.38 Å, of a shared edge 2.5 in rutile
 VAN_DER_WAALS = 1.0  # of the sum of Bondi's radii: C-C 3.40, C-S 3.50 Å across a gap of sheets
 BOND, APART = 1.25, 1.2  # of covalent radii; Å between planes that may lie on two sheets
 REACH = 4.5  # Å below a face, beyond which no atom can be near the other one
@@ -61,12 +62,9 @@ def stacked(
     """Layers from the bottom up, periodic along z.
 
     The gap is wider where atoms across it would come nearer than `nearest` of the sum of their
-    covalent
-    radii; of sheets (`bonded` false) nearer than the sum of their van der Waals radii. Without
-    vacuum
-    the last one meets the first in the same way. The first layer's a and b hold for all; `info` of
-    all
-    is kept, charges are added.
+    covalent radii, or two anions nearer than those have in crystals; of sheets (`bonded` false)
+    nearer than the sum of their van der Waals radii. Without vacuum the last one meets the first in
+    the same way. The first layer's a and b hold for all; `info` of all is kept, charges are added.
 
     Parameters
     ----------
@@ -127,6 +125,11 @@ def clearance(lower: Atoms, upper: Atoms, bonded: bool = True, nearest: float = 
     table = covalent_radii if bonded else np.where(np.isnan(vdw_radii), 2.0, vdw_radii)
     radii = [table[one.numbers[n]] for one, n in ((lower, i), (upper, j))]
     least = (nearest if bonded else VAN_DER_WAALS) * (radii[0][:, None] + radii[1])
+    ionic = [
+        np.array([IONIC_RADII.get(symbol, -np.inf) for symbol in one.symbols[n]])
+        for one, n in ((lower, i), (upper, j))
+    ]
+    least = np.maximum(least, ANIONS * (ionic[0][:, None] + ionic[1]))
     needed = np.sqrt(np.maximum(0, least**2 - across**2)) - deep[i, None] - high[j]
     return float(needed.max(initial=-np.inf))
 

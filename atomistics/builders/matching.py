@@ -14,19 +14,22 @@ from atomistics.errors import UserError
 LARGEST = 500.0  # Å^2, cross-section of a stack that is widened until all its crystals fit
 
 
-def matched(lower: Atoms, upper: Atoms, most: float, largest: float) -> tuple[Atoms, Atoms]:
-    """Both slabs in their smallest common cell.
+def matched(
+    lower: Atoms, upper: Atoms, most: float, largest: float, width: float = 0.0
+) -> tuple[Atoms, Atoms]:
+    """Both slabs in the common cell that is the smallest once it is repeated to a least width.
 
     After Zur and McGill, J. Appl. Phys. 55, 378 (1984): every supercell of the substrate `lower`,
-    which keeps its lattice, by increasing area; the film `upper` is turned and strained.
-    (pymatgen's
-    ZSLGenerator finds the same cells, in minutes.)
+    which keeps its lattice, by increasing area; the film `upper` is turned and strained. A cell a
+    little larger and wide enough goes before a narrow one that would have to be doubled.
+    (pymatgen's ZSLGenerator finds the same cells, in minutes.)
 
     Parameters
     ----------
     lower, upper : slabs, Å
     most : principal strain of the film
-    largest : Å^2
+    largest : Å^2, before it is repeated
+    width : Å, to which the caller repeats the cell
 
     Returns
     -------
@@ -37,25 +40,32 @@ def matched(lower: Atoms, upper: Atoms, most: float, largest: float) -> tuple[At
     UserError
         There is none within `most` and `largest`.
     """
-    area = abs(np.linalg.det(plane(lower)))
+    own, chosen, least = plane(lower), None, np.inf
+    area = abs(np.linalg.det(own))
     for multiple in range(1, int(largest / area + 1e-6) + 1):
-        targets = [below @ plane(lower) for below in _supercells(multiple, plane(lower))]
-        matchings = [match(plane(upper), _upright(target), most) for target in targets]
-        best = int(np.argmin([round(one.strain, 9) for one in matchings]))
-        if matchings[best].strain <= most:
+        if multiple >= least:
             break
-    else:
+        for below in _supercells(multiple, own):
+            target = _upright(below @ own)
+            one = match(plane(upper), target, most)
+            across = abs(np.linalg.det(target)) / np.linalg.norm(target, axis=1)
+            repeated = multiple * float(np.prod(np.maximum(1, np.ceil(width / across - 1e-9))))
+            rank = (repeated, multiple, round(one.strain, 9))
+            if one.strain <= most and (chosen is None or rank < chosen[0]):
+                chosen, least = (rank, one, below), repeated
+    if chosen is None:
         raise UserError(
             f"solid-solid: no common cell within {100 * most:g} % strain and {largest:g} Å^2; "
             "raise max_strain_percent or max_area_angstrom2"
         )
-    below = np.rint(targets[best] @ np.linalg.inv(plane(lower))).astype(int)
-    target = _upright(targets[best])
-    layers = stretched(lower, below, target), stretched(upper, matchings[best].supercell, target)
-    for one in layers:
-        one.arrays["molecule"] = molecules(one)
-    percent = round(100 * matchings[best].strain, 4)
-    layers[0].info = {"strain_percent": percent, "area_angstrom2": round(multiple * area, 4)}
+    (_, multiple, _), one, below = chosen
+    target = _upright(below @ own)
+    below = np.rint(below).astype(int)
+    layers = stretched(lower, below, target), stretched(upper, one.supercell, target)
+    for layer in layers:
+        layer.arrays["molecule"] = molecules(layer)
+    percent = round(100 * one.strain, 4)
+    layers[0].info = {"strain_percent": percent, "area_angstrom2": round(float(multiple * area), 4)}
     return layers
 
 

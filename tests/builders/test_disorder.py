@@ -292,6 +292,19 @@ def test_molecules_without_hydrogen_are_refused(tmp_path, atoms, said):
         solid(tmp_path, written(atoms))
 
 
+def test_a_metals_hydroxide_balances():
+    """Brucite: what is beside OH- is one element, of which pymatgen guesses no charge."""
+    sites = [("Mg", 0, 0, 0), ("O", 1 / 3, 2 / 3, 0.2203), ("H", 1 / 3, 2 / 3, 0.413)]
+    brucite = made(
+        "solid",
+        space_group=164,
+        lattice={"a_angstrom": 3.142, "c_angstrom": 4.766},
+        sites=[{"element": symbol, "position": place} for symbol, *place in sites],
+        atoms=40,
+    )
+    assert notes(brucite) == []
+
+
 def test_molecular_ions_count_with_their_charges(tmp_path):
     """CH3NH3PbI3 balances; CH3NH3PbI2 and one without an ammonium's proton do not."""
     whole = solid(tmp_path, written([*PEROVSKITE, *AMMONIUM]))

@@ -22,6 +22,23 @@ LICOO2 = {
         {"element": "O", "position": [0, 0, 0.2603]},
     ],
 }
+BARIUM_ZIRCONATE = {
+    "space_group": 221,
+    "lattice": {"a_angstrom": 4.193},
+    "sites": [
+        {"element": "Ba", "position": [0, 0, 0]},
+        {"element": "Zr", "position": [0.5, 0.5, 0.5]},
+        {"element": "O", "position": [0.5, 0.5, 0]},
+    ],
+}
+ANATASE = {
+    "space_group": 141,
+    "lattice": {"a_angstrom": 3.785, "c_angstrom": 9.514},
+    "sites": [
+        {"element": "Ti", "position": [0, 0, 0]},
+        {"element": "O", "position": [0, 0, 0.2081]},
+    ],
+}
 SILICON = {"prototype": "diamond", "formula": "Si", "lattice": {"a_angstrom": 5.431}}
 
 
@@ -55,6 +72,27 @@ def test_grains_meet_no_nearer_than_bonds(grain):
     slab = {**COPPER, "miller": [1, 0, 0], "thickness_angstrom": 8, "min_width_angstrom": 5.5}
     atoms = made("solid-solid", substrate=slab, grain=grain, gap_angstrom=1.8, max_atoms=500)
     assert shortest(atoms) > 0.89 * 2.553
+
+
+@pytest.mark.parametrize("grain", ["turned", "mirrored"])
+def test_anions_of_two_grains_are_no_peroxide(grain):
+    """O-O of 1.48 Å is a peroxide's; 2.3 Å and more in oxides (2.53 the shared edge of rutile)."""
+    slab = {**BARIUM_ZIRCONATE, "miller": [1, 1, 0], "thickness_angstrom": 9, "compensated": True}
+    slab["min_width_angstrom"] = 7
+    atoms = made("solid-solid", substrate=slab, grain=grain, gap_angstrom=1.9, max_atoms=500)
+    oxygen = np.array(atoms.symbols) == "O"
+    assert shortest(atoms[oxygen]) > 2.3
+
+
+@pytest.mark.parametrize("turn", [0, 1, 2])
+def test_a_whole_plane_moves_where_that_ends_the_dipole(turn):
+    """Anatase (101): each of its planes is TiO2's in part; no termination is left polar."""
+    wanted = {"miller": [1, 0, 1], "thickness_angstrom": 6, "termination_in_turn": turn}
+    atoms = made("solid-surface", **ANATASE, **wanted, compensated=True)
+    moment = np.array([{"Ti": 4, "O": -2}[s] for s in atoms.symbols]) @ atoms.positions[:, 2]
+    assert abs(moment) < 1e-3
+    assert atoms.symbols.formula.reduce()[0].format("hill") == "O2Ti"
+    assert shortest(atoms) > 1.9
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def heights(atoms, *symbols):
 def test_rocksalt_on_rocksalt_by_known_strain():
     atoms = made("solid-solid", substrate={**MGO_100, "min_width_angstrom": 8}, film=LIF_100)
     assert atoms.info["strain_percent"] == pytest.approx(100 * (4.212 / 4.03 - 1), abs=1e-3)
-    assert atoms.info["area_angstrom2"] == pytest.approx(4.212**2 / 2, abs=1e-3)
+    assert atoms.info["area_angstrom2"] == pytest.approx(4 * 4.212**2, abs=1e-3)  # 9 halves before
     assert min(atoms.cell.lengths()[:2]) >= 8
     count = atoms.symbols.formula.count()
     assert count["Mg"] == count["O"] == count["Li"] == count["F"]
@@ -51,6 +51,23 @@ def test_rocksalt_on_rocksalt_by_known_strain():
     extents = [np.ptp(heights(atoms, *pair)) for pair in (("Mg", "O"), ("Li", "F"))]
     assert extents == pytest.approx([4.212, 4.03], abs=1e-3)  # normal to the plane unstrained
     assert atoms.cell[2, 2] == pytest.approx(4.212 + 4.03 + 2 * 2.5, abs=1e-3)
+
+
+def test_a_common_cell_wide_enough_goes_before_a_narrow_one_tripled():
+    """Gold (110) on MgO (001): 2.98 x 11.91 Å were repeated to 8.94 x 11.91, 106 Å^2; 8.42 by two
+    times 4.21 Å are 71."""
+    gold = {**COPPER, "lattice": {"a_angstrom": 4.078}, "formula": "Au", "miller": [1, 1, 0]}
+    slab = {"thickness_angstrom": 6.0}
+    atoms = made(
+        "solid-solid",
+        substrate={**MGO, "miller": [0, 0, 1], **slab, "min_width_angstrom": 8.0},
+        film={**gold, **slab},
+        max_strain_percent=6.0,
+        max_atoms=500,
+    )
+    area = np.linalg.norm(np.cross(atoms.cell[0], atoms.cell[1]))
+    assert area == pytest.approx(4 * 4.212**2, rel=1e-3)
+    assert min(area / atoms.cell.lengths()[:2]) >= 8.0
 
 
 def test_a_gap_is_wider_where_atoms_need_it():

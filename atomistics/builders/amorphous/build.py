@@ -6,11 +6,12 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
-from atomistics.builders.amorphous import guillot_sator, pedone, stillinger_weber
+from atomistics.builders.amorphous import guillot_sator, pedone, stillinger_weber, tersoff
 from atomistics.builders.amorphous.guillot_sator import GuillotSator
 from atomistics.builders.amorphous.parameters import Amorphous
 from atomistics.builders.amorphous.pedone import Pedone
 from atomistics.builders.amorphous.stillinger_weber import StillingerWeber
+from atomistics.builders.amorphous.tersoff import Tersoff
 from atomistics.builders.molecule import build as molecule
 from atomistics.errors import UserError
 from atomistics.md import stages
@@ -26,6 +27,7 @@ PUBLISHED = {
         f"oxides of {', '.join(guillot_sator.CHARGES)} with balanced charges",
     ),
     "stillinger-weber": (StillingerWeber, stillinger_weber.covers, "silicon or germanium"),
+    "tersoff": (Tersoff, tersoff.covers, "C, Si and Ge, but for C with Ge"),
 }
 
 
@@ -35,8 +37,7 @@ def build(
     """Ions or atoms packed at the density; then, where asked, melted and quenched.
 
     A quench breaks and makes bonds: atoms then belong to no molecule. It is driven by `calculator`,
-    or
-    by a published potential for oxides (no label comes from that).
+    or by a published potential (no label comes from that).
 
     Parameters
     ----------

@@ -54,7 +54,7 @@ def evaluate(atoms: Atoms) -> tuple[float, np.ndarray, np.ndarray]:
     energy = 0.5 * epsilon * BIG_A * float((pair * tail).sum())
     along = 0.5 * epsilon * BIG_A / sigma * tail * (-4 * BIG_B * x**-5 + pair * slope)
     pull = along[:, None] * unit  # dE/d(vector from i to j), of each pair twice
-    one, other = _triplets(i)
+    one, other = triplets(i)
     edge, bend = np.exp(GAMMA / (x - CUT)), -GAMMA / sigma / (x - CUT) ** 2
     cosine = np.einsum("tk,tk->t", unit[one], unit[other])
     off = cosine - COSINE
@@ -70,8 +70,17 @@ def evaluate(atoms: Atoms) -> tuple[float, np.ndarray, np.ndarray]:
     return energy, forces, vectors.T @ pull
 
 
-def _triplets(i: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs p < q (T,) of one atom i: `i` (P,) is sorted."""
+def triplets(i: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs p < q of pairs that begin at one atom.
+
+    Parameters
+    ----------
+    i : (P,) first atoms of pairs, sorted
+
+    Returns
+    -------
+    p, q : (T,) indices of pairs
+    """
     count = np.bincount(i)
     first = np.concatenate([[0], np.cumsum(count)[:-1]])
     left = np.repeat(np.arange(len(i)), count[i])

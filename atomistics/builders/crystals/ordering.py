@@ -189,6 +189,10 @@ def oxidation_states_beside(counts: dict[str, int], charge: int) -> dict[str, fl
 @lru_cache(maxsize=256)
 def _guessed(formula: str, total: int = 0) -> tuple[tuple[str, float], ...]:
     composition = Composition(formula)
+    if total and len(composition) == 1:  # pymatgen has no charge for an element alone
+        (element,) = composition
+        charge = total / composition.num_atoms
+        return ((str(element), charge),) if charge in element.oxidation_states else ()
     if composition.num_atoms > GUESSED:  # pymatgen would try every mixture of valences
         return _one_valence_each(composition, total)
     guesses = composition.oxi_state_guesses(

@@ -92,7 +92,8 @@ def _matched(
 ) -> list[Atoms]:
     lower, upper = (surface_cell(slab, folder) for slab in (parameters.substrate, film))
     most = parameters.max_strain_percent / 100
-    lower, upper = matched(lower, upper, most, parameters.max_area_angstrom2)
+    width = parameters.substrate.min_width_angstrom or 0.0
+    lower, upper = matched(lower, upper, most, parameters.max_area_angstrom2, width)
     across = {key: getattr(parameters.substrate, key) for key in ("repeat", "min_width_angstrom")}
     wide = film.model_copy(update=across)
     return [widened(lower, parameters.substrate, rng), widened(upper, wide, rng)]

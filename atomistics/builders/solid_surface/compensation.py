@@ -109,7 +109,7 @@ def _from_top(
         return None
     down = slab.positions[top, 2].mean() - sites.positions[:, 2].mean()
     number = round(dipole_density(slab) * area / (charge * down))
-    if not 0 < number < min(units, _unit(sites)[1]):
+    if not 0 < number <= min(units, _unit(sites)[1]):  # all of them: another termination
         return None
     made = slab.copy()
     for symbol, count in unit.items():
