@@ -43,7 +43,9 @@ def heights(atoms, *symbols):
 def test_rocksalt_on_rocksalt_by_known_strain():
     atoms = made("solid-solid", substrate={**MGO_100, "min_width_angstrom": 8}, film=LIF_100)
     assert atoms.info["strain_percent"] == pytest.approx(100 * (4.212 / 4.03 - 1), abs=1e-3)
-    assert atoms.info["area_angstrom2"] == pytest.approx(4 * 4.212**2, abs=1e-3)  # 9 halves before
+    area = 4.212**2  # 2 x 2 of it; of its half, the smallest common cell, 3 x 3 would be needed
+    assert atoms.info["area_angstrom2"] == pytest.approx(area, abs=1e-3)
+    assert abs(np.linalg.det(atoms.cell[:2, :2])) == pytest.approx(4 * area, abs=1e-3)
     assert min(atoms.cell.lengths()[:2]) >= 8
     count = atoms.symbols.formula.count()
     assert count["Mg"] == count["O"] == count["Li"] == count["F"]
