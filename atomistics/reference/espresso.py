@@ -17,9 +17,8 @@ from ase.calculators.espresso import EspressoTemplate
 from ase.io import read
 
 from atomistics.errors import UserError
-from mtp.reading.programs import energy_of_pw
+from mtp.reading.programs import BANDS, energy_of_pw
 
-BANDS = re.compile(r"End of (self-consistent|band structure) calculation")
 VALENCE = re.compile(r'z_?valence\s*=\s*"\s*([-+\d.eEdD]+)|([\d.]+)\s+Z valence', re.IGNORECASE)
 
 

@@ -120,6 +120,7 @@ class Selector:
         configurations: Iterable[Configuration],
         threshold: float = THRESHOLD,
         limit: int | None = None,
+        types: NDArray[np.int64] | None = None,
     ) -> int:
         """Take configurations in where they enlarge the volume of the active set.
 
@@ -127,6 +128,7 @@ class Selector:
         ----------
         threshold : a row enters above this grade
         limit : most swaps; None for no limit
+        types : of whose site energies alone the rows compete; None: all rows
 
         Returns
         -------
@@ -137,7 +139,21 @@ class Selector:
         MTPError
             A configuration has no finite energy, or a type that is not in the potential.
         """
-        return self._take(configurations, threshold, limit)
+        before, first = len(self.maxvol.swaps), 1
+        for batch in _batches(configurations, self._rows_per_batch(ROW_BYTES)):
+            keys = range(self.next_key, self.next_key + len(batch))
+            self.next_key += len(batch)
+            rows, labels = self._rows(batch, keys, self.engine.neighbours(batch, first))
+            first += len(batch)
+            if types is not None:
+                mine = np.isin(np.concatenate([c.types for c in batch]), types)
+                rows, labels = rows[mine], [labels[n] for n in np.flatnonzero(mine)]
+            left = None if limit is None else limit - (len(self.maxvol.swaps) - before)
+            self.maxvol.add(rows, labels, threshold, left)
+            candidates = self.sources | dict(zip(keys, batch, strict=True))
+            active = {label[0] for label in self.maxvol.labels if label}
+            self.sources = {key: candidates[key] for key in sorted(active)}
+        return len(self.maxvol.swaps) - before
 
     def add_displaced(self, configurations: Sequence[Configuration], displacement: float) -> int:
         """Let environments around the labelled ones stand beside them where a species has few.
@@ -163,6 +179,8 @@ class Selector:
         MTPError
             As `add`.
         """
+        if not displacement or not self.weights.site or self.weights.energy:
+            return 0
         fitted = [c for c in configurations if c.forces is not None]
         counts = np.bincount(
             np.concatenate([np.zeros(0, int), *(c.types for c in fitted)]),
@@ -170,8 +188,6 @@ class Selector:
         )
         own = self.potential.radial_coeffs[0].size + 1
         copies = np.minimum(-(-own // np.maximum(counts, 1)) - 1, DISPLACED)
-        if not displacement or not self.weights.site or self.weights.energy:
-            return 0
         generator, swaps = np.random.default_rng(0), 0
         for number in range(copies.max()):
             few = np.flatnonzero(copies > number)
@@ -184,32 +200,8 @@ class Selector:
                 )
                 for c in here
             )
-            swaps += self._take(moved, THRESHOLD, None, few)
+            swaps += self.add(moved, types=few)
         return swaps
-
-    def _take(
-        self,
-        configurations: Iterable[Configuration],
-        threshold: float,
-        limit: int | None,
-        types: NDArray[np.int64] | None = None,
-    ) -> int:
-        """As `add`; of site energies only those of `types` compete, where some are given."""
-        before, first = len(self.maxvol.swaps), 1
-        for batch in _batches(configurations, self._rows_per_batch(ROW_BYTES)):
-            keys = range(self.next_key, self.next_key + len(batch))
-            self.next_key += len(batch)
-            rows, labels = self._rows(batch, keys, self.engine.neighbours(batch, first))
-            first += len(batch)
-            if types is not None:
-                mine = np.isin(np.concatenate([c.types for c in batch]), types)
-                rows, labels = rows[mine], [labels[n] for n in np.flatnonzero(mine)]
-            left = None if limit is None else limit - (len(self.maxvol.swaps) - before)
-            self.maxvol.add(rows, labels, threshold, left)
-            candidates = self.sources | dict(zip(keys, batch, strict=True))
-            active = {label[0] for label in self.maxvol.labels if label}
-            self.sources = {key: candidates[key] for key in sorted(active)}
-        return len(self.maxvol.swaps) - before
 
     def grade(self, configurations: Iterable[Configuration]) -> Iterator[Graded]:
         """Extrapolation grades, one configuration after the other, in the memory of a batch.

@@ -11,7 +11,7 @@ from campaign.state import ModelRecord, SubsystemState
 from campaign.verdict import meets_errors
 from planner.policy import ending, parameters
 from planner.policy.comparison import errors_of, scattered
-from planner.policy.curriculum import CHEAP, labels_since
+from planner.policy.curriculum import CHEAP, FEWEST_A_ROUND, labels_since
 from planner.policy.draft import Draft, keys_of
 
 ALIKE = 0.8  # training over held-out error, from which both are the same
@@ -100,7 +100,7 @@ def outgrown(sit: Situation) -> Draft | None:
         s
         for s in sit.state.subsystems
         if s.name in new
-        and labels_since(sit, s, since) >= parameters.FEWEST_A_ROUND
+        and labels_since(sit, s, since) >= FEWEST_A_ROUND
         and underfitted(sit, s, model)
         and twice_unstable(sit, s, since)
     ]

@@ -29,7 +29,7 @@ LAST_ROUNDS = 2
 CHEAP = 0.001  # of the core-hours allowed, for a fit
 SAME = 3  # samplings of one window in a row
 BRIEF = 0.1  # ps of a run that taught nothing
-FEW_LABELS = 24  # of two rounds: as many as one may buy however little is known
+FEWEST_A_ROUND = 24  # labels a round may take however little is known: a score and a few
 LEARNT = ("duplicate",)  # rejections of what is learnt already
 Need = Literal["sample", "evaluate", "improve", "finish"]
 
@@ -286,14 +286,17 @@ def stopped_at_once(sit: Situation, s: SubsystemState) -> bool:
     brief = [g for _, g in last if g.picoseconds is not None and g.picoseconds < BRIEF * g.runs]
     if len(brief) < 2 or not unstable(sit, s):
         return False
-    return labels_since(sit, s, iteration_of(last[0][0].id)) < FEW_LABELS
+    return labels_since(sit, s, iteration_of(last[0][0].id)) < FEWEST_A_ROUND
 
 
 def labels_since(sit: Situation, s: SubsystemState, iteration: int) -> int:
     """Labels of a subsystem that selections of later iterations bought."""
-    selections = {h.iteration for h in sit.state.history if h.action == "select_data"}
-    late = {f"d{n:03d}" for n in selections if n > iteration}
-    groups = [g for d in sit.state.datasets if d.id in late for g in d.groups]
+    late = {
+        h.iteration
+        for h in sit.state.history
+        if h.action == "select_data" and h.iteration > iteration
+    }
+    groups = [g for d in sit.state.datasets if iteration_of(d.id) in late for g in d.groups]
     return sum(g.labels for g in groups if g.subsystem == s.name)
 
 

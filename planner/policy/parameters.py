@@ -19,13 +19,12 @@ from campaign.situation import Situation
 from campaign.state import SubsystemState
 from campaign.verdict import meets_errors, misses
 from planner.policy.comparison import given_up
-from planner.policy.curriculum import CHEAP, early_stops, ladder, severe, unstable
+from planner.policy.curriculum import CHEAP, FEWEST_A_ROUND, early_stops, ladder, severe, unstable
 
 SHARE_OF_FIRST_DATA = 0.75
 FOLLOWED_PS = 1.0  # of reference MD, over which more than a start shows
 MOST_FRAMES = 500  # of a reference MD that is made long
 FOLLOWED, FRAMES_OF_EACH = 3, 40  # structures whose reference MD is learnt from, labels of each
-FEWEST_A_ROUND = 24  # labels a round may take however little is known: a score and a few
 
 
 def seed(sit: Situation) -> int:
