@@ -32,6 +32,7 @@ MpiDefault=none
 ReturnToService=2
 SlurmdTimeout=10
 KillWait=3
+UnkillableStepTimeout=180
 MinJobAge=300
 MaxArraySize=10001
 MaxJobCount=20000

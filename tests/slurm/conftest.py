@@ -194,6 +194,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     lab.stop()
 
 
+@pytest.fixture(autouse=True)
+def _nodes_work(lab: Lab) -> None:
+    lab.resume()
+
+
 @pytest.fixture(scope="session")
 def counted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """SLURM's commands, each writing a line into `calls` before it does its work."""

@@ -186,6 +186,16 @@ class Lab:
         spool = self.folder / "spool" / node
         return job is not None and any(spool.glob(f"{node}_{job[1]}.*"))
 
+    def resume(self) -> None:
+        """Put drained nodes back to work: SLURM drains one whose killed job was slow to die."""
+        for line in set(self.tell("sinfo", "-h", "-N", "-o", "%N %T %E").splitlines()):
+            node, state, reason = line.split(maxsplit=2)
+            if "drain" in state:
+                sys.stdout.write(f"{node} was {state}: {reason}\n")
+                self.tell("scontrol", "update", f"NodeName={node}", "State=RESUME")
+        states = ("sinfo", "-h", "-N", "-o", "%T")
+        self.until(lambda: not re.search("down|drain|[*]", self.tell(*states)))
+
     def stop(self) -> None:
         """Cancel all jobs, end all daemons, remove the folder."""
         if self._answers("scancel", "--user", self.settings["user"]):

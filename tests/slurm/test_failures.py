@@ -4,23 +4,15 @@ import json
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 import yaml
 
 from campaign.folder import Campaign
 from tests.slurm.conftest import Site, bill, iteration_of, kill, like_local, restored, until
-from tests.slurm.lab import Lab
 
 FIRST = "reference_md"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _nodes_are_back(lab: Lab) -> Iterator[None]:
-    yield
-    lab.until(lambda: "down" not in lab.tell("sinfo", "-h", "-N", "-o", "%T"))
 
 
 def test_out_of_memory_gets_more_memory(site: Callable[..., Site], local: Path) -> None:
