@@ -1,5 +1,6 @@
 """A campaign on an EMT reference: real parts throughout, seconds instead of minutes."""
 
+import fcntl
 import hashlib
 import os
 import subprocess
@@ -130,9 +131,15 @@ def campaign(source: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def finished(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same campaign carried to its verdict, undisturbed."""
-    folder = tmp_path_factory.mktemp("finished") / "campaign"
-    assert planner("init", str(source), str(folder), cwd=folder.parent).returncode == 0
-    done = planner("run", cwd=folder)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    """The same campaign carried to its verdict, undisturbed; one for all of xdist's workers."""
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+    folder = shared / "finished/campaign"
+    with (shared / "finished.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            folder.parent.mkdir()
+            assert planner("init", str(source), str(folder), cwd=folder.parent).returncode == 0
+            done = planner("run", cwd=folder)
+            assert done.returncode == 0, done.stdout[-3000:] + done.stderr
     return folder

@@ -202,7 +202,7 @@ def test_missing_mlp_stops_with_its_name_and_goes_on_when_mended(
     shutil.rmtree(begun)
     again = planner("next", "--again", cwd=campaign)
     assert again.returncode == 0, again.stderr
-    done = planner("run", cwd=campaign)
+    done = snakemake(campaign)
     assert done.returncode == 0, done.stderr
     final = "iterations/003/state.yaml"
     assert (campaign / final).read_text() == (finished / final).read_text()
