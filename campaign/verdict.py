@@ -188,8 +188,9 @@ def not_covered(state: State, model: str | None) -> list[str]:
         e for s in state.subsystems if s.role == "target" for e in state.evaluated(s.name, model)
     ]
     left = [
-        f"{s.structure} left its limit of density at {s.temperature} K, and the reference agrees"
-        " there: it may not hold this phase, look at the run before you use the potential"
+        f"{s.structure} left its limit of density at {s.temperature} K{_way(s)}, and the reference"
+        " agrees there: it may not hold this phase. Look at the run before you use the potential;"
+        " md.pressure (GPa, config.yaml) keeps a liquid together"
         for s in latest
         if any(alarm.kind == "density" for alarm in s.false_alarms)
     ]
@@ -208,6 +209,12 @@ def not_covered(state: State, model: str | None) -> list[str]:
     by = "; the density only by pressures on fresh frames" if bulk else ""
     bare = f"not covered: {what} of {', '.join(names)}, no reference MD to hold them against{by}"
     return [bare, *left]
+
+
+def _way(evaluated: EvaluatedStructure) -> str:
+    if evaluated.density is None or evaluated.late_density is None:
+        return ""
+    return f" ({evaluated.density:.3g}, later {evaluated.late_density:.3g} g/cm3)"
 
 
 def margin_temperature(state: State, subsystem: SubsystemState) -> int:

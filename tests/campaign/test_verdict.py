@@ -109,11 +109,11 @@ def test_converged_is_granted_by_the_last_evaluation_only() -> None:
 
 def test_a_phase_that_the_reference_leaves_too_is_told_with_the_verdict() -> None:
     alarm = {"false_alarms": [Count(kind="density", count=2)]}
-    rows = [SEEN.model_copy(update=alarm)]
+    rows = [SEEN.model_copy(update={**alarm, "density": 0.648, "late_density": 0.0711})]
     state = with_last(at(END), "evaluations", structures=rows).state
     (line,) = not_covered(state, state.evaluations[-1].model)
     assert SEEN.structure in line
-    assert "the reference agrees there" in line
+    assert "(0.648, later 0.0711 g/cm3), and the reference agrees there" in line
     assert not not_covered(at(END).state, state.evaluations[-1].model)
 
 
