@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from atomistics.reference.catalog import NAMED, Recipe
+from atomistics.reference.per_structure import ALIKE, COARSE, mesh_for, unlike_mesh
 from campaign.config import Reference
 from campaign.errors import UserError
 from campaign.sources import Source
@@ -23,16 +25,20 @@ DEFAULTS = {**OFF, "ISMEAR": 1, "SIGMA": 0.2, "AEXX": 0.25, "HFSCREEN": 0}
 PSEUDO = ("xc", "pp", "setups", "pp_version")
 PROGRAMS = {"VASP": "vasp", "Quantum ESPRESSO": "espresso", "ORCA": "orca", "CP2K": "cp2k"}
 PROGRAMS |= {"GPAW": "gpaw"}
+KPOINTS = ("kpoints", "k-point spacing")  # of `Reading.method`, which go by the cell
 TETRAHEDRA = -4  # ISMEAR from here down has no use for SIGMA
 
 
-def one_method(files: Mapping[Path, Reading], earlier: Iterable[Source]) -> None:
+def one_method(
+    files: Mapping[Path, Reading], earlier: Iterable[Source], kpoints: bool = True
+) -> None:
     """Refuse files that tell settings which differ.
 
     Parameters
     ----------
     files : the readings of what is imported now
     earlier : the records of what was imported before
+    kpoints : whether their density counts, too
 
     Raises
     ------
@@ -46,13 +52,34 @@ def one_method(files: Mapping[Path, Reading], earlier: Iterable[Source]) -> None
         odd = {
             k: settings[k]
             for k in sorted(method.keys() & settings.keys())
-            if settings[k][0] != method[k]
+            if settings[k][0] != method[k] and k not in KPOINTS
         }
         if odd:
             differences = ", ".join(f"{k} {value} and {method[k]}" for k, (value, _) in odd.items())
             first = next(iter(odd.values()))[1]
             raise UserError(f"{first} and {name} differ in {differences}; import one method only")
         settings |= {key: (value, name) for key, value in method.items() if key not in settings}
+    if kpoints:
+        _one_density(methods)
+
+
+def _one_density(methods: Iterable[tuple[str, Mapping[str, str]]]) -> None:
+    """UserError where no one spacing of k-points asks for the meshes of all files."""
+    said = [(name, method) for name, method in methods if KPOINTS[1] in method]
+    between = [[float(word) for word in method[KPOINTS[1]].split(" to ")] for _, method in said]
+    if not said:
+        return
+    coarse = max(range(len(said)), key=lambda k: between[k][0])
+    fine = min(range(len(said)), key=lambda k: between[k][1])
+    if between[coarse][0] > max(COARSE, ALIKE * between[fine][1]):
+        one, other = (
+            f"{said[k][0]} has {said[k][1][KPOINTS[0]]} k-points for {between[k][end]:.2f} 1/Å"
+            for k, end in ((coarse, 0), (fine, 1))
+        )
+        raise UserError(
+            f"{one}, {other} at most: labels of different quality; import files of one density, or"
+            " say --same-method where both are converged"
+        )
 
 
 def unlike(files: Mapping[Path, Reading], reference: Reference) -> str:
@@ -81,11 +108,43 @@ def unlike(files: Mapping[Path, Reading], reference: Reference) -> str:
             return f"{path.name} is of {program}, the campaign's reference is {method}"
         if program not in OWN:
             return f"the settings of {program} are not compared ({path.name})"
-        if difference := _different(
-            reading.method, OWN[program](reference.options, reading.method)
-        ):
+        difference = _different(reading.method, OWN[program](reference.options, reading.method))
+        if difference := difference or _other_mesh(reading, reference):
             return f"{path.name}: {difference}"
     return ""
+
+
+def _other_mesh(reading: Reading, reference: Reference) -> str:
+    """The file's k-mesh beside the reference's of the same cell, where they differ in quality."""
+    if KPOINTS[0] not in reading.method or not reading.frames:
+        return ""
+    named = reference.method in NAMED
+    calculator = NAMED[reference.method].calculator if named else str(reference.calculator)
+    atoms = reading.frames[0]
+    own = mesh_for(Recipe(calculator, options=reference.options), atoms)
+    one, two, three = map(int, reading.method[KPOINTS[0]].split(" x "))
+    if own is None or not unlike_mesh(atoms, own, (one, two, three)):
+        return ""
+    shown = " x ".join(map(str, own))
+    return f"k-points are {reading.method[KPOINTS[0]]}, by reference.options {shown} in this cell"
+
+
+def untold(files: Mapping[Path, Reading]) -> list[str]:
+    """Names of files of periodic cells that do not say which k-mesh they have.
+
+    Parameters
+    ----------
+    files : readings with what each file tells of its settings
+
+    Returns
+    -------
+    without their folders
+    """
+    return [
+        path.name
+        for path, reading in files.items()
+        if KPOINTS[0] not in reading.method and any(a.pbc.any() for a in reading.frames)
+    ]
 
 
 def _different(method: Mapping[str, str], own: Mapping[str, str]) -> str:

@@ -28,7 +28,7 @@ from atomistics.structures import KEPT, TOO_CLOSE
 from campaign.agreement import require_one_level, require_work
 from campaign.errors import UserError
 from campaign.files import write_record
-from campaign.fingerprint import one_method, unlike
+from campaign.fingerprint import one_method, unlike, untold
 from campaign.folder import Campaign
 from campaign.results import Count, SelectGroupResult
 from campaign.sources import FOLDER, Source, Sources, imported_file, sources_of
@@ -273,7 +273,7 @@ def _held_out(frames: list[Atoms], fraction: float, elsewhere: bool) -> list[Ato
 
 def _method(files: dict[Path, Reading], campaign: Campaign, wanted: Wanted) -> str:
     """How the labels are known to be those of one method and of the reference; else UserError."""
-    one_method(files, _earlier(campaign).files)
+    one_method(files, _earlier(campaign).files, kpoints=not wanted.same_method)
     if wanted.alone:
         return "method: compared with nothing, the campaign is made of these labels"
     if wanted.same_method:
@@ -284,8 +284,11 @@ def _method(files: dict[Path, Reading], campaign: Campaign, wanted: Wanted) -> s
             f"{faults}; labels of two methods do not mix: compare with --recompute N, or say "
             "--same-method"
         )
-    return "method: " + (
-        "recomputed" if wanted.recompute else "as reference in the file's settings"
+    if wanted.recompute:
+        return "method: recomputed"
+    silent = ", ".join(untold(files))
+    return "method: as reference in the file's settings" + (
+        f", but for k-points, which {silent} does not tell" if silent else ""
     )
 
 

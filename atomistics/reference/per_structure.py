@@ -8,14 +8,17 @@ would silently mean something else in the next structure.
 import copy
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.calculator import kpts2sizeandoffsets
+from ase.io.espresso import kspacing_to_grid
 
 from atomistics.errors import UserError
 from atomistics.reference.catalog import Recipe
+from mtp.reading.kpoints import Mesh, needed
 
 COARSE = 0.15  # 1/Å (with 2 pi): denser meshes are converged for metals too, and may differ
 ALIKE = 1.3  # ratio of the spacings of two structures that counts as one quality
@@ -192,6 +195,49 @@ def fixed_mesh(recipe: Recipe) -> tuple[str, tuple[int, ...]] | None:
     if scheme:
         return "inp", tuple(map(int, scheme[1].split()))
     return ("kpts", (1, 1, 1)) if kpts is None else None
+
+
+def mesh_for(recipe: Recipe, atoms: Atoms) -> Mesh | None:
+    """The k-mesh of a label of these atoms.
+
+    Parameters
+    ----------
+    recipe : by density, or one mesh
+    atoms : the cell, Å
+
+    Returns
+    -------
+    numbers along the three vectors; None where the options do not tell
+    """
+    options, fixed = recipe.options, fixed_mesh(recipe)
+    if fixed is not None:
+        numbers: Sequence[int] = fixed[1]
+    elif spacing := options.get("kspacing"):
+        rounded = kspacing_to_grid if recipe.calculator.endswith(":Espresso") else by_density
+        numbers = rounded(atoms, float(spacing))
+    elif isinstance(kpts := options.get("kpts"), Mapping) and "density" in kpts:
+        numbers, _ = kpts2sizeandoffsets(atoms=atoms, **kpts)
+    else:
+        return None
+    one, two, three = (int(n) for n in numbers)
+    return one, two, three
+
+
+def unlike_mesh(atoms: Atoms, one: Mesh, other: Mesh) -> bool:
+    """Whether two k-meshes of a cell are of different quality, as in `unlike_meshes`.
+
+    Parameters
+    ----------
+    atoms : the cell, Å
+    one, other : numbers along its three vectors
+
+    Returns
+    -------
+    whether, along a vector where k-points count, one has 1.3 times those of the other, which lie
+    further apart than what is converged for metals too
+    """
+    few, many = np.minimum(one, other), np.maximum(one, other)
+    return bool(((needed(atoms) / few > COARSE) & (many > ALIKE * few)).any())
 
 
 HOW = {

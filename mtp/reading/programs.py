@@ -18,6 +18,7 @@ from ase.units import GPa, Ry
 
 from mtp.errors import MTPError
 from mtp.reading.frames import UNCONVERGED, Reading, ReadOptions, text_of
+from mtp.reading.kpoints import as_method
 from mtp.reading.signs import against
 
 NO_FORCES = "without forces"
@@ -67,13 +68,14 @@ def read_pw(path: Path, options: ReadOptions) -> Reading:
     MTPError
         It holds no step.
     """
-    reading, head, threshold, charge = Reading(), "", "", 0.0
+    reading, head, threshold, charge, listed = Reading(), "", "", 0.0, ()
     parts = STEP_OF_PW.sub("\f\\1", _text(path)).split("\f")
     for part in parts[1:]:
         if "Program PWSCF" in part[:200]:
             head = part.partition("Self-consistent Calculation")[0]
             threshold = "\n".join(re.findall(r".*scf convergence threshold.*", head))
             _one_method(path, reading, _settings_of_pw(head))
+            listed = _kpoints_of_pw(head)
             charge = _charge_of_pw(head)
             text = BANDS.sub(r"End of \1 part", part)
         else:
@@ -94,6 +96,7 @@ def read_pw(path: Path, options: ReadOptions) -> Reading:
             bare = atoms.calc.results.get("magmoms") is None and "Starting magnetic struct" in head
             reading.unknown["magnetic moments (nspin = 2)"] += bare
             reading.unknown[CHARGE.format(charge)] += charge != 0
+    reading.method |= as_method(reading.frames, None, listed)
     return _some(reading, path, "self-consistent calculation of pw.x")
 
 
@@ -124,6 +127,15 @@ def _settings_of_pw(head: str) -> dict[str, str]:
     for symbol, file in re.findall(r"PseudoPot\. # ?\d+ for (\S+) +read from file:\s+(\S+)", head):
         settings[f"pseudopotential {re.sub('[^A-Za-z].*', '', symbol)}"] = Path(file).name
     return settings
+
+
+def _kpoints_of_pw(head: str) -> list[list[float]]:
+    """Reduced coordinates and weight of each; pw.x lists (2 pi/alat) fewer than a hundred."""
+    three = 3 * r" +(-?\d+\.\d+)"
+    point = rf"(?m)^ +k\( +\d+\) = \({three} *\), wk = +(\d\S+)"
+    rows = np.array(re.findall(point, head.partition("cryst.")[0]), float)
+    axes = np.array(re.findall(rf"a\(\d\) = \({three} *\)", head)[:3], float)
+    return [[*(axes @ row[:3]), row[3]] for row in rows] if axes.shape == (3, 3) else []
 
 
 def _charge_of_pw(head: str) -> float:

@@ -13,6 +13,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from ase.data import atomic_numbers
 
 from mtp.errors import MTPError
 from mtp.reading.frames import UNCONVERGED, Reading, ReadOptions, text_of
+from mtp.reading.kpoints import Mesh, as_method
 
 KBAR = 0.1 * units.GPa
 UNKNOWN = "converged or not, NELM is not said"
@@ -57,12 +59,15 @@ class _Header:
     hubbard: dict[str, list[float]] = field(default_factory=dict)
     valence: list[float] = field(default_factory=list)
     electrons: float | None = None
+    kpoints: int = 0
+    mesh: Mesh | None = None
+    listed: np.ndarray | None = None
 
     def charge(self) -> float:
         """Of the cell (e); 0 where the file does not say how many electrons it has."""
         if self.electrons is None or len(self.valence) != len(self.counts):
             return 0.0
-        return round(float(np.dot(self.valence, self.counts)) - self.electrons, 3)
+        return _charge(self.valence, self.counts, self.electrons)
 
     def settings(self) -> dict[str, str]:
         """As `Reading.method`: tags, and by element its POTCAR and U."""
@@ -108,6 +113,7 @@ def read_outcar(path: Path, options: ReadOptions) -> Reading:
                 head, step, numbers, current = _Header(), _Step(), None, None
             if current is None:
                 _header(line, head, lines)
+                _kpoints(line, head, lines)
             if match := ITERATION.search(line):
                 if match[1] != current:
                     reading.left_out[CUT] += step.iterations > 0
@@ -126,9 +132,9 @@ def read_outcar(path: Path, options: ReadOptions) -> Reading:
     reading.left_out += Counter()  # drops the zeros
     if current is None and not reading.left_out:
         raise MTPError(f"{path}: is no outcar file, or one cut short: it holds no electronic step")
-    reading.method = head.settings()
-    if charge := head.charge():
-        reading.unknown[f"a charge of the cell of {charge:+g} e"] = len(reading.frames)
+    listed = () if head.listed is None else head.listed
+    reading.method = head.settings() | as_method(reading.frames, head.mesh, listed)
+    _say_charge(head.charge(), reading)
     _moments(reading)
     return reading
 
@@ -149,6 +155,15 @@ def setting(value: object) -> str:
         return f"{float(word):g}"
     except ValueError:
         return STATES.get(word, word or "--")
+
+
+def _charge(valence: list[float], counts: list[int], electrons: float) -> float:
+    return round(float(np.dot(valence, counts)) - electrons, 3)
+
+
+def _say_charge(charge: float, reading: Reading) -> None:
+    if charge:
+        reading.unknown[f"a charge of the cell of {charge:+g} e"] = len(reading.frames)
 
 
 def _element(title: str) -> str:
@@ -210,6 +225,16 @@ def _header(line: str, head: _Header, lines: _Counted) -> None:
         head.hubbard[match[1]] = [float(word) for word in match[2].split()]
     for tag, value in TAG.findall(line):
         head.method.setdefault(tag, setting(value))
+
+
+def _kpoints(line: str, head: _Header, lines: _Counted) -> None:
+    if match := re.search(r"NKPTS\s*=\s*(\d+)", line):
+        head.kpoints = int(match[1])
+    elif match := re.search(r"generate k-points for:((?:\s+\d+){3})\s*$", line):
+        one, two, three = map(int, match[1].split())
+        head.mesh = (one, two, three)
+    elif "k-points in reciprocal lattice and weights" in line:
+        head.listed = _rows(lines.take(head.kpoints), head.kpoints, 4)
 
 
 def _rows(lines: list[str], count: int, width: int) -> np.ndarray | None:
@@ -308,10 +333,32 @@ def read_vasprun(path: Path, options: ReadOptions) -> Reading:
             _step_of_xml(step, symbols, pressure, moments, reading)
     tags = {tag: setting(given[tag]) for tag in TAGS if tag in given}
     reading.method = _settings(tags, list(run.potcar_symbols), hubbard)
+    reading.method |= _mesh_of_xml(run, reading.frames)
+    _say_charge(_charge_of_xml(path, given.get("NELECT")), reading)
     if reading.method.get("ISPIN") == "2":
         _moments_beside(path, reading.frames)
     _moments(reading)
     return reading
+
+
+def _mesh_of_xml(run: Any, frames: list[Atoms]) -> dict[str, str]:
+    """As `as_method`, of pymatgen's Vasprun: the mesh that was generated, else the one of its points."""
+    mesh = None
+    if run.kpoints and run.kpoints.style.name in ("Gamma", "Monkhorst"):
+        mesh = tuple(run.kpoints.kpts[0])
+    points, weights = run.actual_kpoints or (), run.actual_kpoints_weights or ()
+    rows = [[*point, weight] for point, weight in zip(points, weights, strict=False)]
+    return as_method(frames, mesh, rows)
+
+
+def _charge_of_xml(path: Path, electrons: float | None) -> float:
+    """Of the cell (e), as of an OUTCAR; pymatgen passes over the valences of the atoms."""
+    with text_of(path) as stream:
+        head = "".join(takewhile(lambda line: "<structure" not in line, stream))
+    rows = re.findall(rf"<rc>{5 * '<c>([^<]*)</c>'}</rc>", head.partition('"atomtypes"')[2])
+    if electrons is None or not rows:
+        return 0.0
+    return _charge([float(row[3]) for row in rows], [int(row[0]) for row in rows], electrons)
 
 
 def _begun_from(parameters: Mapping[str, Any], count: int) -> np.ndarray | None:

@@ -16,7 +16,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from atomistics import dataset
 from campaign.errors import UserError
 from campaign.files import read
-from campaign.fingerprint import one_method, unlike
+from campaign.fingerprint import one_method, unlike, untold
 from campaign.folder import Campaign
 from campaign.imported import read_files
 from campaign.sources import Sources
@@ -331,6 +331,7 @@ def test_a_reference_is_known_by_the_titles_of_its_potcars(tmp_path, monkeypatch
 
 
 ALUMINIUM = {
+    "kpts": (2, 2, 2),
     "pseudopotentials": {"Al": "Al.pz-vbc.UPF"},
     "input_data": {
         "system": {"ecutwfc": 12, "occupations": "smearing", "smearing": "gauss", "degauss": 0.05}
@@ -363,6 +364,75 @@ def test_settings_of_pw_are_held_against_the_reference(changed, says) -> None:
     )
     reference = SimpleNamespace(method="ase", calculator="gpaw:GPAW", options={})
     assert "is of Quantum ESPRESSO, the campaign's reference is gpaw" in unlike(files, reference)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"kpts": (2, 2, 2)}, ""),
+        ({}, "k-points are 2 x 2 x 2, by reference.options 1 x 1 x 1 in this cell"),
+        ({"kpts": (2, 2, 3)}, "k-points are 2 x 2 x 2, by reference.options 2 x 2 x 3"),
+        ({"kpts": {"size": (2, 2, 2)}}, ""),
+        ({"kpts": {"density": 0.5, "even": True}}, ""),
+        ({"kpts": {"density": 2.0}}, "k-points are 2 x 2 x 2, by reference.options 6 x 6 x 3"),
+        ({"kspacing": 0.25}, "k-points are 2 x 2 x 2, by reference.options 2 x 2 x 1"),
+        ({"kspacing": 0.04}, "k-points are 2 x 2 x 2, by reference.options 11 x 11 x 6"),
+    ],
+)  # fmt: skip
+def test_kpoints_of_files_are_held_against_the_reference(options, says) -> None:
+    """Of two aluminium atoms: as many as the reference would take in the file's cell."""
+    path = Path(__file__).resolve().parents[1] / "data/outputs/pw.out"
+    files = {path: read_calculations(path, ReadOptions())}
+    bare = {key: value for key, value in ALUMINIUM.items() if key != "kpts"}
+    found = unlike(files, SimpleNamespace(method="espresso", options=bare | options))
+    assert found.startswith(f"pw.out: {says}") if says else found == ""
+
+
+# of 2 x 2 x 1 k-points off the origin, those that the inversion of time leaves
+LISTED = """ k-points           NKPTS =      2   k-points in BZ     NKDIM =      2
+ k-points in reciprocal lattice and weights: Automatic mesh
+   0.25000000  0.25000000  0.00000000       0.500
+   0.25000000 -0.25000000  0.00000000       0.500
+"""
+
+
+@pytest.mark.parametrize(
+    ("generated", "options", "says"),
+    [
+        (" generate k-points for:    4    4    4", {"kspacing": 0.45}, ""),
+        (" generate k-points for:    4    4    4", {"kspacing": 0.25},
+         "OUTCAR: k-points are 4 x 4 x 4, by reference.options 7 x 7 x 7 in this cell"),
+        ("", {"kspacing": 0.25}, ""),
+        (LISTED, {"kpts": (4, 4, 1)},
+         "OUTCAR: k-points are 2 x 2 x 1, by reference.options 4 x 4 x 1 in this cell"),
+    ],
+)  # fmt: skip
+def test_kpoints_of_an_outcar(tmp_path, generated, options, says) -> None:
+    path = tmp_path / "OUTCAR"
+    path.write_text(outcar([Step()]).replace("   NELM ", f"{generated}\n   NELM ", 1))
+    files = {path: read_calculations(path, ReadOptions())}
+    assert unlike(files, SimpleNamespace(method="vasp", options=PBE | options)) == says
+    assert untold(files) == ([] if generated else ["OUTCAR"])
+
+
+def test_files_of_other_kpoint_densities(tmp_path) -> None:
+    """One spacing must ask for all: 0.39 1/Å for 4 x 4 x 4 in 4 Å, none for 1 x 1 x 1, too."""
+    for name, mesh in (("a", "4    4    4"), ("b", "1    1    1"), ("c", "5    5    5")):
+        text = outcar([Step()]).replace("   NELM ", f" generate k-points for:  {mesh}\n   NELM ", 1)
+        (tmp_path / f"{name}.OUTCAR").write_text(text)
+    a, b, c = (
+        read_files([tmp_path / f"{name}.OUTCAR"], ReadOptions(), None) for name in ("a", "b", "c")
+    )
+    one_method(a | c, [])
+    says = (
+        "b.OUTCAR has 1 x 1 x 1 k-points for 1.57 1/Å, .*a.OUTCAR has 4 x 4 x 4 k-points for 0.52"
+    )
+    with pytest.raises(UserError, match=says):
+        one_method(a | b, [])
+    one_method(a | b, [], kpoints=False)
+    earlier = SimpleNamespace(name="a.OUTCAR", method=next(iter(a.values())).method)
+    with pytest.raises(UserError, match="labels of different quality"):
+        one_method(b, [earlier])
 
 
 def test_what_tells_no_settings_is_not_called_the_references() -> None:

@@ -217,6 +217,31 @@ def test_the_charge_of_a_cell_is_said(tmp_path) -> None:
         assert parsed(tmp_path, "OUTCAR", text).line(()).endswith(says or "nothing")
 
 
+TYPES = """</array>
+  <array name="atomtypes" ><dimension dim="1">type</dimension><field>valence</field><set>
+    <rc><c>   1</c><c>Cu</c><c> 63.54600000</c><c> 11.00000000</c><c> PAW_PBE Cu_pv  </c></rc>
+    <rc><c>   1</c><c>O </c><c> 16.00000000</c><c>  6.00000000</c><c> PAW_PBE O 08Apr2002  </c></rc>
+  </set></array></atominfo>"""
+
+
+def test_charge_and_kpoints_of_a_vasprun(tmp_path) -> None:
+    """What its atomtypes have more than NELECT; the mesh as generated, else that of its points."""
+    text = vasprun([Step()]).replace("</array></atominfo>", TYPES)
+    for electrons, says in (("17.0", "nothing"), ("19.0", "a charge of the cell of -2 e (1)")):
+        given = f'<i name="NELECT">{electrons}</i></parameters>'
+        reading = parsed(tmp_path, "vasprun.xml", text.replace("</parameters>", given))
+        assert reading.line(()).endswith(says)
+        assert reading.method["POTCAR O"] == "PAW_PBE O 08Apr2002"
+    mesh = text.replace(">1 1 1<", ">3 3 2<")
+    assert parsed(tmp_path, "vasprun.xml", mesh).method["kpoints"] == "3 x 3 x 2"
+    points = "".join(f"<v>{x} {y} {z}</v>" for x in (0, 0.5) for y in (0, 0.5) for z in (0, 0.5))
+    listed = text[: text.index("<generation")] + (
+        f'<varray name="kpointlist">{points}</varray>'
+        f'<varray name="weights">{8 * "<v>0.125</v>"}</varray>'
+    ) + text[text.index("</kpoints>") :]  # fmt: skip
+    assert parsed(tmp_path, "vasprun.xml", listed).method["kpoints"] == "2 x 2 x 2"
+
+
 HUBBARD = """   GGA     =    --    GGA type
    METAGGA=      F    non-selfconsistent MetaGGA calc.
    LDAU   =      T
