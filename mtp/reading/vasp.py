@@ -342,7 +342,7 @@ def read_vasprun(path: Path, options: ReadOptions) -> Reading:
 
 
 def _mesh_of_xml(run: Any, frames: list[Atoms]) -> dict[str, str]:
-    """As `as_method`, of pymatgen's Vasprun: the mesh that was generated, else the one of its points."""
+    """As `as_method`, of pymatgen's Vasprun: what was generated, else the mesh of its points."""
     mesh = None
     if run.kpoints and run.kpoints.style.name in ("Gamma", "Monkhorst"):
         mesh = tuple(run.kpoints.kpts[0])
