@@ -15,7 +15,7 @@ from campaign.config import Reference
 from campaign.errors import UserError
 from campaign.sources import Source
 from mtp.reading.frames import Reading
-from mtp.reading.programs import setting_of_pw, words_of_orca
+from mtp.reading.programs import comparable, words_of_orca
 from mtp.reading.vasp import setting
 
 # VASP's where an INCAR is silent. ISPIN is each structure's own, ENCUT and GGA are the POTCARs'.
@@ -179,8 +179,24 @@ def _espresso(options: Mapping[str, Any], _method: Mapping[str, str]) -> dict[st
         "field": "t" if given.get("tefield") or given.get("lelfield") else "f",
     }
     own |= {f"pseudopotential {element}": Path(file).name for element, file in files.items()}
-    said = {key: setting_of_pw(value) for key, value in own.items() if value is not None}
+    said = {key: comparable(value) for key, value in own.items() if value is not None}
     return said | {k: v for k, v in own.items() if k.startswith("pseudopotential ")}
+
+
+def _gpaw(options: Mapping[str, Any], method: Mapping[str, str]) -> dict[str, str]:
+    """What GPAW prints of these options; of plane waves, the only ones that have a stress."""
+    mode, setups = options.get("mode") or {}, options.get("setups") or {}
+    occupations: Mapping[str, Any] = options.get("occupations") or {}
+    by_element = setups.values() if isinstance(setups, Mapping) else [setups]
+    periodic = KPOINTS[0] in method
+    own = {
+        "xc": options.get("xc", "LDA"),
+        "ecut": mode.get("ecut", 340) if isinstance(mode, Mapping) else "f",
+        "smearing": occupations.get("name", "fermi-dirac" if periodic else "f"),
+        "width": occupations.get("width", 0.1 if periodic else "f"),
+        "hubbard": "t" if any(":" in str(setup) for setup in by_element) else "f",
+    }
+    return {key: comparable(value) for key, value in own.items()}
 
 
 def _orca(options: Mapping[str, Any], _method: Mapping[str, str]) -> dict[str, str]:
@@ -227,4 +243,4 @@ def _potcars(options: Mapping[str, Any], elements: Iterable[str]) -> dict[str, s
     return expected
 
 
-OWN = {"VASP": _vasp_with_potcars, "Quantum ESPRESSO": _espresso, "ORCA": _orca}
+OWN = {"VASP": _vasp_with_potcars, "Quantum ESPRESSO": _espresso, "ORCA": _orca, "GPAW": _gpaw}

@@ -8,6 +8,7 @@ exchange, of which ASE takes the first; GPAW's "Free energy", where ASE takes th
 import io
 import re
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,14 @@ LENGTHS_OF_CP2K = re.compile(r"CELL\| Vector [abc] \[angstrom\]:.*=\s+([\d.]+)")
 STRESS_OF_CP2K = re.compile(
     r"STRESS\| Analytical stress tensor \[GPa\]\n.*\n" + 3 * r" STRESS\|\s+[xyz]((?:\s+\S+){3})\n"
 )
+SETTINGS_OF_GPAW = {
+    "xc": r"Using the (\S+) Exchange-Correlation functional",
+    "ecut": r"(?s)Wave functions: Plane wave.*?Cutoff energy: ([\d.]+) eV",
+    "smearing": r"Occupation numbers: (\S+):",
+    "width": r"Occupation numbers: \S+:\s+width: ([\d.]+)",
+    "hubbard": r"Hubbard: \{",
+}
+MESH_OF_GPAW = re.compile(r"(?m)^\d+ k-points?(?:: (\d+) x (\d+) x (\d+) Mon| \(Gamma\))")
 FREE_ENERGY = re.compile(r"(?m)^Free energy:\s+([-+]?\d+\.\d+)")
 ENDED = "ORCA TERMINATED NORMALLY"
 CHARGE = "a charge of the cell of {:+g} e"
@@ -117,15 +126,21 @@ def energy_of_pw(text: str) -> float | None:
 
 def _settings_of_pw(head: str) -> dict[str, str]:
     """As `Reading.method`: Ry, and by element the file of its pseudopotential."""
-    settings = {"program": "Quantum ESPRESSO"}
-    for key, pattern in SETTINGS_OF_PW.items():
-        match = re.search(pattern, head)
-        word = (match[1] if match.groups() else "t") if match else "f"
-        settings[key] = setting_of_pw(" ".join(word.split()))
+    settings = {"program": "Quantum ESPRESSO", **_said(SETTINGS_OF_PW, head)}
     if settings["input_dft"] == "t":
         settings["input_dft"] = settings["functional"]
     for symbol, file in re.findall(r"PseudoPot\. # ?\d+ for (\S+) +read from file:\s+(\S+)", head):
         settings[f"pseudopotential {re.sub('[^A-Za-z].*', '', symbol)}"] = Path(file).name
+    return settings
+
+
+def _said(patterns: Mapping[str, str], head: str) -> dict[str, str]:
+    """By name what a pattern finds; t for one without a group, f where it finds nothing."""
+    settings = {}
+    for key, pattern in patterns.items():
+        match = re.search(pattern, head)
+        word = (match[1] if match.groups() else "t") if match else "f"
+        settings[key] = comparable(" ".join(word.split()))
     return settings
 
 
@@ -148,8 +163,8 @@ def _charge_of_pw(head: str) -> float:
     return round(sum(float(valence[name]) for name in sites) - float(electrons[1]), 2)
 
 
-def setting_of_pw(value: object) -> str:
-    """A value of pw.x's input or output as both can be compared: gaussian for gauss, 12 for 12.0.
+def comparable(value: object) -> str:
+    """A value of a program's input or output as both compare: gaussian for gauss, 12 for 12.0.
 
     Parameters
     ----------
@@ -168,8 +183,26 @@ def setting_of_pw(value: object) -> str:
 
 def read_gpaw(path: Path, options: ReadOptions) -> Reading:
     """Steps of GPAW's text output; as `read_pw`."""
-    reading = Reading(method={"program": "GPAW"})
-    for text in re.split(r"(?m)^(?=Positions:\s*$)", _text(path))[1:]:
+    reading, mesh = Reading(method={"program": "GPAW"}), None
+    for run in re.split(r"(?m)^(?=Input parameters:\s*$)", _text(path)):
+        head, *steps = re.split(r"(?m)^(?=Positions:\s*$)", run)
+        if head.startswith("Input parameters:"):
+            _one_method(path, reading, _said(SETTINGS_OF_GPAW, head))
+            if match := MESH_OF_GPAW.search(head):
+                one, two, three = (int(number or 1) for number in match.groups())
+                mesh = (one, two, three)
+        charge = re.search(r"Total Charge: +(-?[\d.]+)", head)
+        before = len(reading.frames)
+        _steps_of_gpaw(steps, options, reading)
+        if charge and float(charge[1]):
+            name = CHARGE.format(float(charge[1]))
+            reading.unknown[name] += len(reading.frames) - before
+    reading.method |= as_method(reading.frames, mesh)
+    return _some(reading, path, "step of GPAW")
+
+
+def _steps_of_gpaw(steps: list[str], options: ReadOptions, reading: Reading) -> None:
+    for text in steps:
         energies = FREE_ENERGY.findall(text)
         if not options.nonconverged and against(text.splitlines()):
             reading.left_out[UNCONVERGED if "Did not" in text else CUT] += 1
@@ -183,7 +216,6 @@ def read_gpaw(path: Path, options: ReadOptions) -> Reading:
             reading.left_out[CUT] += 1
         else:
             _add(reading, atoms, float(energies[-1]))
-    return _some(reading, path, "step of GPAW")
 
 
 def read_orca(path: Path, options: ReadOptions) -> Reading:
@@ -309,8 +341,6 @@ def _add(
     moments = results.get("magmoms")
     if moments is not None and np.any(moments):
         atoms.set_array("initial_magmoms", np.asarray(moments, float))
-    if charge := round(float(step.get_initial_charges().sum()), 3):  # ASE spreads GPAW's evenly
-        reading.unknown[CHARGE.format(charge)] += 1
     forces = results["forces"] if forces is None else forces
     stress = results.get("stress") if stress is None else stress
     if np.shape(stress) == (3, 3):

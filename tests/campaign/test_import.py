@@ -435,6 +435,27 @@ def test_files_of_other_kpoint_densities(tmp_path) -> None:
         one_method(b, [earlier])
 
 
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({}, ""),
+        ({"xc": "PBE"}, "xc is lda, by reference.options pbe"),
+        ({"mode": {"name": "pw"}}, "ecut is 200, by reference.options 340"),
+        ({"occupations": {}}, "width is 0.3, by reference.options 0.1"),
+        ({"setups": {"Li": ":s,1.0"}}, "hubbard is f, by reference.options t"),
+        ({"kpts": {"density": 2.0}}, "k-points are 2 x 2 x 2, by reference.options 4 x 4 x 4"),
+    ],
+)
+def test_settings_of_gpaw_are_held_against_the_reference(changed, says) -> None:
+    path = Path(__file__).resolve().parents[1] / "data/outputs/gpaw.out"
+    files = {path: read_calculations(path, ReadOptions())}
+    options = {"mode": {"name": "pw", "ecut": 200}, "kpts": [2, 2, 2]}
+    options |= {"occupations": {"name": "fermi-dirac", "width": 0.3}} | changed
+    reference = SimpleNamespace(method="ase", calculator="gpaw:GPAW", options=options)
+    assert unlike(files, reference).startswith(f"gpaw.out: {says}" if says else "")
+    assert bool(unlike(files, reference)) == bool(says)
+
+
 def test_what_tells_no_settings_is_not_called_the_references() -> None:
     path = Path(__file__).resolve().parents[1] / "data/outputs/cp2k.out"
     files = {path: read_calculations(path, ReadOptions())}

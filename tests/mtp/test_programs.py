@@ -1,7 +1,8 @@
 """Outputs of pw.x, GPAW, ORCA and CP2K: which step is a label, and whose energy it has.
 
 `pw.out` is of pw.x 6.7 (aluminium, MD with four iterations and scf_must_converge = .false.),
-`cp2k.out` of CP2K 2023.1; what no reader looks at is cut out of both.
+`cp2k.out` of CP2K 2023.1, `gpaw.out` of GPAW 22.8 (lithium, two geometries); what no reader looks
+at is cut out of them.
 """
 
 from pathlib import Path
@@ -18,40 +19,8 @@ from mtp.reading.programs import words_of_orca
 OUTPUTS = Path(__file__).resolve().parents[1] / "data/outputs"
 PW = (OUTPUTS / "pw.out").read_text()
 CP2K = (OUTPUTS / "cp2k.out").read_text()
-# in the layouts that ASE reads, with numbers of our own
-GPAW = """
-  ___ ___ ___ _ _ _
- |   |   |_  | | | |
-Positions:
-   0 Li     0.000000    0.000000    0.000000    ( 0.0000,  0.0000,  0.0000)
-   1 Li     1.700000    1.700000    1.600000    ( 0.0000,  0.0000,  0.0000)
-
-Unit cell:
-           periodic     x           y           z      points  spacing
-  1. axis:    yes    3.400000    0.000000    0.000000    16     0.2125
-  2. axis:    yes    0.000000    3.400000    0.000000    16     0.2125
-  3. axis:    yes    0.000000    0.000000    3.400000    16     0.2125
-
-iter:   1 10:00:00    -3.500000                 1
-iter:   2 10:00:01    -3.600000                 1
-{converged}
-Energy contributions relative to reference atoms: (reference = -400.0)
-
-Kinetic:        -10.000000
-Entropy (-ST):   -0.400000
---------------------------
-Free energy:     -3.700000
-Extrapolated:    -3.500000
-
-Forces in eV/Ang:
-  0 Li    0.00000    0.00000    0.25000
-  1 Li    0.00000    0.00000   -0.25000
-
-Stress tensor:
-     0.010000     0.000000     0.000000
-     0.000000     0.020000     0.000000
-     0.000000     0.000000     0.030000
-"""
+GPAW = (OUTPUTS / "gpaw.out").read_text()
+# in the layout that ASE reads, with numbers of our own
 ORCA = """
                                  * O   R   C   A *
 |  1> ! B97-3c TightSCF EnGrad
@@ -160,14 +129,32 @@ def test_cp2k(tmp_path: Path) -> None:
 
 
 def test_gpaw_gives_the_free_energy(tmp_path: Path) -> None:
-    text = GPAW.replace("{converged}", "Converged after 2 iterations.")
-    first, second = reading_of(tmp_path, text + text.partition("\n |")[2].partition("\n")[2]).frames
-    for atoms in (first, second):
-        assert atoms.get_potential_energy() == -3.7, "of which forces are derivatives"
-        assert atoms.get_forces()[0].tolist() == [0, 0, 0.25]
-        assert atoms.get_stress()[:3].tolist() == [0.01, 0.02, 0.03]
-    reading = reading_of(tmp_path, GPAW.replace("{converged}", "Did not converge!"))
-    assert (len(reading.frames), reading.left_out) == (0, {UNCONVERGED: 1})
+    reading = reading_of(tmp_path, GPAW)
+    first, second = reading.frames
+    assert first.get_potential_energy() == -4.85614, "of which forces are derivatives"
+    assert second.get_forces()[0].tolist() == [-0.11773, -0.0445, 0.14656]
+    assert second.get_stress()[3:].tolist() == [0.000181, 0.000478, -0.000146]
+    way = second.positions - first.positions
+    work = -np.sum((first.get_forces() + second.get_forces()) / 2 * way)
+    change = second.get_potential_energy() - first.get_potential_energy()
+    assert change == pytest.approx(work, rel=0.05)
+    told = {"xc": "lda", "ecut": "200", "smearing": "fermi-dirac", "width": "0.3", "hubbard": "f"}
+    told |= {"kpoints": "2 x 2 x 2", "k-point spacing": "0.924 to 1.848"}
+    assert reading.method == {"program": "GPAW", **told}
+    assert reading.line(()).endswith("not understood: nothing")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("Converged after", "Did not converge!", f"left out: {UNCONVERGED} (2)"),
+        ("Converged after", "", "left out: cut short (2)"),
+        ("Forces in eV/Ang", "", "left out: without forces (2)"),
+        ("Total Charge: 0.0", "Total Charge: -1.0", "a charge of the cell of -1 e (2)"),
+    ],
+)
+def test_steps_of_gpaw(tmp_path: Path, old: str, new: str, line: str) -> None:
+    assert line in reading_of(tmp_path, GPAW.replace(old, new)).line(())
 
 
 def test_orca(tmp_path: Path) -> None:
