@@ -215,7 +215,7 @@ def test_only_what_others_raise_is_caught_whole() -> None:
         "mtp/reading/extxyz.py:_frame",
         "mtp/reading/lammps_dump.py:read_dump",
         "mtp/reading/programs.py:_last",
-        "mtp/reading/programs.py:read_cp2k",
+        "mtp/reading/programs.py:_single_of_cp2k",
         "mtp/reading/poscar.py:read_poscar",
         "mtp/reading/vasp.py:read_vasprun",
     }

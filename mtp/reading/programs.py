@@ -1,4 +1,4 @@
-"""Text outputs of pw.x, GPAW and ORCA by ASE's readers, of CP2K by dpdata's; each step by itself.
+"""Text outputs of pw.x, GPAW and ORCA by ASE's readers, single ones of CP2K by dpdata's; each step.
 
 A step is a frame where its own self-consistent field converged (`mtp.reading.signs`). The energy is
 the one of the forces: pw.x's "!" line is F = E - TS and "!!" replaces it where there is exact
@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
+from ase.geometry import cellpar_to_cell
 from ase.io import read
 from ase.stress import full_3x3_to_voigt_6_stress
-from ase.units import GPa, Ry
+from ase.units import Bohr, GPa, Hartree, Ry
 
 from mtp.errors import MTPError
 from mtp.reading.frames import UNCONVERGED, Reading, ReadOptions, text_of
@@ -29,7 +30,13 @@ STEP_OF_PW = re.compile(
 )
 ENERGY_OF_PW = re.compile(r"(?m)^!!?\s+total energy\s+=\s+(-?[\d.]+) Ry")
 BANDS = re.compile(r"End of (self-consistent|band structure) calculation")
-LENGTHS_OF_CP2K = re.compile(r"CELL\| Vector [abc] \[angstrom\]:.*=\s+([\d.]+)")
+FORCES_OF_CP2K = re.compile(
+    r"(?m)^ *(?:FORCES\| +\d+|\d+ +\d+ +[A-Z]\w*)" + 3 * r" +(-?\d+\.\d+(?:E[-+]\d+)?)"
+)
+FIXED_CELL = ("NVE", "NVT", "LANGEVIN", "ISOKIN", "NVT_ADIABATIC")  # ensembles
+COLUMNS_OF_CELL = 12  # step, time, nine numbers, volume
+SAME_ENERGY = 2e-9  # Hartree: trajectories have ten digits
+ROUNDED = 6e-4  # Å
 STRESS_OF_CP2K = re.compile(
     r"STRESS\| Analytical stress tensor \[GPa\]\n.*\n" + 3 * r" STRESS\|\s+[xyz]((?:\s+\S+){3})\n"
 )
@@ -262,42 +269,128 @@ def words_of_orca(line: str) -> str:
 
 
 def read_cp2k(path: Path, options: ReadOptions) -> Reading:
-    """One calculation of energy and forces by CP2K, by dpdata; as `read_pw`.
+    """Energies and forces by CP2K; as `read_pw`. One calculation by dpdata.
 
-    The cell's vectors are printed to 0.001 Å only; lengths and angles beside them to 1e-6.
+    Those of MD and relaxations have their positions in PROJECT-pos-1.xyz beside the output, and
+    where the cell changes it is in PROJECT-1.cell; a step is the one that has its energy.
     """
-    import dpdata
-
     text, reading = _text(path), Reading(method={"program": "CP2K"})
-    energies = len(re.findall(r"ENERGY\| Total FORCE_EVAL", text))
-    if energies > 1:
-        raise MTPError(
-            f"{path}: holds {energies} calculations, and dpdata reads outputs of CP2K with one"
-            " (RUN_TYPE ENERGY_FORCE); write the steps to extended XYZ"
-        )
-    if not options.nonconverged and (fault := against(text.splitlines())):
-        reading.left_out[UNCONVERGED if "NOT" in fault or "FAILED" in fault else CUT] += 1
-    elif not energies:
-        reading.left_out[CUT] += 1
-    elif not re.search(r"ATOMIC FORCES in|FORCES\|", text):
-        reading.left_out[NO_FORCES] += 1
-    else:
-        try:
-            data = dpdata.LabeledSystem(str(path), fmt="cp2k/output").data
-            kinds = [re.sub("[^A-Za-z].*", "", str(name)) for name in data["atom_names"]]
-            symbols = [kinds[kind] for kind in data["atom_types"]]
-            lengths = np.array([float(x) for x in LENGTHS_OF_CP2K.findall(text)[-3:]])
-            cell = data["cells"][0]
-            cell = cell * (lengths / np.linalg.norm(cell, axis=1))[:, None]
-            atoms = Atoms(symbols, data["coords"][0], cell=cell, pbc=_periodic(text))
-            _add(reading, atoms, data["energies"][0], data["forces"][0], _stress_of_cp2k(text))
-        except Exception as error:  # dpdata raises whatever the output led to
-            detail = " ".join(f"{type(error).__name__}: {error}".split())[:120]
-            raise MTPError(f"{path}: is no output that dpdata can read ({detail})") from None
+    runs = text.count("PROGRAM STARTED AT")
+    if runs > 1:
+        raise MTPError(f"{path}: holds {runs} runs of CP2K; split it")
+    ends = [match.start() for match in re.finditer(r"ENERGY\| Total FORCE_EVAL", text)]
+    if not ends:
+        reading.left_out[UNCONVERGED if _failed(text) else CUT] += 1
+    geometries = _trajectory_of_cp2k(path, text) if len(ends) > 1 else []
+    for before, end, after in zip([0, *ends], ends, [*ends[1:], len(text)], strict=False):
+        result, fault = text[end:after], against(text[before:end].splitlines())
+        if not options.nonconverged and fault:
+            reading.left_out[UNCONVERGED if _failed(fault) else CUT] += 1
+        elif not re.search(r"ATOMIC FORCES in|FORCES\|", result):
+            reading.left_out[NO_FORCES] += 1
+        elif len(ends) == 1:
+            _single_of_cp2k(path, text, reading)
+        else:
+            _step_of_cp2k(result, geometries, reading)
+    grid = re.search(r"BRILLOUIN\| K-[Pp]oint grid +(\d+) +(\d+) +(\d+)", text)
+    one, two, three = map(int, grid.groups()) if grid else (1, 1, 1)
+    reading.method |= as_method(reading.frames, (one, two, three))
     charge = re.search(r"DFT\| Charge\s+(-?\d+)", text)
     if charge and int(charge[1]):
         reading.unknown[CHARGE.format(int(charge[1]))] = len(reading.frames)
+    if "DFT| Spin unrestricted" in text:
+        reading.unknown["magnetic moments (UKS)"] = len(reading.frames)
     return _some(reading, path, "calculation of CP2K")
+
+
+def _failed(words: str) -> bool:
+    return "SCF run NOT" in words or "SCF loop FAILED" in words
+
+
+def _single_of_cp2k(path: Path, text: str, reading: Reading) -> None:
+    import dpdata
+
+    try:
+        data = dpdata.LabeledSystem(str(path), fmt="cp2k/output").data
+        kinds = [_element(name) for name in data["atom_names"]]
+        symbols = [kinds[kind] for kind in data["atom_types"]]
+        cell = _cell_of_cp2k(text)
+        atoms = Atoms(symbols, data["coords"][0], cell=cell, pbc=_periodic(text))
+        _add(reading, atoms, data["energies"][0], data["forces"][0], _stress_of_cp2k(text))
+    except Exception as error:  # dpdata raises whatever the output led to
+        detail = " ".join(f"{type(error).__name__}: {error}".split())[:120]
+        raise MTPError(f"{path}: is no output that dpdata can read ({detail})") from None
+
+
+def _trajectory_of_cp2k(path: Path, text: str) -> list[tuple[float, Atoms]]:
+    """Energy (Hartree) and geometry of each step that CP2K wrote beside its output."""
+    project = re.search(r"GLOBAL\| Project name +(\S+)", text)
+    file = path.with_name(f"{project[1] if project else 'PROJECT'}-pos-1.xyz")
+    if not file.is_file():
+        raise MTPError(f"{path}: the positions of its steps are in {file.name}; put it beside it")
+    cells = _cells_of_cp2k(path, file.name.replace("-pos-1.xyz", "-1.cell"), text)
+    lines, geometries = _text(file).splitlines(), []
+    while lines and lines[0].strip().isdecimal():
+        count = int(lines[0])
+        rows = [line.split() for line in lines[2 : 2 + count]]
+        head = re.search(r"i = +(\d+),.*E = +(-?\d+\.\d+)", lines[1]) if len(lines) > 1 else None
+        if head is None or len(rows) < count or any(len(row) < 4 for row in rows):
+            break  # killed while it wrote
+        atoms = Atoms(
+            [_element(row[0]) for row in rows],
+            [[float(word) for word in row[1:4]] for row in rows],
+            cell=cells.get(int(head[1]), cells.get(-1)),
+            pbc=_periodic(text),
+        )
+        geometries.append((float(head[2]), atoms))
+        lines = lines[2 + count :]
+    return geometries
+
+
+def _cells_of_cp2k(path: Path, name: str, text: str) -> dict[int, np.ndarray]:
+    """By step; by -1 the one of all. MTPError where cells change and nothing has them."""
+    if (file := path.with_name(name)).is_file():
+        rows = [row.split() for row in _text(file).splitlines() if not row.startswith("#")]
+        numbers = [[float(word) for word in row] for row in rows if len(row) == COLUMNS_OF_CELL]
+        return {int(row[0]): np.reshape(row[2:11], (3, 3)) for row in numbers}
+    kind = re.search(r"GLOBAL\| Run type +(\S+)", text)
+    ensemble = re.search(r"(?:MD_PAR\| Ensemble type|MD\| Ensemble Type) +(\S+)", text)
+    fixed = kind and (kind[1] == "GEO_OPT" or (ensemble and ensemble[1] in FIXED_CELL))
+    if not fixed:
+        raise MTPError(
+            f"{path}: the cells of its steps are in {name} (MOTION/PRINT/CELL); put it beside it,"
+            " or write the steps to extended XYZ"
+        )
+    return {-1: _cell_of_cp2k(text)}
+
+
+def _step_of_cp2k(text: str, geometries: list[tuple[float, Atoms]], reading: Reading) -> None:
+    energy = float(text.partition("\n")[0].split()[-1])
+    match = next((atoms for own, atoms in geometries if abs(own - energy) < SAME_ENERGY), None)
+    rows = FORCES_OF_CP2K.findall(text.partition("SUM OF ATOMIC")[0].partition("FORCES| Sum")[0])
+    if match is None:
+        reading.left_out["without positions, as not every step's were written"] += 1
+    elif len(rows) != len(match) or not match.cell.any():
+        reading.left_out[CUT] += 1
+    else:
+        forces = np.array(rows, float) * Hartree / Bohr
+        _add(reading, match, energy * Hartree, forces, _stress_of_cp2k(text))
+
+
+def _element(kind: str) -> str:
+    return re.sub("[^A-Za-z].*", "", str(kind)).capitalize()
+
+
+def _cell_of_cp2k(text: str) -> np.ndarray:
+    """(3, 3) Å: vectors are printed to 0.001, lengths and angles beside them to 1e-6."""
+    lines = re.findall(r"CELL\| (?:Vector [abc]|Angle).*", text)[:6]
+    vectors = np.array([line.split(":")[1].split()[:3] for line in lines[:3]], float)
+    numbers = [float(line.split()[-1]) for line in lines]
+    exact = cellpar_to_cell(numbers)
+    if np.abs(exact - vectors).max() < ROUNDED:
+        return exact
+    left, _, right = np.linalg.svd(exact.T @ vectors)  # the turn that brings one to the other
+    return exact @ left @ right
 
 
 def _periodic(text: str) -> list[bool]:

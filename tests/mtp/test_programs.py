@@ -1,14 +1,17 @@
 """Outputs of pw.x, GPAW, ORCA and CP2K: which step is a label, and whose energy it has.
 
 `pw.out` is of pw.x 6.7 (aluminium, MD with four iterations and scf_must_converge = .false.),
-`cp2k.out` of CP2K 2023.1, `gpaw.out` of GPAW 22.8 (lithium, two geometries); what no reader looks
-at is cut out of them.
+`cp2k.out` and `cp2k_npt` of CP2K 2023.1, `gpaw.out` of GPAW 22.8 (lithium, two geometries); what
+no reader looks at is cut out of them.
 """
 
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import pytest
+from ase import Atoms
+from ase.geometry import cell_to_cellpar
 from ase.units import Bohr, GPa, Hartree, Ry
 
 from mtp.errors import MTPError
@@ -124,8 +127,75 @@ def test_cp2k(tmp_path: Path) -> None:
     warned = "*** WARNING in qs_scf.F:601 :: SCF run NOT converged ***"
     reading = reading_of(tmp_path, CP2K.replace("*** SCF run converged in     7 steps ***", warned))
     assert (len(reading.frames), reading.left_out) == (0, {UNCONVERGED: 1})
-    with pytest.raises(MTPError, match="holds 2 calculations, and dpdata reads"):
+    with pytest.raises(MTPError, match=r"of its steps are in PROJECT-pos-1\.xyz; put it"):
         reading_of(tmp_path, CP2K + CP2K)
+
+
+def test_md_of_cp2k(tmp_path: Path) -> None:
+    """Of 2023.1 at constant pressure: energies change by the work of forces and stress."""
+    copytree(OUTPUTS / "cp2k_npt", tmp_path, dirs_exist_ok=True)
+    path, text = tmp_path / "npt.out", (tmp_path / "npt.out").read_text()
+    reading = read_calculations(path, ReadOptions())
+    assert reading.line(()).startswith("4 frames: energy 4, forces 4, stress 4; not understood: no")
+    assert reading.method["kpoints"] == "2 x 1 x 1"
+    last = reading.frames[-1]
+    assert last.get_potential_energy() == pytest.approx(-1.07501672979 * Hartree)
+    assert last.get_forces()[1, 2] == pytest.approx(0.15223373 * Hartree / Bohr)
+    assert last.cell[2].tolist() == [-0.2344690713, -0.4431965902, 3.6670344307]
+    change = reading.frames[1].get_potential_energy() - reading.frames[0].get_potential_energy()
+    assert change == pytest.approx(sum(work_between(*reading.frames[:2])), rel=0.1)
+    warned = "*** WARNING in qs_scf.F:601 :: SCF run NOT converged ***"
+    path.write_text(text.replace("*** SCF run converged in    28 steps ***", warned, 2))
+    assert read_calculations(path, ReadOptions()).left_out == {UNCONVERGED: 2}
+    path.write_text(text[: text.rindex("      2      1      H")])
+    assert read_calculations(path, ReadOptions()).left_out == {"cut short": 1}
+    positions = (tmp_path / "npt-pos-1.xyz").read_text()
+    (tmp_path / "npt-pos-1.xyz").write_text("".join(positions.splitlines(True)[4:-2]))
+    reading = read_calculations(path, ReadOptions())
+    assert len(reading.frames) == 2
+    assert reading.left_out["without positions, as not every step's were written"] == 2
+    (tmp_path / "npt-1.cell").unlink()
+    with pytest.raises(
+        MTPError, match=r"cells of its steps are in npt-1\.cell \(MOTION/PRINT/CELL"
+    ):
+        read_calculations(path, ReadOptions())
+    path.write_text(text.replace("NPT_F", "NVT").replace("Spin restricted", "Spin unrestricted"))
+    reading = read_calculations(path, ReadOptions())
+    assert reading.frames[1].cell.lengths().tolist() == [3.6, 4, 4.4]
+    assert reading.unknown == {"magnetic moments (UKS)": 2}
+    path.write_text(text + text)
+    with pytest.raises(MTPError, match="holds 2 runs of CP2K; split it"):
+        read_calculations(path, ReadOptions())
+
+
+def work_between(one: Atoms, other: Atoms) -> tuple[float, float]:
+    """Of forces and of stress (eV), by the mean of both ends."""
+    middle = (one.cell.array + other.cell.array) / 2
+    moved = other.get_scaled_positions(wrap=False) - one.get_scaled_positions(wrap=False)
+    forces = (one.get_forces() + other.get_forces()) / 2
+    strain = np.linalg.solve(middle, other.cell.array - one.cell.array)
+    pulls = [a.get_volume() * a.get_stress(voigt=False) for a in (one, other)]
+    return -np.sum(forces * (moved @ middle)), np.sum((pulls[0] + pulls[1]) / 2 * strain)
+
+
+def test_the_cell_of_cp2k_is_exact_and_where_it_was(tmp_path: Path) -> None:
+    """Vectors are printed to 0.001 Å, lengths and angles to 1e-6; a turned cell stays turned."""
+    cell = np.array([[0.0, 3.21234, 0.4], [3.9, 0.1, 0.0], [0.31, 0.2, -4.44123]])
+    par = cell_to_cellpar(cell)
+    lines = [
+        f" CELL| Vector {name} [angstrom]: {row[0]:9.3f} {row[1]:9.3f} {row[2]:9.3f}   |{name}| ="
+        f" {length:12.6f}"
+        for name, row, length in zip("abc", cell, par, strict=False)
+    ]
+    lines += [
+        f" CELL| Angle ({name}) [degree]: {one:.6f}"
+        for name, one in zip("xyz", par[3:], strict=True)
+    ]
+    start, end = CP2K.index(" CELL| Vector a"), CP2K.index(" CELL| Numerically")
+    text = CP2K[:start] + "\n".join(lines) + "\n" + CP2K[end:]
+    found = reading_of(tmp_path, text).frames[0].cell.array
+    assert np.abs(found - cell).max() < 1e-3
+    assert cell_to_cellpar(found) == pytest.approx(par, abs=2e-6)
 
 
 def test_gpaw_gives_the_free_energy(tmp_path: Path) -> None:
