@@ -8,6 +8,7 @@ import copy
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,11 +17,12 @@ from pydantic import Field
 
 from atomistics.contract import Strict
 from atomistics.deformation import rattle
-from atomistics.reference.catalog import recipe_of
+from atomistics.reference.catalog import Settings, recipe_of
 from atomistics.reference.convergence import LabelFailedError
 from atomistics.reference.launching import core_seconds
 from atomistics.reference.methods import label, reference_calculator
 from atomistics.reference.outputs import input_digest
+from atomistics.reference.per_structure import mesh_for
 from atomistics.structure_index import read_index
 from atomistics.structures import load
 from campaign.config import Reference
@@ -185,6 +187,8 @@ def converge(
         configured = _at(reference.options, knob.path)
         values = sorted(set(asked.get(name) or values_of(knob, configured)))
         values = values if knob.rising else values[::-1]
+        if name == "kpoints":
+            values = of_other_meshes(reference, knob, values, frames, tell)
         labels = {}
         for value in values:
             options = _with(reference.options, knob.path, value)
@@ -206,6 +210,44 @@ def converge(
     )
     write_text(campaign.folder / "converge/result.json", result.model_dump_json(indent=1) + "\n")
     return result
+
+
+def of_other_meshes(
+    reference: Settings,
+    knob: Knob,
+    values: Sequence[float],
+    frames: Sequence[Atoms],
+    tell: Callable[[str], None],
+) -> list[float]:
+    """From coarse to fine without those that give every frame the mesh of one before.
+
+    Such a value has no error against the other, which would look like a proof of both.
+
+    Parameters
+    ----------
+    reference : as configured
+    knob : sets the density of k-points
+    values : from coarse to fine
+    frames : that will be labelled
+    tell : takes a line for each value left out
+
+    Returns
+    -------
+    of each mesh the coarsest value, or the configured one
+    """
+    by_meshes: dict[tuple[Any, ...], float] = {}
+    configured = _at(reference.options, knob.path)
+    for value in values:
+        options = _with(reference.options, knob.path, value)
+        recipe = replace(recipe_of(reference), options=options)
+        meshes = tuple(mesh_for(recipe, atoms) for atoms in frames)
+        first = by_meshes.setdefault(meshes if None not in meshes else (value,), value)
+        if first != value:
+            kept = by_meshes[meshes] = value if value == configured else first
+            tell(
+                f"kpoints {first:g} and {value:g} {knob.unit} are one mesh here: {kept:g} is tried"
+            )
+    return list(by_meshes.values())
 
 
 def stored(campaign: Campaign) -> Convergence | None:

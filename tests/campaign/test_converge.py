@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ase.build import bulk
 
-from campaign.converge import render, stored
+from atomistics.reference.catalog import Method
+from campaign.converge import KNOBS, of_other_meshes, render, stored
 from campaign.folder import Campaign
 from campaign.report.document import write_now
 from mtpilot.cli import main
@@ -135,3 +137,17 @@ def test_what_cannot_be_varied_is_named(
 def test_a_nested_option_is_a_setting_too(campaign: Campaign) -> None:
     assert main(["converge", "--vary", "inner.mesh=2,3", "--structures", "cu_small"]) == 0
     assert stored(campaign).series[0].path == "inner.mesh"
+
+
+def test_values_that_give_one_mesh_are_one() -> None:
+    """pw.x on 8 atoms of silicon: 0.15 and 0.1 1/Å are both 2 x 2 x 2 and looked converged."""
+    options = {"command": "pw.x", "pseudo_dir": ".", "kspacing": 0.15}
+    reference = Method("espresso", options=options)
+    frames, said = [bulk("Si", cubic=True)], []
+    knob = KNOBS["Espresso"]["kpoints"]
+    values = of_other_meshes(reference, knob, [0.25, 0.15, 0.1, 0.08], frames, said.append)
+    assert values == [0.25, 0.15, 0.08]
+    assert said == ["kpoints 0.15 and 0.1 1/Å are one mesh here: 0.15 is tried"]
+    assert of_other_meshes(reference, knob, [0.17, 0.15], frames, said.append) == [0.15]
+    larger = [*frames, bulk("Si", cubic=True, a=8.0)]
+    assert of_other_meshes(reference, knob, [0.15, 0.1], larger, said.append) == [0.15, 0.1]
