@@ -39,6 +39,7 @@ NOT_LABELS = r"weight"
 PER_ATOM = ("energies", "stresses")  # as columns these are of each atom
 OF_EACH = "{} of each atom"
 HELD = "with forces of 0 where constraints hold an atom"
+BY_ATOM = r"(?i)(per|/)[-_ ]?at(om)?s?($|[^a-z])"
 EACH = "/atom"  # behind the unit of an energy
 MOMENTS = rf"(?i)(({'|'.join(MARKS)})_)?(initial_)?(magmoms?|magnetic_moments?)"
 STOPPED = r"(un|not|non)[-_ ]?converged"
@@ -151,6 +152,12 @@ def interpret(
     in_names = {f.what.removeprefix("free_"): f.unit for f in labels if f.unit}
     units = {k: v for k, v in in_names.items() if k not in units and k in OWN} | units
     of_each = units.get("energy", "").lower().endswith(EACH)
+    key = options.keys.get("energy", "")
+    if key in values and re.search(BY_ATOM, key) and "energy" not in units:
+        raise MTPError(
+            f"{where}: {key} is an energy of each atom by its name; say --units=energy=eV/atom, or"
+            " --units=energy=eV where it is not"
+        )
     units = {k: re.sub(f"(?i){EACH}$", "", v) if k == "energy" else v for k, v in units.items()}
     energy = _scaled(_energy(labels, values, options, where), units, where)
     energy = energy if energy is None or not of_each else energy * len(bare)
@@ -311,6 +318,8 @@ def _account(
                 if key.endswith(OF_EACH[2:])
                 else f"--keys={flag} that it is the {what}, or with "
             )
+            if what == "energy" and re.search(BY_ATOM, key):
+                it_is = f"--keys={flag} --units=energy=eV/atom that it is, of each atom, or with "
             raise MTPError(
                 f"{where}: no {what} is understood, but there is {key!r}; say with {it_is}"
                 f"--keys={what}=none that there is none"

@@ -378,6 +378,23 @@ def test_extxyz_refusals_name_what_settles_them(tmp_path, text, says) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_an_energy_of_each_atom_is_not_one_of_the_frame(tmp_path) -> None:
+    """Neither the hint nor the key alone makes it one."""
+    text = (
+        '1\nLattice="4 0 0 0 4 0 0 0 4" Properties=species:S:1:pos:R:3:forces:R:3'
+        " energy_per_atom=-3.75\nCu 0 0 0 0.5 0.1 -0.2\n"
+    ).replace("1\n", "2\n", 1) + "Cu 2 2 2 -0.5 -0.1 0.2\n"
+    path = tmp_path / "a.xyz"
+    path.write_text(text)
+    keys = {"energy": "energy_per_atom"}
+    with pytest.raises(MTPError, match="--keys=energy=energy_per_atom --units=energy=eV/atom"):
+        read_calculations(path, ReadOptions())
+    with pytest.raises(MTPError, match="is an energy of each atom by its name; say --units"):
+        read_calculations(path, ReadOptions(keys=keys))
+    (atoms,) = read_calculations(path, ReadOptions(keys=keys, units={"energy": "eV/atom"})).frames
+    assert atoms.get_potential_energy() == -7.5
+
+
 def test_extxyz_settled_by_the_user(tmp_path) -> None:
     told = ReadOptions(keys=pairs_of("keys", "energy=mace_energy,stress=none"))
     reading = parsed(tmp_path, "a.xyz", frame(f"mace_energy=-7.5 {E} {S}"), told)
