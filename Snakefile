@@ -49,7 +49,7 @@ localrules:
 onstart:
     if JOBS.refusal:
         sys.exit(f"mtpilot: {JOBS.refusal}")
-    end_jobs_on_signals()
+    end_jobs_on_signals(local=workflow.local_exec)
     # SLURM's jobs live on, and the next run takes them over
     if workflow.local_exec:
         end_with_the_planner()

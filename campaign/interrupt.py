@@ -1,4 +1,5 @@
-"""Ctrl-C and TERM end what an iteration has started, within seconds; only items in flight are lost.
+"""Ctrl-C, TERM and a hang-up end what an iteration has started, within seconds; only items in
+flight are lost.
 
 Snakemake waits for its local jobs on Ctrl-C and finishes them on TERM, so that shells, scripts and
 programs compute on, beside the run that is started next. SLURM's jobs are cancelled by its
@@ -18,7 +19,7 @@ import psutil
 
 from campaign.lock import MARK
 
-GRACE = 3.0  # seconds between TERM and KILL
+GRACE = 2.0  # seconds between TERM and KILL
 CANCELLING = ("sbatch", "scancel", "squeue", "sacct")
 
 
@@ -33,9 +34,16 @@ def terminated(_number: int, _frame: FrameType | None) -> None:
     raise TerminatedError
 
 
-def end_jobs_on_signals() -> None:
-    """Called by the Snakefile before the first job, once Snakemake's own handlers stand."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+def end_jobs_on_signals(local: bool) -> None:
+    """Called by the Snakefile before the first job, once Snakemake's own handlers stand.
+
+    A hang-up ends `local` jobs, which would compute on with nobody to take their results; those of
+    SLURM live on for the next run. Where it is ignored (`planner run`, nohup) it stays so.
+    """
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if local and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
         signal.signal(number, _interrupted)
 
 

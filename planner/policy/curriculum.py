@@ -128,7 +128,9 @@ def settled(sit: Situation, s: SubsystemState) -> bool:
     """Whether sampling this subsystem further would teach little."""
     if not sit.training(s.name):
         return True
-    if s.role != "target" and (in_a_hurry(sit) or not purse(sit, s) or barren(sit, s)):
+    if s.role != "target" and (
+        in_a_hurry(sit) or not purse(sit, s) or barren(sit, s) or passed_over(sit, s)
+    ):
         return True  # what is left is the target's, or it is learnt without this part
     spent = s.rounds >= sit.config.rules.max_rounds
     tested = s.role == "target" and sit.model and s.evaluated_model == sit.model.id
@@ -327,6 +329,13 @@ def hopeless(sit: Situation, s: SubsystemState) -> bool:
     spent = s.rounds >= sit.config.rules.max_rounds
     bad = unstable(sit, s) or s.early_stop_fraction is None or mostly_lost(sit, s)
     return spent and bad and not stable_once(sit, s) and run_at_use(sit, s)
+
+
+def passed_over(sit: Situation, s: SubsystemState) -> bool:
+    """A part that never became stable, beside a target that is being learnt and does: the verdict
+    is about the target, which may hold where its parts alone do not."""
+    explored = [t for t in sit.targets if t.rounds]
+    return s.role != "target" and any(not unstable(sit, t) for t in explored) and hopeless(sit, s)
 
 
 def run_at_use(sit: Situation, s: SubsystemState) -> bool:

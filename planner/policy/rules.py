@@ -33,6 +33,7 @@ from planner.policy.curriculum import (
     jobs_failed,
     labelled,
     lesson,
+    passed_over,
     referred,
     run_at_use,
     sampled_since_evaluation,
@@ -151,8 +152,9 @@ def train(sit: Situation) -> Draft | None:
 
 
 def give_up(sit: Situation) -> Draft | None:
-    """A subsystem that did not become stable in all its rounds ends the campaign."""
-    lost = [s for s in sit.state.subsystems if hopeless(sit, s)]
+    """A subsystem that did not become stable in all its rounds ends the campaign, but for a part
+    of a target that holds."""
+    lost = [s for s in sit.state.subsystems if hopeless(sit, s) and not passed_over(sit, s)]
     if not lost or _here(sit).need == "evaluate":  # never before a good fit was put to the test
         return None
     unstable = ", ".join(

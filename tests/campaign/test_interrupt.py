@@ -88,8 +88,16 @@ def left_after(seconds: float, folder: Path, first: subprocess.Popen) -> list[li
     return [process.cmdline() for process in left]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("words", [("planner", "run"), ("snakemake",)])
+@pytest.mark.parametrize(
+    ("words", "number"),
+    [
+        (("planner", "run"), signal.SIGINT),
+        (("planner", "run"), signal.SIGTERM),
+        (("snakemake",), signal.SIGINT),
+        (("snakemake",), signal.SIGTERM),
+        (("snakemake",), signal.SIGHUP),  # to it alone: nobody would take the results
+    ],
+)
 def test_a_signal_ends_everything_within_seconds(
     folder: Path, begin: Callable[..., subprocess.Popen], words: tuple[str, ...], number: int
 ) -> None:
