@@ -61,6 +61,7 @@ class MTP(Calculator):
         self.list = VerletList(self.potential.max_dist, skin)
         self._types = np.full(len(chemical_symbols), -1)
         self._types[[atomic_numbers[symbol] for symbol in species]] = np.arange(len(species))
+        self._known = b"", np.empty(0, int)  # numbers of the last call and their types
 
     @property
     def atoms(self) -> Atoms | None:
@@ -137,10 +138,13 @@ class MTP(Calculator):
             self.results["stress"] = -evaluation.virial / volume
 
     def _configuration(self, atoms: Atoms) -> Configuration:
-        types = self._types[atoms.numbers]
+        if (numbers := atoms.numbers.tobytes()) != self._known[0]:
+            types = self._types[atoms.numbers]
+            known = types.min(initial=0) >= 0
+            self._known = numbers, types if known else types_of(atoms, self.species)
         return Configuration(
             cell=atoms.cell.array.copy(),
-            types=types if types.min(initial=0) >= 0 else types_of(atoms, self.species),
+            types=self._known[1],
             positions=atoms.positions.copy(),
             pbc=atoms.pbc.copy(),
         )

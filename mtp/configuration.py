@@ -65,7 +65,7 @@ class Configuration:
     @property
     def volume(self) -> float:
         """Volume in Å^3; 0 unless all three directions are periodic."""
-        if not all(self.pbc):
+        if not all(np.asarray(self.pbc).tolist()):
             return 0.0
         (a, b, c), (d, e, f), (g, h, i) = self.cell.tolist()
         return abs(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g))

@@ -10,7 +10,7 @@ import numpy as np
 
 from mtp import _kernel
 from mtp.errors import MTPError
-from mtp.neighbours import Neighbours, neighbours
+from mtp.neighbours import Neighbours, finite, neighbours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -140,9 +140,11 @@ class Engine:
         if near.ghosts is not None:  # a lone atom's energy, which they have in their own place
             sites[near.ghosts] = 0.0
             energy = np.add.reduceat(sites, near.atom_begin[:-1])
-        if not (np.isfinite(energy).all() and np.isfinite(forces).all()):
+        if not (finite(energy) and finite(forces)):
             number = first + int(np.argmax(~_finite_configurations(near, energy, forces)))
             raise MTPError(f"configuration {number}: energy or forces are not finite")
+        if len(energy) == 1:
+            return [Evaluation(float(energy[0]), forces, virial[0], sites)]
         begin = near.atom_begin.tolist()
         return [
             Evaluation(float(energy[c]), forces[a:b], virial[c], sites[a:b])

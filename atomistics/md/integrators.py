@@ -49,15 +49,14 @@ def integrator(atoms: Atoms, protocol: Protocol) -> MolecularDynamics:
     UserError
         NPT is asked of a structure that is not periodic in three directions.
     """
-    # ASE would share random numbers among MPI ranks, which here run different structures.
-    alone = {"comm": DummyMPI()}
+    alone = {"comm": Alone()}
     timestep = protocol.timestep * units.fs
     kelvin = protocol.temperature
     generator = np.random.default_rng([protocol.seed, 1])
     if protocol.ensemble == "nve":
-        return VelocityVerlet(atoms, timestep, **alone)
+        return InPlace(atoms, timestep, **alone)
     if protocol.ensemble == "nvt":
-        dynamics = Bussi(atoms, timestep, kelvin, taut=COUPLING, rng=generator, **alone)
+        dynamics = InPlaceBussi(atoms, timestep, kelvin, taut=COUPLING, rng=generator, **alone)
         dynamics.ndof = max(3 * len(atoms) - 3, 3)  # ASE counts the resting centre of mass
         dynamics.target_kinetic_energy = 0.5 * dynamics.ndof * units.kB * kelvin
         return dynamics
@@ -106,6 +105,61 @@ def set_target(dynamics: MolecularDynamics, kelvin: float) -> None:
         dynamics.target_kinetic_energy = 0.5 * dynamics.ndof * dynamics.temp
     elif isinstance(dynamics, LangevinBAOAB):
         dynamics.set_temperature(kelvin)
+
+
+class Alone(DummyMPI):
+    """One rank: ASE would share random numbers among MPI ranks, which run different structures."""
+
+    def broadcast(self, array: np.ndarray, rank: int) -> None:
+        """Nothing, and none of ASE's checks of what is to be sent."""
+
+
+class InPlace(VelocityVerlet):
+    """ASE's velocity Verlet to the last bit, without the copies that cost as much as a fit's step.
+
+    ASE's own is used where atoms are constrained.
+    """
+
+    def step(self, forces: np.ndarray | None = None) -> np.ndarray:
+        """One step; positions and momenta change in their place.
+
+        Parameters
+        ----------
+        forces : (N, 3) eV/Å of this geometry, where they are at hand
+
+        Returns
+        -------
+        (N, 3) eV/Å of the next
+        """
+        atoms = self.atoms
+        if atoms.constraints:
+            return super().step(forces)
+        momenta, positions = atoms.arrays["momenta"], atoms.arrays["positions"]
+        forces = atoms.calc.get_property("forces", atoms) if forces is None else forces
+        momenta += 0.5 * self.dt * forces
+        positions += self.dt * momenta / self.masses
+        forces = atoms.calc.get_property("forces", atoms)
+        momenta += 0.5 * self.dt * forces
+        return forces
+
+    def _refresh_properties(self) -> None:
+        if self.nsteps == 0:  # later the step has just asked for them
+            super()._refresh_properties()
+
+
+class InPlaceBussi(Bussi, InPlace):
+    """ASE's stochastic velocity rescaling to the last bit, on the step of `InPlace`."""
+
+    def scale_velocities(self) -> None:
+        """Heat or cool the momenta in their place; ASE's own where atoms are constrained."""
+        if self.atoms.constraints:
+            super().scale_velocities()
+            return
+        momenta = self.atoms.arrays["momenta"]
+        kinetic = 0.5 * np.vdot(momenta, momenta / self.masses)
+        alpha = self.calculate_alpha(kinetic)
+        momenta *= alpha
+        self.transferred_energy += (alpha**2 - 1.0) * kinetic
 
 
 class AxesRescaling(Bussi):

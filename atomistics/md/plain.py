@@ -14,7 +14,7 @@ from atomistics.errors import UserError
 from atomistics.md.plain_protocol import MdEngine, Protocol
 from atomistics.md.watchdog import Watchdog, temperature
 from atomistics.reference.convergence import LabelFailedError
-from atomistics.reference.counting import CountingCalculator, labelled, largest_grade
+from atomistics.reference.counting import CountingCalculator, Snapshot, largest_grade
 
 TAIL = 3  # sound frames kept from the last checks before a stop
 
@@ -132,9 +132,9 @@ class Record:
         self._protocol = protocol
         self._watchdog = watchdog
         self._check_interval = check_interval
-        self._kept: dict[int, Atoms] = {}
-        self._tail: deque[Atoms] = deque(maxlen=TAIL)
-        self._highest: Atoms | None = None
+        self._kept: dict[int, _Look] = {}
+        self._tail: deque[_Look] = deque(maxlen=TAIL)
+        self._highest: _Look | None = None
 
     @contextmanager
     def stopping(self) -> Iterator[None]:
@@ -158,28 +158,26 @@ class Record:
         self.stop = self._watchdog.check(self._moving) if self._watchdog else None
         if self.stop:
             if self._extrapolates_alone():
-                self._tail.append(self._frame())
+                self._tail.append(self._look())
             return True
-        frame = self._frame()
-        self._tail.append(frame)
-        grade = frame.info.get("grade")
-        if grade is not None and (self._highest is None or grade > self._highest.info["grade"]):
-            self._highest = frame
+        look = self._look()
+        self._tail.append(look)
+        if look.grade is not None and (self._highest is None or look.grade > self._highest.grade):
+            self._highest = look
         if due:
-            self._kept[step] = frame
+            self._kept[step] = look
         return False
 
-    def _frame(self) -> Atoms:
-        frame, kelvin = labelled(self._moving), round(temperature(self._moving), 1)
-        frame.info |= {"step": self.step, "kelvin": kelvin, **self.note}
-        return frame
+    def _look(self) -> "_Look":
+        kelvin = round(temperature(self._moving), 1)
+        return _Look(self._moving, {"step": self.step, "kelvin": kelvin, **self.note})
 
     def _extrapolates_alone(self) -> bool:
         """Whether what the grade stopped is sound and worth a label, and nothing before it was."""
         worth = self._watchdog.limits.worth if self._watchdog else None
         if worth is None or not self._watchdog.only_grade(self._moving):
             return False
-        before = self._highest.info["grade"] if self._highest else 0.0
+        before = self._highest.grade if self._highest else 0.0
         return before < worth <= (largest_grade(self._moving) or 0.0)
 
     def looks(self) -> list[int]:
@@ -195,11 +193,24 @@ class Record:
         -------
         in order of `info["step"]`; Å, eV, eV/Å, eV/Å^3
         """
-        frame_at = dict(self._kept)
+        look_at = dict(self._kept)
         if self.stop:
             last = [*self._tail, *([self._highest] if self._highest else [])]
-            frame_at |= {frame.info["step"]: frame for frame in last}
-        return [frame_at[step] for step in sorted(frame_at)]
+            look_at |= {look.info["step"]: look for look in last}
+        return [look_at[step].frame() for step in sorted(look_at)]
+
+
+class _Look(Snapshot):
+    """The atoms of a run as they were at a look, and what goes into the info of their frame."""
+
+    def __init__(self, moving: Atoms, info: dict[str, Any]) -> None:
+        super().__init__(moving)
+        self.info = info
+
+    def frame(self) -> Atoms:
+        frame = super().frame()
+        frame.info |= self.info
+        return frame
 
 
 def start_velocities(atoms: Atoms, protocol: Protocol) -> None:

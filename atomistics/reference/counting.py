@@ -1,6 +1,6 @@
 """An ASE calculator seen through a counter: exact number of calls, nothing but finite results."""
 
-import math
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,11 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from atomistics.errors import UserError
 from atomistics.reference.convergence import LabelFailedError, failure
+from mtp.neighbours import finite
+
+LABELS = ("energy", "forces", "stress")
+MOVING = ("positions", "momenta")
+INITIAL = ("initial_charges", "initial_magmoms")
 
 
 class CountingCalculator(GetPropertiesMixin):
@@ -78,20 +83,20 @@ class CountingCalculator(GetPropertiesMixin):
         return value.copy() if isinstance(value, np.ndarray) else value
 
     def _calculate(self, atoms: Atoms, geometry: tuple[bytes, ...]) -> None:
-        if not _finite(atoms.positions):
+        if not finite(atoms.positions):
             raise LabelFailedError("nan", "positions are not finite")
         # all but positions and cell
         only_moved = bool(self._seen) and self._seen[2:] == geometry[2:]
         self._seen = ()
         properties = ["energy", "forces"]
-        if "stress" in self.implemented_properties and atoms.pbc.all():
+        if "stress" in self.implemented_properties and all(atoms.pbc.tolist()):
             properties.append("stress")
         self.calls += 1
         changes = ["positions", "cell"] if only_moved else all_changes
         self._ask(atoms, properties, changes)
         self.results = self.calculator.results
         for name in properties:
-            if not _finite(self.results[name]):
+            if not finite(self.results[name]):
                 raise LabelFailedError("nan", f"{name} is not finite")
         self._seen = geometry
 
@@ -106,16 +111,10 @@ class CountingCalculator(GetPropertiesMixin):
 
 
 def _geometry(atoms: Atoms) -> tuple[bytes, ...]:
-    arrays = atoms.positions, atoms.cell.array, atoms.numbers, atoms.pbc
-    initial = (atoms.arrays.get(name) for name in ("initial_charges", "initial_magmoms"))
-    return tuple(b"" if array is None else array.tobytes() for array in (*arrays, *initial))
-
-
-def _finite(values: np.ndarray | float) -> bool:
-    """A finite sum of squares says so at once; one that overflows does not say otherwise."""
-    if isinstance(values, float):
-        return math.isfinite(values)
-    return math.isfinite(np.vdot(values, values)) or bool(np.isfinite(values).all())
+    arrays = atoms.arrays
+    initial = [arrays[name].tobytes() if name in arrays else b"" for name in INITIAL]
+    cell, pbc = atoms.cell.array.tobytes(), atoms.pbc.tobytes()
+    return arrays["positions"].tobytes(), cell, arrays["numbers"].tobytes(), pbc, *initial
 
 
 def labelled(atoms: Atoms) -> Atoms:
@@ -132,14 +131,33 @@ def labelled(atoms: Atoms) -> Atoms:
     ASE's Voigt order, where the calculator has it; the largest extrapolation grade in
     `info["grade"]`
     """
-    names = ("energy", "forces", "stress")
-    results = {n: atoms.calc.results[n] for n in names if n in atoms.calc.results}
-    frame = atoms.copy()
-    frame.calc = SinglePointCalculator(frame, **results)
-    grade = largest_grade(atoms)
-    if grade is not None:
-        frame.info["grade"] = grade
-    return frame
+    return Snapshot(atoms).frame()
+
+
+class Snapshot:
+    """What changes in an MD, taken from `atoms` as they are: the frame is made when asked for."""
+
+    def __init__(self, atoms: Atoms) -> None:
+        self._atoms, self._cell = atoms, atoms.cell.array.copy()
+        self._moved = {n: atoms.arrays[n].copy() for n in MOVING if n in atoms.arrays}
+        self._results = {n: copy(v) for n, v in atoms.calc.results.items() if n in LABELS}
+        self.grade = largest_grade(atoms)
+
+    def frame(self) -> Atoms:
+        """The frame.
+
+        Returns
+        -------
+        as `labelled`
+        """
+        frame = self._atoms.copy()
+        frame.set_cell(self._cell)
+        for name, values in self._moved.items():
+            frame.set_array(name, values)
+        frame.calc = SinglePointCalculator(frame, **self._results)
+        if self.grade is not None:
+            frame.info["grade"] = self.grade
+        return frame
 
 
 def largest_grade(atoms: Atoms) -> float | None:

@@ -239,6 +239,10 @@ PYBIND11_MODULE(_kernel, m) {
             return py::array_t<int64_t>(py::ssize_t(n.first.size()), n.first.data());
         });
     m.def("evaluate", &evaluate);
+    m.def("farthest", [](const Doubles &now, const Doubles &was) {
+        if (now.size() != was.size()) throw std::invalid_argument("farthest needs the same atoms twice");
+        return farthest(now.data(), was.data(), now.size() / 3);
+    });
     m.def("loss", &loss);
     m.def("site_rows", &site_rows);
     m.def("configuration_rows", &configuration_rows);

@@ -20,4 +20,16 @@ inline void move(Neighbours &n, const double *g, const double *w) {
     }
 }
 
+// The farthest that an atom is from where it was, Å^2; NaN where a number is none.
+inline double farthest(const double *now, const double *was, int64_t atoms) {
+    double most = 0;
+    for (int64_t i = 0; i < 3 * atoms; i += 3) {
+        const double x = now[i] - was[i], y = now[i + 1] - was[i + 1], z = now[i + 2] - was[i + 2];
+        const double square = x * x + y * y + z * z;
+        if (!(square <= most)) most = square;
+        if (most != most) break;
+    }
+    return most;
+}
+
 }  // namespace mtp

@@ -6,10 +6,14 @@ import pytest
 from ase import Atoms, units
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from ase.constraints import FixAtoms
+from ase.md.bussi import Bussi
+from ase.md.verlet import VelocityVerlet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atomistics.md import plain as md
+from atomistics.md.integrators import integrator
 from atomistics.md.watchdog import Limits, Watchdog, temperature
 from atomistics.reference.convergence import LabelFailedError
 from atomistics.reference.counting import CountingCalculator
@@ -330,3 +334,26 @@ def test_a_bug_of_ours_is_no_stop_of_a_run(simulate):
     """A stop steers the planner; a broken watchdog is a traceback."""
     with pytest.raises(KeyError, match="a bug of ours"):
         simulate(crystal(), "nve", watchdog=Forgetful(Limits()))
+
+
+@pytest.mark.parametrize("held", [False, True])
+@pytest.mark.parametrize("ensemble", ["nve", "nvt"])
+def test_steps_in_place_are_ases_own_to_the_last_bit(ensemble: str, held: bool) -> None:
+    """Velocity Verlet and Bussi's thermostat of ASE itself, atoms free or one of them held."""
+    moved = []
+    for own in (True, False):
+        atoms = bulk("Cu", cubic=True) * 2
+        atoms.calc = EMT()
+        if held:
+            atoms.set_constraint(FixAtoms([0]))
+        protocol = md.Protocol(ensemble, 600.0, 20, seed=3)
+        md.start_velocities(atoms, protocol)
+        dynamics = integrator(atoms, protocol)
+        if not own:
+            plain = Bussi if ensemble == "nvt" else VelocityVerlet
+            dynamics.__class__ = plain
+        dynamics.run(20)
+        moved.append((atoms.get_positions(), atoms.get_momenta(), dynamics.nsteps))
+    assert np.array_equal(moved[0][0], moved[1][0])
+    assert np.array_equal(moved[0][1], moved[1][1])
+    assert np.ptp(moved[0][0] - (bulk("Cu", cubic=True) * 2).positions) > 0.01
