@@ -64,6 +64,12 @@ def load(structure: Structure) -> Atoms:
     if named and atoms_read.arrays.get("layer", np.zeros(0)).dtype.kind == "i":
         atoms.arrays["layer"] = atoms_read.arrays["layer"]
         atoms.info["layers"] = named[0]
+    adsorbed, molecule = atoms_read.info.get("adsorbed"), atoms_read.arrays.get("molecule")
+    if type(adsorbed) in (int, np.int64) and molecule is not None:
+        numbers = np.unique(molecule[molecule >= 0])
+        if 0 < adsorbed <= len(numbers):  # those added to the face have the highest numbers
+            on_face = np.isin(molecule, numbers[-adsorbed:])
+            atoms.arrays["adsorbate"] = np.where(on_face, molecule, -1)
     return atoms
 
 

@@ -140,8 +140,9 @@ class MTP(Calculator):
     def _configuration(self, atoms: Atoms) -> Configuration:
         if (numbers := atoms.numbers.tobytes()) != self._known[0]:
             types = self._types[atoms.numbers]
-            known = types.min(initial=0) >= 0
-            self._known = numbers, types if known else types_of(atoms, self.species)
+            if types.min(initial=0) < 0:
+                types = types_of(atoms, self.species)
+            self._known = numbers, types
         return Configuration(
             cell=atoms.cell.array.copy(),
             types=self._known[1],

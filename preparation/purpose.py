@@ -6,7 +6,7 @@ Words are those of config/sentences.yaml; what is not in that table is told, nev
 from typing import Any
 
 from atomistics.md.protocol import StagedProtocol
-from atomistics.properties.asked import KINDS, Kind, PropertiesAsked
+from atomistics.properties.asked import CRYSTAL, KINDS, Kind, PropertiesAsked
 from atomistics.reference.catalog import NAMED
 from atomistics.yaml_files import read_yaml
 from campaign import TOOLKIT
@@ -26,6 +26,8 @@ BOUNDS: dict[Kind, list[tuple[str, str, float]]] = {
     "elastic": [("elastic_bulk_modulus", "relative", 0.1), ("shear_modulus", "relative", 0.15)],
     "phonons": [("phonon_highest", "relative", 0.05), ("phonon_mean", "relative", 0.05)],
     "cohesion": [("cohesive_energy", "relative", 0.05)],
+    "adsorption": [("adsorption", "absolute", 0.1)],
+    "adhesion": [("work_of_separation", "relative", 0.15)],
     "vaporisation": [("heat_of_vaporisation", "relative", 0.1)],
 }
 DIFFUSION = 0.5  # of the reference's own; or inside both error bars
@@ -51,7 +53,8 @@ def asked_of(material: Material, topics: list[Topic], base: Targets) -> tuple[li
     subsystems, wanted = [], []
     for topic in topics:
         phase = material.phase(topic.phases[0])
-        kinds = [k for k in _possible(topic, phase) if k in named]
+        solid = all(material.phase(name).kind == "crystal" for name in topic.phases)
+        kinds = [k for k in _possible(topic, phase, solid) if k in named]
         asked = None
         if kinds:
             given: dict[str, Any] = {"kinds": kinds}
@@ -71,12 +74,17 @@ def asked_of(material: Material, topics: list[Topic], base: Targets) -> tuple[li
     return subsystems, base.model_copy(update=asked_too)
 
 
-def _possible(topic: Topic, phase: Phase) -> list[Kind]:
-    """Kinds that can be measured on a category's structures: of whole crystals and of liquids."""
+def _possible(topic: Topic, phase: Phase, solid: bool) -> list[Kind]:
+    """Kinds that can be measured on a category's structures: of whole crystals, of liquids, of
+    molecules on a face, of two crystals on each other."""
+    if topic.form == "adsorbed":
+        return ["adsorption"]
+    if topic.form == "pair" and solid:
+        return ["adhesion"]
     if topic.form != "bulk" or phase.sheets:
         return []
     if phase.kind == "crystal" and not phase.substitutions:
-        return [kind for kind in KINDS if kind != "vaporisation"]
+        return [kind for kind in KINDS if kind in CRYSTAL]
     return ["vaporisation"] if phase.kind == "liquid" and len(phase.substances) == 1 else []
 
 

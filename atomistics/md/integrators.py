@@ -111,7 +111,13 @@ class Alone(DummyMPI):
     """One rank: ASE would share random numbers among MPI ranks, which run different structures."""
 
     def broadcast(self, array: np.ndarray, rank: int) -> None:
-        """Nothing, and none of ASE's checks of what is to be sent."""
+        """Nothing, and none of ASE's checks of what is to be sent.
+
+        Parameters
+        ----------
+        array : stays as it is
+        rank : not used
+        """
 
 
 class InPlace(VelocityVerlet):

@@ -8,7 +8,16 @@ from pydantic import Field
 from atomistics.contract import Strict
 
 Kind = Literal[
-    "lattice", "eos", "elastic", "phonons", "vacancy", "surfaces", "cohesion", "vaporisation"
+    "lattice",
+    "eos",
+    "elastic",
+    "phonons",
+    "vacancy",
+    "surfaces",
+    "cohesion",
+    "adsorption",
+    "adhesion",
+    "vaporisation",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 # calls of the calculator at most; a kind that would need more is given up with its class
@@ -20,9 +29,13 @@ CALLS: dict[Kind, int] = {
     "vacancy": 200,
     "surfaces": 100,  # a plane
     "cohesion": 10,
+    "adsorption": 400,
+    "adhesion": 500,
     "vaporisation": 200,
 }
-CRYSTAL: frozenset[Kind] = frozenset(KINDS) - {"vaporisation"}
+PARTS: frozenset[Kind] = frozenset({"adsorption", "adhesion"})
+CRYSTAL: frozenset[Kind] = frozenset(KINDS) - PARTS - {"vaporisation"}
+TAUGHT: frozenset[Kind] = CRYSTAL | PARTS
 UNITS = {"density": "g/cm3"}
 # names of values: the kind that measures them, their unit
 _NAMES: tuple[tuple[str, Kind, str], ...] = (
@@ -41,6 +54,8 @@ _NAMES: tuple[tuple[str, Kind, str], ...] = (
     (r"surface_(-?[0-9]){3}(_unrelaxed)?", "surfaces", "J/m2"),
     (r"cohesive_energy", "cohesion", "eV/atom"),
     (r"atom_[A-Z][a-z]?", "cohesion", "eV"),
+    (r"adsorption(_unrelaxed)?", "adsorption", "eV"),
+    (r"work_of_separation(_unrelaxed)?", "adhesion", "J/m2"),
     (r"heat_of_vaporisation", "vaporisation", "kJ/mol"),
 )
 PlaneIndices = Annotated[

@@ -70,12 +70,26 @@ def vaporisation(frames: list[Atoms], kelvin: float, calculator: Capped) -> Meas
     )
 
 
+def in_box(molecule: Atoms) -> Atoms:
+    """A molecule alone, BOX from its images.
+
+    Parameters
+    ----------
+    molecule : N atoms in one piece, Å
+
+    Returns
+    -------
+    a copy in the middle of a cube, Å
+    """
+    alone = molecule.copy()
+    alone.set_cell(np.eye(3) * (np.ptp(molecule.positions, axis=0).max() + BOX))
+    alone.center()
+    return alone
+
+
 def _alone(group: Atoms, kelvin: float, calculator: Capped) -> float:
     """Mean potential energy (eV) of one molecule in vacuum."""
-    molecule = group.copy()
-    molecule.set_cell(np.eye(3) * (np.ptp(group.positions, axis=0).max() + BOX))
-    molecule.center()
-    molecule = on(molecule, calculator)
+    molecule = on(in_box(group), calculator)
     if len(molecule) > 1:
         at_rest(molecule, rest=0.02)
     atoms = len(molecule)

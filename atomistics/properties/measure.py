@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
-from atomistics.properties import crystal, defects, liquid, phonons
+from atomistics.properties import crystal, defects, liquid, parts, phonons
 from atomistics.properties.asked import CRYSTAL, Kind, PropertiesAsked, calls
 from atomistics.properties.measuring import (
     Capped,
@@ -86,6 +86,8 @@ def measure(
             "vacancy": lambda: defects.vacancy(relaxed[0], asked, capped),
             "surfaces": lambda: defects.surfaces(relaxed[0], asked, capped),
             "cohesion": lambda: defects.cohesion(relaxed[0], asked, capped, atoms or {}),
+            "adsorption": lambda: parts.adsorption(built, capped),
+            "adhesion": lambda: parts.adhesion(built, capped),
             "vaporisation": lambda: _liquid(md, capped),
         }
         capped.most = capped.calls + calls(kind, asked)

@@ -7,12 +7,14 @@ import numpy as np
 from ase import Atoms
 
 from atomistics.deformation import rattle
-from atomistics.properties.asked import Kind, PropertiesAsked
+from atomistics.properties.asked import PARTS, Kind, PropertiesAsked
 from atomistics.properties.defects import slabs, vacancies
 from atomistics.properties.measuring import PropertyError, conventional, require_crystal, supercell
+from atomistics.properties.parts import parted
 
 STRAIN = 0.03  # largest component; the properties themselves take 1 to 2 %
 SMALL, LARGE = 0.02, 0.1  # Å, displacements
+NEARER, FARTHER = -0.2, 2.0  # Å, of parts from where they were built
 
 
 def taught(
@@ -22,11 +24,12 @@ def taught(
 
     lattice, eos: volumes of -8 to +8 %, a little displaced; elastic: random strains up to 3 %;
     phonons: supercells displaced by 0.02 to 0.1 Å; vacancy: supercells without an atom; surfaces:
-    slabs of every plane in turn; cohesion: volumes up to +30 %.
+    slabs of every plane in turn; cohesion: volumes up to +30 %; adsorption, adhesion: molecules and
+    layers 0.2 Å nearer to 2 Å farther, displaced.
 
     Parameters
     ----------
-    crystal : relaxed, Å
+    crystal : relaxed, Å; of adsorption and adhesion the structure with its parts
     kind : which property
     asked : planes and lengths (Å) as of its measurement
     count : at most
@@ -41,7 +44,8 @@ def taught(
     PropertyError
         The structure is no crystal, or no slab can be cut.
     """
-    require_crystal(crystal)
+    if kind not in PARTS:
+        require_crystal(crystal)
     frames = list(islice(_drawn(crystal, kind, asked, count, seed), count))
     if not frames:
         raise PropertyError(f"{kind}: nothing to learn it from")
@@ -73,6 +77,9 @@ def _drawn(
         whole = unit.repeat(supercell(unit, asked.length))
         for number, amplitude in enumerate(amplitudes):
             yield rattle(whole, float(amplitude), seed, number)
+    elif kind in PARTS:
+        for number, distance in enumerate(np.linspace(NEARER, FARTHER, count)):
+            yield rattle(parted(crystal, float(distance)), LARGE, seed, number)
     else:
         defective_cells = [cell for cells in _defective(crystal, kind, asked) for cell in cells]
         for number, amplitude in enumerate(amplitudes if defective_cells else ()):

@@ -108,9 +108,9 @@ def measured(
     total = time.process_time() - began
     for owner, function in zip(owners.values(), functions, strict=True):
         setattr(*owner, function)
-    found = {name: np.array(calls).reshape(-1, 3) for name, calls in spent.items()}
-    sums = {name: float(calls[:, 0].sum()) for name, calls in found.items()}
-    (began, ended), moved = found["kernel"][:, 1:].T, found["neighbours moved"]
+    timings = {name: np.array(calls).reshape(-1, 3) for name, calls in spent.items()}
+    sums = {name: float(calls[:, 0].sum()) for name, calls in timings.items()}
+    (began, ended), moved = timings["kernel"][:, 1:].T, timings["neighbours moved"]
     kernel, between, moving = (
         np.percentile(seconds, 5)
         for seconds in (ended - began, began[1:] - ended[:-1], moved[:, 2] - moved[:, 1])

@@ -16,9 +16,11 @@ KINDS_IN_WORDS = {
     "phonons": "Phonons",
     "vacancy": "Vacancy energies",
     "surfaces": "Surface energies",
+    "adsorption": "Adsorption energies",
+    "adhesion": "Works of separation of interfaces",
 }
 NEVER_TESTED = (
-    "Migration, adsorption and interface energies: no action measures them.",
+    "Migration energies, and interface energies against the bulk: no action measures them.",
     "Charged cells, magnetic order, applied fields; reactions the sampled MD did not go through.",
 )
 

@@ -9,7 +9,7 @@ of the paper (appendices E and G).
 from dataclasses import dataclass
 from typing import Literal
 
-from atomistics.properties.asked import CRYSTAL, KINDS, Kind, kind_of
+from atomistics.properties.asked import KINDS, TAUGHT, Kind, kind_of
 from campaign.actions.select_data import SelectGroup
 from campaign.budget import accurate_seconds, decisions_left, in_a_hurry, judged, purse
 from campaign.identifiers import iteration_of
@@ -262,7 +262,7 @@ def lesson(sit: Situation, s: SubsystemState) -> list[Kind]:
         return []
     slack = sit.state.targets.slack(s.role)
     missed = {kind_of(t.name) for t in asked for e in evaluated if not held(e, t, slack).met}
-    return [kind for kind in KINDS if kind in missed & CRYSTAL]
+    return [kind for kind in KINDS if kind in missed & TAUGHT]
 
 
 def jobs_failed(sit: Situation, s: SubsystemState) -> int:

@@ -1,18 +1,24 @@
 """Properties against closed forms, published values and ASE's own: EMT, Lennard-Jones, silicon."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from ase import Atoms, units
-from ase.build import bulk, molecule
+from ase.build import bulk, fcc111, molecule
 from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from ase.calculators.tersoff import Tersoff, TersoffParameters
+from ase.io import write
+from ase.optimize import FIRE
 
-from atomistics.properties.asked import CALLS, KINDS, PropertiesAsked, kind_of, unit_of
+from atomistics.properties.asked import CALLS, CRYSTAL, PropertiesAsked, kind_of, unit_of
 from atomistics.properties.measure import MD, Measured, measure
 from atomistics.properties.teaching import taught
 from atomistics.reference.methods import label
+from atomistics.structure_index import Structure
+from atomistics.structures import load
 
 SIGMA, EPSILON = 3.4, 0.0104
 
@@ -24,7 +30,7 @@ def numbers(found: Measured) -> dict[str, float]:
 @pytest.fixture(scope="module")
 def copper() -> Measured:
     built = bulk("Cu", cubic=True, a=3.7) * 2
-    return measure(built, PropertiesAsked(kinds=list(KINDS[:-1])), EMT())
+    return measure(built, PropertiesAsked(kinds=sorted(CRYSTAL)), EMT())
 
 
 def test_copper_by_emt_is_what_its_authors_and_ase_publish(copper: Measured) -> None:
@@ -49,8 +55,6 @@ def test_ways_to_the_same_number_agree(copper: Measured) -> None:
     assert value["vacancy"] <= value["vacancy_unrelaxed"]
     assert value["surface_111"] < value["surface_100"] < value["surface_110"]
     # by hand, ASE's own slab: 1.0444 J/m2 as cut
-    from ase.build import fcc111
-
     slab = fcc111("Cu", (1, 1, 5), a=value["a"], vacuum=6.0, periodic=True)
     slab.calc = EMT()
     area = np.linalg.norm(np.cross(slab.cell[0], slab.cell[1]))
@@ -184,9 +188,112 @@ def test_heat_of_vaporisation_of_an_ideal_gas_of_molecules_is_rt() -> None:
     assert "3 N2" in found.how["vaporisation"]
 
 
+def _measured(built: Atoms, kind: str, calculator: Calculator) -> dict[str, float]:
+    found = measure(built, PropertiesAsked(kinds=[kind]), calculator)
+    assert not found.failed
+    return numbers(found)
+
+
+def test_adsorption_of_one_atom_on_one_is_the_bond_of_the_pair_potential() -> None:
+    """Each atom over its own, all others out of reach: 4 e (s^-12 - s^-6) as built, -e at rest."""
+    built = Atoms("Ar4", [[2, 2, 2], [2, 22, 2], [2, 2, 2 + 1.3 * SIGMA], [2, 22, 2 - 1.3 * SIGMA]])
+    built.set_cell([20.0, 40.0, 40.0])
+    built.pbc = True
+    built.arrays["adsorbate"] = np.array([-1, -1, 0, 1])
+    found = _measured(built, "adsorption", LennardJones(sigma=SIGMA, epsilon=0.1, rc=9.0))
+    shift = 0.4 * ((SIGMA / 9.0) ** 12 - (SIGMA / 9.0) ** 6)
+    stiff = 0.4 * (1.3**-12 - 1.3**-6) - shift
+    assert found["adsorption_unrelaxed"] == pytest.approx(stiff, abs=1e-9)
+    assert found["adsorption"] == pytest.approx(-0.1 - shift, abs=5e-5)
+
+
+def test_adsorption_of_nitrogen_on_copper_is_that_by_hand(tmp_path: Path) -> None:
+    """ASE's own slab and site, through the builder's file format."""
+    slab = fcc111("Cu", (2, 2, 3), vacuum=8.0, periodic=True)
+    slab.arrays["molecule"] = np.full(len(slab), -1)
+    built = slab.copy()
+    foot = [*slab.positions[-1][:2], slab.positions[-1][2] + 1.85]
+    added = Atoms("N2", [foot, np.add(foot, [0, 0, 1.1])])
+    added.arrays["molecule"] = np.zeros(2, int)
+    built += added
+    built.positions[-1] -= built.cell[0]  # across the border
+    built.info["adsorbed"] = 1
+    del built.arrays["tags"], built.info["adsorbate_info"]
+    write(tmp_path / "n2.xyz", built, format="extxyz")
+    entry = {"id": "n2", "file": "n2.xyz", "subsystem": "n2", "family": "solid-molecule"}
+    entry |= {"held_out": False, "description": "N2 on copper", "folder": tmp_path}
+    read = load(Structure(**entry))
+    found = _measured(read, "adsorption", EMT())
+    energies = []
+    for part in (built, slab, molecule("N2", positions=added.positions, vacuum=8.0)):
+        part.set_constraint()
+        part.calc = EMT()
+        before = part.get_potential_energy()
+        part.rattle(0.01, seed=1)
+        FIRE(part, logfile=None).run(fmax=0.005, steps=500)
+        energies.append([before, part.get_potential_energy()])
+    by_hand = np.array(energies[0]) - energies[1] - energies[2]
+    assert found["adsorption_unrelaxed"] == pytest.approx(by_hand[0], abs=1e-6)
+    assert found["adsorption"] == pytest.approx(by_hand[1], abs=0.02)
+
+
+@pytest.mark.parametrize("vacuum", [0.0, 10.0])
+@pytest.mark.parametrize("shift", [0.0, 7.3])
+def test_the_halves_of_a_crystal_are_held_by_twice_its_surface_energy(
+    vacuum: float, shift: float
+) -> None:
+    """Whatever the origin, with one interface or two."""
+    built = fcc111("Cu", (1, 1, 12), a=3.59, vacuum=None, periodic=True)
+    built.cell[2, 2] = 12 * 3.59 / np.sqrt(3)
+    built.arrays = {name: built.arrays[name] for name in ("numbers", "positions")}
+    per_atom = _energy(built) / 12
+    half = built[:6]
+    half.cell[2, 2] += 20
+    area = np.linalg.norm(np.cross(built.cell[0], built.cell[1]))
+    surface = (_energy(half) - 6 * per_atom) / (2 * area) * units.m**2 / units.J
+    built.cell[2, 2] += vacuum
+    built.arrays["layer"] = np.repeat([0, 1], 6)
+    built.info["layers"] = "lower upper"
+    built.positions[:, 2] += shift
+    built.wrap()
+    found = _measured(built, "adhesion", EMT())
+    assert found["work_of_separation_unrelaxed"] == pytest.approx(2 * surface, rel=1e-5)
+    assert found["work_of_separation"] == pytest.approx(2 * surface, rel=0.05)
+
+
+def _energy(atoms: Atoms) -> float:
+    copy = atoms.copy()
+    copy.calc = EMT()
+    return copy.get_potential_energy()
+
+
+def test_parts_that_are_none_have_no_value() -> None:
+    crystal = bulk("Cu", cubic=True) * 2
+    plain = measure(crystal, PropertiesAsked(kinds=["adsorption", "adhesion"]), EMT())
+    assert "adsorbed" in plain.failed["adsorption"]
+    assert "no layers" in plain.failed["adhesion"]
+    particle = fcc111("Cu", (6, 6, 3), vacuum=None, periodic=True)
+    particle.cell[2, 2] += 12
+    particle += Atoms("Cu", [[1.0, 1.0, particle.positions[:, 2].max() + 2.2]])
+    particle.arrays["layer"] = np.array([0] * (len(particle) - 1) + [1])
+    particle.info["layers"] = "lower upper"
+    found = measure(particle, PropertiesAsked(kinds=["adhesion"]), EMT())
+    assert "covers only part of the face" in found.failed["adhesion"]
+
+
+def test_parts_are_taught_nearer_and_farther() -> None:
+    built = fcc111("Cu", (1, 1, 6), vacuum=None, periodic=True)
+    built.cell[2, 2] = 6 * 3.61 / np.sqrt(3)
+    built.arrays["layer"] = np.repeat([0, 1], 3)
+    built.info["layers"] = "lower upper"
+    heights = [f.cell[2, 2] for f in taught(built, "adhesion", PropertiesAsked(), 3, seed=1)]
+    assert np.allclose(np.subtract(heights, built.cell[2, 2]), [-0.4, 1.8, 4.0])
+
+
 def test_names_lead_to_kinds_and_units() -> None:
     assert kind_of("c11") == "elastic"
     assert kind_of("surface_1-10") == "surfaces"
+    assert kind_of("work_of_separation_unrelaxed") == "adhesion"
     assert kind_of("nonsense") is None
     assert unit_of("vacancy") == "eV"
     assert unit_of("phonon_lowest") == "THz"

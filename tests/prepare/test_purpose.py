@@ -86,3 +86,15 @@ def test_prepare_tells_and_writes_them(tmp_path, types, wanted) -> None:
     (tmp_path / "a.yaml").write_text(yaml.safe_dump({**answers, "temperature": 400}))
     assert types(order)[0] == 0
     assert (here / "protocols/melt_quench.yaml").read_text() == "# mine\n"
+
+
+def test_what_holds_parts_together_is_measured_where_parts_meet() -> None:
+    copper = {"name": "cu", "kind": "crystal", "crystal": "Cu", "surface": [1, 1, 1]}
+    nickel = copper | {"name": "ni", "crystal": "Ni"}
+    gas = copper | {"adsorbates": [{"name": "CO", "smiles": "[C-]#[O+]"}]}
+    made = task(["adsorption energies", "adhesion"], phases=[gas, nickel], layers=["cu", "ni"])
+    kinds = {s.name: s.properties.kinds for s in made.subsystems if s.properties}
+    assert kinds["cu_adsorbed"] == ["adsorption"]
+    assert [name for name, of in kinds.items() if of == ["adhesion"]] == ["cu-ni"]
+    held = {(t.name, t.subsystem) for t in made.targets.properties}
+    assert {("adsorption", "cu_adsorbed"), ("work_of_separation", "cu-ni")} <= held
