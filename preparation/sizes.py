@@ -1,20 +1,23 @@
 """About how many atoms planned structures have, told with what they cost before any is built.
 
-From densities, widths and thicknesses; whole cells and layers make slabs some tenths larger or
-smaller. What cannot be told without building (databases, cells of unknown shape) is left out.
+Crystals and slabs are cut as they will be, which takes a moment; what is packed between or over
+them, which takes long, is counted by density, cross-section and thickness. What cannot be told
+without building (databases) is left out.
 """
 
 import json
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
-from math import pi
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from ase import Atoms
+
 from atomistics.builders.building import build
-from atomistics.builders.crystals.ordering import occupied_density
 from atomistics.builders.families import PARAMETERS
+from atomistics.builders.layers import plane
 from atomistics.errors import UserError
 from atomistics.formulas import atoms_of_formula, composition, mass
 from atomistics.units import GRAMS_PER_CM3, PER_LITRE
@@ -22,10 +25,7 @@ from campaign.files import canonical_json
 from preparation.structure_plan import FILE, StructurePlan
 
 BEYOND = 2.5  # times the atoms asked for: told with what it costs
-WIDER, THICKER = 2.3, 1.5  # Å, what whole cells add to a width, whole layers to a thickness
-SHEET = 5.0  # Å of a layered crystal's sheet
-MATCHED = 12.0  # Å, width of a cell common to two crystals
-SOURCE = ("space_group", "setting", "lattice", "sites", "prototype", "formula", "file", "ordering")
+WIDTH = 10.0  # Å, of a stack without crystals
 
 
 def cost(sizes: dict[str, int], asked: int | None, about: bool) -> Iterator[str]:
@@ -53,7 +53,7 @@ def expected(plan: StructurePlan, folder: Path) -> dict[str, int]:
 
     Returns
     -------
-    whole numbers, good to some tenths
+    whole numbers: exact for crystals and slabs, good to a tenth where something is packed
     """
     sizes: dict[str, int] = {}
     for variant in plan.variants:
@@ -71,84 +71,73 @@ def _atoms(record: dict[str, Any], built: dict[str, int], folder: str) -> float:
     """Atoms of a record of one family; `built` those of the structures it may rest on."""
     of_family = {
         "solid": _solid,
-        "solid-surface": lambda r, _, f: _slab(r, _width(r), f),
-        "cluster": lambda r, _, f: pi / 6 * r["diameter_angstrom"] ** 3 * _density(r, f),
+        "solid-surface": lambda r, _, f: len(_made(r, f)),
+        "cluster": lambda r, _, f: len(_made(r, f)),
         "solid-solid": _on_crystal,
         "solid-molecule": _wetted,
-        "liquid-liquid": lambda r, *_: sum(_film(p, r["width_angstrom"]) for p in r["phases"]),
+        "liquid-liquid": lambda r, *_: sum(_film(p, r["width_angstrom"] ** 2) for p in r["phases"]),
         "stack": _stack,
     }
     return of_family.get(record["family"], _box)(record, built, folder)
 
 
+def _made(record: dict[str, Any], folder: str) -> Atoms:
+    """A structure in which nothing is packed, as it will be built."""
+    return _of_record(canonical_json(record), folder)
+
+
+@cache
+def _of_record(record: str, folder: str) -> Atoms:
+    return build(PARAMETERS.validate_python(json.loads(record)), 0, Path(folder))
+
+
+def _slab(record: dict[str, Any], folder: str) -> tuple[int, float]:
+    """Atoms of a slab, and its cross-section in Å^2."""
+    slab = _made({**record, "family": "solid-surface", "vacuum_angstrom": 0.0}, folder)
+    return len(slab), float(abs(np.linalg.det(plane(slab))))
+
+
 def _solid(record: dict[str, Any], built: dict[str, int], folder: str) -> float:
     del built
     if not record.get("ordering") and "materials_project" not in record:
-        return len(build(PARAMETERS.validate_python(record), 0, Path(folder)))
+        return len(_made(record, folder))
     return float(record.get("atoms", 100)) * (1.5 if record.get("further_repeats") else 1.0)
 
 
 def _wetted(record: dict[str, Any], built: dict[str, int], folder: str) -> float:
     """A slab under a liquid, or with a few molecules on it."""
     del built
-    slab, film = record["surface"], record.get("liquid")
-    added = _film(film, _width(slab)) if film else 0.0
-    return _slab(slab, _width(slab), folder) + added
+    atoms, area = _slab(record["surface"], folder)
+    return atoms + (_film(record["liquid"], area) if record.get("liquid") else 0.0)
 
 
 def _on_crystal(record: dict[str, Any], built: dict[str, int], folder: str) -> float:
     """A film, a glass, another grain or a particle on a slab."""
-    below, above = record["substrate"], record.get("film")
-    width = MATCHED if above else _width(below)
-    atoms = _slab(below, width, folder)
-    if above:
-        return atoms + _slab(above, width, folder)
+    if record.get("film") or record.get("grain"):
+        return len(_made(record, folder))
+    atoms, area = _slab(record["substrate"], folder)
     if record.get("amorphous"):
-        return atoms + _film(record["amorphous"], width)
-    if isinstance(record.get("particle"), dict):
-        return atoms + _atoms(record["particle"], built, folder)
-    return 2 * atoms if record.get("grain") else atoms
+        return atoms + _film(record["amorphous"], area)
+    particle = record.get("particle")
+    return atoms + (_atoms(particle, built, folder) if isinstance(particle, dict) else 0.0)
 
 
 def _stack(record: dict[str, Any], built: dict[str, int], folder: str) -> float:
+    """The first crystal sets the cross-section; others are brought to it."""
+    atoms, area = 0.0, 0.0
     contents = [layer.get("content", {}) for layer in record["layers"]]
-    slabs = [content for content in contents if content.get("family") == "solid-surface"]
-    width = _width(slabs[0]) if slabs else 10.0
-    atoms = 0.0
+    for slab in (content for content in contents if content.get("family") == "solid-surface"):
+        number, own = _slab(slab, folder)
+        area = area or own
+        atoms += number * area / own
+    area = area or WIDTH**2
     for layer, content in zip(record["layers"], contents, strict=True):
-        if content.get("family") == "solid-surface":
-            atoms += _slab(content, width, folder)
-        elif layer.get("thickness_angstrom"):
-            atoms += _film({**content, "thickness_angstrom": layer["thickness_angstrom"]}, width)
-        else:
+        if layer.get("thickness_angstrom"):
+            thick = {**content, "thickness_angstrom": layer["thickness_angstrom"]}
+            atoms += _film(thick, area)
+        elif content.get("family") != "solid-surface":
             atoms += built.get(layer.get("structure", ""), 0) or _box(content, built, folder)
     return atoms
-
-
-def _width(slab: dict[str, Any]) -> float:
-    """Å, of the square as large as a slab's cross-section."""
-    width = slab.get("min_width_angstrom", 8.0) + WIDER
-    return float(width * (1.15 if slab.get("further_repeats") else 1.0))
-
-
-def _slab(slab: dict[str, Any], width: float, folder: str) -> float:
-    thick = slab["sheets"] * SHEET if slab.get("sheets") else slab["thickness_angstrom"] + THICKER
-    return _density(slab, folder) * width**2 * thick
-
-
-def _density(record: dict[str, Any], folder: str) -> float:
-    """Atoms an Å^3 of a crystal."""
-    source = {key: record[key] for key in SOURCE if key in record}
-    return _of_source(canonical_json(source), folder)
-
-
-@cache
-def _of_source(source: str, folder: str) -> float:
-    record = json.loads(source)
-    if record.get("ordering"):
-        return occupied_density(record["file"], Path(folder))
-    atoms = build(PARAMETERS.validate_python({"family": "solid", **record}), 0, Path(folder))
-    return len(atoms) / atoms.get_volume()
 
 
 def _contents(mixture: dict[str, Any]) -> list[tuple[float, Counter[str]]]:
@@ -164,7 +153,7 @@ def _contents(mixture: dict[str, Any]) -> list[tuple[float, Counter[str]]]:
     ]
 
 
-def _film(mixture: dict[str, Any], width: float) -> float:
+def _film(mixture: dict[str, Any], area: float) -> float:
     """A packed layer: as thick as asked for, or as one formula unit of its solute takes."""
     parts = [(share, content) for share, content in _contents(mixture) if share]
     grams = sum(share * mass(content) for share, content in parts)
@@ -172,7 +161,7 @@ def _film(mixture: dict[str, Any], width: float) -> float:
     per_volume *= mixture["density_g_cm3"] / GRAMS_PER_CM3
     dissolved = [p["molarity_mol_l"] for p in mixture["components"] if p.get("molarity_mol_l")]
     least = 1 / (PER_LITRE * min(dissolved)) if dissolved else 0.0
-    return float(per_volume * max(width**2 * mixture["thickness_angstrom"], least))
+    return float(per_volume * max(area * mixture["thickness_angstrom"], least))
 
 
 def _box(record: dict[str, Any], built: dict[str, int], folder: str) -> float:

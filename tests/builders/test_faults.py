@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.builders.recipes import COPPER, MGO, made
+from tests.builders.recipes import COPPER, MGO, RUTILE, made
 
 ZNO = {
     "space_group": 186,
@@ -138,6 +138,32 @@ def test_every_face_has_a_hollow():
     distance = atoms.get_distances(oxygen, range(oxygen), mic=True)
     zinc = np.sort(distance[np.array(atoms.symbols)[:oxygen] == "Zn"])[:3]
     assert zinc == pytest.approx(np.hypot(1.6, 3.25 / 3**0.5), abs=0.02)
+
+
+@pytest.mark.parametrize("site", ["ontop", "bridge", "hollow"])
+def test_square_faces_have_every_site_and_lone_pairs_keep_from_anions(site):
+    """MgO (001): water's oxygen over magnesium, or as far from oxygen as anions are apart."""
+    slab = {**MGO, "miller": [0, 0, 1], "thickness_angstrom": 6, "min_width_angstrom": 8.0}
+    guest = {"smiles": "O", "site": site, "height_angstrom": 1.8, "bound_atom": 0}
+    atoms = made("solid-molecule", surface=slab, adsorbate=guest, vacuum_angstrom=15)
+    oxygen, face = len(atoms) - 3, np.array(atoms.symbols)[:-3]
+    distance = atoms.get_distances(oxygen, range(oxygen), mic=True)
+    assert distance[face == "O"].min() >= 2.379
+    if site == "ontop":
+        assert distance[face == "Mg"].min() == pytest.approx(1.8, abs=1e-3)
+    if site == "hollow":  # two Mg and two O around it
+        assert np.ptp(np.sort(distance)[:4]) < 0.01
+
+
+def test_water_binds_to_the_bare_titanium_of_rutile():
+    """TiO2 (110): five-fold titanium lies 1.3 Å below the bridging oxygen."""
+    slab = {**RUTILE, "miller": [1, 1, 0], "thickness_angstrom": 6, "min_width_angstrom": 8.0}
+    guest = {"smiles": "O", "site": "ontop", "height_angstrom": 2.1, "bound_atom": 0}
+    atoms = made("solid-molecule", surface=slab, adsorbate=guest, vacuum_angstrom=15)
+    oxygen, face = len(atoms) - 3, np.array(atoms.symbols)[:-3]
+    distance = atoms.get_distances(oxygen, range(oxygen), mic=True)
+    assert distance[face == "Ti"].min() == pytest.approx(2.1, abs=1e-3)
+    assert distance[face == "O"].min() > 2.5
 
 
 def test_planes_of_a_perovskite_move_in_whole_units():

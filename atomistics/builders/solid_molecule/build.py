@@ -1,25 +1,27 @@
 """Molecules at solids: adsorbed on sites of a slab, or a liquid layer over it."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from pymatgen.analysis.adsorption import AdsorbateSiteFinder
-from pymatgen.core.surface import Slab as PymatgenSlab
-from pymatgen.io.ase import AseAtomsAdaptor
+from scipy.spatial import Voronoi, cKDTree
 from scipy.spatial.transform import Rotation
 
-from atomistics.builders.layers import stacked
+from atomistics.bonded import IONIC_RADII
+from atomistics.builders.layers import clearance, plane, stacked
 from atomistics.builders.mixtures.conformers import Template, total_charge
 from atomistics.builders.mixtures.films import film_on
 from atomistics.builders.solid_molecule.parameters import Adsorption, SolidMolecule
-from atomistics.builders.solid_surface.build import cut, with_vacuum
+from atomistics.builders.solid_surface.build import cut
+from atomistics.builders.solid_surface.compensation import formal_charges
 from atomistics.builders.sources import templates
 from atomistics.errors import UserError
 from atomistics.neighbours import pairs
 
 TURNS = 24  # about the surface normal, tried for the most room
-FACE, OUTERMOST = 0.9, 0.2  # Å below the highest atom: all of the face, its outermost plane
+FACE, IONIC_FACE = 0.9, 1.6  # Å below the highest atom; Ti of rutile (110) lies 1.3 below O
+LEVEL = 0.05  # Å, within which atoms are as near to a site
 APART = 1.4  # Å, the least between an adsorbed molecule and anything else
 
 
@@ -55,12 +57,14 @@ def _adsorbed(slab: Atoms, wanted: Adsorption, rng: np.random.Generator, folder:
     if len(parts) != 1:
         raise UserError("adsorbate: must be one molecule or ion; add counter-ions by a stack")
     molecule = _oriented(parts[0], wanted.bound_atom)
-    top = slab.cell[2, 2]
     atoms = slab.copy()
-    atoms.cell[2] = [0, 0, top + wanted.height_angstrom + np.ptp(molecule[:, 2])]
-    for site in _spread(_sites(slab, wanted.site), slab, wanted.count, rng):
-        foot = np.array([*site[:2], top + wanted.height_angstrom])
-        atoms = _placed(atoms, parts[0], molecule + foot, foot, rng)
+    feet = _sites(slab, wanted.site) + np.array([0, 0, wanted.height_angstrom])
+    if wanted.bound_atom is not None:  # a lone pair seeks cations: sites that need no lifting
+        lifts = np.array([_lift(slab, parts[0].atoms[[wanted.bound_atom]], [f]) for f in feet])
+        feet = feet[lifts < lifts.min() + 0.1]
+    for foot in _spread(feet, slab, wanted.count, rng):
+        atoms = _placed(atoms, slab, parts[0], molecule + foot, foot, rng)
+    atoms.cell[2] = [0, 0, atoms.positions[:, 2].max()]
     atoms.pbc = True
     charge = total_charge([(parts[0], wanted.count)])
     atoms.info |= {"charge": charge, "site": wanted.site, "adsorbed": wanted.count}
@@ -83,33 +87,45 @@ def _oriented(molecule: Template, bound: int | None) -> np.ndarray:
 
 
 def _sites(slab: Atoms, kind: str) -> np.ndarray:
-    """All sites (S, 3) Å of one kind on the top face (pymatgen's AdsorbateSiteFinder).
+    """All sites (S, 3) Å of one kind on the top face, as high as the highest atom they lie on.
 
-    Montoya and Persson, npj Comput. Mater. 3, 14 (2017). A face of several elements may have no
-    hollow between atoms of all its planes; it is then looked for between those of the outermost.
+    Of the face seen from above: on an atom, half-way between two that are nearest to there, and
+    where the nearest atoms are farthest away (vertices of Voronoi cells with atoms all around).
+    pymatgen's AdsorbateSiteFinder has no hollow on square faces.
     """
-    structure = AseAtomsAdaptor.get_structure(with_vacuum(slab, 20.0))
-    body = PymatgenSlab(
-        structure.lattice,
-        structure.species,
-        structure.frac_coords,
-        (0, 0, 1),
-        structure,
-        0,
-        np.eye(3),
-    )
-    sites = np.zeros((0, 3))
-    for height in (FACE, OUTERMOST):
-        finder = AdsorbateSiteFinder(body, height=height)
-        sites_of = finder.find_adsorption_sites(
-            distance=0, positions=[kind], symm_reduce=0, put_inside=True
-        )
-        sites = np.array(sites_of[kind]).reshape(-1, 3)
-        if len(sites):
-            break
-    else:
+    depth = IONIC_FACE if formal_charges(slab).any() else FACE
+    face = slab.positions[slab.positions[:, 2] > slab.positions[:, 2].max() - depth]
+    images = np.array(list(itertools.product((-1, 0, 1), repeat=2))) @ slab.cell.array[:2]
+    points = (face + images[:, None]).reshape(-1, 3)
+    cells, tree = Voronoi(points[:, :2]), cKDTree(points[:, :2])
+    between = points[cells.ridge_points, :2].mean(axis=1)
+    places = {"ontop": face[:, :2], "bridge": between, "hollow": cells.vertices}[kind]
+    fractions = (places @ np.linalg.inv(plane(slab))).round(4)
+    sites: dict[tuple[float, ...], list[float]] = {}  # Qhull has a square's vertex twice
+    for place in places[((fractions >= 0) & (fractions < 1)).all(axis=1)]:
+        around = points[tree.query_ball_point(place, tree.query(place)[0] + LEVEL)]
+        x, y = (around[:, :2] - place).T
+        angles = np.sort(np.arctan2(y, x))
+        widest = np.diff([*angles, angles[0] + 2 * np.pi]).max()
+        if {"ontop": True, "bridge": len(around) == 2, "hollow": widest < np.pi + 0.1}[kind]:
+            key = tuple((place.round(2) + 0.0).tolist())
+            sites[key] = [*place.tolist(), float(around[:, 2].max())]
+    if not sites:
         raise UserError(f"adsorbate.site {kind}: this face has none; choose another kind")
-    return sites[np.lexsort(sites.round(3).T)]
+    return np.array([sites[key] for key in sorted(sites)])
+
+
+def _lift(slab: Atoms, molecule: Atoms, positions: np.ndarray | list[np.ndarray]) -> float:
+    """Å by which a molecule's atoms at some positions have to be lifted off a slab, at least 0.
+
+    Its other non-metals keep from anions of the face as oxygen does: their lone pairs are repelled.
+    """
+    above = Atoms(molecule.numbers, positions)
+    above.positions[:, 2] -= slab.cell[2, 2]
+    pairs_ = above.copy()
+    bare = (above.numbers != 1) & ~np.isin(list(above.symbols), list(IONIC_RADII))
+    pairs_.numbers[bare] = 8
+    return max(0.0, clearance(slab, above), clearance(slab, pairs_))
 
 
 def _spread(
@@ -128,25 +144,31 @@ def _spread(
 
 def _placed(
     atoms: Atoms,
+    slab: Atoms,
     molecule: Template,
     positions: np.ndarray,
     foot: np.ndarray,
     rng: np.random.Generator,
 ) -> Atoms:
-    """The molecule added, turned about its foot to where it has most room."""
-    best, most = atoms, 0.0
+    """The molecule added, turned about its foot to where it needs least lifting and has most
+    room."""
+    best, rank = atoms, (np.inf, 0.0)
     start = rng.uniform(0, 360)
     number = atoms.arrays["molecule"].max(initial=-1) + 1
     for turn in range(TURNS):
         spin = Rotation.from_euler("z", start + 360 * turn / TURNS, degrees=True)
         added = Atoms(molecule.atoms.numbers, spin.apply(positions - foot) + foot)
+        lift = _lift(slab, molecule.atoms, added.positions)
+        added.positions[:, 2] += lift
         added.arrays["molecule"] = np.full(len(added), number)
         trial = atoms + added
         close = pairs(trial, 4.0)
         across = (close.i >= len(atoms)) & (close.j < len(atoms))
-        room = close.distance[across].min(initial=4.0)
-        if room > most + 1e-6:
-            best, most = trial, room
-    if most < APART:
-        raise UserError(f"adsorbate: {most:.2f} Å from its surroundings; raise height_angstrom")
+        room = float(close.distance[across].min(initial=4.0))
+        if room >= APART and (round(lift, 1), -room) < rank:
+            best, rank = trial, (round(lift, 1), -room)
+    if best is atoms:
+        raise UserError(
+            f"adsorbate: nearer than {APART} Å to its surroundings; raise height_angstrom"
+        )
     return best

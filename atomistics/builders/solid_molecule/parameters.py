@@ -14,7 +14,9 @@ class Adsorption(Substance):
     """Molecules on sites of a surface; first atom down, or its plane's lowest atom."""
 
     site: Literal["ontop", "bridge", "hollow"] = "ontop"
-    height_angstrom: float = Field(default=2.0, ge=0.5, le=10, description="above the top atom")
+    height_angstrom: float = Field(
+        default=2.0, ge=0.5, le=10, description="above the site's atoms, or as the radii need"
+    )
     count: MoleculeCount = Field(default=1, description="molecules, on different sites, seeded")
     bound_atom: int | None = Field(
         default=None, ge=0, le=500, description="index in the molecule that points down"
