@@ -18,6 +18,7 @@ NEAREST = 0.8  # of the sum of the covalent radii, across a gap (Na-Na 2.7, Pt-O
 ANIONS = 0.85  # of the sum of their ionic radii: O-O 2.38 Å, of a shared edge 2.5 in rutile
 VAN_DER_WAALS = 1.0  # of the sum of Bondi's radii: C-C 3.40, C-S 3.50 Å across a gap of sheets
 BOND, APART = 1.25, 1.2  # of covalent radii; Å between planes that may lie on two sheets
+ALIKE = 4.0  # Å, within which a crystal's own pairs say how near they come elsewhere
 REACH = 4.5  # Å below a face, beyond which no atom can be near the other one
 
 
@@ -57,11 +58,11 @@ def stacked(
     vacuum: float,
     names: Sequence[str] = ("lower", "upper"),
     bonded: bool = True,
-    nearest: float = NEAREST,
+    nearest: np.ndarray | None = None,
 ) -> Atoms:
     """Layers from the bottom up, periodic along z.
 
-    The gap is wider where atoms across it would come nearer than `nearest` of the sum of their
+    The gap is wider where atoms across it would come nearer than `NEAREST` of the sum of their
     covalent radii, or two anions nearer than those have in crystals; of sheets (`bonded` false)
     nearer than the sum of their van der Waals radii. Without vacuum the last one meets the first in
     the same way. The first layer's a and b hold for all; `info` of all is kept, charges are added.
@@ -73,7 +74,7 @@ def stacked(
     vacuum : Å on top; 0: the last layer meets the first
     names : of the layers, in order
     bonded : whether covalent radii decide
-    nearest : of the sum of covalent radii
+    nearest : (118 + 1, 118 + 1) Å by atomic numbers, as of `shortest`, instead of covalent radii
 
     Returns
     -------
@@ -103,7 +104,9 @@ def stacked(
     return whole
 
 
-def clearance(lower: Atoms, upper: Atoms, bonded: bool = True, nearest: float = NEAREST) -> float:
+def clearance(
+    lower: Atoms, upper: Atoms, bonded: bool = True, nearest: np.ndarray | None = None
+) -> float:
     """The gap at which no two atoms across it are too near.
 
     Two atoms `across` apart in the plane need sqrt(least^2 - across^2) along z, less how deep they
@@ -124,7 +127,9 @@ def clearance(lower: Atoms, upper: Atoms, bonded: bool = True, nearest: float = 
     across = np.linalg.norm((turns - turns.round()) @ plane(lower), axis=2)
     table = covalent_radii if bonded else np.where(np.isnan(vdw_radii), 2.0, vdw_radii)
     radii = [table[one.numbers[n]] for one, n in ((lower, i), (upper, j))]
-    least = (nearest if bonded else VAN_DER_WAALS) * (radii[0][:, None] + radii[1])
+    least = (NEAREST if bonded else VAN_DER_WAALS) * (radii[0][:, None] + radii[1])
+    if nearest is not None:
+        least = nearest[np.ix_(lower.numbers[i], upper.numbers[j])]
     ionic = [
         np.array([IONIC_RADII.get(symbol, -np.inf) for symbol in one.symbols[n]])
         for one, n in ((lower, i), (upper, j))
@@ -134,22 +139,33 @@ def clearance(lower: Atoms, upper: Atoms, bonded: bool = True, nearest: float = 
     return float(needed.max(initial=-np.inf))
 
 
-def closest(atoms: Atoms) -> float:
-    """Shortest distance between atoms of no common molecule.
+def shortest(atoms: Atoms, factor: float) -> np.ndarray:
+    """Least distances of pairs of elements across a fault or boundary, by those in the crystal.
+
+    Titanium of a perovskite keeps from titanium, as in the crystal, not only from oxygen. Atoms of
+    one molecule do not count; pairs that are not near each other have the share of their covalent
+    radii that the nearest pair has.
 
     Parameters
     ----------
-    atoms : N atoms, Å
+    atoms : N atoms, Å, of the crystal
+    factor : of its own shortest distances
 
     Returns
     -------
-    of the sum of their covalent radii; 1.5 where none is nearer
+    (119, 119) Å by atomic numbers
     """
     radii, number = covalent_radii[atoms.numbers], molecules(atoms)
-    near = pairs(atoms, 3.0 * radii.max())
-    apart = (number[near.i] < 0) | (number[near.i] != number[near.j])
+    near = pairs(atoms, max(ALIKE, 3.0 * radii.max()))
+    near = near.at((number[near.i] < 0) | (number[near.i] != number[near.j]))
     ratio = near.distance / (radii[near.i] + radii[near.j])
-    return float(ratio[apart].min(initial=1.5))
+    least = (
+        min(1.5, ratio.min(initial=1.5)) * (covalent_radii[:, None] + covalent_radii)[:119, :119]
+    )
+    own = np.full(least.shape, np.inf)
+    np.minimum.at(own, (atoms.numbers[near.i], atoms.numbers[near.j]), near.distance)
+    own = np.minimum(own, own.T)
+    return factor * np.where(own < ALIKE, own, least)
 
 
 def strain(films: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from atomistics.bonded import molecules
 from atomistics.builders.cluster.build import particle
 from atomistics.builders.cluster.parameters import Cluster
 from atomistics.builders.crystals.source import lattice_of, standard
-from atomistics.builders.layers import NEAREST, closest, layered, stacked
+from atomistics.builders.layers import layered, shortest, stacked
 from atomistics.builders.matching import matched, turned
 from atomistics.builders.mixtures.films import film_on
 from atomistics.builders.solid_solid.parameters import SolidSolid
@@ -65,7 +65,7 @@ def build(parameters: SolidSolid, rng: np.random.Generator, folder: Path) -> Ato
     upper.positions += np.array(parameters.registry) @ upper.cell.array[:2]
     film = parameters.film
     bonded = parameters.contact == "bonded" and not (film and all(map(layered, layers)))
-    nearest = NEARER * closest(layers[0]) if parameters.grain else NEAREST
+    nearest = shortest(layers[0], NEARER) if parameters.grain else None
     return stacked(
         layers,
         parameters.gap_angstrom,

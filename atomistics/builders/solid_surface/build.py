@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 
 from atomistics.bonded import BOND, deformed, formulas, longest_bonds, molecules, whole
 from atomistics.builders.crystals.source import lattice_of, reduced, repeated, standard, substitute
-from atomistics.builders.layers import clearance, closest
+from atomistics.builders.layers import clearance, shortest
 from atomistics.builders.solid_surface.compensation import (
     PLANE,
     POLAR,
@@ -181,7 +181,7 @@ def _faulted(atoms: Atoms, shift: list[float]) -> Atoms:
         raise UserError("fault: a slab of one plane has no upper half; make it thicker")
     between = (planes[1:] + planes[:-1]) / 2
     middle = sorted(between, key=lambda z: abs(z - atoms.cell[2, 2] / 2))[:FAULTED]
-    nearest, whole = NEARER * closest(atoms), formulas(atoms, molecules(atoms))
+    nearest, whole = shortest(atoms, NEARER), formulas(atoms, molecules(atoms))
     # fractions of the two vectors at 60 degrees, where a and b are at 120
     own = np.array([shift[0] + shift[1], shift[1]] if _obtuse(atoms) else shift)
     made = [_shifted(atoms, sign * own, float(z), nearest) for z in middle for sign in (1.0, -1.0)]
@@ -197,7 +197,7 @@ def _obtuse(atoms: Atoms) -> bool:
     return bool(a @ b < 0 and abs(np.linalg.norm(a + b) - np.linalg.norm(b)) < 1e-3)
 
 
-def _shifted(atoms: Atoms, shift: np.ndarray, level: float, nearest: float) -> Atoms:
+def _shifted(atoms: Atoms, shift: np.ndarray, level: float, nearest: np.ndarray) -> Atoms:
     """Everything above `level` (Å) moved by fractions of a and b, and lifted as needed."""
     above = atoms.positions[:, 2] > level
     lower, upper = atoms[~above], atoms[above]
