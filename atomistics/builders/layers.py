@@ -159,9 +159,8 @@ def shortest(atoms: Atoms, factor: float) -> np.ndarray:
     near = pairs(atoms, max(ALIKE, 3.0 * radii.max()))
     near = near.at((number[near.i] < 0) | (number[near.i] != number[near.j]))
     ratio = near.distance / (radii[near.i] + radii[near.j])
-    least = (
-        min(1.5, ratio.min(initial=1.5)) * (covalent_radii[:, None] + covalent_radii)[:119, :119]
-    )
+    sizes = covalent_radii[:119]
+    least = float(ratio.min(initial=1.5)) * (sizes[:, None] + sizes)
     own = np.full(least.shape, np.inf)
     np.minimum.at(own, (atoms.numbers[near.i], atoms.numbers[near.j]), near.distance)
     own = np.minimum(own, own.T)

@@ -166,6 +166,21 @@ def test_water_binds_to_the_bare_titanium_of_rutile():
     assert distance[face == "O"].min() > 2.5
 
 
+def test_equal_ions_keep_apart_across_a_boundary_of_a_perovskite():
+    """A mirrored SrTiO3 (001) has TiO2 on TiO2: titanium 3.9 Å apart in the crystal, not 2.5."""
+    sites = [("Sr", [0, 0, 0]), ("Ti", [0.5, 0.5, 0.5]), ("O", [0.5, 0.5, 0])]
+    crystal = {
+        "space_group": 221,
+        "lattice": {"a_angstrom": 3.905},
+        "sites": [{"element": name, "position": at} for name, at in sites],
+    }
+    slab = {**crystal, "miller": [0, 0, 1], "thickness_angstrom": 8, "min_width_angstrom": 5.5}
+    atoms = made("solid-solid", substrate=slab, grain="mirrored", gap_angstrom=1.9)
+    layer, titanium = atoms.arrays["layer"], np.array(atoms.symbols) == "Ti"
+    one, other = (np.flatnonzero(titanium & (layer == n)) for n in (0, 1))
+    assert atoms.get_all_distances(mic=True)[np.ix_(one, other)].min() > 3.5
+
+
 def test_planes_of_a_perovskite_move_in_whole_units():
     """LaAlO3 (001): half of the LaO units, Tasker's third kind with two elements a plane."""
     crystal = {
