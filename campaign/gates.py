@@ -64,8 +64,8 @@ def _stale(plan: Plan, sit: Situation) -> Iterator[Fault]:
 
 
 def _task(_: Plan, sit: Situation) -> Iterator[Fault]:
-    for key in ("targets", "temperature"):
-        if getattr(sit.task, key) != getattr(sit.state, key):
+    for key in ("targets", "temperature", "species"):
+        if getattr(sit.state, key) not in (None, getattr(sit.task, key)):
             yield "deny", f"task.yaml: {key}: not as the campaign began with; put it back"
     names = {s.name for s in sit.task.subsystems}
     if names != {s.name for s in sit.state.subsystems}:

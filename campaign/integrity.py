@@ -100,8 +100,9 @@ def _task(campaign: Campaign) -> Iterator[str]:
                     f"{campaign.folder}/task.yaml: subsystems: {s.name}: {key}: changed since the"
                     f" campaign began, which goes on for what stands in its state; {PUT_BACK}"
                 )
-    for key in ("targets", "temperature"):
-        if getattr(state, key) != getattr(task, key):
+    for key in ("targets", "temperature", "species"):
+        # potentials know types, not elements: in another order they would move one as the other
+        if getattr(state, key) not in (None, getattr(task, key)):
             yield (
                 f"{campaign.folder}/task.yaml: {key}: changed since the campaign began, which goes"
                 f" on for what stands in its state; {PUT_BACK}, or begin another campaign"

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from atomistics.contract import Name, Strict
+from atomistics.contract import Element, Name, Strict
 from atomistics.properties.asked import PropertiesAsked
 from campaign.actions import Action
 from campaign.config import Subsystem, Targets, Task
@@ -166,6 +166,11 @@ class State(Strict):
     campaign: Name
     temperature: int
     targets: Targets = Field(description="as they stood when the campaign began")
+    species: list[Element] | None = Field(
+        default=None,
+        description="as they stood then: type 0, 1, ... of every potential",
+        exclude_if=lambda species: species is None,
+    )
     subsystems: list[SubsystemState]
     reference: list[ReferenceRange] = Field(default=[])
     settled: list[SettledStructure] = Field(default=[])
@@ -240,6 +245,7 @@ def start(task: Task) -> State:
         campaign=task.name,
         temperature=task.temperature,
         targets=task.targets,
+        species=task.species,
         subsystems=[_fresh(s) for s in task.subsystems],
     )
 

@@ -13,7 +13,7 @@ from campaign.cost import cost
 from campaign.errors import UserError
 from campaign.folder import Campaign
 from campaign.gates import GateVerdict, check
-from campaign.integrity import require_unchanged
+from campaign.integrity import kept, require_unchanged
 from campaign.plan import Plan
 from campaign.provenance import source
 from campaign.run import dry_run
@@ -41,6 +41,7 @@ class Audit:
     spent: dict[str, float]
     limits: dict[str, float | None]
     gates: list[GateVerdict]
+    changed: list[str]
     source: str
     provenance: str
     rules: dict[str, Any]
@@ -109,6 +110,7 @@ def audit(campaign: Campaign) -> Audit:
             "money": settings.money,
         },
         gates=gates,
+        changed=list(kept(campaign)),
         calls=str(calls(campaign)),
         folder=campaign.folder,
         **_provenance(campaign, plan),
@@ -181,6 +183,7 @@ def render(audited: Audit) -> str:
                 for v in audited.gates
                 if v.verdict != "pass"
             ),
+            *(f"  CHANGED   {plain(text, 600)}" for text in audited.changed),
             f"  gates     {sum(v.verdict == 'pass' for v in audited.gates)} passed",
             *_labelled("rules", _rules(audited)),
             *(

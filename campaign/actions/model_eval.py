@@ -131,7 +131,9 @@ class ModelEval(Section):
         return [(self.protocol, 0)]
 
     def preconditions(self, sit: Situation) -> Iterator[Fault]:
-        """A reference trajectory at the same temperature; MD as long as the targets ask for."""
+        """A reference trajectory at the same temperature; MD as long as the targets ask for, and as
+        many labels on it as configured where calls are left: no verdict without a look at its own.
+        """
         references = {r.structure: r for r in sit.state.reference if r.status == "ok"}
         for name in self.structures:
             if name not in references:
@@ -143,6 +145,11 @@ class ModelEval(Section):
         reach = self.steps * sit.config.md.timestep / 1000
         if reach < sit.state.targets.stable_ps * (1 - 1e-9) and targets & set(self.structures):
             yield "warn", f"steps: {reach:g} ps cannot show {sit.state.targets.stable_ps:g} ps"
+        calls = sit.config.limits.reference_calls - sit.state.spent.reference_calls
+        asked = min(sit.config.model_eval.fresh_frames, max(0, calls) // len(self.structures))
+        if self.fresh_frames < asked and targets & set(self.structures):
+            frames = f"{self.fresh_frames} of the {asked} that config.yaml asks for"
+            yield "deny", f"fresh_frames: {frames}; a target is judged on the model's own MD too"
 
     def items(self, state: State, config: Config) -> Items:
         """One evaluation a structure."""

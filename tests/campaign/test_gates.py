@@ -239,6 +239,15 @@ def test_limits_deny_and_warn_before(number: int, key: str) -> None:
     assert f"limits.{key}" not in warned(plan, limited(after * 2))
 
 
+def test_a_target_is_judged_on_its_own_md_where_calls_are_left() -> None:
+    sit = at(EVALUATE)
+    blind = edited(sit, fresh_frames=0, fresh_most=0)
+    assert "fresh_frames: 0 of the 10" in denied(blind, sit)
+    limits = {"reference_calls": sit.state.spent.reference_calls}
+    assert "fresh_frames" not in denied(blind, at(EVALUATE, limits=limits))
+    assert "fresh_frames" not in denied(blind, at(EVALUATE, model_eval={"fresh_frames": 0}))
+
+
 def test_core_hours_spent_deny_everything_but_the_end() -> None:
     sit = replace(at(TRAIN), core_seconds=1000 * 3600)
     assert "limits.core_hours" in denied(decide(at(TRAIN)), sit)

@@ -147,18 +147,34 @@ def test_status_names_a_model_or_data_set_that_is_not_what_was_made(
         path.write_text(name)
         state.files[name] = file_sha256(path)
     monkeypatch.setattr(Campaign, "state", lambda *_: state)
+    monkeypatch.setattr("planner.audit.dry_run", lambda _: {})
     assert list(kept(waiting)) == []
     for name in names:
         path = waiting.folder / "iterations" / name
         path.write_text("another")
         _, told = said(["status", "--campaign", str(waiting.folder)], capsys)
         assert f"CHANGED  {path}: is not what iteration {int(name[:3])} has made" in told
+        _, told = said(["audit", "--campaign", str(waiting.folder)], capsys)  # used now or later
+        assert f"{path}: is not what iteration {int(name[:3])} has made" in told
         path.unlink()
         assert list(kept(waiting))[-1].startswith(f"{path}: missing")
         path.write_text(name)
     monkeypatch.setattr("campaign.integrity.QUICKLY", 0)
     path.write_text("another")
     assert list(kept(waiting)) == []
+
+
+def test_species_in_another_order_are_named(
+    waiting: Campaign, capsys: pytest.CaptureFixture
+) -> None:
+    """Potentials know types: silver would be moved as copper, and nothing else would tell."""
+    path = waiting.folder / "task.yaml"
+    task = yaml.safe_load(path.read_text())
+    assert waiting.state().species == task["species"]
+    path.write_text(yaml.safe_dump(task | {"species": [*task["species"], "Xe"][::-1]}))
+    status, told = said(["next", "--campaign", str(waiting.folder)], capsys)
+    assert status == 1
+    assert f"{path}: species: changed since the campaign began" in told
 
 
 @pytest.fixture
