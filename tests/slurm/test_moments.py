@@ -103,10 +103,15 @@ def test_cancelled_while_it_waits(site: Callable[..., Site], local: Path) -> Non
 
 @pytest.mark.parametrize("waiting", [False, True])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_leaves_no_job(site: Callable[..., Site], waiting: bool, number: int) -> None:
+@pytest.mark.parametrize("words", [("planner", "run"), ("snakemake",)])
+def test_ctrl_c_leaves_no_job(
+    site: Callable[..., Site], words: tuple[str, ...], waiting: bool, number: int
+) -> None:
     """Not even one that is being submitted at that moment; jobs of ten minutes go in seconds."""
     here = with_sbatch(site(setup="sleep 600"), "test -e told || sleep 5")
-    driver = here.begin("planner", "run", "--profile", "slurm")
+    if words == ("snakemake",):
+        assert here.run("planner", "next") == 0
+    driver = here.begin(*words, "--profile", "slurm")
     here.wait_for(1, "PENDING", "RUNNING")
     if waiting:
         until(lambda: "has been submitted with SLURM jobid" in here.said)
@@ -116,6 +121,23 @@ def test_ctrl_c_leaves_no_job(site: Callable[..., Site], waiting: bool, number: 
     assert driver.wait(timeout=25) != 0
     until(lambda: not here.queue("PENDING", "RUNNING"), 10)
     assert "Traceback" not in here.said
+
+
+def test_a_hang_up_leaves_the_jobs_to_the_next_run(site: Callable[..., Site]) -> None:
+    """Of a plain snakemake, which ends; nothing is submitted again."""
+    here = site(setup="sleep 600")
+    assert here.run("planner", "next") == 0
+    driver = here.begin("snakemake", "--profile", "slurm")
+    until(lambda: "has been submitted with SLURM jobid" in here.said)
+    running = here.wait_for(1, "RUNNING")
+    driver.send_signal(signal.SIGHUP)
+    assert driver.wait(timeout=25) != 0
+    assert here.queue("PENDING", "RUNNING") == running
+    again = here.begin("planner", "run", "--profile", "slurm")
+    until(lambda: f"SLURM job {running[0]} still does" in here.said)
+    again.send_signal(signal.SIGTERM)
+    again.wait(timeout=25)
+    assert here.submitted("001") == 1
 
 
 def test_controller_killed_as_it_takes_a_job(site: Callable[..., Site], local: Path) -> None:
