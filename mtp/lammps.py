@@ -323,3 +323,9 @@ def _expanded(lammps: Any, path: str | Path, text: str) -> str:
         return variable if isinstance(variable, str) else f"{variable:.15g}"
 
     return re.sub(r"\$(?:\{(\w+)\}|(\w))", value, text)
+
+
+if __name__ == "__main__":
+    from mtp.cli import main
+
+    sys.exit(main(["lammps", *sys.argv[1:]]))

@@ -1,5 +1,7 @@
 """LAMMPS itself on the kernel: values against ASE, NVE, sorted and wrapped atoms, grades."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -307,3 +309,11 @@ def test_an_input_is_cut_at_its_pair_style(tmp_path):
     style = read_input(path).style
     assert (style.potential, style.types) == ("p.almtp", None)
     assert (style.save, style.stop, style.save_to) == (2.1, 10.0, "new.cfg")
+
+
+def test_the_module_runs_an_input_as_the_command_does(tmp_path):
+    """`python -m mtp.lammps` did nothing and said nothing."""
+    command = [sys.executable, "-m", "mtp.lammps", str(tmp_path / "none.in")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("ERROR: ") and "none.in" in done.stderr
