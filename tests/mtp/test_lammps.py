@@ -316,4 +316,5 @@ def test_the_module_runs_an_input_as_the_command_does(tmp_path):
     command = [sys.executable, "-m", "mtp.lammps", str(tmp_path / "none.in")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith("ERROR: ") and "none.in" in done.stderr
+    assert done.stderr.startswith("ERROR: ")
+    assert "none.in" in done.stderr
