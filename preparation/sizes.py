@@ -56,14 +56,15 @@ def expected(plan: StructurePlan, folder: Path) -> dict[str, int]:
     whole numbers: exact for crystals and slabs, good to a tenth where something is packed
     """
     sizes: dict[str, int] = {}
-    for variant in plan.variants:
-        record = variant.parameters.model_dump(mode="json", exclude_none=True)
-        try:
-            number = _atoms(record, sizes, str(folder))
-        except (UserError, KeyError):  # the builder says what is wrong
-            continue
-        if number:
-            sizes[variant.id] = round(number)
+    for category in plan.categories:
+        for variant in category.variants:
+            record = variant.parameters.model_dump(mode="json", exclude_none=True)
+            try:
+                number = _atoms(record, sizes, str(folder))
+            except (UserError, KeyError):  # the builder says what is wrong; the others would be so
+                break
+            if number:
+                sizes[variant.id] = round(number)
     return sizes
 
 
