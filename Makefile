@@ -45,7 +45,7 @@ $(NEP89): | setup
 	@echo "75168ece02e840e4a32644f982b78d43cba697f5b64b4c8134ab66c7a8c28be1  $@.tmp" | sha256sum --check --quiet && mv $@.tmp $@
 
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slurm: setup slurm
 	MTPILOT_SLURM=1 $(BIN)/python -m pytest tests/slurm

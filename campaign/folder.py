@@ -17,7 +17,7 @@ from campaign.ledger import totals
 from campaign.plan import Plan
 from campaign.protocols import all_protocols
 from campaign.situation import CostByAction, EarlierDecision, Situation, StructureInfo
-from campaign.state import State, start
+from campaign.state import State, read_state, start
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Campaign:
         """
         number = self.finalized if number is None else number
         written = number or _there(self.state_file(0))
-        return read(State, self.state_file(number)) if written else start(self.task)
+        return read_state(self.state_file(number)) if written else start(self.task)
 
     def state_sha256(self, number: int | None = None) -> str:
         """Hash of the state file; 'start' before the first iteration where nothing was imported."""

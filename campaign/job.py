@@ -28,7 +28,7 @@ from campaign.errors import UserError
 from campaign.files import parse, read, read_json
 from campaign.folder import Campaign
 from campaign.results import SettledStructure
-from campaign.state import State
+from campaign.state import State, read_state
 from mtp.calculator import MTP
 from mtp.potential import Potential, untrained
 from mtp.repulsion import RepulsiveCore
@@ -342,7 +342,7 @@ class Drift:
 
 def previous_state(job: Job, path: Path | None) -> State:
     """The state the plan was decided from; there is no file of it in the first iteration."""
-    return read(State, path) if path else job.campaign.state(0)
+    return read_state(path) if path else job.campaign.state(0)
 
 
 def trajectory(state: State, structure: str) -> Path:

@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
@@ -13,6 +14,8 @@ from atomistics.contract import Element, Name, Strict
 from atomistics.properties.asked import PropertiesAsked
 from campaign.actions import Action
 from campaign.config import Subsystem, Targets, Task
+from campaign.errors import UserError
+from campaign.files import read
 from campaign.identifiers import DatasetId, ModelId, SampleId
 from campaign.results import (
     Calibration,
@@ -236,6 +239,17 @@ class State(Strict):
     def usable_models(self) -> list[ModelRecord]:
         """Fits that were neither refused nor rolled back, oldest first."""
         return [m for m in self.models if m.status == "ok"]
+
+
+def read_state(path: Path) -> State:
+    """The state of a file; UserError where it is unsound or ends before its last line.
+
+    Every list may be empty, so that half a file may be a state of less.
+    """
+    state = read(State, path)
+    if state.iteration and state.plan_sha256 == "start":
+        raise UserError(f"{path}: plan_sha256: missing, the file is cut short; put it back whole")
+    return state
 
 
 def start(task: Task) -> State:
