@@ -75,7 +75,7 @@ def planner_parser() -> argparse.ArgumentParser:
     reported = command("report", "how the campaign stands, as a page: report.html, model_card.md")
     reported.add_argument("--to", type=Path, metavar="FOLDER", help="default: report, or result")
     compared = commands.add_parser("compare", help="two campaigns, or one at two iterations")
-    compared.add_argument("one", help="FOLDER, or FOLDER@N as it stood after iteration N")
+    compared.add_argument("one", help="FOLDER, FOLDER@N after iteration N, or A,B,... to average")
     compared.add_argument("other", help="as the first")
     compared.add_argument("--json", action="store_true", help="for machines")
     fork = command("fork", "another campaign that goes on from a finalized iteration")
@@ -233,9 +233,9 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    from campaign.report.compare import compare, render, side
+    from campaign.report.compare import compare, render, sides
 
-    rows = compare(side(arguments.one), side(arguments.other))
+    rows = compare(sides(arguments.one), sides(arguments.other))
     names = (arguments.one, arguments.other)
     say(
         json.dumps([row._asdict() for row in rows], indent=1)

@@ -1,7 +1,14 @@
-"""`planner compare A B`: what two campaigns, or one at two iterations, have spent and reached."""
+"""`planner compare A B`: what two campaigns, or one at two iterations, have spent and reached.
 
-from collections.abc import Iterator
+Either may be several campaigns that differ by chance alone, as by their seeds: means are compared
+then, with standard errors.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import NamedTuple
 
 from campaign.errors import UserError
@@ -10,25 +17,48 @@ from campaign.report.story import measures, standing
 from campaign.results import EvaluatedStructure
 from campaign.state import State
 from campaign.terminal import table
+from campaign.verdict import criteria
+
+Fact = float | str | None  # a number in its unit, words, or nothing to tell
 
 
 class Row(NamedTuple):
-    """A quantity by its name and unit, in each of the two; None where one does not have it."""
+    """A quantity by its name and unit, in each of the two; None where one does not have it.
+
+    Of several campaigns the mean over those that have it, and its standard error.
+    """
 
     quantity: str
     unit: str
-    values: tuple[float | str | None, float | str | None]
+    values: tuple[Fact, Fact]
+    errors: tuple[float | None, float | None]
 
 
 class Side(NamedTuple):
-    """One of the two, read up to an iteration."""
+    """A campaign, read up to an iteration."""
 
     campaign: Campaign
     state: State
 
 
-def side(given: str) -> Side:
-    """`FOLDER`, or `FOLDER@N` for the campaign as it stood after iteration N."""
+def sides(given: str) -> list[Side]:
+    """`FOLDER`, or `FOLDER@N` for the campaign as it stood after iteration N; several with commas
+    between them.
+
+    UserError where several are not of one task.
+    """
+    names = given.split(",")
+    several = [_side(name) for name in names]
+    for name, other in zip(names, several, strict=True):
+        for key in ("species", "temperature", "targets"):
+            if getattr(other.state, key) != getattr(several[0].state, key):
+                raise UserError(
+                    f"{name}: {key}: not as in {names[0]}; a mean is of campaigns of one task"
+                )
+    return several
+
+
+def _side(given: str) -> Side:
     name, at, number = given.rpartition("@")
     folder, last = (name, number) if at and number.isdigit() else (given, "")
     campaign = Campaign.at(Path(folder))
@@ -37,23 +67,70 @@ def side(given: str) -> Side:
     return Side(campaign, campaign.state(int(last) if last else None))
 
 
-def compare(one: Side, other: Side) -> list[Row]:
-    """Spending, then every evaluated structure by the measures of the targets."""
-    rows = [
-        Row(quantity, unit, (first, second))
-        for (quantity, unit, first), (_, _, second) in zip(_spent(one), _spent(other), strict=True)
-    ]
-    evaluations = [_evaluated(each.state) for each in (one, other)]
-    for name in sorted(evaluations[0].keys() | evaluations[1].keys()):
-        both = [evaluated.get(name) for evaluated in evaluations]
-        for m in measures(one.state.targets):
-            values = tuple(_value(each, m.key, m.factor) for each in both)
-            rows.append(Row(f"{name}: {m.title}", m.unit, values))
-        rows.append(Row(f"{name}: ended by", "", tuple(_ending(each) for each in both)))
+def compare(one: Sequence[Side], other: Sequence[Side]) -> list[Row]:
+    """Spending, then every evaluated structure by the measures of the targets and by properties."""
+    facts = [[dict(_facts(each)) for each in group] for group in (one, other)]
+    named = dict.fromkeys(key for group in facts for each in group for key in each)
+    rows = []
+    for key in sorted(named, key=lambda key: key.structure):  # what is of none comes first
+        (first, before), (second, after) = (
+            _mean([each.get(key) for each in group]) for group in facts
+        )
+        quantity = f"{key.structure}: {key.quantity}" if key.structure else key.quantity
+        rows.append(Row(quantity, key.unit, (first, second), (before, after)))
     return rows
 
 
-def _spent(given: Side) -> Iterator[tuple[str, str, float | str | None]]:
+class ComparedQuantity(NamedTuple):
+    """What is compared: of a structure, or of the campaign where that is empty."""
+
+    structure: str
+    quantity: str
+    unit: str
+
+
+def _mean(facts: list[Fact]) -> tuple[Fact, float | None]:
+    """Of several campaigns the mean and its standard error, or how many say what."""
+    present = [fact for fact in facts if fact is not None]
+    numbers = [fact for fact in present if not isinstance(fact, str)]
+    if not present or len(facts) == 1:
+        return facts[0], None
+    if len(numbers) < len(present):
+        return ", ".join(
+            f"{n} {word}" for word, n in Counter(map(str, present)).most_common()
+        ), None
+    error = stdev(numbers) / math.sqrt(len(numbers)) if len(numbers) > 1 else None
+    return fmean(numbers), error
+
+
+def _facts(given: Side) -> Iterator[tuple[ComparedQuantity, Fact]]:
+    state = given.state
+    yield from (
+        (ComparedQuantity("", quantity, unit), fact) for quantity, unit, fact in _spent(given)
+    )
+    roles = {s.name: s.role for s in state.subsystems}
+    for evaluated in _evaluated(state):
+        name = evaluated.structure
+        held = {
+            c.key: c.value for c in criteria(evaluated, roles[evaluated.subsystem], state.targets)
+        }
+        for m in measures(state.targets):
+            value = held[m.key]
+            yield (
+                ComparedQuantity(name, m.title, m.unit),
+                None if value is None else abs(value) * m.factor,
+            )
+        yield ComparedQuantity(name, "ended by", ""), evaluated.stop or "its length"
+        for p in evaluated.properties.values if evaluated.properties else ():
+            yield ComparedQuantity(name, p.name, p.unit), p.model
+            if p.model is not None and p.reference is not None:
+                yield (
+                    ComparedQuantity(name, f"{p.name} less the reference's", p.unit),
+                    p.model - p.reference,
+                )
+
+
+def _spent(given: Side) -> Iterator[tuple[str, str, Fact]]:
     state, outcome = given.state, standing(given.state)
     yield "outcome", "", outcome.outcome.replace("_", " ")
     yield "iterations", "", state.iteration
@@ -69,24 +146,11 @@ def _spent(given: Side) -> Iterator[tuple[str, str, float | str | None]]:
     yield "held-out force MAE of its fit", "eV/Å", fitted.force_mae("held_out") if fitted else None
 
 
-def _evaluated(state: State) -> dict[str, EvaluatedStructure]:
+def _evaluated(state: State) -> list[EvaluatedStructure]:
     """Last evaluation of each structure with the potential that stands."""
     model = standing(state).model
-    return {
-        evaluated.structure: evaluated
-        for record in state.evaluations
-        if record.model == model
-        for evaluated in record.structures
-    }
-
-
-def _value(evaluated: EvaluatedStructure | None, key: str, factor: float) -> float | None:
-    value = getattr(evaluated, key, None)
-    return None if value is None else abs(value) * factor
-
-
-def _ending(evaluated: EvaluatedStructure | None) -> str | None:
-    return None if evaluated is None else (evaluated.stop or "its length")
+    records = [record for record in state.evaluations if record.model == model]
+    return list({e.structure: e for record in records for e in record.structures}.values())
 
 
 def render(rows: list[Row], names: tuple[str, str]) -> str:
@@ -95,13 +159,17 @@ def render(rows: list[Row], names: tuple[str, str]) -> str:
     for row in rows:
         first, second = row.values
         both = isinstance(first, int | float) and isinstance(second, int | float)
-        gain = f"{second - first:+.4g}" if both else ""
+        error = math.hypot(*(e for e in row.errors if e is not None)) if any(row.errors) else None
+        gain = _shown(second - first, error, "+") if both else ""
         unit = f", {row.unit}" if row.unit else ""
-        lines.append([row.quantity + unit, *map(_shown, row.values), gain])
+        shown = (_shown(*each) for each in zip(row.values, row.errors, strict=True))
+        lines.append([row.quantity + unit, *shown, gain])
     return "\n".join(table(lines))
 
 
-def _shown(value: float | str | None) -> str:
-    if value is None:
+def _shown(fact: Fact, error: float | None, sign: str = "") -> str:
+    if fact is None:
         return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(fact, str) or (isinstance(fact, int) and not sign):
+        return str(fact)
+    return f"{fact:{sign}.4g}" + ("" if error is None else f" ± {error:.2g}")

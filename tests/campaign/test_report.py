@@ -24,10 +24,11 @@ from campaign.errors import UserError
 from campaign.folder import Campaign
 from campaign.report import figures
 from campaign.report.bill import settle
+from campaign.report.compare import compare, sides
 from campaign.report.document import gather, write
 from campaign.report.domain import domain
 from campaign.report.story import checks, failures, target_rows, tell
-from campaign.results import EvaluatedStructure
+from campaign.results import EvaluatedStructure, Measurements, Property
 from campaign.verdict import shortfalls
 from mtp.calculator import MTP
 from mtp.formats.almtp import write_potential
@@ -415,6 +416,43 @@ def test_two_campaigns_side_by_side(copy, capsys):
     assert not re.search(r" [+-][1-9]", capsys.readouterr().out)
     assert main(["compare", f"{folder}@15", folder]) == 1
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_campaigns_that_differ_by_chance_are_compared_by_their_means(copy, tmp_path, capsys):
+    """Of two the standard error is half their difference."""
+    folder = str(copy[0].folder)
+    assert main(["compare", f"{folder}@8,{folder}", folder, "--json"]) == 0
+    rows = {row["quantity"]: row for row in json.loads(capsys.readouterr().out)}
+    early, late = (copy[0].state(n).spent.labels for n in (8, 14))
+    assert rows["labels"]["values"] == [(early + late) / 2, late]
+    assert rows["labels"]["errors"] == [pytest.approx((late - early) / 2), None]
+    assert rows["potential"]["values"] == ["1 m006, 1 m012", "m012"]
+    assert rows["graphite-held-out: Force MAE, reference MD"]["values"] == [0.19, None]
+    assert main(["compare", f"{folder}@8,{folder}", folder]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(rf"labels +{(early + late) / 2:.4g} ± \S+ +{late} +\+\S+ ± ", shown), shown
+    other = tmp_path / "colder"
+    shutil.copytree(folder, other)
+    path = other / "iterations/014/state.yaml"
+    path.write_text(path.read_text().replace("\ntemperature: 300\n", "\ntemperature: 200\n"))
+    assert main(["compare", f"{folder},{other}", folder]) == 1
+    assert "temperature: not as in" in capsys.readouterr().err
+
+
+def test_what_only_one_of_two_has_is_shown(copy):
+    """An explorer's calls, and properties with what they are off."""
+    (bare,) = sides(str(copy[0].folder))
+    measured = Measurements(values=[Property(name="a", unit="Å", model=4.1, reference=4.0)])
+    last = bare.state.evaluations[-1]
+    seen = [s.model_copy(update={"properties": measured}) for s in last.structures]
+    records = [*bare.state.evaluations[:-1], last.model_copy(update={"structures": seen})]
+    spent = bare.state.spent.model_copy(update={"explorer_calls": 5})
+    state = bare.state.model_copy(update={"evaluations": records, "spent": spent})
+    rows = {row.quantity: row.values for row in compare([bare], [bare._replace(state=state)])}
+    assert rows["explorer calls"] == (None, 5)
+    name = seen[0].structure
+    assert rows[f"{name}: a"] == (None, 4.1)
+    assert rows[f"{name}: a less the reference's"] == (None, pytest.approx(0.1))
 
 
 def test_heavy_libraries_wait_until_a_report_is_written():
