@@ -7,6 +7,7 @@ that is a fault of ours and stays an exception.
 import contextlib
 import importlib
 import inspect
+import traceback
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
@@ -425,4 +426,9 @@ def no_stress(recipe: Recipe, said: str = "") -> str:
 
 
 def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[-300:]}".removesuffix(": ")
+    """Its class and words; of an assertion without words what was asserted, and where."""
+    frames = traceback.extract_tb(error.__traceback__)
+    words = str(error) or (
+        f"{frames[-1].line} ({Path(frames[-1].filename).name})" if frames else ""
+    )
+    return f"{type(error).__name__}: {' '.join(words.split())[-300:]}".removesuffix(": ")
