@@ -184,7 +184,7 @@ PATHS = [
     ("own_reference:Own", {"logg": 1}, "Own has no option logg; it has asap_cutoff, log, terms"),
     ("own_reference:made", {"logg": 1}, "options: own_reference:made does not take them: TypeErr"),
     ("own_reference:Broken", {}, "Broken does not take them: ZeroDivisionError: division by zero"),
-    ("own_reference:Asserting", {}, "AssertionError: assert not options (own_reference.py)"),
+    ("own_reference:Asserting", {}, r"AssertionError: assert not options \(own_reference"),
     ("own_reference:NoForces", {}, "NoForces: has no forces"),
     ("own_reference:NoStress", {}, "NoStress: gives no stress, which labels of periodic"),
     ("ase.calculators.lj:LennardJones", {"sigmaa": 1}, "LennardJones has no option sigmaa; it has"),
