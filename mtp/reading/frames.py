@@ -17,6 +17,7 @@ from mtp.errors import MTPError
 
 LABELS = ("energy", "forces", "stress")
 UNCONVERGED = "without electronic convergence"
+CHARGE = "a charge of the cell of {:+g} e"
 NO_ENERGY = "with an energy of exactly 0 beside forces, which none has"
 SHOWN = 12  # names in a line
 OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}

@@ -7,8 +7,9 @@ exchange, of which ASE takes the first; GPAW's "Free energy", where ASE takes th
 
 import io
 import re
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from ase.units import Bohr, GPa, Hartree, Ry
 
 from mtp.errors import MTPError
-from mtp.reading.frames import UNCONVERGED, Reading, ReadOptions, text_of
+from mtp.reading.frames import CHARGE, UNCONVERGED, Reading, ReadOptions, text_of
 from mtp.reading.kpoints import as_method
 from mtp.reading.signs import against
 
@@ -50,7 +51,6 @@ SETTINGS_OF_GPAW = {
 MESH_OF_GPAW = re.compile(r"(?m)^\d+ k-points?(?:: (\d+) x (\d+) x (\d+) Mon| \(Gamma\))")
 FREE_ENERGY = re.compile(r"(?m)^Free energy:\s+([-+]?\d+\.\d+)")
 ENDED = "ORCA TERMINATED NORMALLY"
-CHARGE = "a charge of the cell of {:+g} e"
 SMEARING = {"gauss": "gaussian", "m-p": "methfessel-paxton", "mp": "methfessel-paxton"}
 SMEARING |= dict.fromkeys(("m-v", "mv", "cold"), "marzari-vanderbilt")
 SMEARING |= dict.fromkeys(("f-d", "fd"), "fermi-dirac")
@@ -281,7 +281,7 @@ def read_cp2k(path: Path, options: ReadOptions) -> Reading:
     ends = [match.start() for match in re.finditer(r"ENERGY\| Total FORCE_EVAL", text)]
     if not ends:
         reading.left_out[UNCONVERGED if _failed(text) else CUT] += 1
-    geometries = _trajectory_of_cp2k(path, text) if len(ends) > 1 else []
+    geometries = deque(_trajectory_of_cp2k(path, text) if len(ends) > 1 else ())
     for before, end, after in zip([0, *ends], ends, [*ends[1:], len(text)], strict=False):
         result, fault = text[end:after], against(text[before:end].splitlines())
         if not options.nonconverged and fault:
@@ -322,29 +322,26 @@ def _single_of_cp2k(path: Path, text: str, reading: Reading) -> None:
         raise MTPError(f"{path}: is no output that dpdata can read ({detail})") from None
 
 
-def _trajectory_of_cp2k(path: Path, text: str) -> list[tuple[float, Atoms]]:
+def _trajectory_of_cp2k(path: Path, text: str) -> Iterator[tuple[float, Atoms]]:
     """Energy (Hartree) and geometry of each step that CP2K wrote beside its output."""
     project = re.search(r"GLOBAL\| Project name +(\S+)", text)
     file = path.with_name(f"{project[1] if project else 'PROJECT'}-pos-1.xyz")
     if not file.is_file():
         raise MTPError(f"{path}: the positions of its steps are in {file.name}; put it beside it")
     cells = _cells_of_cp2k(path, file.name.replace("-pos-1.xyz", "-1.cell"), text)
-    lines, geometries = _text(file).splitlines(), []
-    while lines and lines[0].strip().isdecimal():
-        count = int(lines[0])
-        rows = [line.split() for line in lines[2 : 2 + count]]
-        head = re.search(r"i = +(\d+),.*E = +(-?\d+\.\d+)", lines[1]) if len(lines) > 1 else None
-        if head is None or len(rows) < count or any(len(row) < 4 for row in rows):
-            break  # killed while it wrote
+    lines = iter(_text(file).splitlines())
+    while (first := next(lines, "").strip()).isdecimal():
+        head = re.search(r"i = +(\d+),.*E = +(-?\d+\.\d+)", next(lines, ""))
+        rows = [line.split() for line in islice(lines, int(first))]
+        if head is None or len(rows) < int(first) or any(len(row) < 4 for row in rows):
+            return  # killed while it wrote
         atoms = Atoms(
             [_element(row[0]) for row in rows],
             [[float(word) for word in row[1:4]] for row in rows],
             cell=cells.get(int(head[1]), cells.get(-1)),
             pbc=_periodic(text),
         )
-        geometries.append((float(head[2]), atoms))
-        lines = lines[2 + count :]
-    return geometries
+        yield float(head[2]), atoms
 
 
 def _cells_of_cp2k(path: Path, name: str, text: str) -> dict[int, np.ndarray]:
@@ -364,9 +361,14 @@ def _cells_of_cp2k(path: Path, name: str, text: str) -> dict[int, np.ndarray]:
     return {-1: _cell_of_cp2k(text)}
 
 
-def _step_of_cp2k(text: str, geometries: list[tuple[float, Atoms]], reading: Reading) -> None:
+def _step_of_cp2k(text: str, geometries: deque[tuple[float, Atoms]], reading: Reading) -> None:
+    """A step and its own geometry, which none of an earlier step's comes behind."""
     energy = float(text.partition("\n")[0].split()[-1])
-    match = next((atoms for own, atoms in geometries if abs(own - energy) < SAME_ENERGY), None)
+    same = (n for n, (own, _) in enumerate(geometries) if abs(own - energy) < SAME_ENERGY)
+    place = next(same, None)
+    for _ in range(place or 0):
+        geometries.popleft()
+    match = None if place is None else geometries[0][1]
     rows = FORCES_OF_CP2K.findall(text.partition("SUM OF ATOMIC")[0].partition("FORCES| Sum")[0])
     if match is None:
         reading.left_out["without positions, as not every step's were written"] += 1

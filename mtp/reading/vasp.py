@@ -22,7 +22,7 @@ from ase import Atoms, units
 from ase.data import atomic_numbers
 
 from mtp.errors import MTPError
-from mtp.reading.frames import UNCONVERGED, Reading, ReadOptions, text_of
+from mtp.reading.frames import CHARGE, UNCONVERGED, Reading, ReadOptions, text_of
 from mtp.reading.kpoints import Mesh, as_method
 
 KBAR = 0.1 * units.GPa
@@ -163,7 +163,7 @@ def _charge(valence: list[float], counts: list[int], electrons: float) -> float:
 
 def _say_charge(charge: float, reading: Reading) -> None:
     if charge:
-        reading.unknown[f"a charge of the cell of {charge:+g} e"] = len(reading.frames)
+        reading.unknown[CHARGE.format(charge)] = len(reading.frames)
 
 
 def _element(title: str) -> str:
