@@ -64,9 +64,8 @@ def _stale(plan: Plan, sit: Situation) -> Iterator[Fault]:
 
 
 def _task(_: Plan, sit: Situation) -> Iterator[Fault]:
-    for key in ("targets", "temperature", "species"):
-        if getattr(sit.state, key) not in (None, getattr(sit.task, key)):
-            yield "deny", f"task.yaml: {key}: not as the campaign began with; put it back"
+    for key in sit.state.unlike(sit.task):
+        yield "deny", f"task.yaml: {key}: not as the campaign began with; put it back"
     names = {s.name for s in sit.task.subsystems}
     if names != {s.name for s in sit.state.subsystems}:
         yield "deny", "task.yaml: subsystems: not as the campaign began with; put them back"

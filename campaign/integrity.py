@@ -100,13 +100,11 @@ def _task(campaign: Campaign) -> Iterator[str]:
                     f"{campaign.folder}/task.yaml: subsystems: {s.name}: {key}: changed since the"
                     f" campaign began, which goes on for what stands in its state; {PUT_BACK}"
                 )
-    for key in ("targets", "temperature", "species"):
-        # potentials know types, not elements: in another order they would move one as the other
-        if getattr(state, key) not in (None, getattr(task, key)):
-            yield (
-                f"{campaign.folder}/task.yaml: {key}: changed since the campaign began, which goes"
-                f" on for what stands in its state; {PUT_BACK}, or begin another campaign"
-            )
+    for key in state.unlike(task):
+        yield (
+            f"{campaign.folder}/task.yaml: {key}: changed since the campaign began, which goes"
+            f" on for what stands in its state; {PUT_BACK}, or begin another campaign"
+        )
 
 
 def _structures(campaign: Campaign) -> Iterator[str]:

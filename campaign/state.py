@@ -190,6 +190,16 @@ class State(Strict):
     plan_sha256: str = "start"
     previous_sha256: str = "start"
 
+    def unlike(self, other: "Task | State") -> list[str]:
+        """Keys that a campaign keeps from its beginning and that are not as in `other`.
+
+        Potentials know types, not elements: with species in another order they would move one as
+        the other. States of older campaigns have none.
+        """
+        kept = ("targets", "temperature", "species")
+        pairs = {key: (getattr(self, key), getattr(other, key)) for key in kept}
+        return [k for k, (own, its) in pairs.items() if None not in (own, its) and own != its]
+
     def subsystem(self, name: str) -> SubsystemState:
         """The subsystem of that name."""
         return next(s for s in self.subsystems if s.name == name)

@@ -143,8 +143,6 @@ class Engine:
         if not (finite(energy) and finite(forces)):
             number = first + int(np.argmax(~_finite_configurations(near, energy, forces)))
             raise MTPError(f"configuration {number}: energy or forces are not finite")
-        if len(energy) == 1:
-            return [Evaluation(float(energy[0]), forces, virial[0], sites)]
         begin = near.atom_begin.tolist()
         return [
             Evaluation(float(energy[c]), forces[a:b], virial[c], sites[a:b])

@@ -121,7 +121,7 @@ class Alone(DummyMPI):
 
 
 class InPlace(VelocityVerlet):
-    """ASE's velocity Verlet to the last bit, without the copies that cost as much as a fit's step.
+    """ASE's velocity Verlet to the last bit, without its copies and checks of every step.
 
     ASE's own is used where atoms are constrained.
     """

@@ -132,9 +132,9 @@ class Record:
         self._protocol = protocol
         self._watchdog = watchdog
         self._check_interval = check_interval
-        self._kept: dict[int, _Look] = {}
-        self._tail: deque[_Look] = deque(maxlen=TAIL)
-        self._highest: _Look | None = None
+        self._kept: dict[int, Snapshot] = {}
+        self._tail: deque[Snapshot] = deque(maxlen=TAIL)
+        self._highest: Snapshot | None = None
 
     @contextmanager
     def stopping(self) -> Iterator[None]:
@@ -168,9 +168,9 @@ class Record:
             self._kept[step] = look
         return False
 
-    def _look(self) -> "_Look":
+    def _look(self) -> Snapshot:
         kelvin = round(temperature(self._moving), 1)
-        return _Look(self._moving, {"step": self.step, "kelvin": kelvin, **self.note})
+        return Snapshot(self._moving, step=self.step, kelvin=kelvin, **self.note)
 
     def _extrapolates_alone(self) -> bool:
         """Whether what the grade stopped is sound and worth a label, and nothing before it was."""
@@ -198,19 +198,6 @@ class Record:
             last = [*self._tail, *([self._highest] if self._highest else [])]
             look_at |= {look.info["step"]: look for look in last}
         return [look_at[step].frame() for step in sorted(look_at)]
-
-
-class _Look(Snapshot):
-    """The atoms of a run as they were at a look, and what goes into the info of their frame."""
-
-    def __init__(self, moving: Atoms, info: dict[str, Any]) -> None:
-        super().__init__(moving)
-        self.info = info
-
-    def frame(self) -> Atoms:
-        frame = super().frame()
-        frame.info |= self.info
-        return frame
 
 
 def start_velocities(atoms: Atoms, protocol: Protocol) -> None:

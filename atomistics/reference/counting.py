@@ -127,17 +127,20 @@ def labelled(atoms: Atoms) -> Atoms:
     Returns
     -------
     the copy: energy in eV, forces (N, 3) in eV/Å without constraints applied, stress (6,) in eV/Å^3
-    in
-    ASE's Voigt order, where the calculator has it; the largest extrapolation grade in
+    in ASE's Voigt order, where the calculator has it; the largest extrapolation grade in
     `info["grade"]`
     """
     return Snapshot(atoms).frame()
 
 
 class Snapshot:
-    """What changes in an MD, taken from `atoms` as they are: the frame is made when asked for."""
+    """What changes in an MD, taken from `atoms` as they are: the frame is made when asked for.
 
-    def __init__(self, atoms: Atoms) -> None:
+    `info` goes into the frame's, beside what the atoms have.
+    """
+
+    def __init__(self, atoms: Atoms, **info: Any) -> None:
+        self.info = info
         self._atoms, self._cell = atoms, atoms.cell.array.copy()
         self._moved = {n: atoms.arrays[n].copy() for n in MOVING if n in atoms.arrays}
         self._results = {n: copy(v) for n, v in atoms.calc.results.items() if n in LABELS}
@@ -157,6 +160,7 @@ class Snapshot:
         frame.calc = SinglePointCalculator(frame, **self._results)
         if self.grade is not None:
             frame.info["grade"] = self.grade
+        frame.info |= self.info
         return frame
 
 

@@ -50,11 +50,10 @@ def sides(given: str) -> list[Side]:
     names = given.split(",")
     several = [_side(name) for name in names]
     for name, other in zip(names, several, strict=True):
-        for key in ("species", "temperature", "targets"):
-            if getattr(other.state, key) != getattr(several[0].state, key):
-                raise UserError(
-                    f"{name}: {key}: not as in {names[0]}; a mean is of campaigns of one task"
-                )
+        for key in other.state.unlike(several[0].state):
+            raise UserError(
+                f"{name}: {key}: not as in {names[0]}; a mean is of campaigns of one task"
+            )
     return several
 
 

@@ -122,10 +122,10 @@ def _lift(slab: Atoms, molecule: Atoms, positions: np.ndarray | list[np.ndarray]
     """
     above = Atoms(molecule.numbers, positions)
     above.positions[:, 2] -= slab.cell[2, 2]
-    pairs_ = above.copy()
+    repelled = above.copy()
     bare = (above.numbers != 1) & ~np.isin(list(above.symbols), list(IONIC_RADII))
-    pairs_.numbers[bare] = 8
-    return max(0.0, clearance(slab, above), clearance(slab, pairs_))
+    repelled.numbers[bare] = 8
+    return max(0.0, clearance(slab, above), clearance(slab, repelled))
 
 
 def _spread(
