@@ -11,8 +11,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 import psutil
@@ -32,6 +32,18 @@ class TerminatedError(KeyboardInterrupt):
 def terminated(_number: int, _frame: FrameType | None) -> None:
     """Handler of TERM for who cleans up on Ctrl-C."""
     raise TerminatedError
+
+
+@contextmanager
+def hang_up_ignored() -> Iterator[None]:
+    """TERM ends the block as Ctrl-C does, a dropped connection stops nothing; then as before."""
+    handlers = {signal.SIGHUP: signal.SIG_IGN, signal.SIGTERM: terminated}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 def end_jobs_on_signals(local: bool) -> None:

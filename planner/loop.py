@@ -1,6 +1,5 @@
 """`planner run`: next, audit, snakemake, and again until the campaign ends."""
 
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from campaign.errors import GateError
 from campaign.files import write_text
 from campaign.finalize import publish
 from campaign.folder import Campaign
-from campaign.interrupt import terminated
+from campaign.interrupt import hang_up_ignored
 from campaign.lock import locked
 from campaign.run import Iteration, carry_out
 from planner.audit import audit, render
@@ -18,9 +17,7 @@ from planner.decide import next_plan
 
 def run(folder: Path, profile: str | None, say: Callable[[str], None]) -> Campaign:
     """Carry the campaign on to its verdict; every stop before it is a UserError."""
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a dropped connection stops nothing
-    signal.signal(signal.SIGTERM, terminated)
-    with locked(folder, "planner run") as lock:
+    with hang_up_ignored(), locked(folder, "planner run") as lock:
         while True:
             campaign = Campaign.at(folder)
             if campaign.pending is None and campaign.state().verdict:

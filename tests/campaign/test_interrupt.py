@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from campaign.create import create
+from campaign.interrupt import TerminatedError, hang_up_ignored
 from tests.campaign.conftest import clean, make_source
 
 BIN = Path(sys.executable).parent
@@ -180,3 +181,14 @@ def test_a_hang_up_stops_nothing(folder: Path, begin: Callable[..., subprocess.P
     assert before <= {p.pid for p in running(folder, process)}
     process.send_signal(signal.SIGTERM)
     assert left_after(12, folder, process) == []
+
+
+def test_who_calls_a_run_from_python_has_its_own_signals_again() -> None:
+    """What it starts later would be deaf to a hang-up for good."""
+    numbers = (signal.SIGHUP, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    with hang_up_ignored():
+        os.kill(os.getpid(), signal.SIGHUP)
+        with pytest.raises(TerminatedError):
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert [signal.getsignal(number) for number in numbers] == before
