@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from scipy.stats import spearmanr
 
 from atomistics import dataset
 from atomistics.analysis.observables import density, min_distance
@@ -468,6 +467,8 @@ def calibration(frames: list[Atoms], plan: SelectData, job: Job) -> Calibration 
     errors = np.array([np.linalg.norm(r.forces, axis=1).max() for r in rows])
     if np.ptp(grades) == 0 or np.ptp(errors) == 0:
         return None
+    from scipy.stats import spearmanr  # a second of imports, for the last part of a selection
+
     correlation, order = spearmanr(grades, errors), np.argsort(grades, kind="stable")
     half = len(graded) // 2
     return Calibration(

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import kpts2sizeandoffsets
-from ase.io.espresso import kspacing_to_grid
 
 from atomistics.errors import UserError
 from atomistics.reference.catalog import Recipe
@@ -213,6 +212,9 @@ def mesh_for(recipe: Recipe, atoms: Atoms) -> Mesh | None:
     if fixed is not None:
         numbers: Sequence[int] = fixed[1]
     elif spacing := options.get("kspacing"):
+        # half a second of imports, for this program alone
+        from ase.io.espresso import kspacing_to_grid
+
         rounded = kspacing_to_grid if recipe.calculator.endswith(":Espresso") else by_density
         numbers = rounded(atoms, float(spacing))
     elif isinstance(kpts := options.get("kpts"), Mapping) and "density" in kpts:

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.constraints import FixAtoms, FixCartesian, FixScaled
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from mtp.errors import MTPError
@@ -255,6 +254,11 @@ def held_still(atoms: Atoms, forces: np.ndarray) -> bool:
     -------
     whether a constraint of fixed atoms or directions would change none of them, though others push
     """
+    if not atoms.constraints:
+        return False
+    # brings ASE's space groups and most of SciPy, half a second of every job that reads a structure
+    from ase.constraints import FixAtoms, FixCartesian, FixScaled
+
     left = np.array(forces, float)
     for constraint in atoms.constraints:
         if isinstance(constraint, (FixAtoms, FixCartesian, FixScaled)):
