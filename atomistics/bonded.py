@@ -5,7 +5,6 @@ from collections import deque
 import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
-from ase.neighborlist import neighbor_list
 
 NONMETALS = (1, 5, 6, 7, 8, 9, 14, 15, 16, 17, 33, 34, 35, 52, 53)  # H, B to F, Si to Cl, As to Br,
 # Te, I: what forms molecules and molecular ions
@@ -27,8 +26,16 @@ def bonds(atoms: Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """
     bound = np.flatnonzero(np.isin(atoms.numbers, NONMETALS))
     part = Atoms(atoms.numbers[bound], atoms.positions[bound], cell=atoms.cell, pbc=atoms.pbc)
-    i, j, shift = neighbor_list("ijS", part, (BOND * covalent_radii[part.numbers]).tolist())
+    i, j, shift = _neighbours("ijS", part)
     return bound[i], bound[j], shift
+
+
+def _neighbours(quantities: str, atoms: Atoms) -> tuple[np.ndarray, ...]:
+    """ASE's list of all pairs within `BOND` of the sum of their covalent radii."""
+    # brings SciPy's graphs, a third of a second of every job that knows this module
+    from ase.neighborlist import neighbor_list
+
+    return neighbor_list(quantities, atoms, (BOND * covalent_radii[atoms.numbers]).tolist())
 
 
 def molecules(atoms: Atoms) -> np.ndarray:
@@ -132,7 +139,7 @@ def longest_bonds(atoms: Atoms, in_molecules: bool) -> dict[tuple[str, str], flo
     Å, 0.02 more than the bond, by pair of symbols in order of the alphabet
     """
     number, plain = molecules(atoms), np.isin(atoms.numbers, NONMETALS)
-    i, j, length = neighbor_list("ijd", atoms, (BOND * covalent_radii[atoms.numbers]).tolist())
+    i, j, length = _neighbours("ijd", atoms)
     longest: dict[tuple[str, str], float] = {}
     for one, other, distance in zip(i, j, length, strict=True):
         same = number[one] == number[other] >= 0

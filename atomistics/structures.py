@@ -15,7 +15,6 @@ from atomistics.structure_index import FORMATS, Structure
 from mtp.errors import MTPError
 from mtp.reading.frames import ReadOptions
 from mtp.reading.labels import require_full_sites
-from mtp.reading.poscar import read_poscar
 
 TOO_CLOSE = 0.6  # of the sum of the covalent radii; the shortest bonds known are near 0.75
 LAYER_NAMES = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}( [a-z0-9][a-z0-9_-]{0,63})*")
@@ -115,7 +114,10 @@ def frames(path: Path) -> list[Atoms]:
     UserError
         It is no structure, or a site of a CIF is shared or partly occupied.
     """
-    from ase.io import read  # half a second, which only jobs that read a structure need
+    # ASE's readers are half a second of imports, which only jobs that read a structure need
+    from ase.io import read
+
+    from mtp.reading.poscar import read_poscar
 
     form = FORMATS[path.suffix.lower()]
     if form == "vasp":
