@@ -117,10 +117,10 @@ def frames(path: Path) -> list[Atoms]:
     # ASE's readers are half a second of imports, which only jobs that read a structure need
     from ase.io import read
 
-    from mtp.reading.poscar import read_poscar
-
     form = FORMATS[path.suffix.lower()]
     if form == "vasp":
+        from mtp.reading.poscar import read_poscar
+
         try:
             return [read_poscar(path, ReadOptions())]
         except MTPError as error:

@@ -256,7 +256,7 @@ def held_still(atoms: Atoms, forces: np.ndarray) -> bool:
     """
     if not atoms.constraints:
         return False
-    # brings ASE's space groups and most of SciPy, half a second of every job that reads a structure
+    # brings ASE's space groups and most of SciPy, half a second of every job that knows this module
     from ase.constraints import FixAtoms, FixCartesian, FixScaled
 
     left = np.array(forces, float)
