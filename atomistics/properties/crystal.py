@@ -81,7 +81,8 @@ def equation_of_state(crystal: Atoms, asked: PropertiesAsked, calculator: Capped
     """V0, B0 and B' by Birch and Murnaghan through seven volumes, -6 to +6 %.
 
     At each volume positions, and where the crystal is not cubic the shape, are relaxed. Bounds are
-    the largest difference to Vinet's form and to Birch-Murnaghan through the inner five.
+    the largest difference to Vinet's form and to Birch-Murnaghan through the inner five; of B0 also
+    to how the pressure changes over the inner three, which no form of a curve enters.
 
     Parameters
     ----------
@@ -102,13 +103,14 @@ def equation_of_state(crystal: Atoms, asked: PropertiesAsked, calculator: Capped
     """
     del asked
     cubic = symmetry(crystal).number > 194
-    volumes, energies = [], []
+    volumes, energies, pressures = [], [], []
     for strain in STRAINS:
         cell = on(crystal, calculator)
         cell.set_cell(crystal.cell * (1 + strain), scale_atoms=True)
         at_rest(cell, None if cubic else "shape", rest=0.005)
         volumes.append(float(cell.get_volume()) / len(cell))
         energies.append(float(cell.get_potential_energy()) / len(cell))
+        pressures.append(-float(np.mean(cell.get_stress()[:3])) / units.GPa)
     try:
         fits = np.array(
             [
@@ -120,11 +122,15 @@ def equation_of_state(crystal: Atoms, asked: PropertiesAsked, calculator: Capped
     except (RuntimeError, ValueError) as error:
         raise PropertyError(f"energies against volume have no minimum: {error}") from None
     bounds = np.abs(fits[1:] - fits[0]).max(axis=0)
+    middle = len(STRAINS) // 2
+    below, above = middle - 1, middle + 1
+    slope = (pressures[above] - pressures[below]) / (volumes[above] - volumes[below])
+    bounds[1] = max(bounds[1], abs(-volumes[middle] * slope - fits[0, 1]))
     names = ("eos_volume", "bulk_modulus", "bulk_modulus_derivative")
     values = [
         PropertyValue(n, float(v), float(e)) for n, v, e in zip(names, fits[0], bounds, strict=True)
     ]
-    how = "Birch-Murnaghan through seven volumes; bound: Vinet, inner five"
+    how = "Birch-Murnaghan through seven volumes; bound: Vinet, inner five, pressures"
     return Measurement(values, how, {"eos": {"volume": volumes, "energy": energies}})
 
 

@@ -1,6 +1,7 @@
 """Properties against closed forms, published values and ASE's own: EMT, Lennard-Jones, silicon."""
 
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -87,6 +88,34 @@ def test_lennard_jones_solid_is_the_lattice_sum() -> None:
     # B V = 8 |E| for any n-m potential: n m / 9 with 12 and 6
     modulus = 8 * 8.6102 * EPSILON / (a**3 / 4) / units.GPa
     assert found["bulk_modulus"] == pytest.approx(modulus, rel=0.01)
+
+
+class FarFromItsData(Calculator):
+    """A crystal that stiffens beyond 3 % of its volume, as a fit may that never saw such cells."""
+
+    implemented_properties: ClassVar[list[str]] = ["energy", "forces", "stress"]
+    volume, modulus, wall = 11.0, 100.0, 4.0  # Å3/atom, GPa, eV/atom
+
+    def calculate(self, atoms: Atoms, *arguments: object) -> None:
+        super().calculate(atoms, *arguments)
+        size, here = len(atoms), atoms.get_volume() / len(atoms)
+        strain = here / self.volume - 1
+        beyond = max(abs(strain) - 0.03, 0) * np.sign(strain)
+        stiffness = self.modulus * units.GPa * self.volume
+        energy = stiffness * (strain**2 / 2 - strain**3) + self.wall * beyond**2 - 3
+        slope = (stiffness * (strain - 3 * strain**2) + 2 * self.wall * beyond) / self.volume
+        pull = [slope] * 3 + [0.0] * 3
+        self.results = {"energy": size * energy, "forces": 0 * atoms.positions}
+        self.results["stress"] = np.array(pull)
+
+
+def test_a_curve_that_no_equation_of_state_follows_has_a_bound_that_says_so() -> None:
+    found = measure(
+        bulk("Cu", cubic=True, a=3.53), PropertiesAsked(kinds=["eos"]), FarFromItsData()
+    )
+    (modulus,) = (v for v in found.values if v.name == "bulk_modulus")
+    assert modulus.value > 1.1 * FarFromItsData.modulus
+    assert abs(modulus.value - FarFromItsData.modulus) < 1.02 * modulus.error
 
 
 def test_tersoff_silicon_is_as_published() -> None:
