@@ -43,10 +43,10 @@ def test_the_demo_begins_in_any_folder(commands: Path, tmp_path: Path) -> None:
 
 
 def test_a_campaign_with_fits_comes_to_its_end(commands: Path, tmp_path: Path) -> None:
-    """On EMT and nine decisions: reference, sampling, labels, `mlp` under MPI, report."""
+    """On EMT and four decisions: reference, sampling, labels, `mlp` under MPI, report."""
     source = make_source(tmp_path / "source")
     config = yaml.safe_load((source / "config.yaml").read_text())
-    config["limits"]["decisions"] = 8
+    config["limits"]["decisions"] = 4
     (source / "config.yaml").write_text(yaml.safe_dump(config))
     run(commands / "planner", "init", source, "c", cwd=tmp_path)
     folder = tmp_path / "c"

@@ -9,17 +9,14 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
 from ase.geometry import minkowski_reduce
-from ase.io import read, write
 
 from mtp.arguments import Arguments, Option, Verb, unknown
 from mtp.atomic import atomic_open
 from mtp.configuration import PER_ATOM, Configuration, from_atoms
 from mtp.errors import MTPError
 from mtp.formats.cfg import iterate_cfg, write_cfg
-from mtp.formats.extxyz import write_extxyz
 from mtp.reading.files import READERS, read_calculations
 from mtp.reading.frames import Reading, ReadOptions, order_of, pairs_of
-from mtp.reading.poscar import read_poscar
 from mtp.reading.work import contradiction
 
 # MLIP's own formats; what calculations leave is read by mtp.reading, as `planner import` does
@@ -96,11 +93,17 @@ def _species(arguments: Arguments) -> list[str]:
     return symbols
 
 
+# as in mtp.reading, ASE's readers and writers are imported where they are used: `mlp help` does
+# without, and they take it a second
 def _read(path: Path, entry: str, options: ReadOptions) -> Reading:
     if entry == "poscar":
+        from mtp.reading.poscar import read_poscar
+
         return Reading([read_poscar(path, options)])
     if entry != "lammps_datafile":
         return read_calculations(path, options, entry)
+    from ase.io import read
+
     by_number = {t: t for t in range(1, len(chemical_symbols))}
     try:
         atoms = read(path, format="lammps-data", Z_of_type=by_number)
@@ -173,9 +176,13 @@ def _write(kept: list[Configuration], target: str, result: str, species: list[st
     if result != "extxyz":
         images = [_boxed(atoms) for atoms in images]
     if result == "extxyz":
+        from mtp.formats.extxyz import write_extxyz
+
         with atomic_open(target) as stream:
             write_extxyz(stream, images)
         return len(images)
+    from ase.io import write
+
     for number, atoms in enumerate(images):
         name = target if len(images) == 1 else f"{target}{number}"
         order = {"specorder": species[: int(kept[number].types.max()) + 1]}

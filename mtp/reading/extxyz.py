@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from ase.io.extxyz import read_xyz
 
 from mtp.errors import MTPError
 from mtp.reading.frames import Reading, ReadOptions, text_of
@@ -90,6 +89,8 @@ def _frame(block: list[str], where: str) -> Atoms:
                 f"{where}: {len(row.split())} columns in {row.strip()[:40]!r}, Properties names "
                 f"{sum(map(int, widths))}; name every column there"
             )
+    from ase.io.extxyz import read_xyz
+
     try:
         atoms = next(iter(read_xyz(io.StringIO("".join([block[0], header, *block[2:]])), 0)))
     except Exception as error:  # ASE's reader raises whatever the malformed line led to

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from ase import Atoms
 from ase.data import chemical_symbols
-from ase.io.lammpsrun import read_lammps_dump_text
 
 from mtp.errors import MTPError
 from mtp.reading.frames import Reading, ReadOptions, text_of
@@ -37,6 +36,8 @@ def read_dump(path: Path, options: ReadOptions) -> Reading:
     if any("type" not in names and "element" not in names for names in columns):
         raise MTPError(f"{path}: has neither type nor element; dump one of them")
     _check_frames(lines, path)
+    from ase.io.lammpsrun import read_lammps_dump_text
+
     try:
         images = read_lammps_dump_text(io.StringIO(text), index=slice(None), units=style)
     except Exception as error:  # ASE's reader raises whatever the malformed line led to

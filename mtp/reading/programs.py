@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 from ase.geometry import cellpar_to_cell
-from ase.io import read
 from ase.stress import full_3x3_to_voigt_6_stress
 from ase.units import Bohr, GPa, Hartree, Ry
 
@@ -416,6 +415,8 @@ def _text(path: Path) -> str:
 
 def _last(text: str, kind: str) -> Atoms | None:
     """The last step that ASE reads; None where what is missing keeps it from it."""
+    from ase.io import read
+
     try:
         atoms = read(io.StringIO(text), format=kind)
         return atoms if np.shape(atoms.calc.results.get("forces")) == (len(atoms), 3) else None

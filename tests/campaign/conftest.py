@@ -21,10 +21,10 @@ TASK = {
     "temperature": 300,
     "subsystems": [
         {"name": "copper", "stage": 1, "role": "component", "max_temperature": 800},
-        {"name": "alloy", "stage": 2, "role": "target", "max_temperature": 600},
+        {"name": "alloy", "stage": 1, "role": "target", "max_temperature": 600},
     ],
     "targets": {
-        "force_mae": 0.1,
+        "force_mae": 0.06,
         "energy_mae": 0.05,
         "density_deviation": 0.05,
         "rdf_overlap": 0.6,
