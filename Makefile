@@ -1,7 +1,7 @@
 # make demo    a whole campaign on two cores, no key, no network but the package registries
 # make sei     the paper's own system with NEP89 as reference, to its verdict (hours; goes on where it stopped)
 # make test    the tests
-# make test-slurm  the cluster's tests on a real SLURM of four nodes on this host (root; Debian, Ubuntu)
+# make test-slurm  the cluster's tests on two real SLURMs of four nodes on this host (root; Debian, Ubuntu)
 # make test-dft  labels by Quantum ESPRESSO, CP2K and GPAW, a campaign too (root; Debian, Ubuntu)
 # make test-browser  the report in headless Chromium (root, where Chromium is to be installed)
 # make sanitize  what reads files and runs the kernel, again under AddressSanitizer and UBSan (g++)
@@ -48,7 +48,7 @@ test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slurm: setup slurm
-	MTPILOT_SLURM=1 $(BIN)/python -m pytest tests/slurm
+	MTPILOT_SLURM=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10 tests/slurm
 
 # RUNLEVEL=1: the packages start no service
 SLURM := slurm-wlm slurmctld slurmd slurmdbd munge mariadb-server openmpi-bin libpmix-dev quantum-espresso quantum-espresso-data

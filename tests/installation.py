@@ -46,5 +46,5 @@ def install(folder: Path) -> Path:
     run(*pip, "wheel", "--no-deps", "--wheel-dir", "dist", "./copy", cwd=folder, **constraint)
     (wheel,) = (folder / "dist").glob("mtpilot-*.whl")
     shutil.rmtree(folder / "copy")
-    run(*pip, "install", wheel, cwd=folder, **constraint)
+    run(*pip, "install", "--no-compile", wheel, cwd=folder, **constraint)
     return python.parent

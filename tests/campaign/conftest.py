@@ -5,6 +5,8 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +52,7 @@ CONFIG = {
     },
     "model_sample": {"steps": 60, "interval": 6},
     "model_eval": {"interval": 10, "fresh_frames": 2},
-    "limits": {"labels": 200, "reference_calls": 2000, "core_hours": 1.0, "decisions": 25},
+    "limits": {"labels": 200, "reference_calls": 2000, "core_hours": 10.0, "decisions": 25},
     "label_jobs": 2,
     "runs_per_job": 4,
 }
@@ -129,17 +131,24 @@ def campaign(source: Path, tmp_path: Path) -> Path:
     return folder
 
 
+@contextmanager
+def one_worker(factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
+    """A folder that all of xdist's workers share, for one of them at a time."""
+    shared = factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+    with (shared / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield shared / name
+
+
 @pytest.fixture(scope="session")
 def finished(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same campaign carried to its verdict, undisturbed; one for all of xdist's workers."""
-    shared = tmp_path_factory.getbasetemp()
-    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
-    folder = shared / "finished/campaign"
-    with (shared / "finished.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.exists():
-            folder.parent.mkdir()
-            assert planner("init", str(source), str(folder), cwd=folder.parent).returncode == 0
+    with one_worker(tmp_path_factory, "finished") as shared:
+        folder = shared / "campaign"
+        if not shared.exists():
+            shared.mkdir()
+            assert planner("init", str(source), str(folder), cwd=shared).returncode == 0
             done = planner("run", cwd=folder)
             assert done.returncode == 0, done.stdout[-3000:] + done.stderr
     return folder

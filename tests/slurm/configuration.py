@@ -40,9 +40,9 @@ MailProg=/bin/true
 {limits}
 NodeName=DEFAULT CPUs={cpus} RealMemory={memory} State=UNKNOWN
 {nodes}
-PartitionName=main Nodes=n[1-{firm}] Default=YES MaxTime=INFINITE State=UP
-PartitionName=short Nodes=n[1-{firm}] MaxTime=5 State=UP
-PartitionName=fragile Nodes=n[{weak}-{nodes_count}] MaxTime=60 State=UP
+PartitionName=main Nodes={prefix}[1-{firm}] Default=YES MaxTime=INFINITE State=UP
+PartitionName=short Nodes={prefix}[1-{firm}] MaxTime=5 State=UP
+PartitionName=fragile Nodes={prefix}[{weak}-{nodes_count}] MaxTime=60 State=UP
 """
 BY_CGROUP = """\
 ProctrackType=proctrack/cgroup

@@ -1,4 +1,4 @@
-"""A SLURM of four nodes for the session, and campaigns small enough to fail in many ways on it.
+"""A SLURM of four nodes a worker, and campaigns small enough to fail in many ways on it.
 
 Only `make test-slurm` collects these tests; there they never skip.
 """
@@ -22,7 +22,7 @@ import yaml
 
 from campaign.folder import Campaign
 from campaign.ledger import totals
-from tests.campaign.conftest import clean, make_source
+from tests.campaign.conftest import clean, make_source, one_worker, planner
 from tests.slurm.lab import Lab, start
 
 collect_ignore_glob = [] if "MTPILOT_SLURM" in os.environ else ["test_*.py"]
@@ -189,7 +189,8 @@ def until(done: Callable[[], bool], seconds: float = 300) -> None:
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     for ending in (signal.SIGTERM, signal.SIGINT):  # the daemons go, whatever ends the tests
         signal.signal(ending, signal.default_int_handler)
-    lab = start(tmp_path_factory.mktemp("lab"))
+    with one_worker(tmp_path_factory, "starting"):  # each looks for free ports
+        lab = start(tmp_path_factory.mktemp("lab"))
     yield lab
     lab.stop()
 
@@ -229,19 +230,14 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def local(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The campaign as the local executor carries it to its verdict."""
-    folder = tmp_path_factory.mktemp("local") / "campaign"
-    environment = {**clean(), "PATH": f"{BIN}:{os.environ['PATH']}"}
-    for words in (("init", str(source), str(folder)), ("run", "--campaign", str(folder))):
-        done = subprocess.run(
-            [str(BIN / "planner"), *words],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=1800,
-        )
-        assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    """The campaign as the local executor carries it to its verdict; one for all workers."""
+    with one_worker(tmp_path_factory, "local") as shared:
+        folder = shared / "campaign"
+        if not shared.exists():
+            shared.mkdir()
+            assert planner("init", str(source), str(folder), cwd=shared).returncode == 0
+            done = planner("run", cwd=folder)
+            assert done.returncode == 0, done.stdout[-2000:] + done.stderr
     return folder
 
 

@@ -1,6 +1,6 @@
 """A real SLURM of several nodes on one host without systemd: `python -m tests.slurm.lab start`.
 
-start [FOLDER]   munge, MariaDB, slurmdbd, slurmctld, slurmd n1..; prints the line to source
+start [FOLDER]   munge, MariaDB, slurmdbd, slurmctld, slurmd; prints the line to source
 stop  FOLDER     cancels every job, ends the daemons it started, removes FOLDER
 
 SLURM_LAB_NODES, _CPUS and _MEMORY (MB) of a node, _PORT (the first of 20 + nodes, free
@@ -51,7 +51,7 @@ class Lab:
     @property
     def nodes(self) -> list[str]:
         """Names of the nodes."""
-        return [f"n{i + 1}" for i in range(int(self.settings["nodes"]))]
+        return [f"{self.settings['prefix']}{i + 1}" for i in range(int(self.settings["nodes"]))]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -81,8 +81,9 @@ class Lab:
         port = int(os.environ.get("SLURM_LAB_PORT") or configuration.free_ports(count))
         groups = Path("/sys/fs/cgroup/memory/cgroup.procs").exists() and os.geteuid() == 0
         limit = os.environ.get("SLURM_LAB_LIMIT") or ("cgroup" if groups else "poll")
+        prefix = f"n{port}x"  # control groups go by name of node and job: no two labs share one
         lines = [
-            f"NodeName=n{i} NodeHostname={host} NodeAddr=127.0.0.1 Port={port + 20 + i}"
+            f"NodeName={prefix}{i} NodeHostname={host} NodeAddr=127.0.0.1 Port={port + 20 + i}"
             for i in range(1, count + 1)
         ]
         values = {
@@ -92,6 +93,7 @@ class Lab:
             "cluster": "lab",
             "nodes": str(count),
             "limit": limit,
+            "prefix": prefix,
             "firm": str(max(1, count // 2)),
             "weak": str(count // 2 + 1),
             "port": str(port),
@@ -101,7 +103,7 @@ class Lab:
             "memory": os.environ.get("SLURM_LAB_MEMORY", "4000"),
             "password": secrets.token_hex(8),
         }
-        spools = [f"tmp/n{i + 1}" for i in range(count)]
+        spools = [f"tmp/{prefix}{i + 1}" for i in range(count)]
         for name in ("state", "spool", "log", "tmp", "sql", *spools):
             (self.folder / name).mkdir(mode=0o755, exist_ok=True)
         limits = configuration.BY_CGROUP if limit == "cgroup" else configuration.BY_POLL
