@@ -54,6 +54,19 @@ def test_the_first_fit_is_finished_before_labels_are_bought() -> None:
     assert decided(replace(far, state=unknowing))[0] != "R6-first-fit"  # in want of data
 
 
+def test_so_is_the_first_fit_to_what_a_later_stage_brings() -> None:
+    """EC with LiPF6: the fit that first saw Li, P, F had 60 iterations; 20 of 20 runs stopped."""
+    sit = refitted(("accurate", ["d002"], 0.19), ("quick", ALL, 0.19))
+    assert decided(sit)[0] != "R6-first-fit"  # the one before had seen all of it
+    before, model = sit.state.models
+    target = sit.targets[0].name
+    unseen = [e for e in before.errors if e.subsystem != target]
+    models = [before.model_copy(update={"errors": unseen}), model]
+    assert decided(replace(sit, state=sit.state.model_copy(update={"models": models})))[0] == (
+        "R6-first-fit"
+    )
+
+
 def test_runs_that_last_longer_from_round_to_round_want_labels() -> None:
     """The electrolyte of an SEI: 0.8, then 1.9 ps a run; level 20 is four times as dear."""
     name = "two-unstable-rounds-and-as-far-off-on-its-own-frames"
