@@ -219,10 +219,12 @@ class Sample(Section):
         runs = sum(g.runs for g in result.groups)
         stops = sum(g.early_stops for g in result.groups)
         snapshots = sum(g.snapshots for g in result.groups)
-        by = result.model or result.method
+        failed = sum(g.failed_runs for g in result.groups)
+        lost = f", {failed} of them without a trajectory" if failed else ""
+        by = f"{result.model or result.method}{lost}"
         return Change(
             state.model_copy(update=update),
-            outcome_of(sum(g.failed_runs for g in result.groups), runs),
+            outcome_of(failed, runs),
             f"{runs} runs by {by}, {stops} early stops, {snapshots} snapshots{_classes(result)}",
         )
 

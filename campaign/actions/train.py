@@ -127,7 +127,7 @@ class Train(Section):
             changes.setdefault(error.subsystem, {})[key] = error.force_mae
         update["subsystems"] = state.subsystems_with(changes)
         mae = record.force_mae("train") or 0
-        note = f"{result.model} from {result.frames} frames, force MAE {mae:.4f} eV/Å"
+        note = f"{result.model} from {result.frames} frames, training force MAE {mae:.4f} eV/Å"
         return Change(state.model_copy(update=update), "ok", note)
 
     def project(self, iteration: int, sit: Situation, bound: Cost, well: bool) -> TrainResult:
