@@ -242,7 +242,7 @@ class Job:
         deviations of the canonical ensemble in a small cell, or a quarter above what the
         reference reached. The shortest distance is that of the reference MD times
         `min_distance_factor` (Å). False alarms of a class widen its margin by half each time,
-        those of the grade threefold.
+        those of the grade threefold, ninefold where nearly all of ten or more were false.
 
         Parameters
         ----------

@@ -10,9 +10,11 @@ from campaign.actions.section import Change, Cost, Fault, Items, Section, outcom
 from campaign.config import Config
 from campaign.identifiers import DatasetId, ModelId, SampleId
 from campaign.protocol_files import ProtocolInfo
-from campaign.results import Event, Result, SelectGroupResult
+from campaign.results import Event, JudgedStops, Result, SelectGroupResult
 from campaign.situation import Situation
 from campaign.state import DatasetRecord, SampleRecord, State
+
+MANY, NEARLY_ALL = 10, 0.9  # stops held against labels; share of false alarms among them
 
 
 class SelectDataResult(Result):
@@ -239,16 +241,23 @@ def _alarms(
 ) -> dict[str, Any]:
     """What judged stops change of a subsystem: its stability, and limits that were too narrow."""
     subsystem = state.subsystem(selected.subsystem)
-    false = [j.kind for j in selected.stops if j.false_alarms * 2 >= j.judged]
+    false = [j for j in selected.stops if j.false_alarms * 2 >= j.judged]
     if not false:
         return {}
     own = [g for s in samples if s.method == "model" for g in s.groups]
     last = next((g for g in reversed(own) if g.subsystem == selected.subsystem), None)
-    widened = {k: subsystem.widened.get(k, 0) + 1 for k in false}
+    widened = {j.kind: subsystem.widened.get(j.kind, 0) + _findings(j) for j in false}
     return {
         "widened": {**subsystem.widened, **widened},
         "early_stop_fraction": last.stopped if last else subsystem.early_stop_fraction,
     }
+
+
+def _findings(stops: JudgedStops) -> int:
+    """What a class counts for: grades, a scale of orders of magnitude, twice where nearly all of
+    many were false alarms. Runs that last 0.1 ps show next to nothing, and each round is a fit."""
+    many = stops.judged >= MANY and stops.false_alarms >= NEARLY_ALL * stops.judged
+    return 2 if stops.kind == "grade" and many else 1
 
 
 def _group_words(result: SelectDataResult) -> str:

@@ -13,8 +13,8 @@ from ase.calculators.emt import EMT
 
 from atomistics import dataset
 from campaign.actions.sample import Sample, SampleGroup, SampleResult
-from campaign.actions.select_data import SelectData, SelectDataResult, SelectGroup
-from campaign.results import SampleGroupResult
+from campaign.actions.select_data import SelectData, SelectDataResult, SelectGroup, _findings
+from campaign.results import JudgedStops, SampleGroupResult
 from mtp.calculator import MTP
 from tests.actions.conftest import SPECIES, TRAINING, Bench, Reference, script, structure
 
@@ -328,3 +328,13 @@ def test_a_missing_data_set_is_one_line(sampled: Bench) -> None:
     line = sampled.fails("choose")
     assert "d002" in line
     assert "prune" in line
+
+
+@pytest.mark.parametrize(
+    ("kind", "judged", "false", "counts"),
+    [("grade", 20, 19, 2), ("grade", 20, 17, 1), ("grade", 4, 4, 1), ("density", 20, 20, 1)],
+)
+def test_grades_that_nearly_all_stopped_good_runs_widen_twice(
+    kind: str, judged: int, false: int, counts: int
+) -> None:
+    assert _findings(JudgedStops(kind=kind, judged=judged, false_alarms=false)) == counts
