@@ -17,7 +17,7 @@ from atomistics.structure_index import INDEX, digest, read_index
 from atomistics.yaml_files import read_text
 from campaign.config import Config
 from campaign.errors import UserError
-from campaign.files import read, read_json, sha256
+from campaign.files import canonical_json, read, read_json, sha256
 from campaign.folder import Campaign
 from campaign.ledger import closed_with, intact, totals
 from campaign.plan import Plan
@@ -103,6 +103,7 @@ def changes(campaign: Campaign, plan: Plan | None = None, data: bool = True) -> 
     yield from _method(campaign)
     if plan:
         yield from _record(campaign.iteration(plan.iteration))
+        yield from _decided_for(campaign, campaign.iteration(plan.iteration) / "decision.json")
         yield from _used(campaign, plan, campaign.state()) if data else ()
         yield from _sources(campaign, plan)
 
@@ -249,6 +250,18 @@ def _record(folder: Path) -> Iterator[str]:
         yield (
             f"{folder}/config.yaml: is not the configuration that was frozen with the decision;"
             f" {PUT_BACK}, or change config.yaml of the campaign and `planner next --again`"
+        )
+
+
+def _decided_for(campaign: Campaign, path: Path) -> Iterator[str]:
+    """What the campaign is for, before there is a state that holds it: against the first record."""
+    if campaign.finalized or not path.is_file():
+        return
+    was = read_json(path).get("task_sha256")
+    if was not in (None, sha256(canonical_json(campaign.task.model_dump(mode="json")))):
+        yield (
+            f"{campaign.folder}/task.yaml: changed since the first plan was decided; {PUT_BACK}, or"
+            " decide for what it says now with `planner next --again`"
         )
 
 

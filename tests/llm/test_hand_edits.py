@@ -167,6 +167,24 @@ def test_status_names_a_model_or_data_set_that_is_not_what_was_made(
     assert "not read here: 2 files in use, 0 MB; a plan that uses them checks them" in told
 
 
+def test_targets_changed_before_anything_was_done_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """No state holds them yet; the first record does."""
+    here = folder(tmp_path / "c").folder
+    assert said(["next", "--campaign", str(here)], capsys)[0] == 0
+    path = here / "task.yaml"
+    path.write_text(re.sub(r"force_mae: [\d.]+", "force_mae: 9.9", path.read_text()))
+    for verb in ("next", "audit", "approve", "run"):
+        status, told = said([verb, "--campaign", str(here)], capsys)
+        assert (status, told.count("\n")) == (1, 1)
+        assert f"{path}: changed since the first plan was decided" in told
+    with pytest.raises(SystemExit, match="changed since the first plan"):
+        jobs(here, begins=True)
+    assert main(["next", "--again", "--campaign", str(here)]) == 0
+    assert main(["next", "--campaign", str(here)]) == 0
+
+
 def test_species_in_another_order_are_named(
     waiting: Campaign, capsys: pytest.CaptureFixture
 ) -> None:
