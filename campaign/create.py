@@ -125,13 +125,14 @@ def check(campaign: Campaign) -> None:
         mass(Counter(task.species))
     except UserError as error:
         raise UserError(f"{campaign.folder}/task.yaml: species: {error}") from None
-    periodic = False
+    periodic, held = False, set[str]()
     left: Counter[str] = Counter()
     constant: list[str] = []
     for structure in read_index(campaign.folder / "structures"):
         try:
             atoms = load(structure)
             check_structure(atoms, list(task.species), config.mlp.cutoff)
+            held.update(atoms.symbols)
             periodic |= bool(atoms.pbc.all())
             if structure.single_point is None:
                 _has_dynamics(atoms)
@@ -142,6 +143,11 @@ def check(campaign: Campaign) -> None:
             where = "" if str(structure.path) in fault else f"{structure.path}: "
             raise UserError(f"{where}{fault}") from None
         left.update(unused(structure))
+    if none := [e for e in task.species if e not in held]:
+        raise UserError(
+            f"{campaign.folder}/task.yaml: species: no structure has {', '.join(none)}, and a fit"
+            " to no label of an element is refused; add one, or take it out"
+        )
     if constant:
         say(
             f"not periodic in three directions, so at constant volume whatever a plan says:"

@@ -12,7 +12,7 @@ from campaign.config import Config
 from campaign.errors import UserError
 from campaign.files import dump_yaml, read, sha256, write_text
 from campaign.folder import Campaign
-from campaign.integrity import CLOSING, file_sha256, products
+from campaign.integrity import CLOSING, begun_from, file_sha256, products
 from campaign.ledger import gather, totals
 from campaign.reduce import after
 from mtp.atomic import atomic_folder
@@ -33,7 +33,8 @@ def finalize(result: Path, ledger: Path, state: Path) -> None:
     made = {f"{folder.name}/{name}": digest for name, digest in products(folder).items()}
     sweep(read(Config, folder / "config.yaml").reference.keep)
     following = after(before, plan, outcome, hashes)
-    text = dump_yaml(following.model_copy(update={"files": {**before.files, **made}}))
+    files = {"files": {**before.files, **made}, "structures": begun_from(campaign, plan, before)}
+    text = dump_yaml(following.model_copy(update=files))
     closing = (*CLOSING, f"{plan.action}/result.yaml")
     closes = {n: file_sha256(folder / n) for n in closing if (folder / n).is_file()}
     carried = totals(campaign.iteration(number - 1) / "ledger.jsonl")

@@ -11,16 +11,17 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from atomistics.structure_index import INDEX, read_index
+from atomistics.structure_index import INDEX, digest, read_index
 from atomistics.yaml_files import read_text
 from campaign.config import Config
 from campaign.errors import UserError
-from campaign.files import read, read_json, sha256
+from campaign.files import canonical_json, read, read_json, sha256
 from campaign.folder import Campaign
 from campaign.ledger import closed_with, intact, totals
 from campaign.plan import Plan
+from campaign.starts import single_points
 from campaign.state import State
 
 PRODUCTS = (
@@ -35,6 +36,7 @@ PRODUCTS = (
 # by their hashes, with the state and the action's result
 CLOSING = ("plan.yaml", "config.yaml", "decision.json", "approval.json")
 PUT_BACK = "put it back as it was"
+STARTS = ("reference_calc", "settle")
 QUICKLY = 100_000_000  # bytes that are hashed in less than a second
 FORK = "fork.json"
 NO_MATTER = re.compile(  # how a program is started, spread over cores, brought to convergence
@@ -44,10 +46,27 @@ NO_MATTER = re.compile(  # how a program is started, spread over cores, brought 
 )
 
 
+class Made(NamedTuple):
+    """A file that an iteration has made, with the hash it had."""
+
+    path: Path
+    number: str
+    was: str
+
+
 def products(folder: Path) -> dict[str, str]:
     """SHA-256 of an iteration's models, data sets, trajectories and settled starts, by name."""
     paths = (path for pattern in PRODUCTS for path in folder.glob(pattern))
     return {p.relative_to(folder).as_posix(): file_sha256(p) for p in sorted(paths)}
+
+
+def begun_from(campaign: Campaign, plan: Plan, state: State) -> dict[str, str]:
+    """SHA-256 of the structure files that have been used, by id, as they were when first used."""
+    section, folder = plan.parameters, campaign.folder / "structures"
+    names = {name for name, _ in section.named_structures()}
+    names |= set(single_points(section, state, campaign.structures))
+    entries = read_index(folder, files=False)
+    return {s.id: digest(s.path) for s in entries if s.id in names} | state.structures
 
 
 def file_sha256(path: Path) -> str:
@@ -84,8 +103,9 @@ def changes(campaign: Campaign, plan: Plan | None = None, data: bool = True) -> 
     yield from _method(campaign)
     if plan:
         yield from _record(campaign.iteration(plan.iteration))
+        yield from _decided_for(campaign, campaign.iteration(plan.iteration) / "decision.json")
         yield from _used(campaign, plan, campaign.state()) if data else ()
-        yield from _sources(campaign, plan) if data else ()
+        yield from _sources(campaign, plan)
 
 
 def _task(campaign: Campaign) -> Iterator[str]:
@@ -121,6 +141,15 @@ def _structures(campaign: Campaign) -> Iterator[str]:
                 f"{campaign.folder}/structures/{INDEX}: {name}: {subsystem},"
                 f" held_out: {str(held_out).lower()} when it was used; {PUT_BACK}, or give what is"
                 " new an id of its own"
+            )
+    for entry in read_index(campaign.folder / "structures", files=False):
+        was = state.structures.get(entry.id)
+        if was and not entry.path.is_file():
+            yield f"{entry.path}: {entry.id}: missing, MD of it is in the campaign; put it back"
+        elif was and digest(entry.path) != was:
+            yield (
+                f"{entry.path}: {entry.id}: changed since it was used, whatever {INDEX} says;"
+                f" {PUT_BACK}, or give what is new an id of its own"
             )
 
 
@@ -224,12 +253,24 @@ def _record(folder: Path) -> Iterator[str]:
         )
 
 
+def _decided_for(campaign: Campaign, path: Path) -> Iterator[str]:
+    """What the campaign is for, before there is a state that holds it: against the first record."""
+    if campaign.finalized or not path.is_file():
+        return
+    was = read_json(path).get("task_sha256")
+    if was not in (None, sha256(canonical_json(campaign.task.model_dump(mode="json")))):
+        yield (
+            f"{campaign.folder}/task.yaml: changed since the first plan was decided; {PUT_BACK}, or"
+            " decide for what it says now with `planner next --again`"
+        )
+
+
 def _used(campaign: Campaign, plan: Plan, state: State) -> Iterator[str]:
     """Models, data, trajectories and starts of a plan, against their hashes in the state."""
     named = plan.parameters.model_dump_json()
     for name, was in state.files.items():
         number = name.partition("/")[0]
-        starts = name.split("/")[1] in ("reference_calc", "settle")
+        starts = name.split("/")[1] in STARTS
         if not (starts or any(f'"{kind}{number}"' in named for kind in "msd")):
             continue
         yield from _as_made(campaign.folder / "iterations" / name, number, was)
@@ -243,17 +284,37 @@ def _as_made(path: Path, number: str, was: str) -> Iterator[str]:
 
 
 def kept(campaign: Campaign) -> Iterator[str]:
-    """Models and data sets in use that are missing or changed; of those that are there the smallest
-    are read, up to QUICKLY bytes in all."""
-    state, room, files = campaign.state(), QUICKLY, []
+    """What a next plan may use and that is missing or changed, as far as it is quickly read."""
+    for path, number, was in _in_use(campaign)[0]:
+        yield from _as_made(path, number, was)
+
+
+def unread(campaign: Campaign) -> str:
+    """What `kept` has not read, in words; empty where it has read everything."""
+    left = [path for path, _, _ in _in_use(campaign)[1]]
+    size = sum(path.stat().st_size for path in left)
+    what = f"{len(left)} files in use, {size / 1e6:.0f} MB"
+    return f"not read here: {what}; a plan that uses them checks them" if left else ""
+
+
+def _in_use(campaign: Campaign) -> tuple[list[Made], list[Made]]:
+    """Models, data sets, starts and trajectories not yet labelled from: the smallest, up to QUICKLY
+    bytes in all, with those that are missing, and the others."""
+    state, room = campaign.state(), QUICKLY
     used = {m.id for m in state.usable_models} | {d.id for d in state.datasets if d.active}
+    used |= {s.id for s in state.samples if s.selected_by is None}
+    files, near, far = [], [], []
     for name, was in state.files.items():
-        number, path = name.partition("/")[0], campaign.folder / "iterations" / name
-        if f"{path.name[0]}{number}" in used:  # model.almtp is m007's, dataset.h5 d005's
-            files.append((path.stat().st_size if path.is_file() else 0, path, number, was))
-    for size, path, number, was in sorted(files):
+        number, action, *_ = name.split("/")
+        path = campaign.folder / "iterations" / name
+        kind = "s" if "/runs/" in name else path.name[0]  # model.almtp, dataset.h5
+        if action in STARTS or f"{kind}{number}" in used:
+            size = path.stat().st_size if path.is_file() else 0
+            files.append((size, path, number, was))
+    for size, *one in sorted(files):
         room -= size
-        yield from _as_made(path, number, was) if room >= 0 else ()
+        (near if room >= 0 else far).append(Made(*one))
+    return near, far
 
 
 def _sources(campaign: Campaign, plan: Plan) -> Iterator[str]:

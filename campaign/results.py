@@ -84,6 +84,9 @@ class ReferenceRange(Strict):
     subsystem: Name
     status: Literal["ok", "failed"]
     failure: str | None = None
+    species: list[Element] | None = Field(
+        default=None, description="in it", exclude_if=lambda species: species is None
+    )
     temperature: Temperature
     frames: int
     density: Range | None = Field(default=None, description="g/cm3")

@@ -187,6 +187,11 @@ class State(Strict):
     files: dict[str, str] = Field(
         default={}, description="SHA-256 of models, data sets and trajectories by iteration/name"
     )
+    structures: dict[Name, str] = Field(
+        default={},
+        description="SHA-256 of structure files by id, as they were when first used",
+        exclude_if=lambda digests: not digests,
+    )
     plan_sha256: str = "start"
     previous_sha256: str = "start"
 

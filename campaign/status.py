@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from atomistics.yaml_files import read_text
+from campaign.approval import refusal
 from campaign.calls import calls
 from campaign.errors import UserError
 from campaign.files import read_json
 from campaign.folder import Campaign
-from campaign.integrity import changes, kept
+from campaign.integrity import changes, kept, unread
 from campaign.plan import Plan
 from campaign.provenance import source
 from campaign.terminal import plain
@@ -25,6 +26,7 @@ def status(campaign: Campaign) -> dict[str, Any]:
         "iteration": state.iteration,
         "verdict": state.verdict.outcome if state.verdict else None,
         "changed": _changed(campaign, plan),
+        "unread": unread(campaign),
         "pending": None
         if plan is None or folder is None
         else {
@@ -32,6 +34,7 @@ def status(campaign: Campaign) -> dict[str, Any]:
             "action": plan.action,
             "reason": plan.reason,
             "source": source(campaign, plan),
+            "approval": _approval(campaign, plan),
             "chunks_done": len(list(folder.glob(f"{plan.action}/chunks/*.json"))),
             "progress": _written(folder / "progress.json"),
             "fit": _last_line(folder / "train/train.log"),
@@ -51,6 +54,14 @@ def _changed(campaign: Campaign, plan: Plan | None) -> list[str]:
         return [*changes(campaign, plan, data=False), *kept(campaign)]
     except UserError as error:
         return [str(error)]
+
+
+def _approval(campaign: Campaign, plan: Plan) -> str | None:
+    """Why the plan may not run yet; None where it may, or where that cannot be read."""
+    try:
+        return refusal(campaign, plan)
+    except UserError:
+        return None  # of plan, state or configuration, which `_changed` names
 
 
 def _written(path: Path) -> dict[str, Any] | None:
@@ -112,6 +123,7 @@ def render(status: dict[str, Any]) -> str:
     lines = [
         f"{status['campaign']}: {head} after {status['iteration']} iterations{waits}",
         *(f"  CHANGED  {plain(text, 600)}" for text in status["changed"]),
+        *([f"  {status['unread']}"] if status["unread"] else []),
         (
             f"  labels {spent['labels']}/{limits['labels']}, reference calls"
             f" {spent['reference_calls']}/{limits['reference_calls']},"
@@ -142,6 +154,7 @@ def render(status: dict[str, Any]) -> str:
         plan = status["pending"]
         reason = plain(plan["reason"], 600)
         lines.append(f"  {plan['iteration']:>3} {plan['action']:<15}waiting  {reason}")
+        lines += [f"      {plain(plan['approval'], 600)}"] if plan["approval"] else []
         lines += _under_way(plan)
     return "\n".join(lines)
 

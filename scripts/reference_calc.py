@@ -147,6 +147,7 @@ def ranges(name: str, temperature: int, job: Job) -> ReferenceRange:
         over all frames, None where there is but one atom.
     """
     subsystem = job.structure(name).subsystem
+    species = sorted(set(job.atoms(name).symbols))
     path = RUNS / f"{name}.h5"
     if not path.is_file():
         kind = failure(RUNS / f"{name}.failed.json")
@@ -155,6 +156,7 @@ def ranges(name: str, temperature: int, job: Job) -> ReferenceRange:
             subsystem=subsystem,
             status="failed",
             failure=kind,
+            species=species,
             temperature=temperature,
             frames=0,
         )
@@ -169,6 +171,7 @@ def ranges(name: str, temperature: int, job: Job) -> ReferenceRange:
         structure=name,
         subsystem=subsystem,
         status="ok",
+        species=species,
         temperature=temperature,
         frames=len(labelled),
         md="explorer" if by_explorer else "reference",

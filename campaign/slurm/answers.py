@@ -28,14 +28,21 @@ HOLLOW = re.compile(
 )
 
 # one job asks for more than it may ever get; says more than the general "QOS policy" after it
-TOO_MUCH = re.compile(r"(?:Assoc|QOS)(?:Max|Min|Grp)(?!\w*Submit)\w+|MaxMem\w+|PartitionTimeLimit")
+TOO_MUCH = re.compile(
+    r"(?:Assoc|QOS)(?:Max|Min|Grp)(?!\w*(?:Submit|Jobs))\w+|MaxMem\w+|PartitionTimeLimit"
+)
+# SLURM's own last line of many refusals; a submit filter's line before it says which
+GENERAL = re.compile(r"Job violates accounting(?:/QOS)? policy\b.*", re.IGNORECASE)
 # how many jobs may be queued or submitted in an hour: passes as jobs end
 BUSY = re.compile(
-    r"SubmitJob|job submit limit|(?:job|submi\w+)s? (?:count )?limit|limit\w* .{0,30}reached"
+    r"SubmitJob|(?:Max|Grp)Jobs|job submit limit|(?:job|submi\w+)s? (?:count )?limit"
+    r"|limit\w* .{0,30}reached"
     r"|too many (?:\w+ )*(?:jobs|requests|submissions)|rate.?limit|(?:quota|limit) of .{0,20}jobs"
-    r"|maximum (?:number )?(?:of )?(?:\w+ ){0,2}jobs|temporarily unable|try again later|MaxJobCount"
+    r"|maximum (?:number )?(?:of )?(?:\w+ ){0,2}jobs|temporarily unable|try again|MaxJobCount"
     r"|throttl|slow down|please wait|not usable now|\bdrain|higher priority partitions"
-    r"|DOWN, DRAINED",
+    r"|DOWN, DRAINED|in DOWN state|(?:is|are) (?:busy|in use|still running)\b|queue is full"
+    r"|licenses? .{0,20}unavailable|submissions? (?:\w+ )?disabled|presently disabled"
+    r"|already (?:have|has) \d+ (?:\w+ )?jobs",
     re.IGNORECASE,
 )
 # the controller or the way to it: an outage, a restart, an upgrade
@@ -44,8 +51,9 @@ AWAY = re.compile(
     r"|unexpected message|zero bytes|in standby|(?:temporarily|currently) unavailable"
     r"|protocol authentication|munge|credential|SlurmUser|configuration (?:file|source)"
     r"|no route to host|network is|communication|incompatible versions|broken pipe|slurmdbd"
-    r"|i/o error|(?:is|are|now) (?:down|in maintenance)|down for maintenance"
-    r"|message receive failure|connection (?:error|failure)|than data received|stale file"
+    r"|i/o error|(?:is|are|now) down|maintenance|persistent connection|allocate memory"
+    r"|message (?:send|receive) failure|(?:insane|zero length|entire) message|NodeName"
+    r"|connection (?:error|failure)|than data received|stale file"
     r"|host name|name resolution|configless",
     re.IGNORECASE,
 )
@@ -60,12 +68,14 @@ TOO_LONG = re.compile(
     r"argument list too long|(?:script|line|pathname).{0,60}too (?:long|large)", re.I
 )
 PERSON = re.compile(
-    r"invalid|must (?:specify|be|set|provide|request)|specify an?\b|not (?:allowed|permitted|in)\b"
+    r"invalid|must (?:specify|be|set|provide|request)|specify an?\b"
+    r"|not (?:allowed|permitted|active|in)\b"
     r"|permi(?:t|ssion)|denied|forbidden|not available|unauthori[sz]ed|expired|exceed|insufficient"
     r"|unrecogni[sz]ed|unknown|does not exist|no such|not found|more processors"
     r"|can ?not be satisfied"
     r"|mutually exclusive|policy|budget|balance|allocation|group|needs an?\b|dependency problem"
-    r"|not supported",
+    r"|not supported|quota|breached|no (?:account|partition|project)|needs to be|only batch jobs"
+    r"|does not look like|unable to open file|choose an?\b|ran out|used \d+ ?%",
     re.IGNORECASE,
 )
 HELD = re.compile(r"JobHeld(?:User|Admin)|job_?requeued_?in_?held_?state", re.IGNORECASE)
@@ -101,22 +111,30 @@ def reason_of(answer: str) -> str:
 def refusal(answer: str) -> Refusal:
     """What is to be done about an answer of `sbatch` that is no job."""
     reason = reason_of(answer)
+    own = "; ".join(line for line in reason.split("; ") if not GENERAL.match(line))
+    if own and own != reason and (by_site := _judged(own, reason)).kind != "unknown":
+        return by_site
+    return _judged(reason, reason)
+
+
+def _judged(words: str, reason: str) -> Refusal:
+    """What the words of a reason say is to be done."""
     mends: tuple[tuple[re.Pattern[str], Mend], ...] = (
         (PER_CORE, "memory per core"),
         (NO_MEMORY, "no memory"),
         (TOO_LONG, "script on stdin"),
     )
     for pattern, mend in mends:
-        if pattern.search(reason):
+        if pattern.search(words):
             return Refusal("mendable", reason, mend)
-    if TOO_MUCH.search(reason) and not BUSY.search(TOO_MUCH.sub("", reason).partition("policy")[0]):
+    if TOO_MUCH.search(words) and not BUSY.search(TOO_MUCH.sub("", words)):
         return Refusal("person", reason)
     kinds: tuple[tuple[re.Pattern[str], RefusalKind], ...] = (
         (BUSY, "busy"),
         (AWAY, "away"),
         (PERSON, "person"),
     )
-    matching = (kind for pattern, kind in kinds if pattern.search(reason))
+    matching = (kind for pattern, kind in kinds if pattern.search(words))
     return Refusal(next(matching, "unknown"), reason)
 
 

@@ -143,10 +143,15 @@ def stopped(reply: Reply) -> str | None:
     named = {
         "end_turn": None,
         "stop_sequence": None,
+        "stop": None,  # as chat completions word it, passed on by gateways
         "max_tokens": "truncated",
+        "length": "truncated",
+        "content_filter": "refusal",
         "refusal": "refusal",
         "model_context_window_exceeded": "context_overflow",
     }
+    if reason is None:  # not said: whether it is whole shows when it is read
+        return None
     return named.get(reason, "unexpected_stop") if isinstance(reason, str) else "unexpected_stop"
 
 

@@ -33,7 +33,8 @@ LARGEST_REPLY = 4_000_000
 LARGEST_ERROR = 100_000
 CONNECT = 20.0
 HTML = re.compile(
-    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)?<(?:!doctype\s+)?(?:html|head|body)",
+    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)?<(?:!doctype\s+)?"
+    rb"(?:html|head|body|script|meta|title)",
     re.I | re.S,
 )
 STREAM = re.compile(rb"\s*(?:event:|data:|:)")
@@ -276,6 +277,8 @@ def judged(data: bytes) -> tuple[str | None, str, dict[str, Any] | None]:
         return *failure, None
     if HTML.match(data):
         return "proxy", PAGE, None
+    if isinstance(message, dict) and isinstance(text := message.get("content"), str):
+        message = {**message, "content": [{"type": "text", "text": text}]}
     if not isinstance(message, dict) or not isinstance(message.get("content"), list):
         return "malformed_reply", "the reply is no message", None
     return None, "", blotted(message)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from campaign.situation import Situation
+from campaign.state import SubsystemState
 from planner.policy import ending, parameters
 from planner.policy.curriculum import focus, labelled, referred
 from planner.policy.draft import Draft, keys_of
@@ -75,16 +76,42 @@ def first_data(sit: Situation) -> Draft | None:
         return ending.end(sit, "blocked", reason, keys)
     else:
         able = [s for s in sit.state.subsystems if sit.training(s.name)]
-        begun = [s for s in able if s.stage == min(s.stage for s in able)]
+        begun = _with_every_element(sit, able)
         own = share * len(begun) / len(able)
         section = parameters.first_sample(sit, begun, own) or parameters.first_sample(
             sit, begun, share
         )
+        first = [s for s in begun if s.stage == begun[0].stage]
         of = "" if begun == able else f" of stage {begun[0].stage}"
-        reason = f"There are no labels yet: sample every subsystem{of} by {whose}."
+        besides = ", ".join(s.name for s in begun if s not in first)
+        and_more = f" and, for an element that these lack, {besides}" if besides else ""
+        reason = f"There are no labels yet: sample every subsystem{of}{and_more} by {whose}."
     if section is None:
         return ending.wind_up(sit, "the limits leave no room for a first data set")
     return Draft(section, reason, keys)
+
+
+def _with_every_element(sit: Situation, able: list[SubsystemState]) -> list[SubsystemState]:
+    """Those of the first stage, and of later ones what brings an element that they lack.
+
+    A fit without a label of an element is refused. What each holds is known by its held-out
+    structures; where it is not, by nothing but such a refusal.
+    """
+    first = min(s.stage for s in able)
+    begun = [s for s in able if s.stage == first]
+    own = {s.name: _elements(sit, s) for s in able}
+    if not all(own[s.name] for s in begun):
+        return begun
+    have = set().union(*(own[s.name] for s in begun))
+    for s in sorted(able, key=lambda s: s.stage):
+        if own[s.name] - have:
+            begun.append(s)
+            have |= own[s.name]
+    return begun
+
+
+def _elements(sit: Situation, s: SubsystemState) -> set[str]:
+    return {e for r in sit.state.reference if r.subsystem == s.name for e in r.species or ()}
 
 
 def unlabelled(sit: Situation) -> Draft | None:

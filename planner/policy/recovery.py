@@ -74,6 +74,12 @@ def refused(sit: Situation) -> Draft | None:
         names = ", ".join(s.name for s in rest)
         reason = f"The labels lack an element that {names} may have: sample by {section.method}."
         return Draft(section, reason, keys)
+    if last.failure == "species" and set(last.datasets) == {d.id for d in sit.active}:
+        reason = (
+            f"{last.id} was refused: no label has every element of species (task.yaml), and no seed"
+            " changes that; add a structure that has it, or take it out and begin anew."
+        )
+        return ending.end(sit, "blocked", reason, keys)
     pruned = sit.last("prune") > sit.last("train")
     if count == 1 or (count == 2 and pruned):
         due = worth_accuracy(sit, None) or last.effort == "accurate"
@@ -390,9 +396,15 @@ def blown_up(sit: Situation) -> Draft | None:
 
 
 def local_minimum(sit: Situation) -> Draft | None:
-    """Refit from scratch at once where continuing made the errors much worse."""
-    continued = sit.model is not None and sit.model.parent is not None
-    return blown_up(sit) if continued and not sit.unused else None
+    """Refit from scratch at once where continuing made the errors much worse.
+
+    Not one that every target has passed with: a component lost what it may lose, and the mean rose.
+    """
+    model = sit.model
+    if model is None or model.parent is None or sit.unused:
+        return None
+    passed = [s.evaluation == "passed" and s.evaluated_model == model.id for s in sit.targets]
+    return None if all(passed) else blown_up(sit)
 
 
 def undone(sit: Situation) -> Draft | None:

@@ -8,6 +8,7 @@ import yaml
 from campaign.create import SNAKEFILE
 from campaign.files import sha256, write_record, write_text
 from campaign.folder import Campaign
+from campaign.integrity import begun_from
 from campaign.reduce import after
 from campaign.situation import Situation
 from planner.decide import next_plan
@@ -53,7 +54,9 @@ def finalized(campaign: Campaign, world: World) -> None:
     hashes = (sha256((here / "plan.yaml").read_text()), campaign.state_sha256(number - 1))
     line = {"total": {"core_seconds": 10.0 * number, "by_action": {}}}
     write_text(here / "ledger.jsonl", json.dumps(line) + "\n")
-    write_record(here / "state.yaml", after(situation.state, plan, result, hashes))
+    following = after(situation.state, plan, result, hashes)
+    used = begun_from(campaign, plan, situation.state)
+    write_record(here / "state.yaml", following.model_copy(update={"structures": used}))
 
 
 def carried_on(path: Path, world: World, most: int) -> Campaign:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from atomistics.yaml_files import read_yaml
+from campaign import status as standing
 from campaign.approval import ApprovalError, require_approved
 from campaign.folder import Campaign
 from campaign.integrity import CLOSING, file_sha256, kept, products
@@ -162,6 +163,26 @@ def test_status_names_a_model_or_data_set_that_is_not_what_was_made(
     monkeypatch.setattr("campaign.integrity.QUICKLY", 0)
     path.write_text("another")
     assert list(kept(waiting)) == []
+    _, told = said(["status", "--campaign", str(waiting.folder)], capsys)
+    assert "not read here: 2 files in use, 0 MB; a plan that uses them checks them" in told
+
+
+def test_targets_changed_before_anything_was_done_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """No state holds them yet; the first record does."""
+    here = folder(tmp_path / "c").folder
+    assert said(["next", "--campaign", str(here)], capsys)[0] == 0
+    path = here / "task.yaml"
+    path.write_text(re.sub(r"force_mae: [\d.]+", "force_mae: 9.9", path.read_text()))
+    for verb in ("next", "audit", "approve", "run"):
+        status, told = said([verb, "--campaign", str(here)], capsys)
+        assert (status, told.count("\n")) == (1, 1)
+        assert f"{path}: changed since the first plan was decided" in told
+    with pytest.raises(SystemExit, match="changed since the first plan"):
+        jobs(here, begins=True)
+    assert main(["next", "--again", "--campaign", str(here)]) == 0
+    assert main(["next", "--campaign", str(here)]) == 0
 
 
 def test_species_in_another_order_are_named(
@@ -292,6 +313,27 @@ def test_structure_files_are_looked_at_before_the_jobs_that_read_them(
             jobs(sealed.folder, begins=True)
 
 
+def test_a_structure_that_was_used_may_not_move_whatever_the_index_says(
+    sealed: Campaign, capsys: pytest.CaptureFixture
+) -> None:
+    """Frames of the old one are in the fits; the index may have no sha256, or the new one's."""
+    used = sealed.state().structures
+    assert used
+    path = sealed.folder / "structures" / f"{next(iter(used))}.extxyz"
+    for damage in (lambda: path.write_text("moved"), path.unlink):
+        damage()
+        for verb in ("next", "audit", "approve"):
+            status, told = said([verb, "--campaign", str(sealed.folder)], capsys)
+            assert (status, told.count("\n")) == (1, 1)
+            assert str(path) in told
+        _, told = said(["status", "--campaign", str(sealed.folder)], capsys)
+        assert f"CHANGED  {path}" in told
+    unused = next(s for s in sealed.structures if s.id not in used).id
+    (sealed.folder / "structures" / f"{unused}.extxyz").write_text("another")
+    path.touch()
+    assert said(["next", "--campaign", str(sealed.folder)], capsys)[0] == 0
+
+
 @pytest.mark.parametrize("kind", ["fifo", "loop", "device"])
 def test_what_is_no_file_is_never_written_to(
     sealed: Campaign, capsys: pytest.CaptureFixture, kind: str
@@ -324,5 +366,6 @@ def test_an_approval_of_something_else_is_named_in_every_mode(sealed: Campaign) 
     (sealed.iteration(4) / "approval.json").write_text('{"plan_sha256": "0"}')
     with pytest.raises(ApprovalError, match="approved was another plan"):
         require_approved(sealed, sealed.pending)
+    assert "approved was another plan" in standing.render(standing.status(sealed))
     assert main(["next", "--again", "--campaign", str(sealed.folder)]) == 0
     require_approved(sealed, sealed.pending)

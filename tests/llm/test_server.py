@@ -172,6 +172,20 @@ def test_truncated_once_is_asked_again_with_more_room() -> None:
     assert [r["max_tokens"] for r in double.requests] == [8000, 16000, 8000]
 
 
+def test_what_gateways_make_of_a_whole_answer_costs_no_call() -> None:
+    """Stop reasons of chat completions passed on, or none; a content that is but text."""
+    bare = lambda h, proper: h.give({**proper, "content": proper["content"][-1]["text"]})  # noqa: E731
+    for fault in (changed(stop_reason="stop"), changed(stop_reason=None), bare):
+        with serve(SCENE) as double:
+            double.will(fault)
+            talk = ask(double)
+        assert (talk.failure, len(talk.exchanges)) == (None, 2)
+    with serve(SCENE) as double:
+        double.will(changed(stop_reason="length"))
+        talk = ask(double)
+    assert (talk.failure, len(talk.exchanges)) == (None, 3)
+
+
 def test_overflow_once_is_asked_again_with_less_state() -> None:
     late = SCENES[-1]
     with serve(late) as double:
