@@ -144,9 +144,9 @@ def check(campaign: Campaign) -> None:
             raise UserError(f"{where}{fault}") from None
         left.update(unused(structure))
     if none := [e for e in task.species if e not in held]:
-        raise UserError(
+        say(
             f"{campaign.folder}/task.yaml: species: no structure has {', '.join(none)}, and a fit"
-            " to no label of an element is refused; add one, or take it out"
+            " to no label of an element is refused; add one, import data with it, or take it out"
         )
     if constant:
         say(
