@@ -188,8 +188,8 @@ def sheets(material: Material, phase: Phase) -> list[VariantDraft]:
         else:
             made = {"family": "solid-surface", **slab}
         slid = "beyond_radii_angstrom" in made
-        told = f"{words}, the first slid, gap of the radii {beyond:+g} A" if slid else words
-        drafts.append((suffix, told, {**made, "vacuum_angstrom": 18.0}))
+        description = f"{words}, the first slid, gap of the radii {beyond:+g} A" if slid else words
+        drafts.append((suffix, description, {**made, "vacuum_angstrom": 18.0}))
     return drafts
 
 
