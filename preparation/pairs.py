@@ -26,7 +26,7 @@ REGISTRY = {
 TERMINATION = {"dense": 1}  # of the lower crystal; of a film in the row apart
 FIRMNESS = ("crystal", "other", "particle", "amorphous", "polymer", "melt", "liquid", "molecule")
 GAP = 2.2
-SHEETS = 3.0  # Å, least gap of sheets; their radii widen it
+SHEETS = 3.0  # Å, least gap of sheets; by their radii it is wider, and varies about that
 GRAINS, MIRRORED = 1.9, ("thick", "apart")  # Å between grains; what is mirrored, not turned
 LAYER = 9.0
 LEAST = 8.0  # Å, width of two crystals' common cell, as of a slab by itself
@@ -94,13 +94,13 @@ def _matched(material: Material, one: Phase, other: Phase) -> list[VariantDraft]
         words = text.replace("upper layer", "film").replace("upper", "film")
         if one.sheets or other.sheets:
             made |= {"contact": "van-der-waals", "vacuum_angstrom": 15.0}
-            made["gap_angstrom"] = round(SHEETS + apart, 2)
-            times, gap = _lengths(density), made["gap_angstrom"]
+            made |= {"gap_angstrom": SHEETS, "beyond_radii_angstrom": apart}
+            times = _lengths(density)
             both = bool(one.sheets and other.sheets)
             for name in ("substrate", "film") if both else ():
                 made[name] |= {"scale": times}
             of = f"lattices times {times:g}" if both else text.partition(",")[0]
-            words = f"sheets, {of}, gap {gap:g} A or more"
+            words = f"sheets, {of}, gap of their radii {apart:+g} A"
         elif _alike(one, other):
             del made["film"]
             scale = _lengths(density)
@@ -108,6 +108,8 @@ def _matched(material: Material, one: Phase, other: Phase) -> list[VariantDraft]
             made["substrate"] |= {"scale": scale}
             made["grain"] = "mirrored" if suffix in MIRRORED else "turned"
             made["gap_angstrom"] = round(GRAINS + 0.3 * apart, 2)
+            if made["grain"] == "mirrored":  # lies where it settles, not in between
+                made["registry"] = [0.0, 0.0]
             words = f"grains, one {made['grain']}, gap {made['gap_angstrom']:g} A"
         drafts.append((suffix, words, made))
     return drafts
@@ -197,10 +199,18 @@ def full(material: Material, phases: list[Phase]) -> list[VariantDraft]:
                     for n, phase in enumerate(phases)
                 ],
                 "gap_angstrom": round(GAP + apart, 2),
+                **_of_crystals(phases, suffix, apart),
             },
         )
         for suffix, text, below, above, density, apart in ROWS
     ]
+
+
+def _of_crystals(phases: list[Phase], suffix: str, apart: float) -> BuilderInput:
+    """What a stack of several crystals varies besides: registry, gap of van der Waals faces."""
+    if sum(phase.kind == "crystal" for phase in phases) < 2:
+        return {}
+    return {"registry": REGISTRY.get(suffix, [0.0, 0.0]), "beyond_radii_angstrom": apart}
 
 
 def _words(text: str, phases: list[Phase]) -> str:

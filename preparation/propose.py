@@ -152,6 +152,10 @@ def solid(material: Material, phase: Phase) -> list[VariantDraft]:
     return drafts
 
 
+# registry (of the common cell's a and b) and Å beyond the gap by the radii
+SLID = {"stretched": ([0.0, 0.0], 0.3), "thick": ([0.17, 0.08], -0.2), "dense": ([0.05, 0.13], 0.8)}
+
+
 def sheets(material: Material, phase: Phase) -> list[VariantDraft]:
     """A monolayer or a few sheets in vacuum: number, strain in the plane, width."""
     edge, count = phase_parameters.width(material), phase.sheets or 1
@@ -163,20 +167,30 @@ def sheets(material: Material, phase: Phase) -> list[VariantDraft]:
         ("wide", f"{count} sheet(s), wider, lattice 0.5 % shorter", count, 1.4, 0.995),
         ("held-out", f"{count} sheet(s), lattice 1 % longer", count, 0.9, 1.01),
     ]
-    return [
-        (
-            suffix,
-            words,
-            {
-                "family": "solid-surface",
-                **phase_parameters.slab(phase, 0.0, round(edge * size, 1), scale),
-                "sheets": number,
-                "scale": scale,
-                "vacuum_angstrom": 18.0,
-            },
-        )
-        for suffix, words, number, size, scale in rows
-    ]
+    drafts: list[VariantDraft] = []
+    for suffix, words, number, size, scale in rows:
+        slab: BuilderInput = {
+            **phase_parameters.slab(phase, 0.0, round(edge * size, 1), scale),
+            "sheets": number,
+            "scale": scale,
+        }
+        registry, beyond = SLID.get(suffix, ([0.0, 0.0], 0.0))
+        if number > 1 and suffix in SLID:  # sheets elsewhere upon each other, and at another gap
+            made: BuilderInput = {
+                "family": "solid-solid",
+                "substrate": {**slab, "sheets": 1},
+                "film": {**slab, "sheets": number - 1},
+                "contact": "van-der-waals",
+                "registry": registry,
+                "beyond_radii_angstrom": beyond,
+                "max_atoms": 1000,
+            }
+        else:
+            made = {"family": "solid-surface", **slab}
+        slid = "beyond_radii_angstrom" in made
+        description = f"{words}, the first slid, gap of the radii {beyond:+g} A" if slid else words
+        drafts.append((suffix, description, {**made, "vacuum_angstrom": 18.0}))
+    return drafts
 
 
 def defects(material: Material, phase: Phase) -> list[VariantDraft]:

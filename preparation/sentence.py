@@ -29,6 +29,7 @@ GROUPED = re.compile(  # Mg(NO3)2, (NH4)2SO4, CaSO4·2H2O: one formula, no eleme
     r"[A-Z][A-Za-z0-9]+\s?[·•*]\s?[0-9.]*H2O)"
 )
 FORMULA = re.compile(r"^(?:[A-Z][a-z]?[0-9]{0,3})+$")
+APART = re.compile(r"\b(?:on|over|under|against|interface|contact)\b")
 MEET = re.compile(r"\b(?:interfaces?|in contact|against)\b|(?<=\w)/(?=\w)", re.I)
 ON, UNDER = re.compile(r"\b(?:on|over)\b"), re.compile(r"\bunder\b")
 HEXAGON = 3**0.5 / 2  # area of a rhombus of 120 degrees and edge 1
@@ -36,6 +37,7 @@ DOPED = re.compile(r"\bdoped (?:with|by)\b", re.IGNORECASE)
 MIXED = re.compile(r"\b(?:mixture|mixed|blend)", re.IGNORECASE)
 ALONE, SOLVENTS = ("particle", "molecule", "crystal"), ("liquid", "polymer")
 WATER = 0.997  # g/cm3
+LONG = 5  # letters of a known word, whose endings may then be any
 SHORT = 3  # letters; shorter names count only as they are written (Si, not si)
 SOLID = re.compile(
     r"\b(?:crystal\w*|surfaces?|faces?|interfaces?|contact|slabs?|particles?|grains?|solid)\b", re.I
@@ -453,23 +455,58 @@ def _kinds(places: dict[str, int], sentence: str) -> dict[str, str | None]:
     in a part without names, else by that of a substance of its like (molten NaCl and KCl)."""
     words_of = table().kinds
     starts = [0, *(match.end() for match in PARTS.finditer(sentence))]
+    ends = [*starts[1:], len(sentence)]
     said = []
-    for start, end in zip(starts, [*starts[1:], len(sentence)], strict=True):
+    for start, end in zip(starts, ends, strict=True):
         words = re.findall(r"[\w-]+", sentence[start:end].lower())
         said.append(next((kind for word, kind in words_of.items() if word in words), None))
     part = {name: bisect_right(starts, place) - 1 for name, place in places.items()}
-    others = [kind for n, kind in enumerate(said) if n not in part.values()]
+    others = [
+        _free(sentence[starts[n] : ends[n]]) for n in range(len(said)) if n not in part.values()
+    ]
     free = next((kind for kind in others if kind in (*ALONE, "liquid")), None)
     kinds = {name: said[n] or (free if _may_be(name, free) else None) for name, n in part.items()}
     usual = {name: _phase(name, None)["kind"] for name in places}
     for name in places:
         like = [
-            kinds[n] for n in places if usual[n] == usual[name] and kinds[n] not in (None, *ALONE)
+            kinds[n]
+            for n in places
+            if usual[n] == usual[name]
+            and kinds[n] not in (None, *ALONE)
+            and not APART.search(
+                sentence[min(places[n], places[name]) : max(places[n], places[name])]
+            )
         ]
         said_of_like = next(iter(like), None)
         if not kinds[name] and _may_be(name, said_of_like):
             kinds[name] = said_of_like
     return kinds
+
+
+def _free(part: str) -> str | None:
+    """The kind said in a part without names, unless it is of a word that nothing here knows: urea
+    crystal with water makes no crystal of the water."""
+    words = re.findall(r"[\w-]+", part.lower())
+    at = next((n for n, word in enumerate(words) if word in table().kinds), None)
+    if at is None or (at and not any(begins(words[at - 1], one) for one in (*known_words(), "a"))):
+        return None
+    return table().kinds[words[at]]
+
+
+def known_words() -> list[str]:
+    """Words that the tables of sentences have, and beginnings of words."""
+    of = table()
+    lists = [*of.properties.values(), *of.procedures.values()]
+    lists += [one for system in of.systems for one in system.words]
+    named = [*of.kinds, *of.lattices, *of.sheets, *of.passed, *of.polymorphs]
+    return [*named, *of.systems_of_crystals, *(word for words in lists for word in words)]
+
+
+def begins(word: str, listed: str) -> bool:
+    """Whether a word is a known one or made from it: by an ending, of long ones whatever it is."""
+    return word.startswith(listed) and (
+        len(listed) >= LONG or word.removeprefix(listed) in ("", "s", "es", "ed", "ing", "y")
+    )
 
 
 def _may_be(name: str, free: str | None) -> bool:
@@ -494,10 +531,14 @@ def _ratios(places: dict[str, int], sentence: str) -> dict[str, float]:
     ]
     near = before and not re.search(r"\w", sentence[max(ends, default=0) : match.start()])
     chosen = before if len(before) == len(parts) and (near or len(behind) < len(parts)) else behind
-    if len(chosen) != len(parts) or not all(map(substances.substance, chosen)):
+    if len(chosen) != len(parts):
         return {}
     basis = (match["basis"] or "").strip(" ,(").lower().removeprefix("by").strip()[:1]
     by = {"v": "vol", "w": "wt"}.get(basis, "wt" if "mass" in (match["basis"] or "") else None)
+    if not by:
+        return dict(zip(chosen, parts, strict=True))
+    if not all(map(substances.substance, chosen)):
+        return {}
     mixed = [Ingredient(name=name) for name in chosen]
     return dict(zip(chosen, substances.by_moles(mixed, parts, [by] * len(parts)), strict=True))
 
@@ -518,9 +559,12 @@ def _phases(places: dict[str, int], sentence: str) -> list[dict[str, Any]]:
     alone = {name: kind in ALONE and n for n, (name, kind) in enumerate(kinds.items())}
     made = [_phase(name, None if alone[name] else kinds[name]) for name in names]
     for name, phase in zip(names, made, strict=True):
-        if name in ratio and phase["kind"] in ("liquid", "melt"):
+        glass = phase["kind"] == "amorphous" and "formula" in phase["substances"][0]
+        if name in ratio and (glass or phase["kind"] in ("liquid", "melt")):
             phase["substances"] = [{**phase["substances"][0], "ratio": ratio[name]}]
-    if len(made) > 1 and ({p["kind"] for p in made} == {"melt"} or _alloyed(made, sentence)):
+    if len(made) > 1 and (
+        {p["kind"] for p in made} == {"melt"} or _alloyed(made, " + " in sentence or bool(ratio))
+    ):
         parts = [part for phase in made for part in phase["substances"]]
         return [
             {**made[0], "name": made[0]["kind"].replace("amorphous", "glass"), "substances": parts}
@@ -575,19 +619,17 @@ def _moving(name: str, places: dict[str, int], sentence: str) -> bool:
     return bool(re.search(said, sentence, re.IGNORECASE))
 
 
-def _alloyed(made: list[dict[str, Any]], sentence: str) -> bool:
-    """Whether all are elements of one glass, as Zr-Cu is written."""
-    return " + " in sentence and all(
+def _alloyed(made: list[dict[str, Any]], joined: bool) -> bool:
+    """Whether all are of one glass: elements as Zr-Cu is written, oxides with their parts."""
+    return joined and all(
         p["kind"] == "amorphous" and "formula" in p["substances"][0] for p in made
     )
 
 
 def _salt(phase: dict[str, Any], name: str, sentence: str) -> bool:
-    return _ionic(name) and (
-        phase["kind"] == "liquid"
-        or _molar(name, sentence) is not None
-        or _dissolved(name, sentence)
-    )
+    if _molar(name, sentence) is not None:
+        return bool(substances.smiles_of(Ingredient(name=name)))
+    return _ionic(name) and (phase["kind"] == "liquid" or _dissolved(name, sentence))
 
 
 def _ionic(name: str) -> bool:
@@ -637,7 +679,8 @@ def _phase(name: str, kind: str | None) -> dict[str, Any]:
     possible = {
         "melt": bool(entry.smiles or FORMULA.match(_formula(name, entry))) or element,
         "liquid": bool(entry.smiles),
-        "amorphous": bool(entry.smiles or entry.density) or element,
+        "amorphous": bool(entry.smiles or entry.density or FORMULA.match(_formula(name, entry)))
+        or element,
         "crystal": True,
         "particle": bool(entry.crystal),
         "molecule": bool(entry.smiles) and "." not in (entry.smiles or "."),

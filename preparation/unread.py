@@ -13,7 +13,9 @@ from preparation.sentence import (
     aliases_in,
     alone,
     battery_of,
+    begins,
     case_of,
+    known_words,
     plain,
     recognised,
     reworded,
@@ -25,7 +27,6 @@ from preparation.sentence import (
 
 GAS = re.compile(r"(?<!hydrogen )(?<!nitrogen )(?<!oxygen )(?<!chlorine )\b(?:gas|vapou?r)\b", re.I)
 IN_HOST = re.compile(r"\bin (?:an? |the )?(glass\w*|melts?|crystals?)(?![\w-])", re.IGNORECASE)
-LONG = 5  # letters of a known word, whose endings may then be any
 
 
 def left_out(sentence: str) -> list[str]:
@@ -59,7 +60,7 @@ def _unknown(sentence: str) -> list[str]:
     text, compounds = plain(without(sentence))
     for words in compounds:
         text = text.replace(one_word(words), " ")
-    beginnings = _known_words()
+    beginnings = known_words()
     aliases = aliases_in(text)
     if _amounts_used(sentence):
         counted = "|".join([r"(?:\w+\s+)?vacanc\w*", *map(re.escape, aliases)])
@@ -79,18 +80,9 @@ def _unknown(sentence: str) -> list[str]:
         f"{word}{substances.nearest(word)}"
         for word in TOKEN.findall(AMOUNT.sub(" ", text))
         if len(word.strip(".")) > 2
-        and not any(_begins(word.lower().strip("."), one) for one in beginnings)
+        and not any(begins(word.lower().strip("."), one) for one in beginnings)
     ]
     return [*hosts, *words, *numbers_left(text)]
-
-
-def _known_words() -> list[str]:
-    """Words that the tables of sentences have, and beginnings of words."""
-    of = table()
-    lists = [*of.properties.values(), *of.procedures.values()]
-    lists += [one for system in of.systems for one in system.words]
-    named = [*of.kinds, *of.lattices, *of.sheets, *of.passed, *of.polymorphs]
-    return [*named, *of.systems_of_crystals, *(word for words in lists for word in words)]
 
 
 def _put_into_voids(sentence: str) -> list[str]:
@@ -106,11 +98,4 @@ def _amounts_used(sentence: str) -> bool:
     return any(
         phase.get("substitutions") or any("molarity" in p for p in phase.get("substances", []))
         for phase in phases
-    )
-
-
-def _begins(word: str, listed: str) -> bool:
-    """Whether a word is a known one or made from it: by an ending, of long ones whatever it is."""
-    return word.startswith(listed) and (
-        len(listed) >= LONG or word.removeprefix(listed) in ("", "s", "es", "ed", "ing", "y")
     )

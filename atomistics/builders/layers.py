@@ -57,8 +57,9 @@ def stacked(
     gap: float,
     vacuum: float,
     names: Sequence[str] = ("lower", "upper"),
-    bonded: bool = True,
+    bonded: bool | Sequence[bool] = True,
     nearest: np.ndarray | None = None,
+    beyond: float = 0.0,
 ) -> Atoms:
     """Layers from the bottom up, periodic along z.
 
@@ -73,8 +74,9 @@ def stacked(
     gap : Å between them
     vacuum : Å on top; 0: the last layer meets the first
     names : of the layers, in order
-    bonded : whether covalent radii decide
+    bonded : whether covalent radii decide; by layer: where either of two that meet is bonded
     nearest : (118 + 1, 118 + 1) Å by atomic numbers, as of `shortest`, instead of covalent radii
+    beyond : Å, added to what van der Waals radii need
 
     Returns
     -------
@@ -88,8 +90,10 @@ def stacked(
         moved.positions[:, 2] += z
         open_ = vacuum and n == len(layers) - 1
         z += layer.cell[2, 2]
-        above = layers[(n + 1) % len(layers)]
-        z += vacuum if open_ else max(gap, clearance(layer, above, bonded, nearest))
+        upper = (n + 1) % len(layers)
+        meet = bonded if isinstance(bonded, bool) else bonded[n] or bonded[upper]
+        needed = clearance(layer, layers[upper], meet, nearest)
+        z += vacuum if open_ else max(gap, needed + (0.0 if meet else beyond))
         number = layer.arrays.get("molecule", np.full(len(layer), -1))
         before = max((n.max(initial=-1) for n in numbers), default=-1) + 1
         numbers.append(np.where(number < 0, -1, number + before))

@@ -32,6 +32,9 @@ Angstrom = Annotated[float, Field(gt=0, le=500)]
 Gap = Annotated[
     float, Field(ge=0.5, le=20, description="between two materials, Å; more where atoms need it")
 ]
+Beyond = Annotated[
+    float, Field(ge=-0.5, le=5, description="of van der Waals faces: added to the gap by radii, Å")
+]
 Vacuum = Annotated[float, Field(ge=0, le=100, description="Å; 0: periodic without vacuum")]
 Thickness = Annotated[float, Field(ge=2, le=200, description="Å")]
 Repeats = Annotated[int, Field(ge=1, le=20)]

@@ -179,6 +179,20 @@ def test_one_sheet_on_two_keeps_van_der_waals_distance():
     assert nearest(atoms, "C", "S") >= 3.49
 
 
+@pytest.mark.parametrize("beyond", [-0.2, 0.0, 0.6])
+def test_sheets_of_a_stack_are_apart_by_their_radii_and_what_is_beyond(beyond):
+    face = {"family": "solid-surface", "miller": [0, 0, 0, 1], "sheets": 1, "vacuum_angstrom": 0.0}
+    layers = [
+        {"name": "one", "content": {**MOS2, **face}},
+        {"name": "two", "content": {**GRAPHITE, **face}},
+    ]
+    wanted = {"beyond_radii_angstrom": beyond, "registry": [0.2, 0.1], "max_strain_percent": 6}
+    atoms = made("stack", layers=layers, gap_angstrom=2.2, **wanted)
+    ends = [float(f"{part.partition(':')[2]}") for part in atoms.info["layers_angstrom"].split()]
+    gaps = atoms.cell[2, 2] - sum(ends)  # below and above
+    assert 2 * (2.9 + beyond) < gaps < 2 * (3.55 + beyond)  # C-S 3.5 Å less what hollows save
+
+
 def test_grains_are_turned_or_mirrored():
     face = {**COPPER, "miller": [0, 0, 1], "thickness_angstrom": 6}
     turned = made("solid-solid", substrate=face, grain="turned", gap_angstrom=1.8)

@@ -199,3 +199,14 @@ def test_planes_of_a_perovskite_move_in_whole_units():
     assert moment == pytest.approx(0, abs=1e-6)
     outer = atoms[atoms.positions[:, 2] > atoms.positions[:, 2].max() - 0.1]
     assert outer.symbols.formula.count() == {"La": 2, "O": 2}
+
+
+@pytest.mark.parametrize("miller", [[1, 0, 0], [1, 1, 0]])
+def test_unlike_ions_face_each_other_across_a_mirror(miller):
+    slab = {**MGO, "miller": miller, "thickness_angstrom": 8, "min_width_angstrom": 5.5}
+    atoms = made("solid-solid", substrate=slab, grain="mirrored", gap_angstrom=1.0, max_atoms=500)
+    metal, lower = np.array(atoms.symbols) == "Mg", atoms.arrays["layer"] == 0
+    across = atoms.get_all_distances(mic=True)[np.ix_(lower, ~lower)]
+    like = metal[lower][:, None] == metal[~lower]
+    assert across[~like].min() < 2.05
+    assert across[like].min() > 2.6

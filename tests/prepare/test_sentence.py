@@ -454,3 +454,27 @@ def test_a_glass_that_nothing_here_quenches_is_told(tmp_path, types) -> None:
     path = written(tmp_path, {"phases": [silica]})
     _, out, _ = types(["prepare", "--answers", path, tmp_path / "y", "--only", "plan"])
     assert "quenches" not in out
+
+
+@pytest.mark.parametrize(
+    ("sentence", "expected"),
+    [
+        ("perylene crystal in water", [("water", "liquid")]),  # told as left out, no ice
+        ("urea crystal with water", [("urea", "crystal"), ("water", "liquid")]),
+        ("8 M urea in water", [("water", "liquid")]),
+        ("graphite under a melt of NaCl", [("graphite", "crystal"), ("nacl", "melt")]),
+        ("glass of CaO and Al2O3", [("cao", "amorphous"), ("al2o3", "amorphous")]),
+        ("SiO2 Na2O CaO glass 75:15:10", [("glass", "amorphous")]),
+        ("soda-lime glass at 300 C", [("soda-lime-glass", "amorphous")]),
+    ],
+)
+def test_kinds_stay_with_their_words(sentence, expected):
+    phases = recognised(sentence)[0]["phases"]
+    assert [(phase["name"], phase["kind"]) for phase in phases] == expected
+
+
+def test_a_molecule_with_a_molarity_is_dissolved_and_oxides_with_parts_are_one_glass():
+    water = recognised("8 M urea in water")[0]["phases"][0]
+    assert water["substances"][1] == {"name": "urea", "molarity": 8.0}
+    glass = recognised("SiO2 Na2O CaO glass 75:15:10")[0]["phases"][0]
+    assert [part["ratio"] for part in glass["substances"]] == [75.0, 15.0, 10.0]

@@ -10,7 +10,7 @@ from atomistics.bonded import molecules
 from atomistics.builders.cluster.build import particle
 from atomistics.builders.cluster.parameters import Cluster
 from atomistics.builders.crystals.source import lattice_of, standard
-from atomistics.builders.layers import layered, shortest, stacked
+from atomistics.builders.layers import clearance, layered, shortest, stacked
 from atomistics.builders.matching import matched, turned
 from atomistics.builders.mixtures.films import film_on
 from atomistics.builders.solid_solid.parameters import SolidSolid
@@ -26,6 +26,7 @@ from atomistics.builders.sources import built
 from atomistics.errors import UserError
 from atomistics.structures import heights
 
+SHIFTS = 12  # of a and of b each, tried for a mirrored grain: halves, thirds, quarters
 CLEARANCE = 6.0  # Å between a particle and its images
 
 
@@ -72,6 +73,7 @@ def build(parameters: SolidSolid, rng: np.random.Generator, folder: Path) -> Ato
         parameters.vacuum_angstrom,
         bonded=bonded,
         nearest=nearest,
+        beyond=parameters.beyond_radii_angstrom,
     )
 
 
@@ -84,7 +86,26 @@ def _grains(parameters: SolidSolid, rng: np.random.Generator, folder: Path) -> l
     else:
         above = below.copy()
         above.positions[:, 2] = above.cell[2, 2] - above.positions[:, 2]
+        above = _settled(below, above)
     return [widened(below, slab, rng), widened(above, slab, rng)]
+
+
+def _settled(below: Atoms, above: Atoms) -> Atoms:
+    """A mirrored grain moved in the plane to where both its faces come nearest to the other grain.
+
+    A mirror alone puts like ions of rock salt upon each other, atoms of a metal on top.
+    """
+    nearest = shortest(below, NEARER)
+    moves = [np.array(move) / SHIFTS for move in np.ndindex(SHIFTS, SHIFTS)]
+    ranked = []
+    for move in moves:
+        moved = above.copy()
+        moved.positions += move @ above.cell.array[:2]
+        both = clearance(below, moved, nearest=nearest) + clearance(moved, below, nearest=nearest)
+        ranked.append((round(both, 6), len(ranked)))
+    moved = above.copy()
+    moved.positions += moves[min(ranked)[1]] @ above.cell.array[:2]
+    return moved
 
 
 def _matched(

@@ -6,7 +6,7 @@ import numpy as np
 from ase import Atoms
 
 from atomistics.bonded import whole
-from atomistics.builders.layers import fitted, plane, stacked
+from atomistics.builders.layers import fitted, layered, plane, stacked
 from atomistics.builders.matching import widened
 from atomistics.builders.mixtures.packing import layer, pack
 from atomistics.builders.mixtures.sizing import Batch, batch, realized
@@ -57,11 +57,25 @@ def build(parameters: Stack, rng: np.random.Generator, folder: Path) -> Atoms:
             if isinstance(wanted.content, SolidSurface):
                 once = {"repeat": [1, 1], "min_width_angstrom": None}
                 film = solid_surface.widened(film, wanted.content.model_copy(update=once), rng)
+            film.positions += (
+                list(solid).index(n) * np.array(parameters.registry) @ film.cell.array[:2]
+            )
             made.append(film)
         else:
             made.append(_packed(wanted, target, rng, folder))
     names = [wanted.name for wanted in parameters.layers]
-    atoms = stacked(made, parameters.gap_angstrom, parameters.vacuum_angstrom, names)
+    bonded = [
+        not (isinstance(wanted.content, SolidSurface) and (wanted.content.sheets or layered(one)))
+        for wanted, one in zip(parameters.layers, made, strict=True)
+    ]
+    atoms = stacked(
+        made,
+        parameters.gap_angstrom,
+        parameters.vacuum_angstrom,
+        names,
+        bonded=bonded,
+        beyond=parameters.beyond_radii_angstrom,
+    )
     kept = ("charge", "layers")
     atoms.info = {k: v for k, v in atoms.info.items() if k in kept or "strain" in k}
     for wanted, one in zip(parameters.layers, made, strict=True):
