@@ -68,8 +68,8 @@ def first_fit(sit: Situation) -> Draft | None:
         return None
     bound = sit.state.targets.force_mae
     before = [m for m in sit.state.usable_models if m.id != model.id]
-    known = {e.subsystem for m in before for e in m.errors if e.split == "train"}
-    names = [s.name for s in sit.state.subsystems if s.name not in known]
+    learnt = {e.subsystem for m in before for e in m.errors if e.split == "train"}
+    names = [s.name for s in sit.state.subsystems if s.name not in learnt]
     if before:  # it has learnt the rest: only what it was fitted to tells whether it is finished
         own = {e.subsystem: e.force_mae for e in model.errors if e.split == "train"}
         names = [name for name in names if own.get(name, 0.0) > CLEARLY * bound]
