@@ -64,8 +64,8 @@ def expected(plan: StructurePlan, folder: Path) -> dict[str, int]:
 
     Returns
     -------
-    whole numbers: exact for crystals, to a tenth where something is packed; of slabs, one is cut and
-    stands for all of its face
+    whole numbers: exact for crystals, to a tenth where something is packed; of slabs, one is cut
+    and stands for all of its face
     """
     sizes: dict[str, int] = {}
     for category in plan.categories:
