@@ -1,8 +1,8 @@
 """About how many atoms planned structures have, told with what they cost before any is built.
 
-Crystals are built as they will be. One slab of a face is cut, and counted as thick as it will be;
-what is packed between or over slabs is counted by density, cross-section and thickness. What cannot
-be told without building (databases) is left out.
+Crystals and slabs are cut as they will be, which takes a moment; what is packed between or over
+them, which takes long, is counted by density, cross-section and thickness. What cannot be told
+without building (databases) is left out.
 """
 
 import json
@@ -25,17 +25,6 @@ from campaign.files import canonical_json
 from preparation.structure_plan import FILE, StructurePlan
 
 BEYOND = 2.5  # times the atoms asked for: told with what it costs
-THICK = 9.0  # Å, of the one slab that is cut for all variants of a face; they differ in VARIED
-VARIED = (
-    "scale",
-    "normal_scale",
-    "termination_in_turn",
-    "passivated",
-    "registry",
-    "gap_angstrom",
-    "beyond_radii_angstrom",
-    "vacuum_angstrom",
-)
 WIDTH = 10.0  # Å, of a stack without crystals
 
 
@@ -64,8 +53,7 @@ def expected(plan: StructurePlan, folder: Path) -> dict[str, int]:
 
     Returns
     -------
-    whole numbers: exact for crystals, to a tenth where something is packed; of slabs, one is cut
-    and stands for all of its face
+    whole numbers: exact for crystals and slabs, good to a tenth where something is packed
     """
     sizes: dict[str, int] = {}
     for category in plan.categories:
@@ -84,7 +72,7 @@ def _atoms(record: dict[str, Any], built: dict[str, int], folder: str) -> float:
     """Atoms of a record of one family; `built` those of the structures it may rest on."""
     of_family = {
         "solid": _solid,
-        "solid-surface": lambda r, _, f: _slab(r, f)[0],
+        "solid-surface": lambda r, _, f: len(_made(r, f)),
         "cluster": lambda r, _, f: len(_made(r, f)),
         "solid-solid": _on_crystal,
         "solid-molecule": _wetted,
@@ -104,32 +92,10 @@ def _of_record(record: str, folder: str) -> Atoms:
     return build(PARAMETERS.validate_python(json.loads(record)), 0, Path(folder))
 
 
-def _alike(slab: dict[str, Any]) -> tuple[dict[str, Any], float]:
-    """A slab as all variants of a face have it, of one thickness, and how much thicker it is."""
-    scale = slab.get("scale", 1.0)
-    kept = {key: value for key, value in slab.items() if key not in VARIED}
-    if kept.get("min_width_angstrom"):
-        kept["min_width_angstrom"] = round(kept["min_width_angstrom"] / scale, 1)
-    if not kept.get("thickness_angstrom"):
-        return kept, 1.0
-    return kept | {"thickness_angstrom": THICK}, kept["thickness_angstrom"] / scale / THICK
-
-
-def _slab(record: dict[str, Any], folder: str) -> tuple[float, float]:
+def _slab(record: dict[str, Any], folder: str) -> tuple[int, float]:
     """Atoms of a slab, and its cross-section in Å^2."""
-    alike, thicker = _alike(record)
-    slab = _made({**alike, "family": "solid-surface", "vacuum_angstrom": 0.0}, folder)
-    return len(slab) * thicker, float(abs(np.linalg.det(plane(slab))))
-
-
-def _two(record: dict[str, Any], folder: str) -> float:
-    """A film or another grain on a slab: each as thick as it is, in the cell that both share."""
-    slabs = {key: _alike(record[key]) for key in ("substrate", "film") if record.get(key)}
-    kept = {key: value for key, value in record.items() if key not in VARIED}
-    both = _made(kept | {key: alike for key, (alike, _) in slabs.items()}, folder)
-    thicker = [factor for _, factor in slabs.values()]
-    counts = np.bincount(both.arrays["layer"], minlength=2)
-    return float(counts @ [thicker[0], thicker[-1]])
+    slab = _made({**record, "family": "solid-surface", "vacuum_angstrom": 0.0}, folder)
+    return len(slab), float(abs(np.linalg.det(plane(slab))))
 
 
 def _solid(record: dict[str, Any], built: dict[str, int], folder: str) -> float:
@@ -149,7 +115,7 @@ def _wetted(record: dict[str, Any], built: dict[str, int], folder: str) -> float
 def _on_crystal(record: dict[str, Any], built: dict[str, int], folder: str) -> float:
     """A film, a glass, another grain or a particle on a slab."""
     if record.get("film") or record.get("grain"):
-        return _two(record, folder)
+        return len(_made(record, folder))
     atoms, area = _slab(record["substrate"], folder)
     if record.get("amorphous"):
         return atoms + _film(record["amorphous"], area)
