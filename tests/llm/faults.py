@@ -68,11 +68,11 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
         changed(stop_reason="tool_use"),
         changed(stop_reason=7),
         changed(stop_reason=["end_turn"]),
+    ),
+    "invalid_answer": (
         raw(
             b'{"type":"message","content":[{"type":"text","text":"{\\"action\\":\\"\\ud800\\"}"}]}'
         ),
-    ),
-    "invalid_answer": (
         changed(content=[]),
         changed(content=[{"type": "text", "text": None}]),
         changed(content=[None, 7, {"type": "text"}]),
